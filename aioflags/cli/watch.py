@@ -14,6 +14,7 @@ from aioflags.cli.flag_data import data_of
 from aioflags.client_core.base_client import BaseClient
 from aioflags.model.context import Context
 from aioflags.model.explanation import shown
+from aioflags.model.source_state import SourceState
 from aioflags.model.values import same_json
 from aioflags.runtime.suggest import nearest, suggestion
 
@@ -89,7 +90,8 @@ async def _statuses(client: BaseClient, show: Callable[[News], None]) -> None:
 def _line(news: News) -> str:
     match news:
         case {"status": status, "sourceState": state, "lastError": error}:
-            return f"status {status}, source {state}{f'; last error: {shown(error)}' if error else ''}"
+            is_over = error is None or state == SourceState.VALID
+            return f"status {status}, source {state}{'' if is_over else f'; last error: {shown(error)}'}"
         case {"flag": key, "value": value, "before": before}:
             return f"{shown(key)} is {shown(value)} now, and was {shown(before)}"
         case {"flag": key, "absent": True, "nearest": match}:

@@ -129,3 +129,4 @@ def test_changes_are_described_in_words() -> None:
     assert _line({"flag": "b", "absent": True, "nearest": "a"}) == 'unknown flag "b", did you mean "a"?'
     assert _line({"flag": "a\nb"}) == '"a\\nb" has changed'
     assert _line({"status": "STALE", "sourceState": "INTERRUPTED", "lastError": "gone"}).endswith('; last error: "gone"')
+    assert _line({**READY, "lastError": "gone"}) == "status READY, source VALID"
