@@ -38,10 +38,10 @@ def read_object(text: str, *, is_flagd: bool = False) -> dict[str, Any]:
         raise context_mistake(placed(error), is_flagd=is_flagd) from None
 
 
-def context_of(data: Mapping[str, Any], *, is_flagd: bool = False) -> Context:
+def context_of(data: Mapping[str, Any], where: str = "", *, is_flagd: bool = False) -> Context:
     """The context of a JSON object; it may have an error. Without a ``kind`` it is read as a legacy user.
 
-    ``is_flagd``: the object has a ``targetingKey``, or none, and attributes.
+    ``where``: the line of a batch, for remarks. ``is_flagd``: the object has a ``targetingKey``, or none, and attributes.
     """
     if is_flagd:
         attributes = {name: value for name, value in data.items() if name != _TARGETING_KEY}
@@ -52,7 +52,7 @@ def context_of(data: Mapping[str, Any], *, is_flagd: bool = False) -> Context:
     # Custom attributes of a legacy user belong in "custom". Outside of it they are ignored.
     for name in sorted(data.keys() - _USER_PROPERTIES):
         remark(
-            f'"{name}" is ignored: a context without "kind" is a legacy user, whose custom attributes are in "custom"; '
+            f'{where}"{name}" is ignored: a context without "kind" is a legacy user, whose custom attributes are in "custom"; '
             'add "kind": "user"'
         )
     return Context.from_legacy_user(data)

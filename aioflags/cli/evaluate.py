@@ -65,32 +65,34 @@ def command(ctx: click.Context, file: Path, key: str | None, context_json: str |
     context = read_object(context_json or "", is_flagd=snapshot.dialect.name == FLAGD)
     evaluation = _Evaluation(key or "", context, _default(default_json))
     click.echo(_evaluate(snapshot, evaluation))
-    if evaluation.key not in snapshot.flags:
-        hint = did_you_mean(evaluation.key, snapshot.flags, before="; ", quote=shown)
-        remark(f"unknown flag {shown(evaluation.key)}{hint}")
 
 
 def _evaluate_all(snapshot: Snapshot, lines: Iterable[bytes]) -> int:
     """Print one line for each input line, in order. Returns the exit status."""
     status = 0
-    for line in lines:
+    for number, line in enumerate(lines, start=1):
+        where = f"line {number}: "
         try:
             check_depth(line)
             evaluation = _EVALUATION.decode(line)
         except UNREADABLE as error:
-            click.echo(msgspec.json.encode({"error": placed(error)}))
+            click.echo(msgspec.json.encode({"error": f"{where}{placed(error)}"}))
             status = 2
         else:
-            click.echo(_evaluate(snapshot, evaluation))
+            click.echo(_evaluate(snapshot, evaluation, where))
     return status
 
 
-def _evaluate(snapshot: Snapshot, evaluation: _Evaluation) -> bytes:
+def _evaluate(snapshot: Snapshot, evaluation: _Evaluation, where: str = "") -> bytes:
+    """The result as JSON. ``where``: the line of the batch, for remarks."""
     is_flagd = snapshot.dialect.name == FLAGD
-    context = context_of(evaluation.context, is_flagd=is_flagd)
+    context = context_of(evaluation.context, where, is_flagd=is_flagd)
     if context.error is not None and not (is_flagd and context.is_keyless):
-        remark(f"the context cannot be used: {context.error}")
+        remark(f"{where}the context cannot be used: {context.error}")
     detail: EvaluationDetail[Any] = snapshot.evaluate(evaluation.key, context, evaluation.default, wanted=object).detail
+    if evaluation.key not in snapshot.flags:
+        hint = did_you_mean(evaluation.key, snapshot.flags, before="; ", quote=shown)
+        remark(f"{where}unknown flag {shown(evaluation.key)}{hint}")
     variation = {"variant": detail.variant} if is_flagd else {"variationIndex": detail.variation_index}
     return msgspec.json.encode({"value": detail.value, **variation, "reason": detail.reason.to_dict()})
 

@@ -141,7 +141,7 @@ def test_a_batch_answers_in_order(file: str) -> None:
 @pytest.mark.parametrize(
     ("line", "error"),
     [
-        pytest.param(b"{key: 1}", "byte 2: ", id="not JSON"),
+        pytest.param(b"{key: 1}", "line 2: byte 2: ", id="not JSON"),
         pytest.param(b"", "the JSON ends too early", id="an empty line"),
         pytest.param(b"[1]", "expected object, got array", id="not an object"),
         pytest.param(b'{"context": {}}', 'missing required property "key"', id="no key"),
@@ -161,7 +161,23 @@ def test_an_invalid_line_has_an_error_in_its_place(file: str, line: bytes, error
     first, second, third = answers(result)
     assert (first["value"], third["value"], result.exit_code) == (3, 3, 2)
     assert list(second) == ["error"]
+    assert second["error"].startswith("line 2: ")
     assert error in second["error"]
+
+
+@pytest.mark.parametrize(
+    ("line", "remark"),
+    [
+        pytest.param({"key": "cuont", "context": {"key": "u"}}, 'unknown flag "cuont"; did you mean "count"?', id="a flag"),
+        pytest.param({"key": "count", "context": {"kind": "user"}}, "the context cannot be used: ", id="a context"),
+        pytest.param({"key": "count", "context": {"key": "u", "plan": "pro"}}, '"plan" is ignored: ', id="an attribute"),
+    ],
+)
+def test_a_remark_about_a_line_has_its_number(file: str, line: dict[str, Any], remark: str) -> None:
+    good = b'{"key": "count", "context": {"key": "x"}}'
+    result = run(file, "--batch", stdin=b"\n".join([good, json.dumps(line).encode()]))
+    assert (len(answers(result)), result.exit_code) == (2, 0)
+    assert result.stderr.startswith(f"aioflags: line 2: {remark}")
 
 
 @pytest.mark.parametrize(
