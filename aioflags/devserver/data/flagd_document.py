@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Final, cast
 
 import msgspec
@@ -37,6 +38,8 @@ _METADATA: Final = "metadata"
 _LAUNCHDARKLY_SECTIONS: Final = ("flagValues", "segments")
 _EXACT: Final = 10**21
 """From here on flagd writes whole numbers with an exponent."""
+_MAX_SAFE: Final = 2**53
+"""The first number whose successor is not a double."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,8 +128,8 @@ def read_flagd_flag(key: str, flag: object) -> Mapping[str, Any]:
 def wire_flags(document: FlagdDocument) -> dict[str, Any]:
     """The flags as flagd sends them.
 
-    Metadata are merged, shared evaluators are inserted, an absent default variant is ``""``, and whole numbers have no
-    decimal point.
+    Metadata are merged, shared evaluators are inserted, an absent default variant is ``""``, and numbers are doubles, without
+    a decimal point if they are whole.
     """
     return {key: _wire_flag(flag, document) for key, flag in document.flags.items()}
 
@@ -149,8 +152,14 @@ def _wire_flag(flag: Any, document: FlagdDocument) -> Any:
 
 
 def _with_whole_numbers(value: Any) -> Any:
+    if value.__class__ is int and abs(value) > _MAX_SAFE:
+        try:
+            value = float(value)
+        except OverflowError:
+            return value
     if isinstance(value, float):
-        return int(value) if value.is_integer() and abs(value) < _EXACT else value
+        # The shortest digits: int() would give all of them, for example 9223372036854775808 for 9223372036854776000.
+        return int(Decimal(repr(value))) if value.is_integer() and abs(value) < _EXACT else value
     if is_array(value):
         return [_with_whole_numbers(item) for item in value]
     if is_object(value):

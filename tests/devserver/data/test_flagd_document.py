@@ -121,6 +121,25 @@ def test_a_mistake_in_the_document_is_reported_with_its_place(document: Any, mes
             {**ON, "variants": {"big": 1e300}, "source": "f"},
             id="a huge number keeps its exponent",
         ),
+        *(
+            pytest.param(
+                {"flags": {"a": {**ON, "variants": {"n": written}}}},
+                {**ON, "variants": {"n": served}, "source": "f"},
+                id=f"{written!r} is the nearest double, with its shortest digits",
+            )
+            for written, served in (
+                (2**53 + 1, 2**53),
+                (-(2**53) - 1, -(2**53)),
+                (2**63 - 1, 9223372036854776000),
+                (123456789012345678901234, 1.2345678901234568e23),
+                (float(2**63), 9223372036854776000),
+            )
+        ),
+        pytest.param(
+            {"flags": {"a": {**ON, "variants": {"n": 2**53}, "metadata": {"m": 2**53 + 1}, "targeting": {"==": [2**53 + 1, 1]}}}},
+            {**ON, "variants": {"n": 2**53}, "metadata": {"m": 2**53}, "targeting": {"==": [2**53, 1]}, "source": "f"},
+            id="numbers of metadata and rules are doubles, too",
+        ),
     ],
 )
 def test_flags_are_served_as_flagd_sends_them(document: Any, served: Any) -> None:
