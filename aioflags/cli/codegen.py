@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from aioflags.cli.usage_errors import file_mistakes
-from aioflags.protocol.documents.document import read_documents
+from aioflags.protocol.flag_documents import read_flag_documents
 from aioflags.runtime.regular_files import read_regular
 from aioflags.tools.codegen import declarations, declare_the_same
 
@@ -22,8 +22,10 @@ __all__ = ["command"]
 def command(ctx: click.Context, files: tuple[Path, ...], output: Path | None, *, check: bool) -> None:
     """Print a Python module that declares every flag in the FILEs: its key, the type of its variations, its default.
 
-    The default is the variation that the flag serves while it is off. Without one it is False for a boolean flag, otherwise
-    the first variation. With --check the exit status is 1 if the module differs; its formatting does not matter.
+    The FILEs have LaunchDarkly's format or flagd's. The default is the variation that the flag serves while it is off.
+    Without one it is False for a boolean flag, otherwise the first variation. A flag of flagd has its default variant as
+    default, and a boolean one False. With --check the exit status is 1 if the module differs; its formatting does not
+    matter.
     """
     if check and output is None:
         raise click.UsageError("--check needs the module: --output")
@@ -32,7 +34,7 @@ def command(ctx: click.Context, files: tuple[Path, ...], output: Path | None, *,
         with file_mistakes(file):
             texts.append((str(file), read_regular(file)))
     with file_mistakes(files[0]):
-        source = declarations(read_documents(texts))
+        source = declarations(read_flag_documents(texts))
     if output is None:
         click.echo(source, nl=False)
         return

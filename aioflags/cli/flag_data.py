@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import click
-import msgspec
 
 from aioflags.cli.usage_errors import UsageMistake, file_mistakes
 from aioflags.client.client import Client
@@ -20,13 +19,11 @@ from aioflags.config.data_system import DataSystem
 from aioflags.config.environment import from_environment
 from aioflags.errors import ConfigError
 from aioflags.evaluation.flagd.dialect import flagd_dialect
+from aioflags.evaluation.launchdarkly import LAUNCHDARKLY
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.flagd.client import FlagdClient
 from aioflags.flagd.config import FlagdConfig
-from aioflags.protocol.documents.document import decoded, read_document, utf8
-from aioflags.protocol.documents.problems import UNREADABLE
-from aioflags.protocol.flagd import FlagSetError, is_flag_set, read_flag_set
-from aioflags.runtime.cooperative import run_at_once
+from aioflags.protocol.flag_documents import read_flag_document
 from aioflags.runtime.logs import SILENT
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.runtime.regular_files import read_regular
@@ -96,23 +93,7 @@ def snapshot_of(file: Path, *, log: logging.Logger = package_logger) -> Snapshot
 
     ``log`` gets the mistakes in single flags.
     """
-    name = str(file)
     with file_mistakes(file):
-        text = utf8(read_regular(file), name)
-        document = decoded(text, name)
-        if is_flag_set(_content(document)):
-            try:
-                return Snapshot.empty(dialect=flagd_dialect(), log=log).apply(run_at_once(read_flag_set(document)))
-            except FlagSetError as error:
-                raise UsageMistake(f"{name}: {error}") from None
-        return Snapshot.empty(log=log).apply(read_document(text, name=name))
-
-
-def _content(document: bytes | str | Mapping[str, object]) -> object:
-    """The decoded document; ``None`` if it is not JSON: reading it as flags then says what is wrong."""
-    if isinstance(document, Mapping):
-        return document
-    try:
-        return msgspec.json.decode(document)
-    except UNREADABLE:
-        return None
+        document = read_flag_document(read_regular(file), name=str(file))
+    dialect = flagd_dialect() if document.is_flagd else LAUNCHDARKLY
+    return Snapshot.empty(dialect=dialect, log=log).apply(document.change_set)

@@ -64,6 +64,11 @@ class FlagdFlag(msgspec.Struct, frozen=True, gc=False, kw_only=True, eq=False):
     deleted: bool = False
 
     @property
+    def variations(self) -> tuple[Any, ...]:
+        """The values of the variants."""
+        return tuple(self.variants.values())
+
+    @property
     def rule(self) -> Any:
         """The rule, parsed anew; ``None`` without a rule. ``{"$ref": name}`` stands for a shared evaluator."""
         return None if self.targeting is None else msgspec.json.decode(self.targeting)

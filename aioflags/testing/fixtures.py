@@ -163,10 +163,14 @@ def _flagd() -> Callable[[pytest.FixtureRequest], AsyncGenerator[FakeFlagd, None
     """A function for an async fixture with a flagd. Each async plugin needs its own function object."""
 
     async def flagd(request: pytest.FixtureRequest) -> AsyncGenerator[FakeFlagd, None]:
+        from aioflags.devserver.data.flagd_document import read_flagd_document  # noqa: PLC0415
         from aioflags.testing.flagd import FakeFlagd  # noqa: PLC0415
 
+        session_flags = _flags_of_test(request)
         async with FakeFlagd.running() as running:
-            for key, value in (_flags_of_test(request).values or {}).items():
+            for name, text in session_flags.flagd_documents:
+                running.state.replace(read_flagd_document(text, name=name))
+            for key, value in (session_flags.values or {}).items():
                 running.set(key, value)
             yield running
 

@@ -11,8 +11,9 @@ from typing import Any, cast
 from aioflags.client_core.typed import Flag
 from aioflags.evaluation.value_types import MISMATCH, expected_type, fit
 from aioflags.model.flag import FlagDefinition
+from aioflags.model.flagd import FlagdFlag
 from aioflags.model.values import type_name
-from aioflags.protocol.documents.document import read_document, read_documents
+from aioflags.protocol.flag_documents import read_flag_document, read_flag_documents
 from aioflags.runtime.regular_files import read_regular
 from aioflags.runtime.suggest import did_you_mean
 
@@ -23,6 +24,8 @@ def assert_flags_exist(
     declared: ModuleType | Iterable[Flag[Any]], *files: str | os.PathLike[str], document: Mapping[str, object] | None = None
 ) -> None:
     """Assert that every declared flag is in the files (JSON, or YAML with its extra) or the document, with values of its type.
+
+    Files and document have LaunchDarkly's format or flagd's.
 
     ``declared`` has typed flags, or is a module with typed flags. A test can be just
     ``assert_flags_exist(my_app.flags, "flags.json")``.
@@ -36,9 +39,9 @@ def assert_flags_exist(
     flags = _flags(declared)
     if not flags:
         raise AssertionError("no flag is declared")
-    change_set = read_documents((str(file), read_regular(Path(file))) for file in files)
-    changes = (*change_set.changes, *(read_document(document).changes if document is not None else ()))
-    definitions = {change.key: change.definition for change in changes if isinstance(change.definition, FlagDefinition)}
+    change_set = read_flag_documents((str(file), read_regular(Path(file))) for file in files)
+    changes = (*change_set.changes, *(read_flag_document(document).change_set.changes if document is not None else ()))
+    definitions = {change.key: change.definition for change in changes if isinstance(change.definition, FlagDefinition | FlagdFlag)}
     where = ", ".join([*map(str, files), *(["the document"] if document is not None else [])])
     problems = [problem for flag in flags for problem in _problems(flag, definitions, where)]
     if problems:
@@ -50,7 +53,7 @@ def _flags(declared: ModuleType | Iterable[Flag[Any]]) -> Sequence[Flag[Any]]:
     return [cast("Any", value) for value in names if isinstance(value, Flag)]
 
 
-def _problems(flag: Flag[Any], definitions: Mapping[str, FlagDefinition], where: str) -> Iterator[str]:
+def _problems(flag: Flag[Any], definitions: Mapping[str, FlagDefinition | FlagdFlag], where: str) -> Iterator[str]:
     definition = definitions.get(flag)
     if definition is None:
         yield f"the flag {flag.key!r} is not in {where}{did_you_mean(flag, definitions, before='; ')}"

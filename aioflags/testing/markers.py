@@ -11,6 +11,7 @@ import pytest
 
 from aioflags.errors import ConfigError
 from aioflags.model.flag import FlagDefinition
+from aioflags.model.flagd import FlagdFlag
 from aioflags.model.values import fresh
 from aioflags.protocol.documents.document import plain_json
 from aioflags.runtime.suggest import did_you_mean
@@ -53,7 +54,7 @@ def check_strict(item: pytest.Item) -> None:
 
 
 def variation_cases(
-    markers: Sequence[pytest.Mark], item: pytest.Item, definitions: Mapping[str, FlagDefinition]
+    markers: Sequence[pytest.Mark], item: pytest.Item, definitions: Mapping[str, FlagDefinition | FlagdFlag]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """The runs of a test with ``flag_variations`` markers: id and values of every combination."""
     keys = [_key(marker, item) for marker in markers]
@@ -72,7 +73,9 @@ def _key(marker: pytest.Mark, item: pytest.Item) -> str:
     return marker.args[0]
 
 
-def _variations(key: str, marker: pytest.Mark, item: pytest.Item, definitions: Mapping[str, FlagDefinition]) -> list[Any]:
+def _variations(
+    key: str, marker: pytest.Mark, item: pytest.Item, definitions: Mapping[str, FlagDefinition | FlagdFlag]
+) -> list[Any]:
     if "values" not in marker.kwargs:
         if key not in definitions:
             reason = f"there is no flag {key!r} in a --flags-file{did_you_mean(key, definitions, before='; ')}"

@@ -36,7 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="a flag document that clients start from; repeatable",
+        help="a flag document that clients start from, or fake_flagd if it has flagd's format; repeatable",
     )
     group.addoption(
         "--flags-unused-report",

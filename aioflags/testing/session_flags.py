@@ -12,9 +12,11 @@ import pytest
 from aioflags.errors import ConfigError
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.flag import FlagDefinition
+from aioflags.model.flagd import FlagdFlag
 from aioflags.model.nesting import NestingError, check_depth
 from aioflags.protocol.definitions import put
-from aioflags.protocol.documents.document import plain_json, read_document
+from aioflags.protocol.documents.document import plain_json
+from aioflags.protocol.flag_documents import FlagDocument, read_flag_document
 from aioflags.runtime.regular_files import read_regular
 from aioflags.testing.client import serving
 
@@ -37,14 +39,19 @@ class SessionFlags:
         return SessionFlags(self.documents, {**(self.values or {}), **values})
 
     @property
-    def definitions(self) -> dict[str, FlagDefinition]:
+    def definitions(self) -> dict[str, FlagDefinition | FlagdFlag]:
         """The flags of the files, by key."""
-        changes = (change for name, text in self.documents for change in read_document(text, name=name).changes)
-        return {change.key: change.definition for change in changes if isinstance(change.definition, FlagDefinition)}
+        changes = (change for document in self._read() for change in document.change_set.changes)
+        return {change.key: change.definition for change in changes if isinstance(change.definition, FlagDefinition | FlagdFlag)}
+
+    @property
+    def flagd_documents(self) -> tuple[tuple[str, bytes], ...]:
+        """Name and text of each file in flagd's format."""
+        return tuple(document for document, read in zip(self.documents, self._read(), strict=True) if read.is_flagd)
 
     def change_set(self) -> ChangeSet:
-        """All flags and segments, for a client."""
-        changes = [change for name, text in self.documents for change in read_document(text, name=name).changes]
+        """All flags and segments for a client of LaunchDarkly, which cannot evaluate files in flagd's format."""
+        changes = [change for document in self._read() if not document.is_flagd for change in document.change_set.changes]
         by_key: dict[tuple[ObjectKind, str], Change] = {(change.kind, change.key): change for change in changes}
         for key, value in (self.values or {}).items():
             before = by_key.get((ObjectKind.FLAG, key))
@@ -53,6 +60,9 @@ class SessionFlags:
             flag = serving(key, value, known if isinstance(known, FlagDefinition) else None, version)
             by_key[ObjectKind.FLAG, key] = put(ObjectKind.FLAG, key, version, flag)
         return ChangeSet(kind=ChangeKind.FULL, changes=tuple(by_key.values()), persist=False)
+
+    def _read(self) -> list[FlagDocument]:
+        return [read_flag_document(text, name=name) for name, text in self.documents]
 
 
 _GIVEN: Final = pytest.StashKey[SessionFlags]()
@@ -75,7 +85,7 @@ def session_flags_of(config: pytest.Config) -> SessionFlags:
         raise pytest.UsageError(f"{_FILES}: {error.filename}: {error.strerror or error}") from None
     try:
         for name, text in documents:
-            read_document(text, name=name)
+            read_flag_document(text, name=name)
     except ConfigError as mistake:
         raise pytest.UsageError(f"{_FILES}: {mistake}") from None
     session_flags = config.stash[_GIVEN] = SessionFlags(documents, dict(map(_pair, values)))

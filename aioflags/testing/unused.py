@@ -9,6 +9,7 @@ import pytest
 
 from aioflags.client_core.overrides import OVERRIDES, Observation
 from aioflags.model.flag import FlagDefinition
+from aioflags.model.flagd import FlagdFlag
 from aioflags.testing.session_flags import SessionFlags
 
 __all__ = ["UnusedReport", "unused"]
@@ -18,14 +19,14 @@ _WORKER_KEY: Final = "aioflags_evaluated"
 
 def unused(session_flags: SessionFlags, evaluated: set[str]) -> list[str]:
     """The sorted keys of flags that were not evaluated. An evaluation of a flag counts for its prerequisites."""
-    definitions: Mapping[str, FlagDefinition] = session_flags.definitions
+    definitions: Mapping[str, FlagDefinition | FlagdFlag] = session_flags.definitions
     reached, waiting = set[str](), list(evaluated)
     while waiting:
         key = waiting.pop()
         if key not in reached:
             reached.add(key)
-            if key in definitions:
-                waiting += [prerequisite.key for prerequisite in definitions[key].prerequisites or ()]
+            if isinstance(definition := definitions.get(key), FlagDefinition):
+                waiting += [prerequisite.key for prerequisite in definition.prerequisites or ()]
     return sorted({*definitions, *(session_flags.values or {})} - reached)
 
 

@@ -16,6 +16,7 @@ from aioflags.errors import ConfigError
 from aioflags.evaluation.value_types import MISMATCH, fit
 from aioflags.model.change import ChangeSet
 from aioflags.model.flag import FlagDefinition
+from aioflags.model.flagd import FlagdFlag
 from aioflags.model.values import is_array, is_number
 
 __all__ = ["constant_names", "declarations", "declare_the_same", "declared_type"]
@@ -33,9 +34,10 @@ def declarations(document: ChangeSet) -> str:
     """The source of a module that declares every flag, sorted by key.
 
     Raises:
-        ConfigError: a flag has an empty key.
+        ConfigError: a flag has an empty key, or is malformed.
     """
-    flags = {change.key: change.definition for change in document.changes if isinstance(change.definition, FlagDefinition)}
+    definitions = {change.key: change.definition for change in document.changes}
+    flags = {key: definition for key, definition in definitions.items() if isinstance(definition, FlagDefinition | FlagdFlag)}
     if "" in flags:
         raise ConfigError("a flag has an empty key, which cannot be declared: remove the flag, or give it a key")
     names = constant_names(flags)
@@ -105,21 +107,26 @@ def _type(value: Any) -> str:
     return "dict[str, object]" if isinstance(value, Mapping) else "object"
 
 
-def _declaration(key: str, flag: FlagDefinition) -> str:
+def _declaration(key: str, flag: FlagDefinition | FlagdFlag) -> str:
+    if isinstance(flag, FlagdFlag) and flag.problem is not None:
+        raise ConfigError(f'the flag "{key}" cannot be declared: {flag.problem}')
     declared = declared_type(flag.variations or ())
     return f"Flag[{declared}]({_literal(key)}, default={_literal(_default(flag, declared))})"
 
 
-def _default(flag: FlagDefinition, declared: str) -> Any:
+def _default(flag: FlagDefinition | FlagdFlag, declared: str) -> Any:
     """The variation that the flag serves while it is off. Without one: ``False`` for a boolean flag, else the first variation.
 
-    An outage must not turn on a feature that cannot be turned off. The default also selects the type of an evaluation, so a flag
-    whose variations have several types gets ``None``, which accepts any type.
+    A flag of flagd has its default variant as default, and a boolean one ``False``, because callers get their default while the
+    flag is off. An outage must not turn on a feature that cannot be turned off. The default also selects the type of an
+    evaluation, so a flag whose variations have several types gets ``None``, which accepts any type.
     """
     variations = flag.variations or ()
-    off = flag.off_variation
+    off = _default_variant(flag) if isinstance(flag, FlagdFlag) else flag.off_variation
     if declared == "object":
         return None
+    if declared == "bool" and isinstance(flag, FlagdFlag):
+        return False
     has_off_value = off is not None and 0 <= off < len(variations)
     if declared == "bool" and not has_off_value:
         return False
@@ -128,6 +135,11 @@ def _default(flag: FlagDefinition, declared: str) -> Any:
         # An int as default would accept ints only. Skip numbers that are too large for a float.
         return next(number for candidate in (value, *variations) if (number := fit(candidate, float)) is not MISMATCH)
     return value
+
+
+def _default_variant(flag: FlagdFlag) -> int | None:
+    """The index of the default variant; ``None`` if the flag has none."""
+    return next((index for index, name in enumerate(flag.variants) if name == flag.default_variant), None)
 
 
 def _literal(value: Any) -> str:

@@ -36,6 +36,14 @@ def test_several_files_are_one_data_set(file: Path, tmp_path: Path) -> None:
     assert run(file, other).stdout.splitlines()[-2:] == [LINE, 'THEME = Flag[str]("theme", default="dark")']
 
 
+def test_files_have_either_format(file: Path, tmp_path: Path) -> None:
+    other = tmp_path / "flagd.yaml"
+    other.write_text("flags: {theme: {state: ENABLED, variants: {dark: D}}}")
+    assert run(file, other).stdout.splitlines()[-2:] == [LINE, 'THEME = Flag[str]("theme", default="D")']
+    other.write_text("flags: {new-checkout: {state: ENABLED, variants: {dark: D}}}")
+    assert f'{other}: flag "new-checkout" is in {file}, too' in run(file, other).stderr
+
+
 def test_check_succeeds_after_the_module_was_written(file: Path, tmp_path: Path) -> None:
     module = tmp_path / "flags.py"
     assert (run(file, "--check", "-o", module).exit_code, module.exists()) == (1, False)

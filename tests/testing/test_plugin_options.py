@@ -63,6 +63,43 @@ def test_flags_start_from_files_and_from_values(project: Project, document: str,
     ran.assert_outcomes(passed=2)
 
 
+FLAGD = {
+    "flags": {
+        "theme": {"state": "ENABLED", "variants": {"dark": "D", "light": "L"}, "defaultVariant": "dark"},
+        "size": {"state": "ENABLED", "variants": {"small": 1}, "targeting": {"var": "wanted"}},
+        "old": {"state": "ENABLED", "variants": {"on": True}},
+    }
+}
+
+
+def test_fake_flagd_starts_from_files_in_flagds_format(project: Project, document: str, pytester: pytest.Pytester) -> None:
+    pytester.path.joinpath("flagd.json").write_text(json.dumps(FLAGD), encoding="utf-8")
+    ran = project(
+        """
+        import pytest
+        from aioflags import Context, FlagdClient, FlagdConfig
+
+        @pytest.mark.flag_variations("theme")
+        async def test_a_flagd(fake_flagd):
+            async with FlagdClient(FlagdConfig(resolver="in-process", port=fake_flagd.sync_port, deadline=60)) as client:
+                assert await client.variation("theme", Context("anna"), "") in {"D", "L"}
+                assert await client.variation("size", Context("anna", attributes={"wanted": "small"}), 0) == 1
+                assert await client.variation("count", Context("anna"), 0) == 3
+
+        def test_clients_of_launchdarkly_have_the_other_files(flags):
+            assert set(flags.flags_nowait(Context("anna")).all()) == {"theme", "page", "old-banner", "count"}
+        """,
+        "--flags-file=flags.json",
+        "--flags-file=flagd.json",
+        "--flags=count=3",
+        "--flags-unused-report",
+        plugins="asyncio",
+        ini=AUTOMATIC,
+    )
+    ran.assert_outcomes(passed=3)
+    ran.stdout.fnmatch_lines(["*= flags that no test evaluated =*", "old", "old-banner", "page"], consecutive=True)
+
+
 def test_variations_come_from_a_file(project: Project, document: str) -> None:
     ran = project("import pytest\n@pytest.mark.flag_variations('theme')\ndef test_it(flags): pass", "--flags-file=flags.json", "-v")
     ran.assert_outcomes(passed=2)

@@ -17,8 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aioflags import Client, Context, Flag
+from aioflags.errors import ConfigError
 from aioflags.model.values import same_json
 from aioflags.protocol.documents.document import read_document
+from aioflags.protocol.flag_documents import read_flag_document, read_flag_documents
 from aioflags.testing import assert_flags_exist
 from aioflags.tools.codegen import constant_names, declarations, declare_the_same, declared_type
 
@@ -329,6 +331,43 @@ def test_a_module_generated_from_a_file_passes_with_that_file(tmp_path: Path) ->
     made = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(made)
     assert_flags_exist(made, file)
+
+
+FLAGD = {
+    "flags": {
+        "checkout": {"state": "ENABLED", "variants": {"on": True, "off": False}, "defaultVariant": "on"},
+        "size": {"state": "ENABLED", "variants": {"small": 1, "large": 20}, "defaultVariant": "large"},
+        "ratio": {"state": "DISABLED", "variants": {"none": 0, "half": 0.5}, "defaultVariant": "none"},
+        "theme": {"state": "ENABLED", "variants": {"dark": "D", "light": "L"}, "defaultVariant": "absent"},
+        "limits": {"state": "ENABLED", "variants": {"free": {"items": 1}}},
+        "mixed": {"state": "ENABLED", "variants": {"a": 1, "b": "B"}, "defaultVariant": "b"},
+    }
+}
+
+
+def test_flags_of_flagd_are_declared(tmp_path: Path) -> None:
+    file = tmp_path / "flags.json"
+    file.write_bytes(msgspec.json.encode(FLAGD))
+    source = declarations(read_flag_documents([(str(file), file.read_bytes())]))
+    assert source.splitlines()[-6:] == [
+        'CHECKOUT = Flag[bool]("checkout", default=False)',
+        'LIMITS = Flag[dict[str, object]]("limits", default={"items": 1})',
+        'MIXED = Flag[object]("mixed", default=None)',
+        'RATIO = Flag[float]("ratio", default=0.0)',
+        'SIZE = Flag[int]("size", default=20)',
+        'THEME = Flag[str]("theme", default="D")',
+    ]
+    module = module_of(source)
+    assert_flags_exist(module, file)
+    assert_flags_exist(module, document=FLAGD)
+    with pytest.raises(AssertionError, match="can serve 'D', a string"):
+        assert_flags_exist([Flag("theme", default=1)], file)
+
+
+def test_a_malformed_flag_of_flagd_cannot_be_declared() -> None:
+    document = read_flag_document({"flags": {"a": {"state": "on", "variants": {"a": 1}}}})
+    with pytest.raises(ConfigError, match='the flag "a" cannot be declared: state: expected "ENABLED" or "DISABLED"'):
+        declarations(document.change_set)
 
 
 @pytest.mark.parametrize(

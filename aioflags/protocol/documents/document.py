@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, cast
 
 import msgspec
@@ -89,12 +89,15 @@ def read_document(data: bytes | str | Mapping[str, object], *, name: str | None 
     return ChangeSet(kind=ChangeKind.FULL, changes=changes, persist=False)
 
 
-def read_documents(texts: Iterable[tuple[str, bytes]]) -> ChangeSet:
-    """Read all definitions of several files, given as pairs of name and text. Raises :class:`DocumentError`."""
+def read_documents(texts: Iterable[tuple[str, bytes]], read: Callable[[bytes, str], ChangeSet] | None = None) -> ChangeSet:
+    """Read all definitions of several files, given as pairs of name and text. Raises :class:`DocumentError`.
+
+    ``read``: reads one text, with its name. By default each is in LaunchDarkly's format.
+    """
     changes: list[Change] = []
     places: dict[tuple[ObjectKind, str], str] = {}
     for name, text in texts:
-        added = read_document(text, name=name).changes  # has each key once
+        added = (read_document(text, name=name) if read is None else read(text, name)).changes  # has each key once
         for change in added:
             if (other := places.get((change.kind, change.key))) is not None:
                 raise DocumentError(f'{change.kind} "{change.key}" is in {other}, too', file=name)
