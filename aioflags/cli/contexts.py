@@ -12,7 +12,7 @@ from aioflags.model.context import LEGACY_ATTRIBUTES, Context
 from aioflags.model.nesting import check_depth
 from aioflags.protocol.documents.problems import UNREADABLE
 
-__all__ = ["context_of", "read_context", "read_object"]
+__all__ = ["context_of", "launchdarkly_problem", "read_context", "read_object"]
 
 _TARGETING_KEY: Final = "targetingKey"
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Any])
@@ -31,11 +31,22 @@ def read_object(text: str, *, is_flagd: bool = False) -> dict[str, Any]:
     """The JSON object in ``--context``. Raises :class:`UsageMistake` for anything else."""
     try:
         check_depth(text)
-        return _OBJECT.decode(text)
+        data = _OBJECT.decode(text)
     except UNREADABLE as error:
         if is_word(text):
             raise context_mistake(f"not JSON: {text}", key=text, is_flagd=is_flagd) from None
         raise context_mistake(placed(error), is_flagd=is_flagd) from None
+    if is_flagd and (problem := launchdarkly_problem(data)) is not None:
+        key: object = data.get("key")
+        raise context_mistake(problem, key=key if isinstance(key, str) else "user-123", is_flagd=True)
+    return data
+
+
+def launchdarkly_problem(data: Mapping[str, Any]) -> str | None:
+    """Why a context for flags of flagd is one of LaunchDarkly; ``None`` if it is not."""
+    if _TARGETING_KEY not in data and "kind" in data and ("key" in data or data["kind"] == "multi"):
+        return f'this is a context for flags of LaunchDarkly; one for flags of flagd has a "{_TARGETING_KEY}" and attributes'
+    return None
 
 
 def context_of(data: Mapping[str, Any], where: str = "", *, is_flagd: bool = False) -> Context:

@@ -14,10 +14,11 @@ from typing import Any, Final
 import click
 import msgspec
 
-from aioflags.cli.contexts import context_of, read_object
+from aioflags.cli.contexts import context_of, launchdarkly_problem, read_object
 from aioflags.cli.flag_data import FLAGD, snapshot_of
 from aioflags.cli.usage_errors import UsageMistake, is_word, placed, remark
 from aioflags.evaluation.snapshot import Snapshot
+from aioflags.evaluation.value_types import MISMATCH, expected_type
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.explanation import shown
 from aioflags.model.nesting import check_depth
@@ -76,10 +77,15 @@ def _evaluate_all(snapshot: Snapshot, lines: Iterable[bytes]) -> int:
             check_depth(line)
             evaluation = _EVALUATION.decode(line)
         except UNREADABLE as error:
-            click.echo(msgspec.json.encode({"error": f"{where}{placed(error)}"}))
-            status = 2
+            problem: str | None = placed(error)
         else:
-            click.echo(_evaluate(snapshot, evaluation, where))
+            problem = launchdarkly_problem(evaluation.context) if snapshot.dialect.name == FLAGD else None
+            if problem is None:
+                click.echo(_evaluate(snapshot, evaluation, where))
+                continue
+            problem = f"context: {problem}"
+        click.echo(msgspec.json.encode({"error": f"{where}{problem}"}))
+        status = 2
     return status
 
 
@@ -93,6 +99,13 @@ def _evaluate(snapshot: Snapshot, evaluation: _Evaluation, where: str = "") -> b
     if evaluation.key not in snapshot.flags:
         hint = did_you_mean(evaluation.key, snapshot.flags, before="; ", quote=shown)
         remark(f"{where}unknown flag {shown(evaluation.key)}{hint}")
+    elif detail.error_message is not None:
+        remark(f"{where}flag {evaluation.key}: {detail.error_message}")
+    elif evaluation.default is not None and not detail.is_default:
+        expected = expected_type(evaluation.default)
+        if snapshot.dialect.fit(detail.value, expected) is MISMATCH:
+            types = snapshot.dialect.mismatch(detail.value, expected)
+            remark(f"{where}flag {evaluation.key}: the value is {types} by the default; a program gets the default")
     variation = {"variant": detail.variant} if is_flagd else {"variationIndex": detail.variation_index}
     return msgspec.json.encode({"value": detail.value, **variation, "reason": detail.reason.to_dict()})
 

@@ -9,6 +9,7 @@ import msgspec
 from aioflags.cli.contexts import read_context
 from aioflags.cli.flag_data import data_of
 from aioflags.model.explanation import Explanation
+from aioflags.runtime.logs import SILENT
 
 __all__ = ["command"]
 
@@ -34,7 +35,7 @@ def command(ctx: click.Context, words: tuple[str, ...], context_json: str, *, is
     context = read_context(context_json, is_flagd=data.is_flagd)
 
     async def run() -> Explanation:
-        async with data.client() as client:
+        async with data.client(SILENT) as client:  # the explanation has the mistakes in this flag
             return await client.explain(keys[0], context)
 
     explanation = anyio.run(run)

@@ -19,7 +19,6 @@ from aioflags.config.data_system import DataSystem
 from aioflags.config.environment import from_environment
 from aioflags.errors import ConfigError
 from aioflags.evaluation.flagd.dialect import flagd_dialect
-from aioflags.evaluation.launchdarkly import LAUNCHDARKLY
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.flagd.client import FlagdClient
 from aioflags.flagd.config import FlagdConfig
@@ -44,12 +43,18 @@ class FlagData:
     file: Path | None
     is_flagd: bool = False
 
-    def client(self) -> BaseClient:
-        """A client with these flags. Raises :class:`UsageMistake` if the environment has no SDK key."""
+    def client(self, log: logging.Logger = package_logger) -> BaseClient:
+        """A client with these flags. Raises :class:`UsageMistake` if the environment has no SDK key.
+
+        ``log`` gets the mistakes in all flags of a file in flagd's format.
+        """
         if self.file is not None and self.is_flagd:
             path = str(self.file)
+            interval = _CHECK_INTERVAL
             return FlagdClient(
-                FlagdConfig(resolver="file", offline_flag_source_path=path, offline_poll_interval=_CHECK_INTERVAL, environment={})
+                FlagdConfig(
+                    resolver="file", offline_flag_source_path=path, offline_poll_interval=interval, logger=log, environment={}
+                )
             )
         if self.file is not None:
             return Client("", Config(data_system=DataSystem.custom(synchronizers=[FileSource(self.file)])))
@@ -84,16 +89,14 @@ def data_of(words: Sequence[str], *, is_live: bool) -> tuple[FlagData, list[str]
     if not words:
         raise click.UsageError("expected a FILE, or --live for the flags of the service")
     file = Path(words[0])
-    snapshot = snapshot_of(file, log=SILENT)  # the client logs the mistakes
+    snapshot = snapshot_of(file)
     return FlagData(file, is_flagd=snapshot.dialect.name == FLAGD), list(words[1:])
 
 
-def snapshot_of(file: Path, *, log: logging.Logger = package_logger) -> Snapshot:
-    """The flags of a file in LaunchDarkly's format or in flagd's. Raises :class:`UsageMistake` if it cannot be read.
-
-    ``log`` gets the mistakes in single flags.
-    """
+def snapshot_of(file: Path) -> Snapshot:
+    """The flags of a file in LaunchDarkly's format or in flagd's. Raises :class:`UsageMistake` if it cannot be read."""
     with file_mistakes(file):
         document = read_flag_document(read_regular(file), name=str(file))
-    dialect = flagd_dialect() if document.is_flagd else LAUNCHDARKLY
-    return Snapshot.empty(dialect=dialect, log=log).apply(document.change_set)
+    # Loading flags of flagd would log the mistakes in all of them. The result of an evaluation has a message.
+    empty = Snapshot.empty(dialect=flagd_dialect(), log=SILENT) if document.is_flagd else Snapshot.empty()
+    return empty.apply(document.change_set)

@@ -126,6 +126,25 @@ class TestAnEvaluationIsAnswered:
         assert (answers(result), result.exit_code) == ([answer], 0)
 
 
+@pytest.mark.parametrize(
+    ("key", "default", "printed"),
+    [
+        pytest.param(
+            "count",
+            '"x"',
+            "aioflags: flag count: the value is a number where a string is asked for by the default; a program gets the default\n",
+            id="another type",
+        ),
+        pytest.param("count", "1.5", "", id="a number of another kind"),
+        pytest.param("count", "null", "", id="null, which accepts any type"),
+        pytest.param("release", '"x"', "", id="the same type"),
+    ],
+)
+def test_a_default_of_another_type_is_remarked_on(file: str, key: str, default: str, printed: str) -> None:
+    result = run(file, key, "--context", '{"key": "bob"}', "--default", default)
+    assert (result.exit_code, result.stderr) == (0, printed)
+
+
 def test_the_default_is_null_if_none_is_given(file: str) -> None:
     assert answers(run(file, "absent", "--context", '{"key": "x"}'))[0]["value"] is None
 

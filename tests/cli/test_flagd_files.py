@@ -97,13 +97,56 @@ def test_an_edit_of_a_watched_file_is_noticed_before_flagds_clients_would(file: 
         process.kill()
 
 
-@pytest.mark.parametrize("command", ["explain", "watch"])
-def test_a_mistake_in_a_flag_is_logged_once(tmp_path: Path, command: str, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.fixture
+def mistaken(tmp_path: Path) -> str:
     path = tmp_path / "flags.json"
     path.write_text(json.dumps(FLAGS).replace('"defaultVariant": "plain"', '"defaultVariant": "x"'))
-    words = {"explain": ["off", "--context", "{}"], "watch": ["--for", "0.2"]}
-    run(command, str(path), *words[command])
+    return str(path)
+
+
+def test_a_mistake_in_a_watched_flag_is_logged_once(mistaken: str, caplog: pytest.LogCaptureFixture) -> None:
+    run("watch", mistaken, "--for", "0.2")
     assert caplog.messages.count("flag banner has the default variant 'x', which does not exist") == 1
+
+
+@pytest.mark.parametrize("command", ["evaluate", "explain"])
+def test_mistakes_in_other_flags_are_not_printed(mistaken: str, command: str, caplog: pytest.LogCaptureFixture) -> None:
+    ran = run(command, mistaken, "off", "--context", "{}")
+    assert (ran.stderr, caplog.messages) == ("", [])
+
+
+def test_a_mistake_in_an_evaluated_flag_is_printed(mistaken: str) -> None:
+    line = json.dumps({"key": "banner", "context": {}}).encode()
+    problem = "flag banner: the default variant 'x' does not exist"
+    assert run("evaluate", mistaken, "banner", "--context", "{}").stderr == f"aioflags: {problem}\n"
+    assert run("evaluate", mistaken, "--batch", stdin=line).stderr == f"aioflags: line 1: {problem}\n"
+
+
+@pytest.mark.parametrize("command", ["evaluate", "explain", "watch"])
+@pytest.mark.parametrize(
+    ("context", "example"),
+    [
+        pytest.param('{"kind": "user", "key": "anna"}', '{"targetingKey": "anna"}', id="of one kind"),
+        pytest.param('{"kind": "multi", "user": {"key": "anna"}}', '{"targetingKey": "user-123"}', id="of several kinds"),
+    ],
+)
+def test_a_context_of_launchdarkly_is_refused(file: str, command: str, context: str, example: str) -> None:
+    ran = run(command, file, "banner", "--context", context)
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert "this is a context for flags of LaunchDarkly" in ran.stderr
+    assert ran.stderr.rstrip().endswith(f"for example '{example}'")
+
+
+def test_a_line_with_a_context_of_launchdarkly_is_an_error(file: str) -> None:
+    ran = run("evaluate", file, "--batch", stdin=b'{"key": "banner", "context": {"kind": "user", "key": "anna"}}')
+    assert (ran.exit_code, ran.stderr) == (2, "")
+    assert json.loads(ran.stdout)["error"].startswith("line 1: context: this is a context for flags of LaunchDarkly")
+
+
+@pytest.mark.parametrize("context", ['{"kind": "car"}', '{"targetingKey": "anna", "kind": "car", "key": "k"}'])
+def test_attributes_with_the_names_of_launchdarkly_are_accepted(file: str, context: str) -> None:
+    ran = run("evaluate", file, "banner", "--context", context)
+    assert (ran.exit_code, json.loads(ran.stdout)["value"]) == (0, "P")
 
 
 @pytest.mark.parametrize("command", ["evaluate", "explain", "watch"])
