@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, cast
 
+from aioflags.evaluation.explain.operators import null_problem
 from aioflags.evaluation.jsonlogic.coercion import truthy
 from aioflags.evaluation.jsonlogic.work import RuleError
 from aioflags.model.explanation import ExplanationStep, StepKind, as_json, shown
@@ -19,16 +20,19 @@ __all__ = ["flagd_steps"]
 
 _MAX_STEPS: Final = 200
 _MAX_VARIABLES: Final = 5
+_REFERENCE: Final = "$ref"
 _CONDITIONAL: Final = frozenset({"if", "?:"})
 _JUNCTIONS: Final = {"and": False, "or": True}
 """The truth of an argument that ends the evaluation."""
 
 
-def flagd_steps(flag: FlagdFlag, evaluate: Callable[[Any], Any] | None) -> Iterator[ExplanationStep]:
+def flagd_steps(
+    flag: FlagdFlag, evaluate: Callable[[Any], Any] | None, place: Callable[[Sequence[Any]], str] = str
+) -> Iterator[ExplanationStep]:
     """The steps of an evaluation, up to a problem.
 
     ``evaluate`` returns the result of a rule, or of a part of one, for the context, or raises :class:`RuleError`. ``None``: the
-    context cannot be used.
+    context cannot be used. ``place`` describes where the evaluated arguments of a rollout put the context.
     """
     if flag.problem is not None:
         return
@@ -44,7 +48,7 @@ def flagd_steps(flag: FlagdFlag, evaluate: Callable[[Any], Any] | None) -> Itera
     try:
         rule = flag.rule
         result = evaluate(rule)
-        steps = tuple(_Walk(flag, evaluate).steps(rule, "targeting"))
+        steps = tuple(_Walk(flag, evaluate, place).steps(rule, "targeting"))
     except RuleError:
         return
     text = f"the targeting rule gives {shown(result)}"
@@ -72,9 +76,10 @@ def _variant(flag: FlagdFlag, name: str, why: str) -> Iterator[ExplanationStep]:
 class _Walk:
     """Walks through the parts of a rule that its evaluation reaches."""
 
-    def __init__(self, flag: FlagdFlag, evaluate: Callable[[Any], Any]) -> None:
+    def __init__(self, flag: FlagdFlag, evaluate: Callable[[Any], Any], place: Callable[[Sequence[Any]], str]) -> None:
         self._rules = flag.evaluators.rules
         self._evaluate = evaluate
+        self._place = place
         self._left = _MAX_STEPS
 
     def steps(self, rule: Any, path: str) -> Iterator[ExplanationStep]:
@@ -95,9 +100,10 @@ class _Walk:
         elif name == "!" and arguments:
             yield self._condition(arguments[0], path, StepKind.CLAUSE)
         elif name == "fractional":
-            text = f"the rollout gives {shown(self._evaluate(rule))}"
+            place = self._place(self._evaluate([*arguments]))
+            text = f"the rollout gives {shown(self._evaluate(rule))}: {place}"
             yield ExplanationStep(kind=StepKind.BUCKET, path=path, text=text)
-        elif name == "$ref" and arguments and arguments[0] in self._rules:
+        elif name == _REFERENCE and arguments and arguments[0] in self._rules:
             yield from self.steps(self._rules[arguments[0]], f"$evaluators.{arguments[0]}")
 
     def _branches(self, arguments: Sequence[Any], path: str) -> Iterator[ExplanationStep]:
@@ -113,9 +119,15 @@ class _Walk:
     def _condition(self, rule: Any, path: str, kind: StepKind) -> ExplanationStep:
         self._left -= 1
         value = self._evaluate(rule)
+        name, arguments = _operation(rule) or ("", ())
+        if name == _REFERENCE and arguments and arguments[0] in self._rules:
+            step = self._condition(self._rules[arguments[0]], f"$evaluators.{arguments[0]}", StepKind.CLAUSE)
+            text = f"{shown(rule)} is {shown(value)}"
+            return ExplanationStep(kind=kind, path=path, text=text, holds=truthy(value), steps=(step,))
         variables = {name: as_json(self._evaluate({"var": name})) for name in _variables(rule)}
         values = ", ".join(f"{name} is {shown(value)}" for name, value in variables.items())
-        text = f"{shown(rule)} is {shown(value)}" + (f" ({values})" if values else "")
+        problem = None if value is not None else null_problem(name, self._evaluate([*arguments]))
+        text = f"{shown(rule)} is {shown(value)}" + (f" ({values})" if values else "") + (f": {problem}" if problem else "")
         return ExplanationStep(
             kind=kind, path=path, text=text, holds=truthy(value), facts=variables, steps=tuple(self.steps(rule, path))
         )

@@ -5,7 +5,7 @@ Source: ``flagd.md`` 4 and 5.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -13,6 +13,7 @@ import msgspec
 
 from aioflags.evaluation.compiled import CompiledFlag, ReportProblem
 from aioflags.evaluation.dialect import Comparison, Dialect
+from aioflags.evaluation.explain.operators import rollout_text
 from aioflags.evaluation.explain.targeting import flagd_steps
 from aioflags.evaluation.flagd.evaluators import FlagComparison, referenced, resolved
 from aioflags.evaluation.flagd.flags import always, compile_flag
@@ -80,7 +81,10 @@ class _FlagdDialect(OpenFeatureDialect):
         def evaluate(part: Any) -> Any:
             return self._compile_rule(msgspec.structs.replace(definition, targeting=msgspec.json.encode(part)))(data)
 
-        return flagd_steps(definition, evaluate)
+        def place(values: Sequence[Any]) -> str:
+            return rollout_text(definition.key, self._fractional_version, data, values)
+
+        return flagd_steps(definition, evaluate, place)
 
     def _compile_rule(self, flag: FlagdFlag) -> Callable[[Mapping[str, Any]], Any]:
         own_rule, lengths = flag.rule, flag.evaluators.lengths

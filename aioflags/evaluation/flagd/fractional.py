@@ -21,7 +21,7 @@ from aioflags.evaluation.jsonlogic.expressions import Data, Expression, Operator
 from aioflags.evaluation.jsonlogic.variables import member
 from aioflags.evaluation.jsonlogic.work import UNIT, charge, check_length
 
-__all__ = ["LATEST_VERSION", "VERSIONS", "Buckets", "fractional", "seed_hash", "subject_hash"]
+__all__ = ["LATEST_VERSION", "VERSIONS", "Buckets", "fractional", "read_buckets", "seed_hash", "subject_hash"]
 
 LATEST_VERSION: Final = 3
 VERSIONS: Final = (2, 3)
@@ -46,8 +46,12 @@ class Buckets:
         """The variant of a seed with this hash. A bucket of weight 0 is never chosen."""
         return self.variants[bisect_right(self.ends, hash_ * self.total >> 32)]
 
+    def position(self, hash_: int) -> int:
+        """Where a seed with this hash falls, from 0 to below ``total``."""
+        return hash_ * self.total >> 32
 
-def _buckets(values: Sequence[Any]) -> Buckets | None:
+
+def read_buckets(values: Sequence[Any]) -> Buckets | None:
     """The buckets of evaluated arguments; ``None`` if one is malformed or the sum of the weights is 0 or too large."""
     charge(len(values))
     variants: list[Any] = []
@@ -140,8 +144,8 @@ def fractional(flag_key: str, version: int) -> Operator:
 
     def evaluate(data: Data, values: Sequence[Any]) -> Any:
         if values and not is_array(values[0]):
-            return variant(_buckets(values[1:]), of_seed(values[0]))
-        return variant(_buckets(values), of_subject(member(data, _KEY)))
+            return variant(read_buckets(values[1:]), of_seed(values[0]))
+        return variant(read_buckets(values), of_subject(member(data, _KEY)))
 
     def build(arguments: Sequence[Expression], site: Site) -> Expression:
         site.is_bound = True  # It knows the key of the flag.
@@ -153,7 +157,7 @@ def fractional(flag_key: str, version: int) -> Operator:
             if not first[0].is_literal:
                 return Expression(_seeded(first[0].rule, literals, of_seed, evaluate))
             if is_array(first[0].value):
-                return Expression(_by_subject(_buckets([first[0].value, *literals]), of_subject))
+                return Expression(_by_subject(read_buckets([first[0].value, *literals]), of_subject))
         rules = [argument.rule for argument in arguments]
         return Expression(lambda data: evaluate(data, [rule(data) for rule in rules]))
 
@@ -162,7 +166,7 @@ def fractional(flag_key: str, version: int) -> Operator:
 
 def _seeded(seed: Rule, rest: Sequence[Any], of_seed: _Hash, evaluate: Callable[[Data, Sequence[Any]], Any]) -> Rule:
     """The usual form: the seed is a rule, the buckets are literals."""
-    buckets = _buckets(rest)
+    buckets = read_buckets(rest)
 
     def seeded(data: Data) -> Any:
         value = seed(data)

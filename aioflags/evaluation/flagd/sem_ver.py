@@ -14,7 +14,7 @@ from aioflags.evaluation.jsonlogic.expressions import Data, Expression, Operator
 from aioflags.evaluation.jsonlogic.work import UNIT, charge
 from aioflags.evaluation.parsing import Version, parse_version
 
-__all__ = ["SEM_VER"]
+__all__ = ["COMPARISONS", "SEM_VER", "read_version"]
 
 
 def _same_major(left: Version, right: Version) -> bool:
@@ -25,7 +25,7 @@ def _same_minor(left: Version, right: Version) -> bool:
     return left[:2] == right[:2]
 
 
-_COMPARISONS: Final[Mapping[str, Callable[[Version, Version], bool]]] = {
+COMPARISONS: Final[Mapping[str, Callable[[Version, Version], bool]]] = {
     "=": operator.eq,
     "!=": operator.ne,
     "<": operator.lt,
@@ -37,7 +37,7 @@ _COMPARISONS: Final[Mapping[str, Callable[[Version, Version], bool]]] = {
 }
 
 
-def _version(value: Any) -> Version | None:
+def read_version(value: Any) -> Version | None:
     """A version from a text or number: one ``v`` in front is ignored, and minor and patch may be missing."""
     kind = kind_of(value)
     if kind is not Kind.TEXT and kind is not Kind.NUMBER:
@@ -49,13 +49,13 @@ def _version(value: Any) -> Version | None:
 
 
 def _comparison(name: Any) -> Callable[[Version, Version], bool] | None:
-    return _COMPARISONS.get(name) if isinstance(name, str) else None
+    return COMPARISONS.get(name) if isinstance(name, str) else None
 
 
 def _compare(*values: Any) -> bool | None:
     if len(values) != 3:
         return None
-    left, right, compare = _version(values[0]), _version(values[2]), _comparison(values[1])
+    left, right, compare = read_version(values[0]), read_version(values[2]), _comparison(values[1])
     return compare(left, right) if left is not None and right is not None and compare is not None else None
 
 
@@ -66,10 +66,10 @@ def _build(arguments: Sequence[Expression], site: Site) -> Expression:
     """``sem_ver``; the usual test against a literal version reads the literal here."""
     if len(arguments) != 3 or arguments[0].is_literal or not (arguments[1].is_literal and arguments[2].is_literal):
         return _GENERAL.build(arguments, site)
-    read, compare, right = arguments[0].rule, _comparison(arguments[1].value), _version(arguments[2].value)
+    read, compare, right = arguments[0].rule, _comparison(arguments[1].value), read_version(arguments[2].value)
 
     def compare_with_literal(data: Data) -> bool | None:
-        left = _version(read(data))
+        left = read_version(read(data))
         return compare(left, right) if left is not None and right is not None and compare is not None else None
 
     return Expression(compare_with_literal)

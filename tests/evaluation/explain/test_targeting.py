@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from aioflags.evaluation.explain.flags import explain
+from aioflags.evaluation.flagd.fractional import seed_hash, subject_hash
 from aioflags.evaluation.openfeature.resolved import RESOLVED
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
@@ -81,7 +82,8 @@ def explained(key: str, context: Context | None, **flags: Any) -> str:
                 '    - {"==":[{"var":"plan"},"b"]} is false (plan is "c")',
                 '  - {"!":{"$ref":"adult"}} is true',
                 '    - {"$ref":"adult"} is false',
-                '  - the rollout gives "on"',
+                '      - {">=":[{"var":"age"},18]} is false (age is 7)',
+                '  - the rollout gives "on": the targeting key "k" is at 0 of 1',
                 '- the targeting rule chooses the variant "on", which is true',
             ],
             id="a shared evaluator and a rollout",
@@ -128,6 +130,67 @@ def explained(key: str, context: Context | None, **flags: Any) -> str:
 )
 def test_an_explanation_of_a_flag(changes: Any, attributes: Any, lines: list[str]) -> None:
     assert explained("f", Context("k", attributes=attributes), f=flag(**changes)).splitlines() == lines
+
+
+@pytest.mark.parametrize(
+    ("rule", "text"),
+    [
+        pytest.param([["on", 60], ["off", 40]], 'gives "on": the targeting key "k" is at {key} of 100', id="the targeting key"),
+        pytest.param(
+            [{"cat": ["s", {"var": "plan"}]}, ["on", 50], ["off", 50]],
+            'gives "on": the seed "spro" is at {seed} of 100',
+            id="a seed",
+        ),
+        pytest.param([{"var": "nope"}, ["on", 1]], "gives null: there is no seed", id="no seed"),
+        pytest.param(
+            [{"var": "half"}, ["on", 1]],
+            "gives null: the seed cannot be hashed: a value that is not JSON (str)",
+            id="a seed without a hash",
+        ),
+        pytest.param(
+            [["on", 0.5], ["off", 0.5]],
+            "gives null: a bucket is not a variant with a whole number, or the sum of the numbers is 0 or too large",
+            id="fractions as weights",
+        ),
+    ],
+)
+def test_a_rollout_shows_where_the_context_falls(rule: Any, text: str) -> None:
+    places = {"key": _place(subject_hash("f", 3)("k")), "seed": _place(seed_hash(3)("spro"))}
+    lines = explained(
+        "f", Context("k", attributes={"plan": "pro", "half": "\ud800"}), f=flag(targeting={"fractional": rule})
+    ).splitlines()
+    assert f"  - the rollout {text.format(**places)}" in lines
+
+
+def _place(hash_: int | None) -> int:
+    assert hash_ is not None
+    return hash_ * 100 >> 32
+
+
+def test_a_rollout_without_a_targeting_key_says_so() -> None:
+    rule = {"fractional": [["on", 1]]}
+    assert "  - the rollout gives null: there is no targeting key" in explained("f", None, f=flag(targeting=rule)).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("condition", "problem"),
+    [
+        pytest.param({"sem_ver": [{"var": "v"}, ">=", "1.0"]}, "null is not a version", id="no version"),
+        pytest.param({"sem_ver": ["1.0", ">=", "x"]}, '"x" is not a version', id="a text that is not a version"),
+        pytest.param({"sem_ver": ["1", "==", "1"]}, '"==" is not one of =, !=, <, <=, >, >=, ^, ~', id="an unknown comparison"),
+        pytest.param({"sem_ver": ["1", "="]}, "sem_ver needs 3 arguments, and has 2", id="too few arguments of sem_ver"),
+        pytest.param({"starts_with": [1, "1"]}, "1 is not a text", id="a number in place of a text"),
+        pytest.param({"ends_with": "a"}, "ends_with needs 2 arguments, and has 1", id="too few arguments of ends_with"),
+        pytest.param({"var": "v"}, None, id="an attribute that is absent"),
+    ],
+)
+def test_a_null_of_an_operator_of_flagd_is_explained(condition: Any, problem: str | None) -> None:
+    line = explained("f", Context("k"), f=flag(targeting={"if": [condition, "off"]})).splitlines()[3]
+    assert " is null" in line
+    assert (line.endswith(f": {problem}"), "not" in line.rpartition("}")[2]) == (
+        problem is not None,
+        problem is not None and "not" in problem,
+    )
 
 
 def test_an_explanation_as_json_has_the_variant_and_the_metadata() -> None:
