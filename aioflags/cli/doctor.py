@@ -10,8 +10,10 @@ import anyio
 import click
 import msgspec
 
-from aioflags.cli.flag_data import service
+from aioflags.cli.flag_data import flagd_service, service
+from aioflags.runtime.logs import SILENT
 from aioflags.tools.doctor import Check, Grade, run_checks
+from aioflags.tools.flagd_doctor import run_flagd_checks
 
 __all__ = ["command"]
 
@@ -20,20 +22,27 @@ _MARKS: Final = {Grade.GOOD: "ok     ", Grade.WARNING: "warning", Grade.PROBLEM:
 
 @click.command("doctor", short_help="Find out why flags do not arrive.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per check: check, verdict, text, advice.")
+@click.option(
+    "--flagd", "is_flagd", is_flag=True, help="Check a client for flagd. FLAGD_HOST, FLAGD_RESOLVER, ... are its options."
+)
 @click.pass_context
-def command(ctx: click.Context, *, as_json: bool) -> None:
+def command(ctx: click.Context, *, as_json: bool, is_flagd: bool) -> None:
     """Check the key, the addresses, the connection (proxy, DNS, TCP, TLS), a poll, the clock, and a stream.
 
     Key and addresses are read from the environment: LAUNCHDARKLY_SDK_KEY, LAUNCHDARKLY_BASE_URI, LAUNCHDARKLY_STREAM_URI,
-    LAUNCHDARKLY_EVENTS_URI.
+    LAUNCHDARKLY_EVENTS_URI. With --flagd, check the start of a client for flagd, its flags, and the file if it has one.
     The exit status is 1 if there is a problem.
     """
-    # The checks cover the warnings of the options, so do not log these.
-    key, config = service(logging.Logger("doctor", logging.ERROR))  # noqa: LOG001 -- used by this command only
+    if is_flagd:
+        flagd_service()  # logs the warnings of the options
+        found = run_flagd_checks(flagd_service(SILENT))
+    else:
+        # The checks cover the warnings of the options, so do not log these.
+        found = run_checks(*service(logging.Logger("doctor", logging.ERROR)))  # noqa: LOG001 -- used by this command only
 
     async def check_all() -> bool:
         has_problem = False
-        async with aclosing(run_checks(key, config)) as checks:
+        async with aclosing(found) as checks:
             async for check in checks:
                 has_problem = has_problem or check.grade is Grade.PROBLEM
                 click.echo(msgspec.json.encode(check) if as_json else _lines(check))

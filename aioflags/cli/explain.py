@@ -16,26 +16,27 @@ __all__ = ["command"]
 
 @click.command("explain", short_help="Explain why a flag has its value.")
 @click.argument("words", metavar="[FILE] KEY", nargs=-1)
-@click.option("--live", "is_live", is_flag=True, help="Use the flags of the service. The SDK key is in LAUNCHDARKLY_SDK_KEY.")
+@click.option("--live", "is_live", is_flag=True, help="Use LaunchDarkly's flags. The SDK key is in LAUNCHDARKLY_SDK_KEY.")
+@click.option("--flagd", "is_flagd", is_flag=True, help="Use flagd's flags. FLAGD_HOST, FLAGD_RESOLVER, ... are the options.")
 @click.option(
     "--context", "context_json", required=True, metavar="JSON", help='The context: \'{"kind": "user", "key": "user-123"}\'.'
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.pass_context
-def command(ctx: click.Context, words: tuple[str, ...], context_json: str, *, is_live: bool, as_json: bool) -> None:
+def command(ctx: click.Context, words: tuple[str, ...], context_json: str, *, is_live: bool, is_flagd: bool, as_json: bool) -> None:
     """Explain step by step why flag KEY has its value for a context: targets, rules, clauses, segments, prerequisites, buckets.
 
-    The flags are those of FILE, or, with --live, those of the service. A context without a "kind" is read as a legacy
-    user; for a FILE in flagd's format it has a "targetingKey" and attributes. The exit status is 1 if the flag has no
-    value for the context.
+    The flags are those of FILE, or, with --live, those of LaunchDarkly's service, or, with --flagd, those of flagd. A
+    context without a "kind" is read as a legacy user; for flagd's flags it has a "targetingKey" and attributes. The exit
+    status is 1 if the flag has no value for the context.
     """
-    data, keys = data_of(words, is_live=is_live)
+    data, keys = data_of(words, is_live=is_live, is_flagd=is_flagd)
     if len(keys) != 1:
         raise click.UsageError(f"expected one KEY, got {len(keys)}")
     context = read_context(context_json, is_flagd=data.is_flagd)
 
     async def run() -> Explanation:
-        async with data.client(SILENT) as client:  # the explanation has the mistakes in this flag
+        async with data.client(SILENT) as client:  # the explanation has the mistakes in this flag, and the last error
             return await client.explain(keys[0], context)
 
     explanation = anyio.run(run)

@@ -1,4 +1,7 @@
-"""The flags of a command: those of a file, or, with ``--live``, those of the service. No network without that option."""
+"""The flags of a command: those of a file, or, with ``--live`` or ``--flagd``, those of a server.
+
+No network without these options.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ _CHECK_INTERVAL: Final = 0.25
 
 @dataclass(frozen=True, slots=True)
 class FlagData:
-    """The file with the flags; ``None`` for the service. ``is_flagd``: the file is in flagd's format."""
+    """The file with the flags; ``None`` for a server. ``is_flagd``: the file is in flagd's format, or the server is flagd."""
 
     file: Path | None
     is_flagd: bool = False
@@ -46,8 +49,10 @@ class FlagData:
     def client(self, log: logging.Logger = package_logger) -> BaseClient:
         """A client with these flags. Raises :class:`UsageMistake` if the environment has no SDK key.
 
-        ``log`` gets the mistakes in all flags of a file in flagd's format.
+        ``log`` gets the messages of a client for flagd, for example the mistakes in all flags.
         """
+        if self.file is None and self.is_flagd:
+            return _flagd_client(flagd_service(log))
         if self.file is not None and self.is_flagd:
             path = str(self.file)
             interval = _CHECK_INTERVAL
@@ -60,7 +65,7 @@ class FlagData:
             return Client("", Config(data_system=DataSystem.custom(synchronizers=[FileSource(self.file)])))
         key, config = service()
         if not key:
-            raise UsageMistake("no SDK key: set the environment variable LAUNCHDARKLY_SDK_KEY")
+            raise UsageMistake("no SDK key: set the environment variable LAUNCHDARKLY_SDK_KEY; for flagd use --flagd")
         return Client(key, config)
 
 
@@ -77,17 +82,36 @@ def service(logger: logging.Logger = package_logger) -> tuple[str, Config]:
         raise UsageMistake(str(mistake)) from None
 
 
-def data_of(words: Sequence[str], *, is_live: bool) -> tuple[FlagData, list[str]]:
-    """The flags of a command, and the remaining words. Without ``--live`` the first word is a file.
+def flagd_service(logger: logging.Logger = package_logger) -> FlagdConfig:
+    """The options of a client for flagd from environment variables. Raises :class:`UsageMistake` for an invalid variable."""
+    try:
+        return FlagdConfig(logger=logger)
+    except ConfigError as mistake:
+        raise UsageMistake(str(mistake)) from None
+
+
+def _flagd_client(config: FlagdConfig) -> FlagdClient:
+    try:
+        return FlagdClient(config)
+    except ConfigError as missing:  # a package of the extra
+        raise UsageMistake(str(missing)) from None
+
+
+def data_of(words: Sequence[str], *, is_live: bool, is_flagd: bool) -> tuple[FlagData, list[str]]:
+    """The flags of a command, and the remaining words. Without ``--live`` and ``--flagd`` the first word is a file.
 
     Raises:
-        click.UsageError: there is neither a file nor ``--live``.
+        click.UsageError: there is neither a file nor one of these options, or there are both options.
         UsageMistake: the file cannot be read, or has a mistake.
     """
-    if is_live:
-        return FlagData(None), list(words)
+    if is_live and is_flagd:
+        raise click.UsageError("--live is for LaunchDarkly's service, and cannot be used with --flagd")
+    if is_live or is_flagd:
+        if is_flagd:
+            flagd_service()  # logs the warnings of the options
+        return FlagData(None, is_flagd=is_flagd), list(words)
     if not words:
-        raise click.UsageError("expected a FILE, or --live for the flags of the service")
+        raise click.UsageError("expected a FILE, or --live for the flags of LaunchDarkly's service, or --flagd")
     file = Path(words[0])
     snapshot = snapshot_of(file)
     return FlagData(file, is_flagd=snapshot.dialect.name == FLAGD), list(words[1:])

@@ -13,6 +13,7 @@ from aioflags.cli.contexts import read_context
 from aioflags.cli.flag_data import data_of
 from aioflags.client_core.base_client import BaseClient
 from aioflags.model.context import Context
+from aioflags.model.detail import ErrorKind
 from aioflags.model.explanation import shown
 from aioflags.model.source_state import SourceState
 from aioflags.model.values import same_json
@@ -28,18 +29,22 @@ News: TypeAlias = dict[str, Any]
 
 @click.command("watch", short_help="Follow flags and statuses live.")
 @click.argument("words", metavar="[FILE] [KEY]...", nargs=-1)
-@click.option("--live", "is_live", is_flag=True, help="Use the flags of the service. The SDK key is in LAUNCHDARKLY_SDK_KEY.")
+@click.option("--live", "is_live", is_flag=True, help="Use LaunchDarkly's flags. The SDK key is in LAUNCHDARKLY_SDK_KEY.")
+@click.option("--flagd", "is_flagd", is_flag=True, help="Use flagd's flags. FLAGD_HOST, FLAGD_RESOLVER, ... are the options.")
 @click.option(
     "--context", "context_json", metavar="JSON", help="Print values for this context. Without it, only the keys of changed flags."
 )
 @click.option("--for", "seconds", type=click.FloatRange(min=0), metavar="SECONDS", help="Duration. [until Ctrl-C]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
-def command(words: tuple[str, ...], context_json: str | None, seconds: float | None, *, is_live: bool, as_json: bool) -> None:
-    """Print each change of a flag and of the client's status, for the flags in FILE, or, with --live, those of the service.
+def command(
+    words: tuple[str, ...], context_json: str | None, seconds: float | None, *, is_live: bool, is_flagd: bool, as_json: bool
+) -> None:
+    """Print each change of a flag and of the client's status, for the flags in FILE, or, with --live, those of
+    LaunchDarkly's service, or, with --flagd, those of flagd.
 
     With KEYs, only these flags are printed. A change of a prerequisite or segment counts as a change of the flag.
     """
-    data, keys = data_of(words, is_live=is_live)
+    data, keys = data_of(words, is_live=is_live, is_flagd=is_flagd)
     context = None if context_json is None else read_context(context_json, is_flagd=data.is_flagd)
 
     def show(news: News) -> None:
@@ -61,8 +66,13 @@ async def follow(client: BaseClient, keys: Sequence[str], context: Context | Non
         changes = client.changes()  # before reading the values: no change is lost in between
         tasks.start_soon(_statuses, client, show)
         shown_values: dict[str, Any] = {}
-        values = client.flags_nowait(context or _ANYONE).all()
+        values = (await client.flags(context or _ANYONE)).all()
         for key in keys or sorted(values):
+            if key not in values and client.is_remote:
+                # A server may leave flags without a default variant out of the answer for all flags.
+                detail = await client.variation_detail(key, context or _ANYONE, expect=object)
+                if detail.reason.error_kind is not ErrorKind.FLAG_NOT_FOUND:
+                    values[key] = detail.value
             if key in values:
                 if context is not None:
                     shown_values[key] = values[key]
@@ -75,7 +85,7 @@ async def follow(client: BaseClient, keys: Sequence[str], context: Context | Non
             if context is None:
                 show({"flag": change.key})
                 continue
-            value, before = client.variation_nowait(change.key, context, expect=object), shown_values.get(change.key)
+            value, before = await client.variation(change.key, context, expect=object), shown_values.get(change.key)
             if change.key not in shown_values or not same_json(value, before):
                 shown_values[change.key] = value
                 show({"flag": change.key, "value": value, "before": before})

@@ -1,0 +1,132 @@
+"""Checks why flags of flagd do not arrive: starts a client, asks it for all flags, and gives advice for each problem."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Final
+
+import anyio
+
+from aioflags.errors import ConfigError
+from aioflags.flagd.client import FlagdClient
+from aioflags.flagd.config import FlagdConfig
+from aioflags.model.context import Context
+from aioflags.model.detail import ErrorKind
+from aioflags.model.source_state import SourceState
+from aioflags.model.status import StatusReport
+from aioflags.runtime.logs import printable
+from aioflags.runtime.regular_files import read_in_time
+from aioflags.tools.doctor import Check, Grade
+from aioflags.tools.lint import lint
+
+__all__ = ["run_flagd_checks"]
+
+_START_TIMEOUT: Final = 5.0
+_PROBE: Final = "aioflags-doctor"
+"""The key of a flag that the server probably does not have."""
+_ADDRESS: Final = "FLAGD_HOST and FLAGD_PORT"
+_ADVICE: Final = (
+    ("UNIMPLEMENTED", "correct FLAGD_RESOLVER or FLAGD_PORT; in-process mode reads FLAGD_SYNC_PORT first"),
+    ("INVALID_ARGUMENT", "check FLAGD_SOURCE_SELECTOR"),
+    ("UNAUTHENTICATED", "the server, or a proxy before it, wants credentials: interceptors=[...], or channel_credentials=..."),
+    ("PERMISSION_DENIED", "the server, or a proxy before it, wants other credentials"),
+    ("HTTP/2", "this port does not speak gRPC: 8016 is for OFREP and 8014 for management; in-process mode has 8015, rpc mode 8013"),
+    (
+        "andshake",
+        "check FLAGD_TLS and FLAGD_SERVER_CERT_PATH: does the server speak TLS, and which authority signed its certificate?",
+    ),
+    ("resolving", "check the name in FLAGD_HOST, and the DNS of this machine"),
+    ("refused", f"is flagd, or `aioflags serve FILE --flagd`, running there? Check {_ADDRESS}"),
+)
+"""A part of an error, and what to do."""
+
+
+async def run_flagd_checks(config: FlagdConfig, *, start_timeout: float = _START_TIMEOUT) -> AsyncGenerator[Check, None]:
+    """Yield each check when it is done.
+
+    ``start_timeout``: seconds to wait for the flags.
+    """
+    yield Check(name="options", grade=Grade.GOOD, text=f"resolver {config.resolver}, with {_place(config)}")
+    for check in await _connection(config, start_timeout):
+        yield check
+    if config.resolver == "file" and config.offline_flag_source_path is not None:
+        for check in await _file(Path(config.offline_flag_source_path)):
+            yield check
+
+
+def _place(config: FlagdConfig) -> str:
+    """Where the flags come from."""
+    match config.resolver:
+        case "file":
+            place = f"the file {config.offline_flag_source_path}"
+        case "ofrep":
+            place = config.ofrep_url
+        case "rpc" | "in-process":
+            is_encrypted = config.tls or config.channel_credentials is not None
+            target = config.grpc.target
+            place = target.name if target.is_local else f"{target.name}, {'TLS' if is_encrypted else 'not encrypted'}"
+    selector = "" if config.selector is None else f", the selector {config.selector}"
+    return printable(place + selector)
+
+
+async def _connection(config: FlagdConfig, start_timeout: float) -> list[Check]:
+    """Check the start of a client, and an evaluation of all flags."""
+    began = time.perf_counter()
+    try:
+        client = FlagdClient(config)
+    except ConfigError as missing:
+        return [Check(name="package", grade=Grade.PROBLEM, text=printable(missing), advice="install it, or set FLAGD_RESOLVER")]
+    async with aclosing(client):  # `async with client` would wait for the deadline of the options, which may be unlimited
+        report = await _first_report(client, start_timeout)
+        if report.source_state is not SourceState.VALID:
+            problem = f"no flags within {start_timeout:g} s" if report.last_error is None else str(report.last_error)
+            return [_problem("flags", problem, config)]
+        seconds = time.perf_counter() - began
+        context = Context.keyless()
+        if client.is_remote:
+            detail = await client.variation_detail(_PROBE, context, expect=object)
+            if detail.reason.error_kind not in {None, ErrorKind.FLAG_NOT_FOUND}:
+                return [_problem("evaluation", detail.error_message or str(detail.reason.error_kind), config)]
+        count = len((await client.flags(context)).all())
+    text = f"{count:,} flag{'' if count == 1 else 's'} in {seconds:.2f} s"
+    if count:
+        return [Check(name="flags", grade=Grade.GOOD, text=text)]
+    advice = "check the sources of the server, the address, and FLAGD_SOURCE_SELECTOR"
+    return [Check(name="flags", grade=Grade.WARNING, text=text, advice=advice)]
+
+
+async def _first_report(client: FlagdClient, start_timeout: float) -> StatusReport:
+    """Start a client, and wait until it has flags or an error."""
+    await client.start(0)
+    with anyio.move_on_after(start_timeout):
+        async for report in client.statuses():
+            if report.source_state is SourceState.VALID or report.last_error is not None:
+                break
+    return client.status
+
+
+async def _file(path: Path) -> list[Check]:
+    """Check what lint says about the file."""
+    try:
+        text = await read_in_time(path)
+    except OSError:
+        return []  # the client could not read the file either
+    findings = await asyncio.to_thread(lint, [(str(path), text)])
+    if not findings:
+        return [Check(name="lint", grade=Grade.GOOD, text="no findings in the file")]
+    found = f"{len(findings)} finding{'' if len(findings) == 1 else 's'} in the file"
+    return [Check(name="lint", grade=Grade.WARNING, text=found, advice=f"aioflags lint {printable(path)} lists them")]
+
+
+def _problem(name: str, message: str, config: FlagdConfig) -> Check:
+    if config.resolver == "file":
+        advice = "check FLAGD_OFFLINE_FLAG_SOURCE_PATH, and the file with aioflags lint"
+    elif config.resolver == "ofrep":
+        advice = "check OFREP_ENDPOINT and OFREP_HEADERS: is this a server that speaks OFREP?"
+    else:
+        advice = next((advice for part, advice in _ADVICE if part in message), f"check {_ADDRESS}")
+    return Check(name=name, grade=Grade.PROBLEM, text=printable(message), advice=advice)

@@ -1,0 +1,107 @@
+"""The checks of doctor for flagd, on real sockets: each reports its problem with advice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aioflags import FlagdConfig
+from aioflags.devserver import Fault, FaultKind
+from aioflags.runtime.logs import SILENT
+from aioflags.testing.flagd import FakeFlagd
+from aioflags.tools.doctor import Check, Grade
+from aioflags.tools.flagd_doctor import run_flagd_checks
+from tests.support.raw_server import raw_server, saying
+
+pytestmark = pytest.mark.real_time
+
+
+async def findings(*, start_timeout: float = 60, **options: Any) -> dict[str, Check]:
+    """The checks by name, in order."""
+    config = FlagdConfig(environment={}, logger=SILENT, **options)
+    return {found.name: found async for found in run_flagd_checks(config, start_timeout=start_timeout)}
+
+
+def of_mode(flagd: FakeFlagd, resolver: str) -> dict[str, Any]:
+    port = flagd.port if resolver == "rpc" else flagd.sync_port
+    return {"resolver": resolver, "host": flagd.host, "port": port, "ofrep_base_url": flagd.ofrep_url, "deadline": 60}
+
+
+@pytest.mark.parametrize("resolver", ["rpc", "in-process", "ofrep"])
+async def test_without_a_problem_all_checks_are_good(fake_flagd: FakeFlagd, resolver: str) -> None:
+    fake_flagd.set("theme", "dark")
+    found = await findings(**of_mode(fake_flagd, resolver))
+    assert list(found) == ["options", "flags"]
+    assert {(one.grade, one.advice) for one in found.values()} == {(Grade.GOOD, None)}
+    assert found["options"].text.startswith(f"resolver {resolver}, with ")
+    assert found["flags"].text.startswith("1 flag in ")
+
+
+@pytest.mark.parametrize("resolver", ["rpc", "in-process", "ofrep"])
+async def test_a_server_without_flags_is_a_warning(fake_flagd: FakeFlagd, resolver: str) -> None:
+    found = await findings(**of_mode(fake_flagd, resolver))
+    assert (found["flags"].grade, "FLAGD_SOURCE_SELECTOR" in (found["flags"].advice or "")) == (Grade.WARNING, True)
+
+
+@pytest.mark.parametrize(
+    ("resolver", "changes", "advice"),
+    [
+        pytest.param("rpc", {"port": 1}, "`aioflags serve FILE --flagd`, running there?", id="rpc, and no server"),
+        pytest.param("in-process", {"port": 1}, "`aioflags serve FILE --flagd`, running there?", id="in-process, and no server"),
+        pytest.param("in-process", {"port": "{port}"}, "correct FLAGD_RESOLVER or FLAGD_PORT", id="the port of rpc mode"),
+        pytest.param("rpc", {"port": "{sync_port}"}, "correct FLAGD_RESOLVER or FLAGD_PORT", id="the port of in-process mode"),
+        pytest.param("in-process", {"tls": True}, "check FLAGD_TLS and FLAGD_SERVER_CERT_PATH", id="TLS, and a server without it"),
+        pytest.param("in-process", {"selector": "no=1"}, "check FLAGD_SOURCE_SELECTOR", id="an unknown selector"),
+        pytest.param("in-process", {"host": "nowhere.invalid"}, "the DNS of this machine", id="an unknown name"),
+        pytest.param("rpc", {"socket_path": "/nowhere.sock"}, "check FLAGD_HOST and FLAGD_PORT", id="a socket that is not there"),
+    ],
+)
+async def test_a_server_that_cannot_be_used_is_a_problem(
+    fake_flagd: FakeFlagd, resolver: str, changes: dict[str, Any], advice: str
+) -> None:
+    fake_flagd.set("theme", "dark")
+    ports = {"{port}": fake_flagd.port, "{sync_port}": fake_flagd.sync_port}
+    changes = {name: ports.get(value, value) for name, value in changes.items()}
+    found = await findings(**{**of_mode(fake_flagd, resolver), **changes})
+    assert (list(found), found["flags"].grade) == (["options", "flags"], Grade.PROBLEM)
+    assert advice in (found["flags"].advice or ""), found["flags"]
+
+
+async def test_a_start_without_a_deadline_has_a_limit() -> None:
+    async with raw_server(saying()) as silent:
+        found = await findings(resolver="in-process", host="127.0.0.1", port=silent.port, deadline=0, start_timeout=0.1)
+    assert (found["flags"].grade, found["flags"].text) == (Grade.PROBLEM, "no flags within 0.1 s")
+
+
+async def test_an_ofrep_server_that_fails_is_a_problem(fake_flagd: FakeFlagd) -> None:
+    fake_flagd.inject(Fault(kind=FaultKind.STATUS, status=503))
+    found = await findings(**of_mode(fake_flagd, "ofrep"))
+    assert (found["evaluation"].grade, "503" in found["evaluation"].text) == (Grade.PROBLEM, True)
+    assert "OFREP_ENDPOINT" in (found["evaluation"].advice or "")
+
+
+@pytest.mark.parametrize(
+    ("text", "grades"),
+    [
+        pytest.param(
+            '{"flags": {"a": {"state": "ENABLED", "variants": {"on": true}, "defaultVariant": "on"}}}',
+            {"options": Grade.GOOD, "flags": Grade.GOOD, "lint": Grade.GOOD},
+            id="without findings",
+        ),
+        pytest.param(
+            '{"flags": {"a": {"state": "on", "variants": {"on": true}}}}',
+            {"options": Grade.GOOD, "flags": Grade.GOOD, "lint": Grade.WARNING},
+            id="with a finding",
+        ),
+        pytest.param("{", {"options": Grade.GOOD, "flags": Grade.PROBLEM, "lint": Grade.WARNING}, id="not JSON"),
+        pytest.param(None, {"options": Grade.GOOD, "flags": Grade.PROBLEM}, id="absent"),
+    ],
+)
+async def test_a_file_is_checked(tmp_path: Path, text: str | None, grades: dict[str, Grade]) -> None:
+    path = tmp_path / "flags.json"
+    if text is not None:
+        path.write_text(text)
+    found = await findings(resolver="file", offline_flag_source_path=str(path))
+    assert {name: one.grade for name, one in found.items()} == grades
