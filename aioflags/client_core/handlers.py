@@ -27,6 +27,7 @@ from aioflags.runtime.cancellation import contain_cancellation
 from aioflags.runtime.daemon_threads import DaemonThreads
 from aioflags.runtime.event_loops import running_loop
 from aioflags.runtime.logs import printable
+from aioflags.runtime.validation import is_coroutine_function
 
 __all__ = ["EventHandler", "Handler", "HandlerOwner", "HandlerTask", "StatusHandler", "StatusView"]
 
@@ -71,7 +72,7 @@ class HandlerTask(ABC, Generic[T]):
     def __init__(self, observers: HandlerOwner, handler: Handler[T], *, inline: bool) -> None:
         self._observers = observers
         self._handler = handler
-        self._is_inline = inline or _is_coroutine_function(handler)
+        self._is_inline = inline or is_coroutine_function(handler)
         self._variables: VariableContext = copy_context()
         self._scope: anyio.CancelScope | None = None
         self._run_in_thread: Future[None] | None = None
@@ -209,7 +210,3 @@ class EventHandler(HandlerTask[Event]):
 def _name_of(handler: object) -> str:
     """The name of a function, or of the type of another callable."""
     return printable(getattr(handler, "__qualname__", None) or type(handler).__name__)
-
-
-def _is_coroutine_function(handler: object) -> bool:
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004

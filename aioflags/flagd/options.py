@@ -9,6 +9,7 @@ import ipaddress
 import logging
 import math
 import sys
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -50,6 +51,8 @@ __all__ = [
 
 _MAX_NUMBER: Final = 2**31 - 1
 """gRPC keeps numbers in 32 bits."""
+_LONGEST_SOCKET: Final = 107
+"""Bytes that Linux allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ class Option:
     unusual: float = math.inf
 
     def value(self, given: object, variables: Variables, logger: logging.Logger) -> object:
-        """The argument, or the value of the variable, or the default."""
+        """The argument ``given``, or the value of the variable, or the default."""
         if given is None:
             for variable in self.variables:
                 if (value := self.read(variables, variable)) is not None:
@@ -99,9 +102,14 @@ def check_host(host: str) -> None:
     Raises:
         ConfigError: it is not the name of a host, nor an IP address.
     """
-    is_name = bool(host) and host.isprintable() and not any(mark in host for mark in ":/@[] ")
-    if not is_name and not _is_ipv6(host.removeprefix("[").removesuffix("]")):
-        raise ConfigError(f"host: expected a name or an IP address, without scheme and port, got {printable(host)!r}")
+    # Characters that look like "?" or "/" become these in the name that is resolved.
+    is_name = bool(host) and all(_is_of_a_name(character) for character in unicodedata.normalize("NFKC", host))
+    if not is_name and not _is_ipv6(host[1:-1] if host.startswith("[") and host.endswith("]") else host):
+        raise ConfigError(f"host: expected a name or an IP address, without scheme and port, got {printable(host)!r:.100}")
+
+
+def _is_of_a_name(character: str) -> bool:
+    return character.isalnum() or character in "-_." or (not character.isascii() and character.isprintable())
 
 
 def check_sendable(name: str, context: Context) -> None:
@@ -121,11 +129,12 @@ def check_sendable(name: str, context: Context) -> None:
 
 
 def _is_ipv6(text: str) -> bool:
+    address_text, _, zone = text.partition("%")
     try:
-        ipaddress.IPv6Address(text)
+        ipaddress.IPv6Address(address_text)
     except ValueError:
         return False
-    return True
+    return all(_is_of_a_name(character) for character in zone)
 
 
 def grpc_object(name: str, value: object, path: str) -> object:
@@ -161,6 +170,45 @@ def _header(name: str, value: object) -> object:
     return value
 
 
+def _sendable_text(name: str, value: object) -> object:
+    """Text that is written as UTF-8."""
+    text = cast("str | None", text_or_none(name, value))
+    if text is not None and not _is_utf8(text):
+        raise ConfigError(f"{name}: expected Unicode text, got a lone surrogate in {printable(text)!r:.100}")
+    return value
+
+
+def _path(name: str, value: object) -> object:
+    """The path of a file."""
+    path = cast("str | None", text_or_none(name, value))
+    if path is not None and (not path or "\0" in path or not _is_utf8(path, "surrogateescape")):
+        raise ConfigError(f"{name}: expected the path of a file, got {printable(path)!r:.100}")
+    return value
+
+
+def _socket(name: str, value: object) -> object:
+    """The path of a Unix socket."""
+    path = cast("str | None", _sendable_text(name, _path(name, value)))
+    if path is not None and len(path.encode()) > _LONGEST_SOCKET:
+        raise ConfigError(f"{name}: a Unix socket has a path of at most {_LONGEST_SOCKET} bytes, got {printable(path)!r:.200}")
+    return value
+
+
+def _target(name: str, value: object) -> object:
+    uri = cast("str | None", text_or_none(name, value))
+    if uri is not None and not (uri and uri.isprintable() and " " not in uri):
+        raise ConfigError(f"{name}: expected a name in gRPC's syntax, such as dns:///flagd:8013, got {printable(uri)!r:.100}")
+    return value
+
+
+def _is_utf8(text: str, errors: str = "strict") -> bool:
+    try:
+        text.encode(errors=errors)
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return True
+
+
 def _address(name: str, value: object) -> object:
     url = address(name, value, "")
     if urlsplit(url).query or urlsplit(url).fragment:
@@ -174,7 +222,7 @@ def _codes(name: str, value: object) -> object:
 
 def _headers(name: str, value: object) -> object:
     if callable(value):
-        return value
+        return function(name, value)
     sendable_headers(name, value)
     return MappingProxyType(dict(cast("Mapping[str, str]", value)))
 
@@ -188,10 +236,10 @@ OPTIONS: Final = (
     Option("resolver", "rpc", one_of("rpc", "in-process", "file", "ofrep"), Variables.word, ("FLAGD_RESOLVER",)),
     Option("host", "localhost", text_or_none, Variables.text, ("FLAGD_HOST",)),
     Option("port", None, port),
-    Option("target_uri", None, text_or_none, Variables.text, ("FLAGD_TARGET_URI",)),
+    Option("target_uri", None, _target, Variables.text, ("FLAGD_TARGET_URI",)),
     Option("tls", False, boolean, Variables.boolean, ("FLAGD_TLS",)),  # noqa: FBT003 -- a default
-    Option("socket_path", None, text_or_none, Variables.text, ("FLAGD_SOCKET_PATH",)),
-    Option("cert_path", None, text_or_none, Variables.text, ("FLAGD_SERVER_CERT_PATH",)),
+    Option("socket_path", None, _socket, Variables.text, ("FLAGD_SOCKET_PATH",)),
+    Option("cert_path", None, _path, Variables.text, ("FLAGD_SERVER_CERT_PATH",)),
     Option("default_authority", None, _header, Variables.text, ("FLAGD_DEFAULT_AUTHORITY",)),
     Option("deadline", 0.5, duration, Variables.seconds, ("FLAGD_DEADLINE_MS",), unusual=60),
     Option(
@@ -227,10 +275,10 @@ OPTIONS: Final = (
         unusual=5000,
     ),
     Option("selector", None, _header, Variables.text, ("FLAGD_SOURCE_SELECTOR",)),
-    Option("provider_id", None, text_or_none, Variables.text, ("FLAGD_PROVIDER_ID", "FLAGD_SOURCE_PROVIDER_ID")),
+    Option("provider_id", None, _sendable_text, Variables.text, ("FLAGD_PROVIDER_ID", "FLAGD_SOURCE_PROVIDER_ID")),
     Option("cache", "lru", one_of("lru", "disabled"), Variables.word, ("FLAGD_CACHE",)),
     Option("max_cache_size", 1000, count(0, _MAX_NUMBER), Variables.whole, ("FLAGD_MAX_CACHE_SIZE",)),
-    Option("offline_flag_source_path", None, text_or_none, Variables.text, ("FLAGD_OFFLINE_FLAG_SOURCE_PATH",)),
+    Option("offline_flag_source_path", None, _path, Variables.text, ("FLAGD_OFFLINE_FLAG_SOURCE_PATH",)),
     Option("offline_poll_interval", 5.0, interval, Variables.seconds, ("FLAGD_OFFLINE_POLL_MS",), unusual=1000),
     Option("context_enricher", unchanged, function),
     Option("fatal_status_codes", (), _codes, Variables.words, ("FLAGD_FATAL_STATUS_CODES",)),

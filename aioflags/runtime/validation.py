@@ -5,9 +5,10 @@ Source: ``client-surface.md`` 13.
 
 from __future__ import annotations
 
+import inspect
 import logging
-import math
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
 from urllib.parse import urlsplit
@@ -25,6 +26,7 @@ __all__ = [
     "duration",
     "function",
     "interval",
+    "is_coroutine_function",
     "one_of",
     "port",
     "positive",
@@ -42,6 +44,10 @@ T = TypeVar("T")
 
 TEXT: Final = (str, type(None))
 MAX_PORT: Final = 65535
+_MAX_DURATION: Final = 1e9
+"""Seconds, some thirty years. gRPC refuses a much longer time, and then every call."""
+_LARGEST: Final = sys.float_info.max
+_SHOWN_BITS: Final = 128
 
 _USERINFO: Final = re.compile(r"(?:(?<=://)|^(?!\w+://)).*(?:@|%40)", re.DOTALL | re.IGNORECASE)
 
@@ -148,9 +154,9 @@ def without_userinfo(text: str) -> str:
 def positive(option: str, value: float, default: float, logger: logging.Logger) -> float:
     """``value``, or ``default`` with a warning if it is not a finite number above 0."""
     require(option, value, int, float)
-    if math.isfinite(value) and value > 0:
+    if 0 < value <= _LARGEST:  # false for NaN, too
         return value
-    logger.warning("%s: %r cannot be used; using the default %r", option, value, default)
+    logger.warning("%s: %s cannot be used; using the default %r", option, _shown(value), default)
     return default
 
 
@@ -193,11 +199,11 @@ def duration(option: str, value: object) -> float:
 
     Raises:
         ConfigTypeError: it is not a number.
-        ConfigError: it is negative, infinite or NaN.
+        ConfigError: it is negative, NaN, or too long for a timer.
     """
     seconds = cast("float", require(option, value, int, float))
-    if not (math.isfinite(seconds) and seconds >= 0):
-        raise ConfigError(f"{option}: expected a duration that is not negative, got {value!r}")
+    if not 0 <= seconds <= _MAX_DURATION:  # false for NaN, too
+        raise ConfigError(f"{option}: expected a duration from 0 to {_MAX_DURATION:.0f} s, got {_shown(seconds)}")
     return float(seconds)
 
 
@@ -214,7 +220,7 @@ def count(minimum: int, maximum: int) -> Callable[[str, object], int]:
     def check(option: str, value: object) -> int:
         number = cast("int", require(option, value, int))
         if not minimum <= number <= maximum:
-            raise ConfigError(f"{option}: expected a number from {minimum} to {maximum}, got {number}")
+            raise ConfigError(f"{option}: expected a number from {minimum} to {maximum}, got {_shown(number)}")
         return number
 
     return check
@@ -229,17 +235,31 @@ def one_of(*values: object) -> Callable[[str, object], object]:
 
     def check(option: str, value: object) -> object:
         if value not in values or isinstance(value, bool):
-            raise ConfigError(f"{option}: expected {' or '.join(repr(each) for each in values)}, got {value!r}")
+            raise ConfigError(f"{option}: expected {' or '.join(repr(each) for each in values)}, got {_shown(value)}")
         return value
 
     return check
 
 
 def function(option: str, value: object) -> object:
-    """Something that can be called."""
+    """Something that can be called, and returns its result at once."""
     if not callable(value):
         raise ConfigTypeError(f"{option}: expected a function, got {type(value).__name__}")
+    if is_coroutine_function(value):
+        raise ConfigTypeError(f"{option}: expected a plain function, got a coroutine function; it cannot be awaited")
     return value
+
+
+def is_coroutine_function(value: object) -> bool:
+    """Whether a call of ``value`` returns a coroutine: a function, or an object with such a method ``__call__``."""
+    return inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(getattr(value, "__call__", None))  # noqa: B004 -- the method itself
+
+
+def _shown(value: object) -> str:
+    """A value for a message. Python refuses to write an integer of more than some thousand digits."""
+    if isinstance(value, int) and value.bit_length() > _SHOWN_BITS:
+        return f"an integer of {value.bit_length()} bits"
+    return repr(value)
 
 
 def set_all(target: Any, values: Mapping[str, object]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final, TypeAlias
+from urllib.parse import quote
 
 from aioflags.errors import ConfigError
 from aioflags.model.defaults import MAX_RESPONSE_BYTES
@@ -79,6 +80,8 @@ _SHORTEST_ATTEMPT: Final = 1.0
 """Seconds that one attempt to connect has at least."""
 _SCHEMES: Final = frozenset({"dns", "unix", "ipv4", "ipv6", "xds"})
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://|(dns|unix|unix-abstract|ipv4|ipv6|xds):")
+_SPECIAL: Final = re.compile(r"[%?#]")
+"""Characters that have another meaning in a URI."""
 _ENVOY: Final = re.compile(r"envoy://([^/]+:\d+)/([^/?#]+)", re.IGNORECASE)
 
 
@@ -99,8 +102,8 @@ def read_target(*, host: str, port: int, target_uri: str | None, socket_path: st
         ConfigError: the name has a scheme that gRPC does not know.
     """
     if socket_path is not None:
-        absolute = PurePath(socket_path).is_absolute()
-        return GrpcTarget(name=f"unix://{socket_path}" if absolute else f"unix:{socket_path}", is_local=True)
+        path = _SPECIAL.sub(lambda special: quote(special[0]), socket_path)
+        return GrpcTarget(name=f"unix://{path}" if PurePath(socket_path).is_absolute() else f"unix:{path}", is_local=True)
     if target_uri is None:
         return GrpcTarget(name=f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}")
     prefix = _SCHEME.match(target_uri)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import typing
-from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -16,9 +15,9 @@ import grpc
 import grpc.aio
 import pytest
 
-from aioflags.errors import ConfigError, ConfigTypeError
+from aioflags.errors import ConfigTypeError
 from aioflags.flagd.config import FlagdConfig
-from aioflags.model.context import Context
+from tests.flagd.configs import config
 
 DEFAULTS: dict[str, object] = {
     "resolver": "rpc",
@@ -62,25 +61,12 @@ DEFAULTS: dict[str, object] = {
 UNUSUAL = "{} s is unusually long; expected seconds, not milliseconds"
 
 
-def config(environment: Mapping[str, str] | None = None, **options: Any) -> FlagdConfig:
-    """The options with these environment variables and no others."""
-    return FlagdConfig(environment=environment or {}, **options)
-
-
 class Interceptor(grpc.aio.UnaryUnaryClientInterceptor):
     """An interceptor of asyncio."""
 
     async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         """The call as it is."""
         return await continuation(client_call_details, request)
-
-
-class ForThreads(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc, type-arg, unused-ignore] # untyped
-    """An interceptor that channels of asyncio do not accept."""
-
-    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
-        """The call as it is."""
-        return continuation(client_call_details, request)
 
 
 @pytest.mark.holds("FL-1")
@@ -191,31 +177,6 @@ def test_the_variables_of_the_process_are_read_by_default(monkeypatch: pytest.Mo
     assert FlagdConfig().host == "from-the-process"
 
 
-def test_a_copy_keeps_the_variables_of_the_original(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FLAGD_TARGET_URI", "dns:///other:1")
-    copied = dataclasses.replace(config({"FLAGD_HOST": "flagd"}), port=1)
-    assert (copied.host, copied.target_uri, copied.server_port) == ("flagd", None, 1)
-
-
-@pytest.mark.parametrize(
-    ("environment", "options", "changes", "port", "address"),
-    [
-        pytest.param({}, {}, {"resolver": "in-process"}, 8015, "http://localhost:8016", id="another resolver"),
-        pytest.param({}, {"port": 8013}, {"resolver": "in-process"}, 8013, "http://localhost:8016", id="a port that was given"),
-        pytest.param({"FLAGD_SYNC_PORT": "9"}, {}, {"resolver": "in-process"}, 9, "http://localhost:8016", id="a variable"),
-        pytest.param({}, {"resolver": "in-process"}, {"resolver": "rpc"}, 8013, "http://localhost:8016", id="back to rpc"),
-        pytest.param({}, {}, {"host": "flagd", "tls": True}, 8013, "https://flagd:8016", id="another host"),
-        pytest.param({}, {"ofrep_base_url": "http://a"}, {"host": "flagd"}, 8013, "http://a", id="an address that was given"),
-        pytest.param({"OFREP_ENDPOINT": "http://a"}, {}, {"host": "flagd"}, 8013, "http://a", id="an address in a variable"),
-    ],
-)
-def test_a_copy_derives_again_what_was_not_given(
-    environment: dict[str, str], options: dict[str, Any], changes: dict[str, Any], port: int, address: str
-) -> None:
-    copied = dataclasses.replace(dataclasses.replace(config(environment, **options)), **changes)
-    assert (copied.server_port, copied.ofrep_url) == (port, address)
-
-
 @pytest.mark.parametrize(
     ("options", "resolver"),
     [
@@ -227,100 +188,6 @@ def test_a_copy_derives_again_what_was_not_given(
 @pytest.mark.holds("FL-7")
 def test_the_resolver_with_a_path(options: dict[str, Any], resolver: str) -> None:
     assert config(**options).resolver == resolver
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        pytest.param({"resolver": "file"}, "offline_flag_source_path: the resolver 'file' needs", id="file without a path"),
-        pytest.param({"resolver": "file", "offline_flag_source_path": ""}, "offline_flag_source_path: the", id="an empty path"),
-        pytest.param({"resolver": "remote"}, "resolver: expected 'rpc' or 'in-process'", id="an unknown resolver"),
-        pytest.param({"deadline": -1}, "deadline: expected a duration that is not negative, got -1", id="a negative duration"),
-        pytest.param({"deadline": float("nan")}, "deadline: expected a duration", id="not a number"),
-        pytest.param({"stream_deadline": float("inf")}, "stream_deadline: expected a duration", id="an endless duration"),
-        pytest.param({"port": 0}, "port: expected a number from 1 to 65535, got 0", id="a port that is 0"),
-        pytest.param({"port": True}, "port: expected int, got bool", id="a port that is a bool"),
-        pytest.param({"host": 1}, "host: expected str or None, got int", id="a host that is a number"),
-        pytest.param({"host": "http://flagd"}, "host: expected a name or an IP address, without scheme and port", id="a URL"),
-        pytest.param({"host": "flagd:8013"}, "host: expected a name or an IP address, without", id="a host with a port"),
-        pytest.param({"host": "a b"}, "host: expected a name or an IP address, without", id="a host with a space"),
-        pytest.param({"host": "", "resolver": "ofrep"}, "host: expected a name or an IP address", id="no host, for ofrep"),
-        pytest.param({"tls": "true"}, "tls: expected bool, got str", id="text for a bool"),
-        pytest.param({"cache": "mru"}, "cache: expected 'lru' or 'disabled', got 'mru'", id="an unknown cache"),
-        pytest.param({"max_cache_size": -1}, "max_cache_size: expected a number from 0", id="a negative size"),
-        pytest.param({"max_message_bytes": 2**31}, "max_message_bytes: expected a number from 1 to 2147483647", id="a high limit"),
-        pytest.param({"offline_poll_interval": 0}, "offline_poll_interval: expected a duration above 0", id="no interval"),
-        pytest.param({"fatal_status_codes": "A"}, "fatal_status_codes: expected a sequence of str, got str", id="codes as text"),
-        pytest.param({"fatal_codes_scope": "x"}, "fatal_codes_scope: expected 'first-connection' or 'always'", id="another scope"),
-        pytest.param({"sync_metadata": "x"}, "sync_metadata: expected 'stream' or 'rpc' or 'off'", id="another origin of metadata"),
-        pytest.param({"fractional_version": 4}, "fractional_version: expected 2 or 3, got 4", id="another version"),
-        pytest.param({"context_enricher": {}}, "context_enricher: expected a function, got dict", id="an enricher that is data"),
-        pytest.param({"selector": "a\nb"}, "selector: only printable ASCII", id="a selector with a line break"),
-        pytest.param({"target_uri": "consul://flagd"}, "target_uri: unknown scheme 'consul'", id="an unknown scheme"),
-        pytest.param(
-            {"target_uri": "envoy://flagd/x"}, "target_uri: expected envoy://host:port/authority", id="envoy without port"
-        ),
-        pytest.param({"ofrep_base_url": "flags.example"}, "ofrep_base_url: expected an address", id="an address without scheme"),
-        pytest.param({"ofrep_base_url": "http://a/?b=1"}, "ofrep_base_url: expected an address without query", id="a query"),
-        pytest.param(
-            {"ofrep_headers": {"a": 1}}, "ofrep_headers: expected a string for a, got int", id="a header that is a number"
-        ),
-        pytest.param({"ofrep_headers": {"a b": ""}}, "ofrep_headers: 'a b' is not the name of a header", id="a space in a name"),
-        pytest.param({"channel_credentials": "x"}, "channel_credentials: expected grpc.ChannelCredentials, got str", id="text"),
-        pytest.param(
-            {"interceptors": 1}, "interceptors: expected a sequence of grpc.aio.ClientInterceptor, got int", id="a number"
-        ),
-        pytest.param({"interceptors": [1]}, "interceptors: expected grpc.aio.ClientInterceptor, got int", id="a list of numbers"),
-        pytest.param({"interceptors": [Interceptor]}, "interceptors: Interceptor is a class; expected an object", id="a class"),
-        pytest.param(
-            {"interceptors": [ForThreads()]},
-            "interceptors: expected grpc.aio.ClientInterceptor, got ForThreads",
-            id="an interceptor for threads",
-        ),
-        pytest.param({"ofrep_context": "anna"}, "ofrep_context: expected Context or None, got str", id="a context that is text"),
-        pytest.param(
-            {"ofrep_context": Context("a", attributes={"x": object()})},
-            "ofrep_context: the attribute 'x'",
-            id="a context with code",
-        ),
-        pytest.param(
-            {"ofrep_context": Context.multi(Context("a"), Context("b", kind="org"))},
-            "ofrep_context: the context has several kinds",
-            id="a context of several kinds",
-        ),
-        pytest.param({"hooks": [1]}, "hooks: expected Hook, got int", id="a hook that is a number"),
-    ],
-)
-@pytest.mark.holds("FL-8")
-def test_an_option_that_is_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError) as raised:
-        config(**options)
-    assert str(raised.value).startswith(message)
-
-
-@pytest.mark.parametrize(
-    ("variable", "text"),
-    [
-        pytest.param("FLAGD_DEADLINE_MS", "abc", id="a word"),
-        pytest.param("FLAGD_DEADLINE_MS", "0.5", id="a fraction"),
-        pytest.param("FLAGD_DEADLINE_MS", "1_000", id="an underscore"),
-        pytest.param("FLAGD_DEADLINE_MS", "\u0665\u0660", id="digits that are not ASCII"),
-        pytest.param("FLAGD_DEADLINE_MS", "9" * 400, id="a number that no float can have"),
-        pytest.param("FLAGD_DEADLINE_MS", "9" * 5000, id="a number that int refuses"),
-        pytest.param("FLAGD_STREAM_DEADLINE_MS", "-1", id="a negative duration"),
-        pytest.param("FLAGD_KEEP_ALIVE_TIME", "x", id="the older name"),
-        pytest.param("FLAGD_KEEP_ALIVE_TIME", "-1", id="a negative duration by the older name"),
-        pytest.param("FLAGD_RESOLVER", "remote", id="an unknown resolver"),
-        pytest.param("FLAGD_CACHE", "mru", id="an unknown cache"),
-        pytest.param("FLAGD_OFFLINE_POLL_MS", "0", id="no interval"),
-        pytest.param("FLAGD_SOURCE_SELECTOR", "ü", id="text that a header cannot contain"),
-        pytest.param("OFREP_ENDPOINT", "flags", id="an address without scheme"),
-    ],
-)
-@pytest.mark.holds("FL-10")
-def test_an_error_names_the_variable(variable: str, text: str) -> None:
-    with pytest.raises(ConfigError, match=f"^{variable}: "):
-        config({variable: text})
 
 
 @pytest.mark.holds("FL-9")
@@ -424,7 +291,7 @@ def test_the_type_hints_can_be_read() -> None:
     assert typing.get_type_hints(FlagdConfig)["deadline"] is float
 
 
-_NOT_NONE = {"http", "hooks", "logger", "interceptors", "close_timeout", "environment"}
+_NOT_NONE = {"_derived", "http", "hooks", "logger", "interceptors", "close_timeout", "environment"}
 """Options that do not allow ``None``."""
 
 

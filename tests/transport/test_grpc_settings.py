@@ -28,6 +28,7 @@ TARGET = GrpcTarget(name="localhost:8013")
         pytest.param({"target_uri": "envoy://h:2/svc"}, GrpcTarget(name="h:2", authority="svc"), id="envoy"),
         pytest.param({"socket_path": "/run/x"}, GrpcTarget(name="unix:///run/x", is_local=True), id="an absolute socket path"),
         pytest.param({"socket_path": "x"}, GrpcTarget(name="unix:x", is_local=True), id="a relative socket path"),
+        pytest.param({"socket_path": "/a?b#c%d"}, GrpcTarget(name="unix:///a%3Fb%23c%25d", is_local=True), id="special characters"),
         pytest.param(
             {"socket_path": "x", "target_uri": "y"}, GrpcTarget(name="unix:x", is_local=True), id="a socket before a name"
         ),
