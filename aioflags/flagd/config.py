@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 
 from aioflags.errors import ConfigError
 from aioflags.flagd.environment import Variables
@@ -45,6 +45,13 @@ ContextEnricher: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 _NOT_GIVEN: Final[Any] = None
 """The environment variable of the option decides, then the default. ``options.py`` has both."""
 _PREFIXES: Final = ("FLAGD_", "OFREP_")
+
+
+class _Derived(NamedTuple):
+    """The value of an option, and the argument that it was derived from; ``None``: not given."""
+
+    value: object
+    argument: object
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +144,9 @@ class FlagdConfig:
     logger: logging.Logger = package_logger
     close_timeout: float = CLOSE_TIMEOUT
     environment: Mapping[str, str] = field(default=_NOT_GIVEN, repr=False, compare=False)
+    _derived: Mapping[str, _Derived] = field(default_factory=dict[str, _Derived], repr=False, compare=False)
+    """What each value was derived from. ``dataclasses.replace`` passes values on as arguments, together with this field: so the
+    copy knows which of them were arguments, and derives the others again."""
     server_port: int = field(init=False)
     """The port of the server: ``port``, or what follows from the variables and the resolver."""
     ofrep_url: str = field(init=False)
@@ -151,8 +161,9 @@ class FlagdConfig:
         # Only what the client reads is kept, for dataclasses.replace.
         set_all(self, {"environment": MappingProxyType({k: v for k, v in environment.items() if k.startswith(_PREFIXES)})})
         variables = Variables(self.environment, self.logger)
+        arguments = {option.name: self._argument(option.name) for option in OPTIONS}
         for option in OPTIONS:
-            set_all(self, {option.name: option.value(getattr(self, option.name), variables, self.logger)})
+            set_all(self, {option.name: option.value(arguments[option.name], variables, self.logger)})
         set_all(
             self,
             {
@@ -166,6 +177,8 @@ class FlagdConfig:
         if self.ofrep_context is not None:
             check_sendable("ofrep_context", self.ofrep_context)
         self._settle_resolver()
+        derived = {name: _Derived(getattr(self, name), argument) for name, argument in arguments.items()}
+        set_all(self, {"_derived": MappingProxyType(derived)})
         if self.ofrep_poll_interval and self.ofrep_context is None:
             raise ConfigError("ofrep_poll_interval: polls fetch the flags for one context; set ofrep_context, too")
         server_port = default_port(self.resolver, variables) if self.port is None else self.port
@@ -195,6 +208,12 @@ class FlagdConfig:
             max_message_bytes=self.max_message_bytes,
             interceptors=self.interceptors,
         )
+
+    def _argument(self, name: str) -> object:
+        """The argument for an option, also in a copy."""
+        value = getattr(self, name)
+        derived = self._derived.get(name)
+        return derived.argument if derived is not None and value is derived.value else value
 
     def _settle_resolver(self) -> None:
         if self.resolver == "in-process" and self.offline_flag_source_path is not None:
