@@ -29,6 +29,7 @@ def local_config(document: Mapping[str, object] | str | bytes, config: FlagdConf
         ConfigError: the document is not a flag set, or an argument has another type.
     """
     # Other clients import this module, too, and read no documents.
+    from aioflags.protocol.documents.document import utf8  # noqa: PLC0415 - as above
     from aioflags.protocol.flagd import FlagSetError, read_flag_set  # noqa: PLC0415 - as above
 
     require("document", document, Mapping, str, bytes, expected="a mapping or JSON text")
@@ -36,7 +37,7 @@ def local_config(document: Mapping[str, object] | str | bytes, config: FlagdConf
         expected = "expected a mapping or JSON text; for a file use FlagdConfig(resolver='file', offline_flag_source_path=…)"
         raise ConfigError(f"document: {expected}, got {printable(document)!r:.100}")
     try:
-        flags = run_at_once(read_flag_set(document))
+        flags = run_at_once(read_flag_set(document if isinstance(document, Mapping) else utf8(document, "document")))
     except FlagSetError as error:
         raise ConfigError(f"document: {error}") from error
     config = FlagdConfig(environment={}) if config is None else require("config", config, FlagdConfig)

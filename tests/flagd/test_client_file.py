@@ -160,6 +160,7 @@ async def test_a_document_is_evaluated_before_and_after_the_start() -> None:
         pytest.param("{", "document: ", id="half a document"),
         pytest.param({"flags": 1}, "document: ", id="flags that are a number"),
         pytest.param({}, "document: ", id="no flags"),
+        pytest.param('{"flags": {}}'.encode("utf-16"), "document: line 1, column 1: text that is not UTF-8", id="UTF-16"),
         pytest.param("flags.json", "document: expected a mapping or JSON text; for a file use ", id="the name of a file"),
         pytest.param(Path("flags.json"), "document: expected a mapping or JSON text, got ", id="a path"),
     ],
@@ -167,6 +168,11 @@ async def test_a_document_is_evaluated_before_and_after_the_start() -> None:
 def test_a_document_that_cannot_be_used_is_refused(document: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=f"^{message}"):
         FlagdClient.local(document)
+
+
+@pytest.mark.parametrize("document", ["\ufeff" + OFF, ("\ufeff" + OFF).encode()], ids=["a string", "bytes"])
+def test_a_document_may_begin_with_a_byte_order_mark(document: str | bytes) -> None:
+    assert FlagdClient.local(document).variation_nowait("a", None, True) is False
 
 
 class _Counted(FlagdClient):
