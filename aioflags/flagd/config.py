@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
+from typing import Any, Final, NamedTuple, cast
 
 from aioflags.errors import ConfigError
 from aioflags.flagd.environment import Variables
@@ -28,6 +28,7 @@ from aioflags.flagd.options import (
 from aioflags.hooks.hook import Hook
 from aioflags.model.context import Context
 from aioflags.model.defaults import CLOSE_TIMEOUT
+from aioflags.model.flagd_options import CacheKind, ContextEnricher, FatalCodesScope, FractionalVersion, Resolver, SyncMetadata
 from aioflags.protocol.ofrep_headers import OfrepHeaders
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.runtime.logs import printable
@@ -36,11 +37,6 @@ from aioflags.transport.grpc_settings import CODES, ChannelCredentials, ClientIn
 from aioflags.transport.settings import Http
 
 __all__ = ["ContextEnricher", "FatalCodesScope", "FlagdConfig", "OfrepHeaders", "Resolver", "SyncMetadata"]
-
-Resolver: TypeAlias = Literal["rpc", "in-process", "file", "ofrep"]
-FatalCodesScope: TypeAlias = Literal["first-connection", "always"]
-SyncMetadata: TypeAlias = Literal["stream", "rpc", "off"]
-ContextEnricher: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 _NOT_GIVEN: Final[Any] = None
 """The environment variable of the option decides, then the default. ``options.py`` has both."""
@@ -123,7 +119,7 @@ class FlagdConfig:
     keep_alive_time: float = _NOT_GIVEN
     selector: str | None = _NOT_GIVEN
     provider_id: str | None = _NOT_GIVEN
-    cache: Literal["lru", "disabled"] = _NOT_GIVEN
+    cache: CacheKind = _NOT_GIVEN
     max_cache_size: int = _NOT_GIVEN
     offline_flag_source_path: str | None = _NOT_GIVEN
     offline_poll_interval: float = _NOT_GIVEN
@@ -131,7 +127,7 @@ class FlagdConfig:
     fatal_status_codes: Sequence[str] = _NOT_GIVEN
     fatal_codes_scope: FatalCodesScope = _NOT_GIVEN
     sync_metadata: SyncMetadata = _NOT_GIVEN
-    fractional_version: Literal[2, 3] = _NOT_GIVEN
+    fractional_version: FractionalVersion = _NOT_GIVEN
     max_message_bytes: int = _NOT_GIVEN
     interceptors: Sequence[ClientInterceptor] = field(default=(), repr=False)
     ofrep_base_url: str | None = _NOT_GIVEN

@@ -13,13 +13,14 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, cast
+from typing import Any, Final, cast, get_args
 from urllib.parse import urlsplit
 
 from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.flagd.environment import Variables
 from aioflags.model.context import Context
 from aioflags.model.defaults import MAX_RESPONSE_BYTES, PORT_OF_OFREP, PORT_OF_RPC, PORT_OF_SYNC
+from aioflags.model.flagd_options import CacheKind, FatalCodesScope, FractionalVersion, Resolver, SyncMetadata
 from aioflags.protocol.ofrep_headers import sendable_headers
 from aioflags.protocol.requests import header_text
 from aioflags.runtime.logs import printable
@@ -233,7 +234,7 @@ def unchanged(sync_context: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 OPTIONS: Final = (
-    Option("resolver", "rpc", one_of("rpc", "in-process", "file", "ofrep"), Variables.word, ("FLAGD_RESOLVER",)),
+    Option("resolver", "rpc", one_of(*get_args(Resolver)), Variables.word, ("FLAGD_RESOLVER",)),
     Option("host", "localhost", text_or_none, Variables.text, ("FLAGD_HOST",)),
     Option("port", None, port),
     Option("target_uri", None, _target, Variables.text, ("FLAGD_TARGET_URI",)),
@@ -276,15 +277,15 @@ OPTIONS: Final = (
     ),
     Option("selector", None, _header, Variables.text, ("FLAGD_SOURCE_SELECTOR",)),
     Option("provider_id", None, _sendable_text, Variables.text, ("FLAGD_PROVIDER_ID", "FLAGD_SOURCE_PROVIDER_ID")),
-    Option("cache", "lru", one_of("lru", "disabled"), Variables.word, ("FLAGD_CACHE",)),
+    Option("cache", "lru", one_of(*get_args(CacheKind)), Variables.word, ("FLAGD_CACHE",)),
     Option("max_cache_size", 1000, count(0, _MAX_NUMBER), Variables.whole, ("FLAGD_MAX_CACHE_SIZE",)),
     Option("offline_flag_source_path", None, _path, Variables.text, ("FLAGD_OFFLINE_FLAG_SOURCE_PATH",)),
     Option("offline_poll_interval", 5.0, interval, Variables.seconds, ("FLAGD_OFFLINE_POLL_MS",), unusual=1000),
     Option("context_enricher", unchanged, function),
     Option("fatal_status_codes", (), _codes, Variables.words, ("FLAGD_FATAL_STATUS_CODES",)),
-    Option("fatal_codes_scope", "first-connection", one_of("first-connection", "always")),
-    Option("sync_metadata", "stream", one_of("stream", "rpc", "off")),
-    Option("fractional_version", 3, one_of(2, 3)),
+    Option("fatal_codes_scope", "first-connection", one_of(*get_args(FatalCodesScope))),
+    Option("sync_metadata", "stream", one_of(*get_args(SyncMetadata))),
+    Option("fractional_version", 3, one_of(*get_args(FractionalVersion))),
     Option("max_message_bytes", MAX_RESPONSE_BYTES, count(1, _MAX_NUMBER)),
     Option("ofrep_base_url", None, _address, Variables.text, ("OFREP_ENDPOINT",)),
     Option("ofrep_headers", MappingProxyType(dict[str, str]()), _headers, Variables.headers, ("OFREP_HEADERS",)),

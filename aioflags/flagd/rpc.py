@@ -20,7 +20,6 @@ from aioflags.model.detail import ErrorKind, EvaluationDetail, ReasonKind
 from aioflags.model.metadata import NO_METADATA, FlagMetadata
 from aioflags.model.resolved import ResolvedFlag, read_reason
 from aioflags.runtime.logs import Once, describe_error, printable
-from aioflags.runtime.logs import logger as package_logger
 from aioflags.transport.flagd_messages import RpcFailed, ServerValue, ValueKind
 from aioflags.transport.grpc import FlagdChannel
 
@@ -64,9 +63,9 @@ class RpcEvaluation:
         self,
         channel: FlagdChannel,
         *,
-        cache_size: int = 1000,
-        fatal_codes: frozenset[str] = frozenset(),
-        logger: logging.Logger = package_logger,
+        cache_size: int,
+        fatal_codes: frozenset[str],
+        logger: logging.Logger,
     ) -> None:
         self._channel = channel
         self._cache = AnswerCache(cache_size)

@@ -13,13 +13,14 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
 from aioflags.errors import ConfigError
 from aioflags.model.change import ChangeSet, Selector
 from aioflags.model.defaults import PORT_OF_RPC, PORT_OF_SYNC
+from aioflags.model.flagd_options import FatalCodesScope
 from aioflags.model.result import Update
 from aioflags.model.source_state import ErrorCode, ErrorInfo, FailureKind, SourceState
 from aioflags.protocol.failures import network_failure, unexpected
@@ -55,10 +56,10 @@ class FlagdStreamOptions:
     """
 
     channel: FlagdChannel
-    stream_deadline: float = 600.0
-    pause: float = 5.0
-    fatal_codes: frozenset[str] = frozenset()
-    fatal_scope: Literal["first-connection", "always"] = "first-connection"
+    stream_deadline: float
+    pause: float
+    fatal_codes: frozenset[str]
+    fatal_scope: FatalCodesScope
 
 
 class FlagdStreamSource(ABC):

@@ -9,9 +9,10 @@ import random as random_numbers
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from aioflags.evaluation.openfeature.context_data import context_data
+from aioflags.model.flagd_options import ContextEnricher, SyncMetadata
 from aioflags.model.result import Update
 from aioflags.model.source_state import ErrorCode, SourceState
 from aioflags.model.values import fresh
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FlagdSync", "FlagdSyncSource"]
 
-Enricher: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlagdSync:
@@ -38,9 +37,9 @@ class FlagdSync:
     name: ClassVar[str] = "flagd-sync"
 
     options: FlagdStreamOptions
-    provider_id: str | None = None
-    sync_metadata: Literal["stream", "rpc", "off"] = "stream"
-    context_enricher: Enricher = dict
+    provider_id: str | None
+    sync_metadata: SyncMetadata
+    context_enricher: ContextEnricher
 
     def build(self, context: SourceContext, /) -> FlagdSyncSource:
         """A new source, for one run."""

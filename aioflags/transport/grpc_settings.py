@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import quote
 
 from aioflags.errors import ConfigError
-from aioflags.model.defaults import MAX_RESPONSE_BYTES
 from aioflags.runtime.logs import printable
 
 if TYPE_CHECKING:
@@ -123,17 +122,17 @@ class GrpcSettings:
     """What a channel needs. Durations are in seconds; ``FlagdConfig`` describes the options."""
 
     target: GrpcTarget
-    tls: bool = False
-    cert_path: str | None = None
-    credentials: ChannelCredentials | None = field(default=None, repr=False)
-    authority: str | None = None
-    selector: str | None = None
-    deadline: float = 0.5
-    retry_backoff: float = 1.0
-    retry_backoff_max: float = 5.0
-    keep_alive_time: float = 0.0
-    max_message_bytes: int = MAX_RESPONSE_BYTES
-    interceptors: Sequence[ClientInterceptor] = field(default=(), repr=False)
+    tls: bool
+    cert_path: str | None
+    credentials: ChannelCredentials | None = field(repr=False)
+    authority: str | None
+    selector: str | None
+    deadline: float
+    retry_backoff: float
+    retry_backoff_max: float
+    keep_alive_time: float
+    max_message_bytes: int
+    interceptors: Sequence[ClientInterceptor] = field(repr=False)
 
 
 def service_config(settings: GrpcSettings) -> str:

@@ -9,7 +9,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import urlsplit
 
 import anyio
 
@@ -17,25 +16,23 @@ from aioflags.errors import ConfigError
 from aioflags.model.source_state import ErrorInfo, FailureKind
 from aioflags.protocol.failures import network_failure
 from aioflags.protocol.ofrep_headers import OfrepHeaders, sendable_headers
-from aioflags.protocol.requests import USER_AGENT, header_text
+from aioflags.protocol.requests import USER_AGENT
 from aioflags.runtime.clock import now
 from aioflags.runtime.logs import Once
 from aioflags.runtime.logs import logger as package_logger
-from aioflags.runtime.validation import TEXT, address, positive, require, set_all
 from aioflags.transport.backoff import read_retry_after
 from aioflags.transport.http import HttpTransport
 from aioflags.transport.responses import RequestFailed
 
 __all__ = ["OfrepEndpoint", "OfrepReply", "OfrepRequests"]
 
-_TIMEOUT: Final = 10.0
 _MAX_PAUSE: Final = 86_400.0
 """Seconds. A server may ask for a day at most: a wrong clock of the server could ask for years."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfrepEndpoint:
-    """A server that speaks OFREP.
+    """A server that speaks OFREP. ``FlagdConfig`` describes and checks the options.
 
     Args:
         base_url: what stands before ``/ofrep/v1`` in its URLs.
@@ -43,25 +40,12 @@ class OfrepEndpoint:
             Headers that describe the connection or the body are ignored.
         timeout: seconds that one request may take.
         selector: which flags, in flagd's syntax.
-
-    Raises:
-        ConfigError: an option has the wrong type, the URL is not usable, or a header cannot be sent.
     """
 
     base_url: str
-    headers: OfrepHeaders = field(default_factory=dict[str, str], repr=False)
-    timeout: float = _TIMEOUT
-    selector: str | None = None
-
-    def __post_init__(self) -> None:
-        base_url = address("base_url", self.base_url, "")
-        if urlsplit(base_url).query or urlsplit(base_url).fragment:
-            raise ConfigError("base_url: expected an address without query and fragment")
-        require("selector", self.selector, *TEXT)
-        headers = self.headers if callable(self.headers) else sendable_headers("headers", self.headers)
-        header_text("selector", self.selector)
-        timeout = positive("timeout", self.timeout, _TIMEOUT, package_logger)
-        set_all(self, {"base_url": base_url, "headers": headers, "timeout": timeout})
+    headers: OfrepHeaders = field(repr=False)
+    timeout: float
+    selector: str | None
 
     def current_headers(self) -> dict[str, str]:
         """The headers of a request that starts now. Names are in lower case.
@@ -69,8 +53,8 @@ class OfrepEndpoint:
         Raises:
             ConfigError: the function returned headers that cannot be sent. It may also raise anything itself.
         """
-        given = sendable_headers("headers", self.headers()) if callable(self.headers) else self.headers
-        return {**given, **({"flagd-selector": self.selector} if self.selector else {})}
+        headers = sendable_headers("ofrep_headers", self.headers() if callable(self.headers) else self.headers)
+        return {**headers, **({"flagd-selector": self.selector} if self.selector else {})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +111,7 @@ class OfrepRequests:
             return self.endpoint.current_headers()
         except Exception as error:
             # Only the type: the message of an exception of the user may have a credential.
-            problem = str(error) if isinstance(error, ConfigError) else f"the function for headers raised {type(error).__name__}"
+            problem = str(error) if isinstance(error, ConfigError) else f"the function ofrep_headers raised {type(error).__name__}"
             if self._is_new_problem(problem):
-                self._logger.exception("OFREP: the function for headers failed")
+                self._logger.exception("OFREP: the function ofrep_headers failed")
             raise RequestFailed(ErrorInfo(kind=FailureKind.UNKNOWN, message=problem, time=now())) from error

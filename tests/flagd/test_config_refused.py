@@ -98,6 +98,7 @@ class ForThreads(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc, type-a
             {"ofrep_headers": {"a": 1}}, "ofrep_headers: expected a string for a, got int", id="a header that is a number"
         ),
         pytest.param({"ofrep_headers": {"a b": ""}}, "ofrep_headers: 'a b' is not the name of a header", id="a space in a name"),
+        pytest.param({"ofrep_headers": {"X": "secret\n"}}, "ofrep_headers: X: only printable ASCII", id="a line break in a header"),
         pytest.param({"channel_credentials": "x"}, "channel_credentials: expected grpc.ChannelCredentials, got str", id="text"),
         pytest.param(
             {"interceptors": 1}, "interceptors: expected a sequence of grpc.aio.ClientInterceptor, got int", id="a number"
@@ -128,6 +129,7 @@ def test_an_option_that_is_refused(options: dict[str, Any], message: str) -> Non
     with pytest.raises(ConfigError) as raised:
         config(**options)
     assert str(raised.value).startswith(message)
+    assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from aioflags.flagd.ofrep import OfrepEvaluation
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, EvaluationDetail, ReasonKind
 from aioflags.transport.http import HttpTransport
-from aioflags.transport.ofrep import OfrepEndpoint, OfrepRequests
+from aioflags.transport.ofrep import OfrepRequests
+from tests.support.flagd_parts import ofrep_endpoint
 from tests.support.scripted_http import HANG, Answer, Service
 
 BASE = "https://ofrep.test"
@@ -30,7 +31,7 @@ async def evaluating(*answers: Answer, **options: Any) -> AsyncGenerator[tuple[O
     service = Service()
     service.takes = answers
     async with HttpTransport(service.http()) as transport:
-        yield OfrepEvaluation(OfrepRequests(OfrepEndpoint(base_url=BASE, **options), transport)), service
+        yield OfrepEvaluation(OfrepRequests(ofrep_endpoint(BASE, **options), transport)), service
 
 
 def sent(status: int, body: object, **headers: str) -> Answer:

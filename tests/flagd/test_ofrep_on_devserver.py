@@ -18,8 +18,9 @@ from aioflags.protocol.ofrep import request_body
 from aioflags.sources.base import SourceContext
 from aioflags.sources.ofrep import OfrepBulk
 from aioflags.transport.http import HttpTransport
-from aioflags.transport.ofrep import OfrepEndpoint, OfrepRequests
+from aioflags.transport.ofrep import OfrepRequests
 from aioflags.transport.settings import Http
+from tests.support.flagd_parts import ofrep_endpoint
 from tests.support.scripted_http import updates_of
 
 FLAGS: dict[str, Any] = {
@@ -36,7 +37,7 @@ FLAGS: dict[str, Any] = {
         "broken": {"state": "ENABLED", "variants": {"on": True}, "targeting": {"unknown": []}},
     },
 }
-ENDPOINT = OfrepEndpoint(base_url="http://localhost")
+ENDPOINT = ofrep_endpoint("http://localhost")
 PRO = Context("anna", attributes={"plan": "pro"})
 
 

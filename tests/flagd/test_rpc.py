@@ -20,7 +20,8 @@ from aioflags.model.detail import ErrorKind, EvaluationDetail
 from aioflags.transport.flagd_pb import evaluation_v1_pb2 as v1
 from aioflags.transport.flagd_pb import evaluation_v2_pb2 as v2
 from aioflags.transport.grpc import FlagdChannel
-from aioflags.transport.grpc_settings import EVALUATION_V1, EVALUATION_V2, GrpcSettings, GrpcTarget
+from aioflags.transport.grpc_settings import EVALUATION_V1, EVALUATION_V2
+from tests.support.flagd_parts import grpc_settings, rpc_evaluation
 from tests.support.flagd_server import Answer, Fail, FlagdServer, struct
 
 pytestmark = pytest.mark.real_time
@@ -37,10 +38,9 @@ class Line:
 
     def evaluation(self, deadline: float = 5, selector: str | None = None, **options: Any) -> RpcEvaluation:
         """Evaluations over a channel that is not open yet."""
-        target = GrpcTarget(name=self.address)
-        settings = GrpcSettings(target=target, deadline=deadline, selector=selector, retry_backoff=0.02, retry_backoff_max=0.02)
+        settings = grpc_settings(self.address, deadline=deadline, selector=selector, retry_backoff=0.02, retry_backoff_max=0.02)
         self.channel = FlagdChannel(settings, logging.getLogger("aioflags"))
-        return RpcEvaluation(self.channel, **options)
+        return rpc_evaluation(self.channel, **options)
 
     def answer(self, kind: str, answer: Answer, version: int = 2) -> None:
         """Set the answer of a method."""

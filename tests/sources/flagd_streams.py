@@ -16,7 +16,7 @@ from aioflags.model.result import Update
 from aioflags.sources.base import SourceContext
 from aioflags.sources.flagd_stream import FlagdStreamOptions, FlagdStreamSource
 from aioflags.transport.grpc import FlagdChannel
-from aioflags.transport.grpc_settings import GrpcSettings, GrpcTarget
+from tests.support.flagd_parts import grpc_settings, stream_options
 from tests.support.flagd_server import FlagdServer
 
 __all__ = ["CONTEXT", "Line", "line", "shape", "take", "updates"]
@@ -38,12 +38,12 @@ class Line:
     def channel(self, **settings: Any) -> FlagdChannel:
         """A channel to the server, with short waits inside gRPC."""
         settings = dict[str, Any](retry_backoff=0.02, retry_backoff_max=0.02, deadline=5) | settings
-        return FlagdChannel(GrpcSettings(target=GrpcTarget(name=self.address), **settings), logging.getLogger("aioflags"))
+        return FlagdChannel(grpc_settings(self.address, **settings), logging.getLogger("aioflags"))
 
     def options(self, channel: FlagdChannel | None = None, **options: Any) -> FlagdStreamOptions:
         """The options of a stream, with a short pause before it is opened again."""
         options = dict[str, Any](pause=0.005) | options
-        return FlagdStreamOptions(channel=channel or self.channel(), **options)
+        return stream_options(channel or self.channel(), **options)
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ import pytest
 
 from aioflags.model.change import ChangeKind
 from aioflags.sources.flagd_events import FlagdEvents, FlagdEventsSource, read_event
-from aioflags.sources.flagd_stream import FlagdStreamOptions
 from aioflags.transport.flagd_messages import ServerEvent
 from aioflags.transport.grpc import FlagdChannel
 from aioflags.transport.grpc_calls import FlagdCalls
-from aioflags.transport.grpc_settings import EVALUATION_V1, EVALUATION_V2, GrpcSettings, GrpcTarget
+from aioflags.transport.grpc_settings import EVALUATION_V1, EVALUATION_V2, GrpcSettings
 from tests.sources.flagd_streams import CONTEXT, Line, line, shape, take
+from tests.support.flagd_parts import grpc_settings, stream_options
 from tests.support.flagd_server import SILENCE, Fail, event
 
 __all__ = ["line"]
@@ -114,7 +114,7 @@ async def test_an_outage_with_many_reasons_remembers_the_newest_only() -> None:
         calls.counts = counts
         return lambda: calls
 
-    channel = FlagdChannel(GrpcSettings(target=GrpcTarget(name="x:1")), CONTEXT.logger, prepare=prepare)
-    options = FlagdStreamOptions(channel=channel)
+    channel = FlagdChannel(grpc_settings("x:1"), CONTEXT.logger, prepare=prepare)
+    options = stream_options(channel)
     taken = await take(FlagdEventsSource(CONTEXT, FlagdEvents(options=options)), 100)
     assert (shape(taken), max(counts)) == ([NETWORK] * 100, 16)

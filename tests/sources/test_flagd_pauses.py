@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import pytest
 
-from aioflags.sources.flagd_stream import FlagdStreamOptions
-from aioflags.sources.flagd_sync import FlagdSync, FlagdSyncSource
+from aioflags.sources.flagd_sync import FlagdSyncSource
 from aioflags.transport.flagd_messages import RpcFailed
 from aioflags.transport.grpc import FlagdChannel
-from aioflags.transport.grpc_settings import GrpcSettings, GrpcTarget
 from tests.sources.flagd_streams import CONTEXT, take
+from tests.support.flagd_parts import grpc_settings, stream_options, sync_builder
 from tests.support.scripted_flagd import ScriptedCalls, ScriptedFlagd
 
 
 async def pauses(streams: int, chance: float) -> list[float]:
     """The pauses before each stream after the first, with an option of five seconds."""
     flagd = ScriptedFlagd(scripts=[[RpcFailed("INTERNAL", "broken")]])
-    settings = GrpcSettings(target=GrpcTarget(name="x:1"))
-    channel = FlagdChannel(settings, CONTEXT.logger, prepare=lambda given: lambda: ScriptedCalls(flagd, given))
-    builder = FlagdSync(options=FlagdStreamOptions(channel=channel, pause=5.0))
+    channel = FlagdChannel(grpc_settings("x:1"), CONTEXT.logger, prepare=lambda given: lambda: ScriptedCalls(flagd, given))
+    builder = sync_builder(stream_options(channel, pause=5.0))
     await take(FlagdSyncSource(CONTEXT, builder, random=lambda: chance), streams)
     return [later - earlier for earlier, later in zip(flagd.opened, flagd.opened[1:], strict=False)]
 

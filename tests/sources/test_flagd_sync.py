@@ -15,10 +15,11 @@ import grpc
 import pytest
 
 from aioflags.model.source_state import ErrorCode, SourceState
-from aioflags.sources.flagd_sync import FlagdSync, FlagdSyncSource
+from aioflags.sources.flagd_sync import FlagdSyncSource
 from aioflags.transport.flagd_pb import sync_v1_pb2 as sync
 from aioflags.transport.grpc_settings import EVALUATION_V2, SYNC
 from tests.sources.flagd_streams import CONTEXT, Line, line, shape, take, updates
+from tests.support.flagd_parts import sync_builder
 from tests.support.flagd_server import SILENCE, Fail, flag_set, struct
 
 __all__ = ["line"]
@@ -38,7 +39,7 @@ FATAL = "OFF ERROR_RESPONSE"
 
 def source(line: Line, options: Mapping[str, Any] | None = None, **builder: Any) -> FlagdSyncSource:
     """A source with short pauses. ``options`` are those of the stream."""
-    return FlagdSyncSource(CONTEXT, FlagdSync(options=line.options(**options or {}), **builder))
+    return FlagdSyncSource(CONTEXT, sync_builder(line.options(**options or {}), **builder))
 
 
 @pytest.mark.holds("FL-14")

@@ -19,7 +19,7 @@ from aioflags.model.result import Update
 from aioflags.model.source_state import ErrorCode, FailureKind, SourceState
 from aioflags.protocol.ofrep import request_body
 from aioflags.sources.ofrep import OfrepBulk, OfrepBulkSource
-from aioflags.transport.ofrep import OfrepEndpoint
+from tests.support.flagd_parts import ofrep_endpoint
 from tests.support.scripted_http import HANG, Answer, Service, updates_of
 
 BASE = "https://ofrep.test"
@@ -35,14 +35,14 @@ def flags(etag: str | None = None, streams: list[Any] | None = None, **values: o
 
 def bulk(**options: Any) -> OfrepBulk:
     body = request_body(attributes_of(options.pop("context", CONTEXT)))
-    defaults: dict[str, Any] = {"endpoint": OfrepEndpoint(base_url=BASE), "poll_interval": 0.0}
+    defaults: dict[str, Any] = {"endpoint": ofrep_endpoint(BASE), "poll_interval": 0.0}
     return OfrepBulk(body=body, **{**defaults, **options})
 
 
 @asynccontextmanager
 async def following(service: Service, *takes: Answer, headers: Any = None, **options: Any) -> AsyncGenerator[Updates, None]:
     service.takes = takes or service.takes
-    endpoint = OfrepEndpoint(base_url=BASE, headers=headers or {})
+    endpoint = ofrep_endpoint(BASE, headers=headers or {})
     async with updates_of(OfrepBulkSource(bulk(endpoint=endpoint, **options), service.context(), random=lambda: 0.0)) as updates:
         yield updates
 

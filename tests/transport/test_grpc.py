@@ -25,7 +25,8 @@ from aioflags.errors import ConfigError
 from aioflags.transport.flagd_messages import RpcFailed, SyncMessage
 from aioflags.transport.flagd_pb import sync_v1_pb2 as sync
 from aioflags.transport.grpc import FlagdChannel, require_grpc
-from aioflags.transport.grpc_settings import EVALUATION_V2, SYNC, GrpcSettings, GrpcTarget, read_target
+from aioflags.transport.grpc_settings import EVALUATION_V2, SYNC, GrpcTarget, read_target
+from tests.support.flagd_parts import grpc_settings
 from tests.support.flagd_server import SILENCE, Fail, FlagdServer, flag_set
 
 pytestmark = pytest.mark.real_time
@@ -43,9 +44,8 @@ async def server() -> AsyncIterator[FlagdServer]:
 
 def channel(target: str | GrpcTarget, **options: Any) -> FlagdChannel:
     """A channel to a target, with short waits."""
-    made = target if isinstance(target, GrpcTarget) else GrpcTarget(name=target)
     options = dict[str, Any](retry_backoff=0.05, retry_backoff_max=0.1) | options
-    return FlagdChannel(GrpcSettings(target=made, **options), LOGGER)
+    return FlagdChannel(grpc_settings(target, **options), LOGGER)
 
 
 async def first_message(made: FlagdChannel) -> SyncMessage:
@@ -293,10 +293,10 @@ async def test_a_channel_is_open_during_a_block_and_can_be_opened_again() -> Non
 LOOPS = """
 import asyncio, logging
 from aioflags.transport.grpc import FlagdChannel
-from aioflags.transport.grpc_settings import GrpcSettings, GrpcTarget
+from tests.support.flagd_parts import grpc_settings
 
 async def use():
-    channel = FlagdChannel(GrpcSettings(target=GrpcTarget(name="127.0.0.1:1")), logging.getLogger())
+    channel = FlagdChannel(grpc_settings("127.0.0.1:1"), logging.getLogger())
     async with channel.opened() as calls:
         reason = await calls.connect(())
         stream = calls.sync_flags(provider_id=None, timeout=None)

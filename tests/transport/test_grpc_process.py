@@ -13,10 +13,10 @@ pytestmark = [pytest.mark.real_time, pytest.mark.one_interpreter]
 PROGRAM = """
 import asyncio, logging, os, signal
 from aioflags.transport.grpc import FlagdChannel
-from aioflags.transport.grpc_settings import GrpcSettings, GrpcTarget
+from tests.support.flagd_parts import grpc_settings
 
 async def connect():
-    channel = FlagdChannel(GrpcSettings(target=GrpcTarget(name="127.0.0.1:1")), logging.getLogger())
+    channel = FlagdChannel(grpc_settings("127.0.0.1:1"), logging.getLogger())
     async with channel.opened() as calls:
         return await calls.connect(())
 

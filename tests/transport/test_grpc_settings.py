@@ -12,6 +12,7 @@ import pytest
 
 from aioflags.errors import ConfigError
 from aioflags.transport.grpc_settings import CODES, GrpcSettings, GrpcTarget, channel_arguments, read_target, service_config
+from tests.support.flagd_parts import grpc_settings
 
 TARGET = GrpcTarget(name="localhost:8013")
 
@@ -42,8 +43,7 @@ def test_a_target(options: dict[str, Any], target: GrpcTarget) -> None:
 
 def settings(**options: Any) -> GrpcSettings:
     """Settings with a target, unless the options have one."""
-    options.setdefault("target", TARGET)
-    return GrpcSettings(**options)
+    return grpc_settings(options.pop("target", TARGET), **options)
 
 
 @pytest.mark.parametrize("uri", ["http://flagd:1", "consul://flagd", "envoy://flagd", "envoy://flagd:1"])
