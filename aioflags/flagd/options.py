@@ -22,7 +22,7 @@ from aioflags.model.context import Context
 from aioflags.model.defaults import MAX_RESPONSE_BYTES, PORT_OF_OFREP, PORT_OF_RPC, PORT_OF_SYNC
 from aioflags.model.flagd_options import CacheKind, FatalCodesScope, FractionalVersion, Resolver, SyncMetadata
 from aioflags.protocol.ofrep_headers import sendable_headers
-from aioflags.protocol.requests import header_text
+from aioflags.protocol.requests import header_text, in_address
 from aioflags.runtime.logs import printable
 from aioflags.runtime.validation import (
     address,
@@ -93,8 +93,7 @@ def default_port(resolver: str, variables: Variables) -> int:
 
 def default_address(host: str, *, tls: bool) -> str:
     """The address of OFREP if neither the option nor its variable is given."""
-    name = f"[{host}]" if ":" in host and not host.startswith("[") else host
-    return f"{'https' if tls else 'http'}://{name}:{PORT_OF_OFREP}"
+    return f"{'https' if tls else 'http'}://{in_address(host)}:{PORT_OF_OFREP}"
 
 
 def check_host(host: str) -> None:

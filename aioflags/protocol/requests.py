@@ -18,6 +18,7 @@ from aioflags.model.secret import SdkKey
 from aioflags.runtime.version import __version__
 
 __all__ = [
+    "FLAGD_SELECTOR",
     "INSTANCE_ID",
     "MOBILE_PRODUCT",
     "MOBILE_USER_AGENT",
@@ -29,6 +30,7 @@ __all__ = [
     "endpoint",
     "header_text",
     "identity_headers",
+    "in_address",
     "latest_all_url",
     "poll_url",
     "stream_url",
@@ -42,6 +44,8 @@ MOBILE_PRODUCT: Final = "aioflags-client"
 MOBILE_USER_AGENT: Final = f"{MOBILE_PRODUCT}/{__version__}"
 
 INSTANCE_ID: Final = "X-LaunchDarkly-Instance-Id"
+FLAGD_SELECTOR: Final = "flagd-selector"
+"""The header that selects flags of flagd: of gRPC calls, and of OFREP."""
 
 _TAG: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _FILTER_KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -123,6 +127,11 @@ def application_tags(values: Mapping[str, object], logger: logging.Logger) -> di
     """The header with the tags of an application, by option name. A value that is invalid is omitted with a warning."""
     tags = [f"{option.replace('_', '-')}/{tag}" for option, value in values.items() if (tag := _tag(option, value, logger))]
     return {"X-LaunchDarkly-Tags": " ".join(tags)} if tags else {}
+
+
+def in_address(host: str) -> str:
+    """``host`` as an address has it before a port: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 def header_text(option: str, text: str | None) -> str:

@@ -19,6 +19,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
 from aioflags.errors import ConfigError
+from aioflags.protocol.requests import FLAGD_SELECTOR
 from aioflags.runtime.cancellation import StrayCancellationError, contain_cancellation
 from aioflags.runtime.logs import describe_error
 from aioflags.runtime.regular_files import read_regular
@@ -37,7 +38,6 @@ __all__ = ["FlagdCalls", "prepare"]
 
 M = TypeVar("M", bound=Message)
 
-_SELECTOR: Final = "flagd-selector"
 _PROBE: Final = "/aioflags.Probe/Reason"
 """A method that no server has. See :meth:`FlagdCalls.connect`."""
 _ALL_FAILED: Final = "failed to connect to all addresses; last error: "
@@ -106,7 +106,7 @@ class FlagdCalls:
     def __init__(self, channel: grpc.aio.Channel, settings: GrpcSettings) -> None:
         self._channel = channel
         self._settings = settings
-        self._metadata = () if settings.selector is None else ((_SELECTOR, settings.selector),)
+        self._metadata = () if settings.selector is None else ((FLAGD_SELECTOR, settings.selector),)
         self._has_v2 = True
         """Until a method of version 2 is unknown to the server: for the life of the channel."""
         self._lost_at: float | None = None

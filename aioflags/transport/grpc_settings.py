@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import quote
 
 from aioflags.errors import ConfigError
+from aioflags.protocol.requests import in_address
 from aioflags.runtime.logs import printable
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def read_target(*, host: str, port: int, target_uri: str | None, socket_path: st
         path = _SPECIAL.sub(lambda special: quote(special[0]), socket_path)
         return GrpcTarget(name=f"unix://{path}" if PurePath(socket_path).is_absolute() else f"unix:{path}", is_local=True)
     if target_uri is None:
-        return GrpcTarget(name=f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}")
+        return GrpcTarget(name=f"{in_address(host)}:{port}")
     prefix = _SCHEME.match(target_uri)
     scheme = "" if prefix is None else (prefix[1] or prefix[2]).lower()
     if scheme == "envoy":

@@ -16,7 +16,7 @@ from aioflags.errors import ConfigError
 from aioflags.model.source_state import ErrorInfo, FailureKind
 from aioflags.protocol.failures import network_failure
 from aioflags.protocol.ofrep_headers import OfrepHeaders, sendable_headers
-from aioflags.protocol.requests import USER_AGENT
+from aioflags.protocol.requests import FLAGD_SELECTOR, USER_AGENT
 from aioflags.runtime.clock import now
 from aioflags.runtime.logs import Once
 from aioflags.runtime.logs import logger as package_logger
@@ -54,7 +54,7 @@ class OfrepEndpoint:
             ConfigError: the function returned headers that cannot be sent. It may also raise anything itself.
         """
         headers = sendable_headers("ofrep_headers", self.headers() if callable(self.headers) else self.headers)
-        return {**headers, **({"flagd-selector": self.selector} if self.selector else {})}
+        return {**headers, **({FLAGD_SELECTOR: self.selector} if self.selector else {})}
 
 
 @dataclass(frozen=True, slots=True)

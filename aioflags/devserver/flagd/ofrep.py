@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -22,10 +22,9 @@ from aioflags.errors import ConfigError
 from aioflags.evaluation.jsonlogic.coercion import is_object
 from aioflags.model.nesting import check_depth
 from aioflags.protocol.documents.problems import UNREADABLE, located_problem
+from aioflags.protocol.requests import FLAGD_SELECTOR
 
 __all__ = ["OfrepHandlers"]
-
-_SELECTOR: Final = "Flagd-Selector"
 
 
 class _RequestError(Exception):
@@ -48,7 +47,7 @@ class OfrepHandlers:
         key: str = request.path_params["key"]
         try:
             context = await _context(request)
-            resolution = self._evaluator.resolve(key, context, request.headers.get(_SELECTOR))
+            resolution = self._evaluator.resolve(key, context, request.headers.get(FLAGD_SELECTOR))
         except (_RequestError, ConfigError) as error:
             return _error(error, key)
         except ClientDisconnect:
@@ -59,7 +58,7 @@ class OfrepHandlers:
 
     async def all(self, request: Request) -> Response:
         """Evaluate all flags; 304 if the client already has these results."""
-        selector = request.headers.get(_SELECTOR)
+        selector = request.headers.get(FLAGD_SELECTOR)
         try:
             context = await _context(request)
             resolutions = self._evaluator.resolve_all(context, selector)

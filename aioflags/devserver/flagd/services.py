@@ -23,12 +23,12 @@ from aioflags.devserver.state import ServerState
 from aioflags.errors import ConfigError
 from aioflags.evaluation.jsonlogic.coercion import Kind, is_object
 from aioflags.model.values import is_number
+from aioflags.protocol.requests import FLAGD_SELECTOR
 from aioflags.transport.flagd_pb import evaluation_v1_pb2, evaluation_v2_pb2, sync_v1_pb2
 from aioflags.transport.flagd_struct import from_struct, to_struct
 
 __all__ = ["ServiceOptions", "evaluation_services", "sync_service"]
 
-_SELECTOR: Final = "flagd-selector"
 _NOT_JSON: Final = '{"flags": {"a": '
 _MAX_INT: Final = 2**63
 _CODES: Final = {
@@ -329,7 +329,7 @@ _FIELDS: Final[Mapping[Kind | None, _Field]] = {
 
 def _selector(context: ServicerContext) -> str | None:
     for name, value in context.invocation_metadata() or ():
-        if name == _SELECTOR and isinstance(value, str):
+        if name == FLAGD_SELECTOR and isinstance(value, str):
             return value
     return None
 
