@@ -83,4 +83,4 @@ def read_user(data: Mapping[str, object]) -> Arguments | str:
 
 
 def _is_optional_strings(value: object) -> bool:
-    return value is None or (is_array(value) and all(isinstance(item, str) for item in cast("Sequence[object]", value)))
+    return value is None or (is_array(value) and all(isinstance(item, str) for item in value))

@@ -7,9 +7,20 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, TypeGuard
 
-__all__ = ["JsonValue", "fresh", "is_array", "is_number", "is_small", "plain_text", "same_json", "type_name", "utc_text"]
+__all__ = [
+    "JsonValue",
+    "fresh",
+    "is_array",
+    "is_number",
+    "is_object",
+    "is_small",
+    "plain_text",
+    "same_json",
+    "type_name",
+    "utc_text",
+]
 
 JsonValue: TypeAlias = bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"] | None
 """A value that ``json.loads`` returns."""
@@ -50,7 +61,7 @@ def is_small(value: object) -> bool:
             if left < 0:
                 break
             pending += part
-        elif kind is dict or _is_object(part):
+        elif kind is dict or is_object(part):
             left -= len(part)
             if left < 0:
                 break
@@ -58,11 +69,12 @@ def is_small(value: object) -> bool:
     return left >= 0
 
 
-def _is_object(value: object) -> bool:
-    return isinstance(value, Mapping)
+def is_object(value: object) -> TypeGuard[Mapping[str, Any]]:
+    """Whether ``value`` is a JSON object: a mapping, most often a dict."""
+    return value.__class__ is dict or isinstance(value, Mapping)
 
 
-def is_array(value: object) -> bool:
+def is_array(value: object) -> TypeGuard[Sequence[Any]]:
     """Whether ``value`` is a JSON array: a list, or a tuple."""
     return isinstance(value, (list, tuple))
 
@@ -82,22 +94,20 @@ def _same(left: object, right: object) -> bool:
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     if is_array(left):
-        elements, others = cast("Sequence[object]", left), cast("Sequence[object]", right)
-        return is_array(right) and len(elements) == len(others) and all(map(_same, elements, others))
-    if isinstance(left, Mapping):
-        if not isinstance(right, Mapping):
-            return False
-        members, counterparts = cast("Mapping[str, object]", left), cast("Mapping[str, object]", right)
-        return len(members) == len(counterparts) and all(
-            name in counterparts and _same(value, counterparts[name]) for name, value in members.items()
+        return is_array(right) and len(left) == len(right) and all(map(_same, left, right))
+    if is_object(left):
+        return (
+            is_object(right)
+            and len(left) == len(right)
+            and all(name in right and _same(value, right[name]) for name, value in left.items())
         )
     return left == right
 
 
 def fresh(value: Any) -> Any:
     """A copy of ``value`` that shares no list or object with it, so that the caller may change it."""
-    if isinstance(value, Mapping):
-        return {key: fresh(inner) for key, inner in cast("Mapping[str, Any]", value).items()}
+    if is_object(value):
+        return {key: fresh(inner) for key, inner in value.items()}
     if is_array(value):
         return [fresh(inner) for inner in value]
     return value
@@ -115,7 +125,7 @@ def type_name(value: object) -> str:
         return "string"
     if is_array(value):
         return "array"
-    return "object" if isinstance(value, Mapping) else type(value).__name__
+    return "object" if is_object(value) else type(value).__name__
 
 
 def utc_text(moment: dt.datetime) -> str:

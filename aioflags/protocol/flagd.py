@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeGuard, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
 
@@ -16,7 +16,7 @@ from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.flagd import NO_EVALUATORS, Evaluators, FlagdFlag
 from aioflags.model.metadata import FlagMetadata, MetadataValue
 from aioflags.model.nesting import MAX_DEPTH, NestingError, check_depth, is_too_deep
-from aioflags.model.values import type_name
+from aioflags.model.values import is_object, type_name
 from aioflags.protocol.documents.problems import UNREADABLE, located_problem, read_problem
 from aioflags.runtime.cooperative import Budget, Cooperative
 from aioflags.runtime.logs import printable
@@ -258,7 +258,7 @@ def _problem(flag: _Flag) -> str | None:
     """Why a flag is malformed; ``None`` if it is not."""
     if flag.state.__class__ is not str or flag.state not in _STATES:
         return f'state: expected "ENABLED" or "DISABLED", got {_shown(flag.state)}'
-    if not _is_object(flag.variants) or not any(flag.variants):
+    if not is_object(flag.variants) or not any(flag.variants):
         return "variants: expected an object with at least one variant"
     if not isinstance(flag.default_variant, str | None):
         return f"defaultVariant: expected a string, got {_shown(flag.default_variant)}"
@@ -271,7 +271,7 @@ def _metadata_problem(metadata: object) -> str | None:
     """Why the metadata of a flag cannot be used; ``None`` if they can, or if the flag has none."""
     if metadata is None:
         return None
-    if not _is_object(metadata):
+    if not is_object(metadata):
         return f"metadata: expected an object, got {_shown(metadata)}"
     for name, value in metadata.items():
         if not _is_metadata(value):
@@ -281,10 +281,6 @@ def _metadata_problem(metadata: object) -> str | None:
 
 def _is_metadata(value: object) -> bool:
     return isinstance(value, (str, bool, int, float))
-
-
-def _is_object(value: object) -> TypeGuard[Mapping[str, Any]]:
-    return isinstance(value, dict)
 
 
 def _shown(value: object) -> str:

@@ -6,7 +6,7 @@ Source: ``events.md`` 6.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, cast
 
 from aioflags.model.context import Context
@@ -208,7 +208,7 @@ def _without_in_slices(
     if not is_array(value):
         return plain(value)
     copied: list[Any] = []
-    for part in sliced(cast("Sequence[Any]", value), _SLICE_PARTS):
+    for part in sliced(value, _SLICE_PARTS):
         if is_small(part):
             copied += plain(part)
             yield

@@ -106,7 +106,7 @@ class ReceivedEvents:
         if not is_analytics:
             self._add_event(payload, client, flags, [])
             return
-        events: list[Any] | None = payload if is_array(payload) else None
+        events: Sequence[Any] | None = payload if is_array(payload) else None
         problems = _payload_problems(events, headers)
         if not events:
             self._add(client, _UNREADABLE, _json_text(payload), problems)
@@ -138,7 +138,7 @@ class ReceivedEvents:
         )
 
 
-def _payload_problems(events: list[Any] | None, headers: Mapping[str, str]) -> list[str]:
+def _payload_problems(events: Sequence[Any] | None, headers: Mapping[str, str]) -> list[str]:
     """The problems of a payload as a whole. They are listed with its first event."""
     problems: list[str] = []
     if events is None:

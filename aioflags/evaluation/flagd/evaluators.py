@@ -7,15 +7,15 @@ Source: ``flagd.md`` 4.4 and 4.6.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, TypeGuard, cast
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, cast
 
 import msgspec
 
 from aioflags.model.flagd import Evaluators, FlagdFlag
 from aioflags.model.metadata import FlagMetadata
 from aioflags.model.nesting import SCALARS
-from aioflags.model.values import same_json
+from aioflags.model.values import is_array, is_object, same_json
 
 __all__ = ["FlagComparison", "referenced", "resolved"]
 
@@ -126,23 +126,15 @@ class FlagComparison:
             if pair not in self._pairs:
                 self._pairs[pair] = _same(present, new)
             return self._pairs[pair]
-        if _is_object(present) and _is_object(new):
+        if is_object(present) and is_object(new):
             return present.keys() == new.keys() and all(
                 self._is_same_rule(value, new[key], old, after) for key, value in present.items()
             )
-        if _is_array(present) and _is_array(new):
+        if is_array(present) and is_array(new):
             return len(present) == len(new) and all(
                 self._is_same_rule(one, other, old, after) for one, other in zip(present, new, strict=True)
             )
         return _same(present, new)
-
-
-def _is_object(value: object) -> TypeGuard[Mapping[str, Any]]:
-    return value.__class__ is dict
-
-
-def _is_array(value: object) -> TypeGuard[Sequence[Any]]:
-    return value.__class__ is list
 
 
 def _same(present: Any, new: Any) -> bool:

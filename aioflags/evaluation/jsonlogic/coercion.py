@@ -13,10 +13,11 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
 
 from aioflags.evaluation.jsonlogic.work import MAX_TEXT, RuleError, charge, check_length
 from aioflags.model.nesting import MAX_DEPTH
+from aioflags.model.values import is_array, is_object
 
 __all__ = ["Kind", "finite", "is_array", "is_object", "kind_of", "to_index", "to_number", "to_text", "truthy"]
 
@@ -62,16 +63,6 @@ def kind_of(value: object) -> Kind:
 def _kind_of_subclass(value: object) -> Kind:
     """Programs may pass members of enumerations, for example. Whatever is nothing else is an object."""
     return next((kind for kinds, kind in _KINDS.items() if isinstance(value, kinds)), Kind.OBJECT)
-
-
-def is_array(value: object) -> TypeGuard[Sequence[Any]]:
-    """Whether a value is a JSON array."""
-    return value.__class__ is list or isinstance(value, (list, tuple))
-
-
-def is_object(value: object) -> TypeGuard[Mapping[str, Any]]:
-    """Whether a value is a JSON object."""
-    return value.__class__ is dict or isinstance(value, Mapping)
 
 
 def truthy(value: Any) -> bool:

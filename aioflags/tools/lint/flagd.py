@@ -5,11 +5,11 @@ Source: ``flagd.md`` 4.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, Final, TypeGuard
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Final
 
 from aioflags.evaluation.flagd.targeting import OPERATOR_NAMES
-from aioflags.model.values import type_name
+from aioflags.model.values import is_array, is_object, type_name
 from aioflags.protocol.documents.places import Path
 from aioflags.runtime.suggest import did_you_mean
 from aioflags.tools.lint.findings import LintRemark, quoted
@@ -28,18 +28,18 @@ def check_flag_set(document: Mapping[str, Any]) -> Iterator[LintRemark]:
     """Every mistake in a flag set."""
     flags: object = document.get(_FLAGS)
     stated: object = document.get(_EVALUATORS, {})
-    evaluators: Mapping[str, Any] = stated if _is_object(stated) else {}
-    if not _is_object(stated):
+    evaluators: Mapping[str, Any] = stated if is_object(stated) else {}
+    if not is_object(stated):
         yield _wrong_type((_EVALUATORS,), "object", stated)
     for name, rule in evaluators.items():
         yield from _check_rule(rule, (_EVALUATORS, name), None)
     yield from _check_metadata(document, ())
-    if _is_object(flags):
+    if is_object(flags):
         for key, flag in flags.items():
             yield from _check_flag(flag, (_FLAGS, key), evaluators)
-    elif _is_array(flags):
+    elif is_array(flags):
         for index, flag in enumerate(flags):
-            if _is_object(flag) and not (isinstance(flag.get("key"), str) and flag["key"]):
+            if is_object(flag) and not (isinstance(flag.get("key"), str) and flag["key"]):
                 yield LintRemark("missing-property", (_FLAGS, index), 'missing required property "key"')
             yield from _check_flag(flag, (_FLAGS, index), evaluators)
     else:
@@ -47,7 +47,7 @@ def check_flag_set(document: Mapping[str, Any]) -> Iterator[LintRemark]:
 
 
 def _check_flag(flag: object, path: Path, evaluators: Mapping[str, Any]) -> Iterator[LintRemark]:
-    if not _is_object(flag):
+    if not is_object(flag):
         yield _wrong_type(path, "object", flag)
         return
     for name in ("state", "variants"):
@@ -66,7 +66,7 @@ def _check_flag(flag: object, path: Path, evaluators: Mapping[str, Any]) -> Iter
 def _check_served(flag: Mapping[str, Any], path: Path, evaluators: Mapping[str, Any]) -> Iterator[LintRemark]:
     """The variants, the default variant and the rule."""
     variants: object = flag["variants"]
-    if not _is_object(variants) or not variants:
+    if not is_object(variants) or not variants:
         yield _wrong_type((*path, "variants"), "object with at least one variant", variants)
         return
     kinds = {type_name(value) for value in variants.values()}
@@ -79,7 +79,7 @@ def _check_served(flag: Mapping[str, Any], path: Path, evaluators: Mapping[str, 
     elif default is not None:
         yield _wrong_type((*path, "defaultVariant"), "string or null", default)
     targeting: object = flag.get("targeting")
-    if _is_object(targeting):
+    if is_object(targeting):
         yield from _check_rule(targeting, (*path, "targeting"), evaluators)
         yield from _check_outcomes(targeting, (*path, "targeting"), variants)
     elif targeting is not None:
@@ -88,7 +88,7 @@ def _check_served(flag: Mapping[str, Any], path: Path, evaluators: Mapping[str, 
 
 def _check_metadata(owner: Mapping[str, Any], path: Path) -> Iterator[LintRemark]:
     metadata: object = owner.get("metadata", {})
-    if not _is_object(metadata):
+    if not is_object(metadata):
         yield _wrong_type((*path, "metadata"), "object", metadata)
         return
     for name, value in metadata.items():
@@ -98,7 +98,7 @@ def _check_metadata(owner: Mapping[str, Any], path: Path) -> Iterator[LintRemark
 
 def _check_rule(rule: object, path: Path, evaluators: Mapping[str, Any] | None) -> Iterator[LintRemark]:
     """Operators and references. ``evaluators``: ``None`` inside a shared evaluator, where references are not resolved."""
-    if _is_array(rule):
+    if is_array(rule):
         for index, element in enumerate(rule):
             yield from _check_rule(element, (*path, index), evaluators)
     operation = _operation(rule)
@@ -132,7 +132,7 @@ def _check_outcomes(rule: object, path: Path, variants: Collection[str]) -> Iter
         return
     name, arguments = operation
     path = (*path, name)
-    if not _is_array(arguments):
+    if not is_array(arguments):
         return
     if name in _CONDITIONAL:
         for index, argument in enumerate(arguments):
@@ -140,7 +140,7 @@ def _check_outcomes(rule: object, path: Path, variants: Collection[str]) -> Iter
                 yield from _check_outcomes(argument, (*path, index), variants)
     elif name == "fractional":
         for index, bucket in enumerate(arguments):
-            if _is_array(bucket) and bucket and isinstance(bucket[0], str):
+            if is_array(bucket) and bucket and isinstance(bucket[0], str):
                 yield from _check_variant(bucket[0], (*path, index, 0), variants)
 
 
@@ -156,15 +156,7 @@ def _wrong_type(path: Path, expected: str, value: object) -> LintRemark:
 
 
 def _operation(rule: object) -> tuple[str, object] | None:
-    if not _is_object(rule) or len(rule) != 1:
+    if not is_object(rule) or len(rule) != 1:
         return None
     ((name, arguments),) = rule.items()
     return name, arguments
-
-
-def _is_object(value: object) -> TypeGuard[Mapping[str, Any]]:
-    return isinstance(value, dict)
-
-
-def _is_array(value: object) -> TypeGuard[Sequence[Any]]:
-    return isinstance(value, list)
