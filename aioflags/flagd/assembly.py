@@ -85,7 +85,7 @@ def _invalidating(remote: RemoteEvaluation) -> Callable[[Sequence[Event], Change
         kinds = {event.kind for event in events}
         if kinds & {EventKind.READY, EventKind.STALE, EventKind.ERROR}:
             remote.follow(is_followed=EventKind.READY in kinds)
-        if kinds & {EventKind.READY, EventKind.ERROR}:
+        if EventKind.ERROR in kinds:
             remote.invalidate(None)
         elif change_set is not None:
             remote.invalidate([change.key for change in change_set.changes] if change_set.keys_known else None)
@@ -124,8 +124,7 @@ class _FlagdWorkload:
         """There is nothing to watch."""
 
     def stop(self) -> None:
-        if self._mode.remote is not None:
-            self._mode.remote.invalidate(None)
+        """Answers of a server may stay in the cache: a closed client serves none, and a start removes them."""
 
     async def release(self) -> None:
         """Nothing outlives :meth:`open`."""

@@ -119,6 +119,24 @@ async def test_answers_are_not_kept_while_no_stream_reports_changes(flagd: Scrip
         assert await asked(client, "b") == (True, "CACHED" if status is Status.STALE else "STATIC")
 
 
+@pytest.mark.parametrize("is_up", [True, False], ids=["a server", "no server"])
+async def test_a_client_that_is_started_again_serves_no_answer_of_before(flagd: ScriptedFlagd, is_up: bool) -> None:
+    client = flagd.client("rpc")
+    async with client:
+        await asked(client, "a")
+        flagd.answers["a"] = value(False)
+        assert await asked(client, "a") == (True, "CACHED")
+    assert await asked(client, "a") == (False, "PROVIDER_NOT_READY")
+    if not is_up:
+        flagd.stop()
+    found: set[bool] = set()
+    client.on_event(None, lambda _: found.add(client.variation_nowait("a", None, False)), inline=True)
+    async with client:
+        assert await asked(client, "a", default=True) == ((False, "STATIC") if is_up else (True, "GENERAL"))
+        await asyncio.sleep(60)
+    assert found == {False}
+
+
 @pytest.mark.holds("FL-65")
 @pytest.mark.parametrize("happens", [pytest.param(changed("a"), id="a change"), pytest.param(INTERNAL, id="an outage")])
 async def test_observers_of_a_change_do_not_find_the_old_answer(flagd: ScriptedFlagd, happens: Any) -> None:
