@@ -86,7 +86,7 @@ class Option:
 
 def default_port(resolver: str, variables: Variables) -> int:
     """The port if the option ``port`` is not given: from the variables of the resolver, or the resolver's default."""
-    if resolver in {"in-process", "file"}:
+    if resolver == "in-process":
         return variables.port("FLAGD_SYNC_PORT", "FLAGD_PORT") or PORT_OF_SYNC
     return variables.port("FLAGD_PORT") or PORT_OF_RPC
 

@@ -17,7 +17,7 @@ import pytest
 
 from aioflags.errors import ConfigTypeError
 from aioflags.flagd.config import FlagdConfig
-from tests.flagd.configs import config
+from tests.flagd.configs import IN_PROCESS_FILE, config
 
 DEFAULTS: dict[str, object] = {
     "resolver": "rpc",
@@ -85,6 +85,8 @@ def test_the_default_enricher_changes_nothing() -> None:
         pytest.param({}, {"resolver": "in-process"}, 8015, id="in-process"),
         pytest.param({"FLAGD_SYNC_PORT": "9999", "FLAGD_PORT": "8888"}, {"resolver": "in-process"}, 9999, id="both, in-process"),
         pytest.param({"FLAGD_SYNC_PORT": "9999", "FLAGD_PORT": "8888"}, {}, 8888, id="both, rpc"),
+        pytest.param({"FLAGD_SYNC_PORT": "9999"}, {"resolver": "ofrep"}, 8013, id="ofrep, which does not use it"),
+        pytest.param({"FLAGD_SYNC_PORT": "9999"}, IN_PROCESS_FILE, 8013, id="a file, which does not use it"),
         pytest.param({"FLAGD_PORT": "8888"}, {"resolver": "in-process"}, 8888, id="only the one of rpc, in-process"),
         pytest.param({"FLAGD_SYNC_PORT": "tcp://10.0.0.7:8015"}, {"resolver": "in-process"}, 8015, id="an address from Kubernetes"),
         pytest.param(

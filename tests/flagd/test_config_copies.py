@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
-from tests.flagd.configs import config
+from tests.flagd.configs import IN_PROCESS_FILE, config
 
-IN_PROCESS_FILE = {"resolver": "in-process", "offline_flag_source_path": "flags.json"}
+
+def test_only_the_variables_of_flagd_and_ofrep_are_kept() -> None:
+    kept = {"FLAGD_HOST": "flagd", "OFREP_TIMEOUT_MS": "100"}
+    assert config({"PASSWORD": "secret", **kept}).environment == kept
 
 
 def test_a_copy_keeps_the_variables_of_the_original(monkeypatch: pytest.MonkeyPatch) -> None:
