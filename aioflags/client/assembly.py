@@ -46,7 +46,6 @@ class Parts:
 
     core: Core
     outbox: Outbox | None
-    registration: Registration
     data_updates: DataUpdates
 
 
@@ -107,11 +106,12 @@ def assemble(config: Config, key: SdkKey, *, register: RegisterPlugin, update_fa
         hooks=hooks,
         evaluator=evaluator,
         lifecycle=lifecycle,
+        registration=registration,
         logger=logger,
         store_session=data_updates.store_session,
     )
     outbox = None if analytics is None else analytics.outbox
-    return Parts(core=core, outbox=outbox, registration=registration, data_updates=data_updates)
+    return Parts(core=core, outbox=outbox, data_updates=data_updates)
 
 
 def _analytics(config: Config, key: SdkKey, service: ServiceConnection, recorder: Recorder) -> Analytics | None:
@@ -139,7 +139,7 @@ class _ClientWorkload:
     """What a client does between its start and its close: a :class:`aioflags.client_core.workload.Workload`."""
 
     def __init__(
-        self, service: ServiceConnection, data_updates: DataUpdates, registration: Registration, register: RegisterPlugin
+        self, service: ServiceConnection, data_updates: DataUpdates, registration: Registration[Plugin], register: RegisterPlugin
     ) -> None:
         self._service = service
         self._data_updates = data_updates

@@ -57,14 +57,13 @@ class Client(MigrationMethods, FrontEndMethods, BaseClient):
         self._read_document: Callable[[], Awaitable[MemorySource]] | None = None
         """Reads the file of :meth:`local`, at the start."""
         self._start_lock = ForkSafeAsyncLock()
-        self._has_plugin_hooks = False
         self._once = Once()
         self._once_per_flag = Once()
         # A program that imports this module may never make a client; so the first client imports what clients are made of.
         from aioflags.client.assembly import assemble  # noqa: PLC0415 - as above
 
         parts = assemble(config, self._key, register=self._register, update_fast_path=weakly(self._update_fast_path))
-        self._outbox, self._registration, self._data_updates = parts.outbox, parts.registration, parts.data_updates
+        self._outbox, self._data_updates = parts.outbox, parts.data_updates
         self._big_segments = parts.data_updates.big_segments
         super().__init__(parts.core)
 
@@ -131,9 +130,6 @@ class Client(MigrationMethods, FrontEndMethods, BaseClient):
                     raise
                 self._data_updates.system = DataSystem.custom(synchronizers=[document])
                 self._read_document = None
-            if not self._has_plugin_hooks and not self._cell.is_closed:
-                self._has_plugin_hooks = True
-                self._update_fast_path(hooks=self._registration.hooks())
         return await super().start(start_wait)
 
     async def refresh(self, timeout: float | None = None) -> StatusReport:

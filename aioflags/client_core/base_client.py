@@ -11,6 +11,7 @@ from aioflags.client_core.typed import plain_key
 from aioflags.errors import ConfigError
 from aioflags.model.context import Context
 from aioflags.model.status import StatusReport
+from aioflags.runtime.validation import time_limit
 
 if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
@@ -37,6 +38,9 @@ class BaseClient(EvaluationMethods, CoreClient):
                 again.
             ConfigError: ``start_wait`` is not a number of seconds.
         """
+        time_limit("start_wait", start_wait)
+        if self._registration is not None and not self._cell.is_closed_for_good:
+            self._update_fast_path(hooks=self._registration.hooks())
         return await self._lifecycle.start(start_wait)
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar
 from weakref import WeakMethod
 
 import msgspec
@@ -24,15 +24,20 @@ if TYPE_CHECKING:
     from aioflags.events.recorder import Recorder
     from aioflags.hooks.runner import HookRunner
     from aioflags.persistence.session import StoreSession
+    from aioflags.plugins.registration import Registration
     from aioflags.supervisor.holder import SnapshotHolder
 
 __all__ = ["Core", "CoreClient", "weakly"]
+
+A = ParamSpec("A")
+R = TypeVar("R")
 
 
 class Core(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """The parts of a client. None of them binds an event loop before the start.
 
-    ``store_session`` reads flags from a persistent store, for a client that has one.
+    ``store_session`` reads flags from a persistent store, for a client that has one. ``registration`` has the plugins of a client
+    that takes some.
     """
 
     holder: SnapshotHolder
@@ -44,6 +49,7 @@ class Core(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     lifecycle: Lifecycle
     logger: logging.Logger
     store_session: StoreSession | None = None
+    registration: Registration[Any] | None = None
 
 
 class CoreClient(StatusMethods):
@@ -56,7 +62,7 @@ class CoreClient(StatusMethods):
         self._holder, self._flag_tracker, self._cell = core.holder, core.flag_tracker, core.cell
         self._recorder, self._hooks = core.recorder, core.hooks
         self._evaluator, self._report_to = core.evaluator, core.evaluator.report_to
-        self._lifecycle = core.lifecycle
+        self._lifecycle, self._registration = core.lifecycle, core.registration
         self._logger = core.logger
         self._store_session = core.store_session
         self._fast_path_lock = Lock()
@@ -109,12 +115,12 @@ class CoreClient(StatusMethods):
             _warn(f"unclosed client {self!r}: await aclose(), or use async with", ResourceWarning, source=self)
 
 
-def weakly(method: Callable[[], None]) -> Callable[[], None]:
+def weakly(method: Callable[A, R]) -> Callable[A, R | None]:
     """A function that calls ``method`` as long as its object lives, but does not keep the object alive."""
     reference = WeakMethod(method)
 
-    def call() -> None:
-        if (method := reference()) is not None:
-            method()
+    def call(*args: A.args, **kwargs: A.kwargs) -> R | None:
+        method = reference()
+        return None if method is None else method(*args, **kwargs)
 
     return call

@@ -12,11 +12,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Final, cast
+from typing import Final
 
 from aioflags.config.data_system import DataSystem
 from aioflags.config.environment import ADDRESS_VARIABLES
-from aioflags.errors import ConfigError, ConfigTypeError
+from aioflags.errors import ConfigError
 from aioflags.events.options import Events
 from aioflags.hooks.hook import Hook
 from aioflags.model.defaults import (
@@ -28,10 +28,10 @@ from aioflags.model.defaults import (
     STREAM_URI,
 )
 from aioflags.model.values import fresh
-from aioflags.plugins.plugin import Plugin
+from aioflags.plugins.plugin import Plugin, require_plugins
 from aioflags.protocol.requests import header_text
 from aioflags.runtime.logs import logger as package_logger
-from aioflags.runtime.validation import address, positive, require, require_items, require_methods, require_name, set_all
+from aioflags.runtime.validation import address, positive, require, require_items, set_all
 from aioflags.stores.memberships import BigSegments
 from aioflags.transport.settings import Http
 
@@ -95,7 +95,7 @@ class Config:
         values: dict[str, object] = {
             "defaults": MappingProxyType(fresh(self.defaults)),
             "hooks": require_items("hooks", self.hooks, Hook),
-            "plugins": _plugins(self.plugins),
+            "plugins": require_plugins(self.plugins),
         }
         for name, default in _ADDRESSES.items():
             values[name] = address(name, getattr(self, name), default)
@@ -145,12 +145,3 @@ def custom_addresses(config: Config) -> tuple[list[str], list[str]]:
     """The address options that differ from LaunchDarkly's own service, and those that do not. Usually all should differ."""
     custom = [name for name, default in _ADDRESSES.items() if getattr(config, name) != default]
     return custom, [name for name in _ADDRESSES if name not in custom]
-
-
-def _plugins(plugins: object) -> tuple[Plugin, ...]:
-    if isinstance(plugins, str) or not isinstance(plugins, Sequence):
-        raise ConfigTypeError(f"plugins: expected a sequence of Plugin, got {type(plugins).__name__}")
-    for plugin in cast("Sequence[object]", plugins):
-        require_methods("plugins", plugin, Plugin, "plugin")
-        require_name("plugins", plugin, "plugin")
-    return tuple(cast("Sequence[Plugin]", plugins))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from aioflags.client_core.core_client import Core
 from aioflags.client_core.data_answers import DataAnswers
@@ -24,6 +24,10 @@ from aioflags.hooks.runner import HookRunner
 from aioflags.model.change import ChangeSet
 from aioflags.model.source_state import SourceState
 from aioflags.model.status_event import Event, EventKind
+from aioflags.plugins.plugin import EnvironmentMetadata, FlagdPlugin, SdkMetadata
+from aioflags.plugins.registration import Registration
+from aioflags.protocol.requests import PRODUCT
+from aioflags.runtime.version import __version__
 from aioflags.sources.base import SourceContext
 from aioflags.supervisor.fallback_state import FallbackState
 from aioflags.supervisor.holder import SnapshotHolder
@@ -35,9 +39,17 @@ if TYPE_CHECKING:
 
 __all__ = ["assemble"]
 
+RegisterPlugin: TypeAlias = Callable[[FlagdPlugin, EnvironmentMetadata], Awaitable[None] | None]
 
-def assemble(config: FlagdConfig, mode: Mode) -> tuple[Core, RemoteAnswers | None]:
-    """Creates the parts of one client, and what answers its questions if a server evaluates."""
+
+def assemble(config: FlagdConfig, mode: Mode, *, register: RegisterPlugin) -> tuple[Core, RemoteAnswers | None]:
+    """Creates the parts of one client, and what answers its questions if a server evaluates.
+
+    Args:
+        config: The client's options.
+        mode: Where flags come from, and who evaluates them.
+        register: Hands the client to a plugin. Must not keep the client alive: its tasks may outlive it.
+    """
     logger = config.logger
     first = Snapshot.empty(dialect=mode.dialect or flagd_dialect(config.fractional_version), log=logger)
     holder = SnapshotHolder(first if mode.flags is None else first.apply(mode.flags))
@@ -53,9 +65,10 @@ def assemble(config: FlagdConfig, mode: Mode) -> tuple[Core, RemoteAnswers | Non
     log = EvaluationLog(logger)
     hooks_after = DeferredHooks(logger)
     hooks = HookRunner(config.hooks, hooks_after, logger)
+    registration = Registration(config.plugins, _environment(), logger)
     lifecycle = Lifecycle(
         cell,
-        _FlagdWorkload(config, mode, cell),
+        _FlagdWorkload(config, mode, cell, registration, register),
         [hooks_after],
         start_wait=config.deadline or math.inf,
         close_timeout=config.close_timeout,
@@ -73,9 +86,16 @@ def assemble(config: FlagdConfig, mode: Mode) -> tuple[Core, RemoteAnswers | Non
         hooks=hooks,
         evaluator=evaluator,
         lifecycle=lifecycle,
+        registration=registration,
         logger=logger,
     )
     return core, answers
+
+
+def _environment() -> EnvironmentMetadata:
+    """What plugins get: flagd has neither keys nor applications."""
+    sdk = SdkMetadata(name=PRODUCT, version=__version__, wrapper_name=None, wrapper_version=None)
+    return EnvironmentMetadata(sdk=sdk, sdk_key="", application=None)
 
 
 def _invalidating(remote: RemoteEvaluation) -> Callable[[Sequence[Event], ChangeSet | None], None]:
@@ -96,15 +116,25 @@ def _invalidating(remote: RemoteEvaluation) -> Callable[[Sequence[Event], Change
 class _FlagdWorkload:
     """What a client for flagd does between start and close: a :class:`aioflags.client_core.workload.Workload`."""
 
-    def __init__(self, config: FlagdConfig, mode: Mode, cell: StatusCell) -> None:
+    def __init__(
+        self,
+        config: FlagdConfig,
+        mode: Mode,
+        cell: StatusCell,
+        registration: Registration[FlagdPlugin],
+        register: RegisterPlugin,
+    ) -> None:
         self._config = config
         self._mode = mode
         self._cell = cell
+        self._registration = registration
+        self._register = register
 
     def open(self) -> AbstractAsyncContextManager[object]:
         return self._mode.opened()
 
     async def prepare(self) -> None:
+        await self._registration.register(self._register)
         if self._mode.remote is None and self._mode.dialect is None:
             # It has to be the server's: otherwise the two put users into different groups.
             self._config.logger.info("rules are evaluated here, with version %d of fractional", self._config.fractional_version)

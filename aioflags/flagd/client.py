@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
 
 from aioflags.client_core.base_client import BaseClient
+from aioflags.client_core.core_client import weakly
 from aioflags.client_core.flag_changes import Changes, FlagChange, ValueChange
 from aioflags.client_core.flags import Flags
 from aioflags.errors import ConfigError
 from aioflags.flagd.config import FlagdConfig
 from aioflags.model.context import Context
 from aioflags.model.explanation import Explanation
+from aioflags.plugins.plugin import EnvironmentMetadata, FlagdPlugin
 from aioflags.runtime.validation import require
 
 if TYPE_CHECKING:
@@ -46,8 +48,11 @@ class FlagdClient(BaseClient):
         from aioflags.flagd.assembly import assemble  # noqa: PLC0415 - as above
 
         self._config = require("config", FlagdConfig() if config is None else config, FlagdConfig)
-        core, self._remote = assemble(self._config, self._mode())
+        core, self._remote = assemble(self._config, self._mode(), register=weakly(self._register))
         super().__init__(core)
+
+    def _register(self, plugin: FlagdPlugin, environment: EnvironmentMetadata) -> Awaitable[None] | None:
+        return plugin.register(self, environment)
 
     def _mode(self) -> Mode:
         """Where flags come from, and who evaluates them."""
@@ -63,7 +68,8 @@ class FlagdClient(BaseClient):
 
         Args:
             document: The document, as a mapping or as JSON text.
-            config: The options. Of those only ``fractional_version``, ``hooks``, ``logger`` and the times of start and close apply.
+            config: The options. Of those only ``fractional_version``, ``hooks``, ``plugins``, ``logger`` and the times of start and
+                close apply.
 
         Raises:
             ConfigError: the document is not a flag set. The message names the place.

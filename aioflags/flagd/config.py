@@ -29,6 +29,7 @@ from aioflags.hooks.hook import Hook
 from aioflags.model.context import Context
 from aioflags.model.defaults import CLOSE_TIMEOUT
 from aioflags.model.flagd_options import CacheKind, ContextEnricher, FatalCodesScope, FractionalVersion, Resolver, SyncMetadata
+from aioflags.plugins.plugin import FlagdPlugin, require_plugins
 from aioflags.protocol.ofrep_headers import OfrepHeaders
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.runtime.logs import printable
@@ -92,6 +93,7 @@ class FlagdConfig:
             stream asks for it.
         http: the network options for ``ofrep``.
         hooks: called around evaluations, in order.
+        plugins: add hooks, and get the client before it has data.
         close_timeout: how long a close may take.
         environment: the variables that are read instead of those of the process.
 
@@ -137,6 +139,7 @@ class FlagdConfig:
     ofrep_context: Context | None = None
     http: Http = field(default_factory=Http)
     hooks: Sequence[Hook] = ()
+    plugins: Sequence[FlagdPlugin] = ()
     logger: logging.Logger = package_logger
     close_timeout: float = CLOSE_TIMEOUT
     environment: Mapping[str, str] = field(default=_NOT_GIVEN, repr=False, compare=False)
@@ -164,6 +167,7 @@ class FlagdConfig:
             self,
             {
                 "hooks": require_items("hooks", self.hooks, Hook),
+                "plugins": require_plugins(self.plugins),
                 "interceptors": grpc_objects("interceptors", self.interceptors, "grpc.aio.ClientInterceptor"),
                 "close_timeout": positive("close_timeout", self.close_timeout, CLOSE_TIMEOUT, self.logger),
             },

@@ -7,14 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
+from aioflags.errors import ConfigTypeError
 from aioflags.hooks.hook import Hook
+from aioflags.runtime.validation import require_methods, require_name
 
 if TYPE_CHECKING:
     from aioflags.client.client import Client
+    from aioflags.flagd.client import FlagdClient
 
-__all__ = ["ApplicationMetadata", "EnvironmentMetadata", "Plugin", "SdkMetadata"]
+__all__ = [
+    "AnyPlugin",
+    "ApplicationMetadata",
+    "EnvironmentMetadata",
+    "FlagdPlugin",
+    "Plugin",
+    "SdkMetadata",
+    "require_plugins",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,19 +48,18 @@ class ApplicationMetadata:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentMetadata:
-    """The environment of a plugin. ``application`` is ``None`` if no option names it. ``repr`` does not show the key."""
+    """The environment of a plugin. ``application`` is ``None`` if no option names it. ``repr`` does not show the key.
+
+    A client for flagd has no key: ``sdk_key`` is ``""``.
+    """
 
     sdk: SdkMetadata
     sdk_key: str = field(repr=False)
     application: ApplicationMetadata | None
 
 
-@runtime_checkable
-class Plugin(Protocol):
-    """A plugin for ``Config(plugins=[…])``. Subclasses may leave out either method; other classes need both.
-
-    If a method raises, it is logged with the plugin's ``name``; other plugins are not affected.
-    """
+class AnyPlugin(Protocol):
+    """What plugins of all clients have in common."""
 
     name: str
 
@@ -57,6 +67,43 @@ class Plugin(Protocol):
         """Returns the plugin's hooks. Called once, at the first start, for all plugins before the first is registered."""
         return ()
 
+
+@runtime_checkable
+class Plugin(AnyPlugin, Protocol):
+    """A plugin for ``Config(plugins=[…])``. Subclasses may leave out either method; other classes need both.
+
+    If a method raises, it is logged with the plugin's ``name``; other plugins are not affected. A plugin whose ``register`` takes
+    ``client: Client | FlagdClient`` is one for ``FlagdConfig(plugins=[…])``, too.
+    """
+
     def register(self, client: Client, environment: EnvironmentMetadata) -> Awaitable[None] | None:  # noqa: ARG002 -- as above
         """Called with the client at each start, before it has data. A coroutine function is awaited for at most 5 seconds."""
         return None
+
+
+@runtime_checkable
+class FlagdPlugin(AnyPlugin, Protocol):
+    """A plugin for ``FlagdConfig(plugins=[…])``: as :class:`Plugin`, with another client."""
+
+    def register(self, client: FlagdClient, environment: EnvironmentMetadata) -> Awaitable[None] | None:  # noqa: ARG002 -- as above
+        """Called with the client at each start, before it has data. A coroutine function is awaited for at most 5 seconds."""
+        return None
+
+
+P = TypeVar("P", bound=AnyPlugin)
+
+
+def require_plugins(plugins: Sequence[P]) -> tuple[P, ...]:
+    """The option ``plugins`` as a tuple.
+
+    Raises:
+        ConfigTypeError: it is not a sequence, or an item has no name or lacks a method. The message names it.
+    """
+    given: object = plugins  # it may be anything
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise ConfigTypeError(f"plugins: expected a sequence of Plugin, got {type(given).__name__}")
+    for plugin in plugins:
+        for protocol in (AnyPlugin, Plugin):
+            require_methods("plugins", plugin, protocol, "plugin")
+        require_name("plugins", plugin, "plugin")
+    return tuple(plugins)

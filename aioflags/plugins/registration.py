@@ -8,31 +8,37 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
 
 import anyio
 
 from aioflags.hooks.hook import Hook
 from aioflags.model.defaults import GUEST_LIMIT
-from aioflags.plugins.plugin import EnvironmentMetadata, Plugin
+from aioflags.plugins.plugin import AnyPlugin, EnvironmentMetadata
 from aioflags.runtime.cancellation import contain_cancellation
 from aioflags.runtime.logs import display_name
 from aioflags.runtime.validation import require_items
 
 __all__ = ["Registration"]
 
+P = TypeVar("P", bound=AnyPlugin)
 
-class Registration:
+
+class Registration(Generic[P]):
     """The plugins of one client. A plugin that raises or hangs is logged and skipped."""
 
-    def __init__(self, plugins: Sequence[Plugin], environment: EnvironmentMetadata, logger: logging.Logger) -> None:
+    def __init__(self, plugins: Sequence[P], environment: EnvironmentMetadata, logger: logging.Logger) -> None:
         self._plugins = plugins
         self._environment = environment
         self._logger = logger
+        self._has_hooks = False
 
     def hooks(self) -> list[Hook]:
-        """The hooks of all plugins, in order."""
+        """The hooks of all plugins, in order, at the first call; no hooks at others."""
         hooks: list[Hook] = []
-        for plugin in self._plugins:
+        plugins = () if self._has_hooks else self._plugins
+        self._has_hooks = True
+        for plugin in plugins:
             try:
                 with contain_cancellation():
                     hooks += require_items("get_hooks", plugin.get_hooks(self._environment), Hook)
@@ -40,7 +46,7 @@ class Registration:
                 self._failed(plugin, "get_hooks", error)
         return hooks
 
-    async def register(self, register: Callable[[Plugin, EnvironmentMetadata], Awaitable[None] | None]) -> None:
+    async def register(self, register: Callable[[P, EnvironmentMetadata], Awaitable[None] | None]) -> None:
         """Calls ``register`` for every plugin, one after the other. That function hands the client to the plugin."""
         for plugin in self._plugins:
             try:
@@ -56,5 +62,5 @@ class Registration:
                         "plugin %s: register took longer than %g s, and was cancelled", display_name(plugin), GUEST_LIMIT
                     )
 
-    def _failed(self, plugin: Plugin, method: str, error: Exception) -> None:
+    def _failed(self, plugin: AnyPlugin, method: str, error: Exception) -> None:
         self._logger.error("plugin %s: %s failed", display_name(plugin), method, exc_info=error)

@@ -13,7 +13,7 @@ from aioflags import FlagdConfig
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "coming-from-flagd-provider.md").read_text(encoding="utf-8")
 ROWS: list[tuple[str, str]] = re.findall(r"^\| `([a-z_]+)` \| `([a-z_]+)` \|[^|]*\|$", PAGE, re.MULTILINE)
-OF_EVERY_CLIENT = {"http", "hooks", "logger", "close_timeout", "environment"}
+OF_EVERY_CLIENT = {"http", "hooks", "plugins", "logger", "close_timeout", "environment"}
 
 
 def test_the_table_has_each_option_of_the_provider() -> None:

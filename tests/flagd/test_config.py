@@ -293,7 +293,7 @@ def test_the_type_hints_can_be_read() -> None:
     assert typing.get_type_hints(FlagdConfig)["deadline"] is float
 
 
-_NOT_NONE = {"_derived", "http", "hooks", "logger", "interceptors", "close_timeout", "environment"}
+_NOT_NONE = {"_derived", "http", "hooks", "plugins", "logger", "interceptors", "close_timeout", "environment"}
 """Options that do not allow ``None``."""
 
 

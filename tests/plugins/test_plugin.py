@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from aioflags import Client, Config, ConfigError, Hook
+from aioflags import Client, Config, ConfigError, FlagdConfig, Hook
 from aioflags.plugins.plugin import EnvironmentMetadata, Plugin
 from tests.plugins.recording_plugins import USER, RecordingPlugin, client_with
 
@@ -83,8 +83,9 @@ class Metadata:
     ],
 )
 def test_an_object_that_is_not_a_plugin_is_refused(plugins: Any, problem: str) -> None:
-    with pytest.raises(ConfigError, match=f"^{problem}$"):
-        Config(plugins=plugins)
+    for config in (Config, FlagdConfig):
+        with pytest.raises(ConfigError, match=f"^{problem}$"):
+            config(plugins=plugins)
 
 
 def test_a_class_with_the_members_of_a_plugin_is_accepted() -> None:
