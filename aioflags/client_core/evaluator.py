@@ -209,7 +209,8 @@ class Evaluator:
 
     def _call(self, question: Question) -> EvaluationCall:
         """The description of an evaluation that hooks get."""
-        flag = question.snapshot.flags.get(question.key)
+        dialect = question.snapshot.dialect
+        flag = question.snapshot.flags.get(question.key) if dialect.has_versions else None
         return EvaluationCall(
             key=question.key,
             context=question.context,
@@ -217,6 +218,7 @@ class Evaluator:
             method=question.method,
             environment_id=self._cell.environment_id,
             flag_version=None if flag is None else flag.version,
+            provider_name=dialect.provider_name,
         )
 
     def _answer(self, question: Question, answer: Callable[[Question], EvaluationDetail[Any]]) -> EvaluationDetail[Any]:

@@ -44,12 +44,16 @@ class Dialect(ABC):
 
     Attributes:
         name: the name of the dialect, for logs.
+        provider_name: the name of the provider, for hooks.
+        has_versions: definitions have version numbers.
         errors: its error kinds.
         explains_errors: results with errors have a message.
         reports_problems: :meth:`problems` is called for each definition that is loaded.
     """
 
     name: str
+    provider_name: str = "LaunchDarkly"
+    has_versions: bool = True
     errors: ErrorKinds
     explains_errors: bool = True
     reports_problems: bool = False

@@ -29,7 +29,8 @@ class EvaluationCall(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     ``context`` may be invalid, or ``None`` if the program gave none. ``default_value`` is the default that the program gave,
     even if ``Config(defaults=…)`` replaces it; for a migration it is the default stage. ``method`` is the method that was called:
     ``variation``, ``variation_detail``, their ``_nowait`` forms, ``migration_variation``. ``environment_id`` and ``flag_version``
-    belong to the data that the evaluation used; ``None`` if unknown.
+    belong to the data that the evaluation used; ``None`` if unknown, and for flagd, whose metadata may have a ``flagSetId`` and a
+    ``version``. ``provider_name``: ``LaunchDarkly`` or ``flagd``.
     """
 
     key: str
@@ -38,6 +39,7 @@ class EvaluationCall(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     method: str
     environment_id: str | None
     flag_version: int | None
+    provider_name: str = "LaunchDarkly"
 
 
 class TrackCall(msgspec.Struct, frozen=True, kw_only=True, eq=False):

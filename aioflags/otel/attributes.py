@@ -11,10 +11,10 @@ from aioflags.errors import ConfigError
 from aioflags.hooks.hook import EvaluationCall
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, EvaluationDetail, ReasonKind
+from aioflags.model.metadata import NO_METADATA
 
 __all__ = [
     "ERRORS",
-    "PROVIDER_NAME",
     "REASONS",
     "SCOPE",
     "ContextId",
@@ -22,17 +22,17 @@ __all__ = [
     "attribute_value",
     "checked_context_id",
     "context_id_of",
-    "environment_attributes",
+    "provider_attributes",
     "request_attributes",
     "result_attributes",
+    "set_attributes",
+    "version_attributes",
 ]
 
 ContextId: TypeAlias = Literal["hash", "key", "omit"]
 """How an attribute identifies the context: by the SHA-256 of its canonical key, by the key itself, or not at all."""
 
 SCOPE: Final = "aioflags"
-
-PROVIDER_NAME: Final = "LaunchDarkly"
 
 REASONS: Final[Mapping[str, str]] = {
     ReasonKind.OFF: "disabled",
@@ -125,6 +125,18 @@ def attribute_value(value: object) -> str | bool | float | None:
     return (value if isinstance(value, str) else as_json(value))[:_MAX_VALUE_LENGTH]
 
 
-def environment_attributes(environment_id: str | None) -> dict[str, str]:
-    """The environment; no attributes while it is unknown."""
-    return {} if environment_id is None else {"feature_flag.set.id": environment_id}
+def provider_attributes(name: str) -> dict[str, str]:
+    """The provider of the flag."""
+    return {"feature_flag.provider.name": name}
+
+
+def set_attributes(environment_id: str | None, metadata: Mapping[str, object] = NO_METADATA) -> dict[str, str]:
+    """The flag set: the environment, or what the metadata names. No attributes while it is unknown."""
+    set_id = metadata.get("flagSetId") if environment_id is None else environment_id
+    return {} if set_id is None else {"feature_flag.set.id": str(set_id)}
+
+
+def version_attributes(call: EvaluationCall, detail: EvaluationDetail[Any]) -> dict[str, str]:
+    """The version of the flag, or that of the metadata. No attributes without a version."""
+    version = detail.metadata.get("version") if call.flag_version is None else call.flag_version
+    return {} if version is None else {"feature_flag.version": str(version)}

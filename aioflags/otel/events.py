@@ -13,13 +13,15 @@ from aioflags.hooks.hook import EvaluationCall, Hook
 from aioflags.model.detail import EvaluationDetail
 from aioflags.otel.attributes import (
     ERRORS,
-    PROVIDER_NAME,
     SCOPE,
     ContextId,
     attribute_value,
     checked_context_id,
     context_id_of,
+    provider_attributes,
     result_attributes,
+    set_attributes,
+    version_attributes,
 )
 from aioflags.runtime.clock import now
 from aioflags.runtime.fork import Lock
@@ -74,10 +76,10 @@ class EventsHook(Hook):
             return data
         values: dict[str, str | bool | float | None] = {
             **result_attributes(series_context, detail),
-            "feature_flag.provider.name": PROVIDER_NAME,
+            **provider_attributes(series_context.provider_name),
+            **set_attributes(series_context.environment_id, detail.metadata),
+            **version_attributes(series_context, detail),
             "feature_flag.context.id": context_id_of(series_context.context, self._context_id),
-            "feature_flag.set.id": series_context.environment_id,
-            "feature_flag.version": None if series_context.flag_version is None else str(series_context.flag_version),
         }
         if detail.reason.error_kind is not None:
             values["feature_flag.error.message"] = ERRORS[detail.reason.error_kind][1]
@@ -92,7 +94,7 @@ class EventsHook(Hook):
         span = trace.get_current_span()
         if not span.get_span_context().is_valid:
             return True
-        result = call.key, detail.variation_index, detail.reason.kind, detail.reason.error_kind
+        result = call.key, detail.variation_index, detail.variant, detail.reason.kind, detail.reason.error_kind
         with self._lock:
             is_new = self._reported.get(span)
             if is_new is None:

@@ -10,15 +10,17 @@ from weakref import WeakSet
 
 from opentelemetry import metrics
 
-from aioflags.client.client import Client
+from aioflags.client_core.base_client import BaseClient
 from aioflags.client_core.parts import internals_of
+from aioflags.events.recorder import DISABLED_RECORDER
 from aioflags.hooks.hook import EvaluationCall, Hook
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.status import Status
 from aioflags.otel.attributes import (
     SCOPE,
-    environment_attributes,
+    provider_attributes,
     result_attributes,
+    set_attributes,
 )
 from aioflags.otel.event_totals import EventTotals, SumKey
 from aioflags.plugins.plugin import EnvironmentMetadata, Plugin
@@ -46,8 +48,9 @@ class MetricsPlugin(Plugin):
     ``aioflags.events.recorded``, ``.sent``, ``.dropped`` and ``.pending`` are :attr:`Client.stats <aioflags.Client.stats>`, by
     ``aioflags.event.kind``: ``single`` for single records, ``summarized`` for counted evaluations.
 
-    Several clients may share one plugin; the environment distinguishes them. The events of all clients of an environment are added
-    up. The sums keep the events of a client that was collected; its pending events then count as dropped.
+    Several clients may share one plugin: the provider and the environment distinguish them, and for flagd the ``flagSetId`` in the
+    metadata of the flag set. The events of all clients of an environment are added up; a client for flagd has none. The sums keep
+    the events of a client that was collected; its pending events then count as dropped.
     """
 
     name = "aioflags.otel metrics"
@@ -57,7 +60,7 @@ class MetricsPlugin(Plugin):
         self._counting = _CountingHook(
             meter.create_counter("aioflags.evaluations", unit="{evaluation}", description="Evaluations of flags.")
         )
-        self._clients: WeakSet[Client] = WeakSet()
+        self._clients: WeakSet[BaseClient] = WeakSet()
         self._lock = Lock()
         self._totals = EventTotals()
         self._cache = _TotalsCache(self._totals)
@@ -73,38 +76,42 @@ class MetricsPlugin(Plugin):
         """The hook that counts evaluations."""
         return (self._counting,)
 
-    def register(self, client: Client, environment: EnvironmentMetadata) -> None:  # noqa: ARG002 -- the client has it
+    def register(self, client: BaseClient, environment: EnvironmentMetadata) -> None:  # noqa: ARG002 -- the client has it
         """Start to measure a client: its status until it is collected, and its events."""
         with self._lock:
             self._clients.add(client)
         internals = internals_of(client)  # they outlive the client
-        self._totals.add(client, internals.recorder, internals.status)
+        if internals.recorder is not DISABLED_RECORDER:
+            self._totals.add(client, internals.recorder, internals.status)
 
     def _statuses(self, _options: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
         """The status of each client. Called on the thread that collects, like every callback here."""
-        for client, environment in self._registered():
+        for client, attributes in self._registered():
             current = client.status.status
             yield from (
-                metrics.Observation(int(status is current), environment | {"aioflags.status": status.value}) for status in Status
+                metrics.Observation(int(status is current), attributes | {"aioflags.status": status.value}) for status in Status
             )
 
     def _ages(self, _options: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
         """The age of the data of each client that has data."""
-        for client, environment in self._registered():
+        for client, attributes in self._registered():
             if (age := client.data_age) is not None:
-                yield metrics.Observation(age, environment)
+                yield metrics.Observation(age, attributes)
 
     def _events(self, outcome: str, _options: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
         """One sum for each environment: a collector keeps only one of two observations with the same attributes."""
         for amount, count in self._cache.read_for(outcome).items():
             if amount.outcome == outcome:
-                yield metrics.Observation(count, environment_attributes(amount.environment) | {"aioflags.event.kind": amount.kind})
+                yield metrics.Observation(count, set_attributes(amount.environment) | {"aioflags.event.kind": amount.kind})
 
-    def _registered(self) -> Iterator[tuple[Client, dict[str, str]]]:
-        """The living clients, each with the attributes of its environment."""
+    def _registered(self) -> Iterator[tuple[BaseClient, dict[str, str]]]:
+        """The living clients, each with the attributes of its provider and its flag set."""
         with self._lock:
             clients = list(self._clients)
-        return ((client, environment_attributes(client.environment_id)) for client in clients)
+        for client in clients:
+            snapshot = internals_of(client).holder.snapshot
+            flag_set = set_attributes(client.environment_id, snapshot.metadata)
+            yield client, provider_attributes(snapshot.dialect.provider_name) | flag_set
 
 
 class _TotalsCache:
@@ -141,5 +148,6 @@ class _CountingHook(Hook):
     def after_evaluation(
         self, series_context: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]
     ) -> Mapping[str, object]:
-        self._evaluations.add(1, result_attributes(series_context, detail))
+        attributes = provider_attributes(series_context.provider_name) | result_attributes(series_context, detail)
+        self._evaluations.add(1, attributes)
         return data

@@ -10,12 +10,13 @@ from opentelemetry import trace
 from aioflags.hooks.hook import EvaluationCall, Hook
 from aioflags.model.detail import EvaluationDetail
 from aioflags.otel.attributes import (
-    PROVIDER_NAME,
     SCOPE,
     ContextId,
     as_json,
     checked_context_id,
+    provider_attributes,
     request_attributes,
+    set_attributes,
 )
 from aioflags.runtime.version import __version__
 
@@ -67,13 +68,17 @@ class TracingHook(Hook):
         _end_span(data)
         span = trace.get_current_span()
         if span.is_recording():
-            attributes = request_attributes(series_context, self._context_id) | {"feature_flag.provider.name": PROVIDER_NAME}
+            attributes: dict[str, str | bool | int] = {
+                **request_attributes(series_context, self._context_id),
+                **provider_attributes(series_context.provider_name),
+                **set_attributes(series_context.environment_id, detail.metadata),
+            }
             if detail.variation_index is not None:
                 attributes["feature_flag.result.variationIndex"] = detail.variation_index
             if detail.reason.in_experiment:
                 attributes["feature_flag.result.reason.inExperiment"] = True
-            if series_context.environment_id is not None:
-                attributes["feature_flag.set.id"] = series_context.environment_id
+            if detail.variant is not None:
+                attributes["feature_flag.result.variant"] = detail.variant
             if self._include_value:
                 attributes["feature_flag.result.value"] = as_json(detail.value)
             span.add_event("feature_flag", attributes)

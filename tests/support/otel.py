@@ -103,8 +103,17 @@ class Measured:
         self.provider = MeterProvider([self.reader], shutdown_on_exit=False)
 
     def points(self, name: str) -> dict[tuple[object, ...], object]:
+        """The values by the values of the attributes, without the provider."""
+        return {
+            tuple(value for name, value in attributes.items() if name != "feature_flag.provider.name"): number
+            for attributes, number in self.attributes(name)
+        }
+
+    def attributes(self, name: str) -> list[tuple[dict[str, object], object]]:
+        """The attributes and the value of each point, sorted by the attributes."""
         data: Any = self.reader.get_metrics_data()
         WATCH.text("measurements", repr(data))
         scopes = data.resource_metrics[0].scope_metrics if data else []
         data_of_metric = [metric.data for scope in scopes for metric in scope.metrics if metric.name == name]
-        return {tuple(point.attributes.values()): point.value for points in data_of_metric for point in points.data_points}
+        found = [(dict(point.attributes), point.value) for points in data_of_metric for point in points.data_points]
+        return sorted(found, key=lambda point: str(sorted(point[0].items())))

@@ -19,6 +19,8 @@ _NO_CONTEXT: Final = Context.keyless()
 class OpenFeatureDialect(Dialect):
     """The error kinds of OpenFeature, and flagd's rules for types and contexts."""
 
+    provider_name = "flagd"
+    has_versions = False
     errors: ErrorKinds = ErrorKinds(
         not_ready=ErrorKind.PROVIDER_NOT_READY,
         not_found=ErrorKind.FLAG_NOT_FOUND,
