@@ -19,8 +19,9 @@ from openfeature.event import ProviderEvent, ProviderEventDetails
 from openfeature.exception import ErrorCode
 
 from aioflags.client_core.event_queue import joined
-from aioflags.client_core.parts import loop_of
-from aioflags.model.status import Status, StatusReport
+from aioflags.client_core.parts import internals_of, loop_of
+from aioflags.client_core.step_events import event_of
+from aioflags.model.status import Status
 from aioflags.model.status_event import Event, EventKind
 from aioflags.runtime.event_loops import running_loop
 from aioflags.runtime.logs import logger
@@ -52,8 +53,7 @@ _KINDS: Final = {
     Status.ERROR: EventKind.ERROR,
     Status.FATAL: EventKind.ERROR,
 }
-_STATUS_KINDS: Final = frozenset(_KINDS.values())
-_CHANGE_KINDS: Final = frozenset(_EVENTS) - _STATUS_KINDS
+_CHANGE_KINDS: Final = frozenset(_EVENTS) - frozenset(_KINDS.values())
 
 
 class EventForwarder:
@@ -84,15 +84,12 @@ class EventForwarder:
         self._is_holding = not reports_lifecycle
         self._change: Event | None = None
         """All changes of flags that wait, as one."""
-        self._last: Event | None = None
-        """The newest event of the status, which may have waited in vain."""
         self._assumed: Status | None = None
         """What the SDK wrote or was sent last, in case its status cannot be read. ``None`` until ``initialize`` ends."""
-        self._settled_seq = -1
+        self._settled_seq = 0
         """Status events up to this number are outdated."""
-        self._timers: list[asyncio.TimerHandle] = []
         self._timed_on: asyncio.AbstractEventLoop | None = None
-        """The event loop of the timers."""
+        """The event loop that :meth:`_settle` was scheduled on."""
         self._is_stopped = False
         self._subscription = client.on_event(None, self._forward, inline=True)
 
@@ -118,27 +115,21 @@ class EventForwarder:
 
     def _forward(self, event: Event) -> None:
         is_change = event.kind in _CHANGE_KINDS
-        if event.kind in _STATUS_KINDS:
-            self._last = event
         if self._is_holding:
             if is_change:
                 self._change = event if self._change is None else joined([self._change, event])
             if self._assumed is not None and self._timed_on is not asyncio.get_running_loop():
                 # The client was not started when initialize ended, or its loop has ended since.
                 self._settle_later()
-        elif is_change:
-            self._send(event.kind, event.report, event)
-        elif event.seq > self._settled_seq:
-            self._send_status(event.kind, event.report, event)
+        elif is_change or event.seq > self._settled_seq:
+            self._send(event)
+            if event.kind is EventKind.CONTEXT_CHANGED:
+                self._correct()  # the client is ready again, which has no other event
 
     def _settle_later(self) -> None:
-        if not self._is_stopped:
-            self._cancel_timers()
-            self._timed_on = loop = asyncio.get_running_loop()
-            self._timers = [
-                loop.call_later(_SETTLED_AFTER, self._settle),
-                loop.call_later(_CORRECTED_AFTER, self._correct),
-            ]
+        self._timed_on = loop = asyncio.get_running_loop()
+        loop.call_later(_SETTLED_AFTER, self._settle)
+        loop.call_later(_CORRECTED_AFTER, self._correct)
 
     def _settle(self) -> None:
         """Emits what differs from the status that the SDK has written, then forwards events as they come."""
@@ -146,79 +137,52 @@ class EventForwarder:
         self._correct()
         change, self._change = self._change, None
         if change is not None:
-            self._send(change.kind, change.report, change)
+            self._send(change)
 
     def _correct(self) -> None:
         """Emits the status of the client if the SDK shows another one."""
         report = self._client.status
-        status = report.status
-        if status not in _KINDS and not (self._reports_lifecycle and self._assumed is None):
+        if report.status not in _KINDS and self._assumed is not None:
             return  # closed, or between two contexts: the SDK has no event for that
         shown = None if self._reports_lifecycle else self._read_status()
-        if (self._assumed if shown is None else shown) is not status:
-            kind = _KINDS.get(status, EventKind.ERROR)
-            last = self._last
-            is_same = last is not None and last.kind is kind and last.report.status is status
+        if (self._assumed if shown is None else shown) is not report.status:
             # An event of this status that waits for this task to end would be the second one.
             self._settled_seq = report.seq
-            self._send_status(kind, report, last if is_same else None)
+            kind = _KINDS.get(report.status, EventKind.ERROR)
+            self._send(event_of(kind, report, internals_of(self._client).holder.snapshot, None))
 
-    def _cancel_timers(self) -> None:
-        for timer in self._timers:
-            timer.cancel()
-
-    def _send_status(self, kind: EventKind, report: StatusReport, event: Event | None) -> None:
-        self._assumed = report.status
-        self._send(kind, report, event)
-
-    def _send(self, kind: EventKind, report: StatusReport, event: Event | None) -> None:
-        name = _EVENTS.get(kind)
+    def _send(self, event: Event) -> None:
+        name = _EVENTS.get(event.kind)
         if name is None or self._is_stopped:
             return
+        if event.kind not in _CHANGE_KINDS:
+            self._assumed = event.report.status
         try:
-            self._emit(name, _details(kind, report, event))
+            self._emit(name, _details(event))
         except Exception:  # noqa: BLE001 - an event that is lost must not end the events after it
             logger.exception("OpenFeature did not take the event %s", name.value)
 
 
-def _details(kind: EventKind, report: StatusReport, event: Event | None) -> ProviderEventDetails:
-    """The details of an event; ``event`` is ``None`` for one that is made from the status alone."""
-    keys, metadata, error = None, {}, report.error
-    if event is not None:
-        message, code = event.message, event.error_code
-        keys, metadata = event.flags_changed, dict(event.metadata)
-    elif error is not None:
-        message, code = error.message, error.code
-    else:
-        is_outage = kind is not EventKind.READY and report.last_error is not None
-        message, code = str(report.last_error) if is_outage else None, None
-    if kind is EventKind.ERROR:
-        return ProviderEventDetails(message=message or f"the client is {report.status.value}", error_code=_code(report, code))
-    known_code = None if code is None else ErrorCode(code)
-    return ProviderEventDetails(None if keys is None else list(keys), message, known_code, metadata)
-
-
-def _code(report: StatusReport, code: str | None) -> ErrorCode:
-    """The code of an error event. The SDK derives ``FATAL`` from it."""
-    if report.status is Status.FATAL:
-        return ErrorCode.PROVIDER_FATAL
-    if report.status is Status.NOT_READY:
-        return ErrorCode.PROVIDER_NOT_READY
-    return ErrorCode.GENERAL if code is None else ErrorCode(code)
+def _details(event: Event) -> ProviderEventDetails:
+    code = None if event.error_code is None else ErrorCode(event.error_code)
+    if event.kind is EventKind.ERROR:
+        # A client that is not ready when initialize ends has no error.
+        message = event.message or f"the client is {event.report.status.value}"
+        return ProviderEventDetails(message=message, error_code=code or ErrorCode.PROVIDER_NOT_READY)
+    keys = None if event.flags_changed is None else list(event.flags_changed)
+    return ProviderEventDetails(keys, event.message, code, dict(event.metadata))
 
 
 def _run_on(loop: asyncio.AbstractEventLoop | None, function: Callable[[], None]) -> None:
-    """Runs ``function`` on ``loop`` and waits for its end. Without a loop that is open, it runs in this thread."""
-    if loop is None or loop.is_closed() or loop is running_loop():
+    """Runs ``function`` on ``loop`` and waits for its end. Without a loop that runs, it runs in this thread."""
+    if loop is None or loop is running_loop() or not loop.is_running():
         function()
         return
     done = threading.Event()
 
     def run() -> None:
-        try:
-            function()
-        finally:
-            done.set()
+        function()
+        done.set()
 
     with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
         loop.call_soon_threadsafe(run)

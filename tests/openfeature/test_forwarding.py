@@ -111,7 +111,7 @@ class InitializesLate(AioFlagsProvider):
     gate: threading.Event
 
     def initialize(self, evaluation_context: EvaluationContext, domain: str | None = None) -> None:
-        self.gate.wait(5)
+        assert self.gate.wait(30)
         super().initialize(evaluation_context, domain)
 
 
