@@ -28,7 +28,7 @@ class HandlerLog:
 
     async def next(self) -> tuple[ProviderEvent, EventDetails]:
         """The next event and its details."""
-        return await asyncio.to_thread(self._received.get, timeout=5)
+        return await asyncio.to_thread(self._received.get, timeout=30)
 
     async def names(self, count: int) -> list[str]:
         """The next ``count`` events, without the words that all have in common."""

@@ -25,16 +25,27 @@ pytestmark = pytest.mark.real_time
 ANNA = EvaluationContext("anna", {"plan": "pro"})
 
 
+PATIENCE = 30.0
+"""Seconds, in place of the half second that a start and a call have by default: other tests may keep the machine busy."""
+
+
 def _in_process(flagd: FakeFlagd) -> FlagdConfig:
-    return FlagdConfig(resolver="in-process", host=flagd.host, port=flagd.sync_port, retry_grace_period=0.3, environment={})
+    return FlagdConfig(
+        resolver="in-process",
+        host=flagd.host,
+        port=flagd.sync_port,
+        deadline=PATIENCE,
+        retry_grace_period=0.3,
+        environment={},
+    )
 
 
 def _rpc(flagd: FakeFlagd) -> FlagdConfig:
-    return FlagdConfig(resolver="rpc", host=flagd.host, port=flagd.port, retry_grace_period=0.3, environment={})
+    return FlagdConfig(resolver="rpc", host=flagd.host, port=flagd.port, deadline=PATIENCE, retry_grace_period=0.3, environment={})
 
 
 def _ofrep(flagd: FakeFlagd) -> FlagdConfig:
-    return FlagdConfig(resolver="ofrep", ofrep_base_url=flagd.ofrep_url, environment={})
+    return FlagdConfig(resolver="ofrep", ofrep_base_url=flagd.ofrep_url, ofrep_timeout=PATIENCE, environment={})
 
 
 @pytest.fixture(params=[pytest.param(_in_process, id="in-process"), pytest.param(_rpc, id="rpc"), pytest.param(_ofrep, id="ofrep")])
