@@ -16,7 +16,6 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -31,12 +30,13 @@ from aioflags.events.counters import HAS_GIL, Increment
 from aioflags.events.encoding import encode_data, encode_metric
 from aioflags.events.hot_context import NO_CONTEXT, HotContext
 from aioflags.events.options import Events, EventSettings
+from aioflags.events.room_log import RoomLog
 from aioflags.events.shaping import EvaluatedFlag, EvaluationShaper, evaluated_flags
 from aioflags.events.stats import DiagnosticPeriod, EventCounters, Stats
 from aioflags.events.summarizer import ContextSummarizer, Summarizer
 from aioflags.events.summary import Summary, SummaryEntry
 from aioflags.model.context import Context
-from aioflags.model.defaults import MAX_CONTEXT_SUMMARIES, MAX_HOT_ANSWERS, MAX_UNKNOWN_KEYS
+from aioflags.model.defaults import MAX_HOT_ANSWERS
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.event import AnalyticsEvent, CustomEvent, IdentifyEvent, IndexEvent, MigrationEvent
 from aioflags.model.sampling import is_drawn
@@ -74,7 +74,7 @@ class Recorder:
         self._logger = logger
         self._chance = chance
         self._clock = clock
-        self._once = Once()
+        self._room = RoomLog(settings.events_max_pending, logger)
         self._once_per_name = Once()
         self.after_fork()
         reset_after_fork(self)
@@ -94,8 +94,7 @@ class Recorder:
         self._server_ms = 0
         self.is_refused: bool = False
         """Whether the service refuses events permanently: inputs are still counted, as dropped."""
-        self._full: set[str] = set()
-        """What has no room since the last batch: "events", "keys", "contexts"."""
+        self._room.begin()
 
     def after_all_fork_resets(self) -> None:
         """In the child of a fork the recorder is closed: let the client choose its evaluation path again."""
@@ -216,7 +215,7 @@ class Recorder:
             return self.hot_context
         summary = self._summarizer.summary_for(context)
         if summary is None:
-            self._full.add("contexts")
+            self._room.note("contexts")
             return HotContext(context, {})
         if not self._has_index_events:
             hot_context = HotContext(context, summary.increments(context), None, summary.in_use, summary)
@@ -275,7 +274,7 @@ class Recorder:
         if summary is not None:
             if summary.has_room(entry.key):
                 return summary.count(entry).increment
-            self._full.add("keys")
+            self._room.note("keys")
         self._drop_evaluation()
         return None
 
@@ -295,33 +294,15 @@ class Recorder:
         else:
             self._counters.events_dropped += 1
             self._counters.dropped_for_room += 1
-            self._full.add("events")
+            self._room.note("events")
 
     def _warn(self) -> None:
         """Log that there is no room, once until the next batch. Call it without the lock: a log handler may evaluate flags.
 
         After a refusal there is no warning: every event is dropped anyway.
         """
-        if self._full and not self.is_refused:
-            # An exception from a filter of the program's log would make the caller record the evaluation a second time.
-            with suppress(Exception):
-                self._log_full()
-
-    def _log_full(self) -> None:
-        if "events" in self._full and self._once("events"):
-            capacity = self._settings.events_max_pending
-            self._logger.warning("the event buffer is full (%d events): new events are dropped until the next flush", capacity)
-        if "keys" in self._full and self._once("keys"):
-            self._logger.warning(
-                "the summary has %d unknown flag keys: evaluations of more unknown keys are not counted until the next flush. "
-                "Does the program build flag keys?",
-                MAX_UNKNOWN_KEYS,
-            )
-        if "contexts" in self._full and self._once("contexts"):
-            self._logger.warning(
-                "%d contexts have evaluations to send: evaluations for more contexts are not counted until the next flush",
-                MAX_CONTEXT_SUMMARIES,
-            )
+        if self._room.reached and not self.is_refused:
+            self._room.warn()
 
     # -- batches
 
@@ -329,8 +310,7 @@ class Recorder:
         """All pending events and evaluations; ``None`` without any. Recording goes on with an empty buffer."""
         with self._lock:
             self.hot_context = NO_CONTEXT
-            self._full.clear()
-            self._once.forget("events")
+            self._room.begin()
             if not self._pending and self._summarizer.is_empty:
                 return None
             batch = self._summarizer.end_period(self._pending)
