@@ -103,7 +103,7 @@ class MobileConfig:
         events_uri: Receives events.
         profile: The kind of program, which sets the defaults of the next two options.
         initial_connection_mode: The connection mode in the foreground.
-        automatic_mode_switching: Whether the mode follows what the program tells of its life cycle and of the network: one answer
+        automatic_mode_switching: Whether the mode follows the life cycle and the network, as the program reports them: one answer
             for both, or a pair.
         modes: Other sources for some modes, such as ``{"streaming": ModeDefinition(…)}``.
         fdv1_fallback: How modes poll by FDv1 when the service directs the client off FDv2; ``None``: then flag updates stop.
