@@ -118,8 +118,10 @@ def derive(condition: Condition) -> Status:
             return Status.ERROR
         case source if source.is_valid:
             return Status.READY
-        case _ if condition.has_data:
-            return Status.ERROR if condition.grace_over else Status.STALE
+        case source if condition.has_data:
+            # Before its first contact, a client whose outages have a grace has data only in the child of a fork: the parent's.
+            is_late = source is SourceState.INITIALIZING and condition.start_limit_passed and condition.grace is not None
+            return Status.ERROR if condition.grace_over or is_late else Status.STALE
         case _:
             return Status.ERROR if condition.start_limit_passed else Status.NOT_READY
 
@@ -174,7 +176,7 @@ TABLE: Final[Mapping[Row, Mapping[FactKind, tuple[Row, ...]]]] = {
         FactKind.INTERRUPTED: (_STALE,),
         # STALE: the data of a store are not an outage.
         FactKind.GRACE_OVER: (_ERROR, _STALE),
-        FactKind.START_LIMIT: (_STALE,),
+        FactKind.START_LIMIT: (_STALE, _ERROR),
         FactKind.FATAL: (_FATAL,),
         FactKind.OFF: (_ERROR,),
         FactKind.FAILED: (_ERROR,),

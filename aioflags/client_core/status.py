@@ -66,6 +66,7 @@ class StatusCell:
         grace: How many seconds of an outage are ``STALE`` before they are an error; ``None``: all of them.
         revives: Whether sources that are ``OFF`` can start again at any time.
         restartable: Whether a closed client can be started again. Its handlers then follow the next start too.
+        server_evaluates: Whether the data of the sources are only reports of a server that evaluates.
         on_step: Called with the events and the change set of each step that has any.
     """
 
@@ -78,12 +79,14 @@ class StatusCell:
         grace: float | None = None,
         revives: bool = False,
         restartable: bool = False,
+        server_evaluates: bool = False,
         on_step: OnStep | None = None,
     ) -> None:
         self._log = log
         self._once = Once()
         self._holder = holder
         self._first_snapshot = holder.snapshot
+        self._server_evaluates = server_evaluates
         self._flag_tracker = flag_tracker
         self._on_step = on_step
         self._condition = Condition(grace=grace, revives=revives)
@@ -238,6 +241,10 @@ class StatusCell:
     def after_fork(self) -> None:
         """In the child of a fork: no source runs yet, and the tasks that wait are the parent's."""
         if not self.is_closed:
+            if self._server_evaluates and not self._condition.is_fatal:
+                # They are what the parent was connected to.
+                self._holder.publish(self._first_snapshot)
+                self.source = self.data_since = None
             self.reports.after_fork()
             self._reset()
 

@@ -63,7 +63,8 @@ def status_error(condition: Condition, status: Status, error: ErrorInfo | None, 
         case Status.ERROR:
             given = None if error is None else error.code
             code = ErrorCode.PARSE_ERROR if condition.is_unusable else given or ErrorCode.PROVIDER_NOT_READY
-            return StatusError(code, _joined("no flag data within the time that a start may take", message))
+            what = "no source has confirmed the flag data" if condition.has_data else "no flag data"
+            return StatusError(code, _joined(f"{what} within the time that a start may take", message))
         case _:
             return None
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from aioflags.model.detail import EvaluationDetail, Reason, ReasonKind
 from aioflags.model.nesting import SCALARS
 from aioflags.model.values import fresh
-from aioflags.runtime.fork import Lock
+from aioflags.runtime.fork import Lock, reset_after_fork
 
 __all__ = ["AnswerCache"]
 
@@ -23,7 +23,7 @@ _CACHED: Final = Reason(kind=ReasonKind.CACHED)
 class AnswerCache:
     """At most ``size`` answers by the key of the flag and the requested type; the least recently used one goes first.
 
-    Can be used from any thread. Size 0 keeps nothing.
+    Can be used from any thread. Size 0 keeps nothing. In the child of a fork it is empty.
     """
 
     def __init__(self, size: int) -> None:
@@ -33,6 +33,12 @@ class AnswerCache:
         self._generation = 0
         self.is_followed: bool = True
         """Whether the server reports changes now. While it does not, new answers are not kept: they could not be invalidated."""
+        reset_after_fork(self)
+
+    def after_fork(self) -> None:
+        """In the child of a fork: no event of the parent's stream arrives here that would invalidate the parent's answers."""
+        # A new object, without the lock: a thread of the parent may have been changing the old one.
+        self._answers = OrderedDict()
 
     @property
     def generation(self) -> int:

@@ -60,6 +60,7 @@ def assemble(config: FlagdConfig, mode: Mode, *, register: RegisterPlugin) -> tu
         logger,
         grace=config.retry_grace_period,
         restartable=True,
+        server_evaluates=mode.remote is not None,
         on_step=None if mode.remote is None else _invalidating(mode.remote),
     )
     log = EvaluationLog(logger)

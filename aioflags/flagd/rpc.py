@@ -144,7 +144,7 @@ class RpcEvaluation:
         """What a call needs, or why it cannot be made."""
         calls = self._channel.calls
         if calls is None:
-            return FailedEvaluation(ErrorKind.PROVIDER_NOT_READY, NOT_CONNECTED)
+            return FailedEvaluation(ErrorKind.PROVIDER_NOT_READY, self._channel.problem or NOT_CONNECTED)
         try:
             data = attributes_of(context)
             values = {name: value for name, value in data.items() if name != "targetingKey" or value is not None}

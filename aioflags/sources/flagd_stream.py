@@ -102,8 +102,8 @@ class FlagdStreamSource(ABC):
                 except ConfigError as error:
                     yield _update(SourceState.OFF, error=_fatal(unexpected(error)))
                     return
-                except RpcFailed as error:  # a disk that does not answer now
-                    yield _update(SourceState.INTERRUPTED, error=unexpected(error))
+                except RpcFailed as error:  # a disk that does not answer now, or the child of a fork
+                    yield _update(SourceState.INTERRUPTED, error=network_failure(f"cannot connect to flagd: {error.details}"))
                     await anyio.sleep(max(self._options.pause, _SHORTEST_PAUSE))
             while True:
                 async with aclosing(self._connection(calls)) as updates:

@@ -59,6 +59,8 @@ class FlagdChannel:
         self._logger = logger
         self._thread = SerialThread("aioflags-grpc")
         self._calls: FlagdCalls | None = None
+        self.problem: str | None = None
+        """Why the channel could not be opened the last time."""
         if 0 < settings.keep_alive_time < SHORTEST_USUAL_PING:
             logger.warning(
                 "keep_alive_time: servers may end connections with pings more often than every %g s", SHORTEST_USUAL_PING
@@ -85,9 +87,14 @@ class FlagdChannel:
 
         Raises:
             ConfigError: the extra ``flagd`` is missing, or the certificate cannot be used.
-            RpcFailed: gRPC was not imported, or the certificate not read, in time.
+            RpcFailed: gRPC cannot be used in this process; or it was not imported, or the certificate not read, in time.
         """
-        self._calls = calls = await self._open()
+        self.problem = None
+        try:
+            self._calls = calls = await self._open()
+        except RpcFailed as failed:
+            self.problem = f"cannot connect to flagd: {failed.details}"
+            raise
         try:
             yield calls
         finally:

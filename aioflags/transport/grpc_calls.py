@@ -28,7 +28,7 @@ from aioflags.transport.flagd_pb import evaluation_v1_pb2 as v1
 from aioflags.transport.flagd_pb import evaluation_v2_pb2 as v2
 from aioflags.transport.flagd_pb import sync_v1_pb2 as sync
 from aioflags.transport.flagd_struct import from_struct, to_struct, whole
-from aioflags.transport.grpc_process import keep_grpc_running
+from aioflags.transport.grpc_process import channel_closed, channel_opened, is_cut_off, keep_grpc_running
 from aioflags.transport.grpc_settings import EVALUATION_V1, EVALUATION_V2, SYNC, GrpcSettings, channel_arguments
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ _MAX_CERTIFICATES: Final = 16 * 1024 * 1024
 _READY: Final = grpc.ChannelConnectivity.READY
 _FAILING: Final = grpc.ChannelConnectivity.TRANSIENT_FAILURE
 """The last attempt to connect failed. The state stays until one succeeds."""
+_CUT_OFF: Final = "gRPC cannot be used in the child of a fork if a client was connected before; start clients after the fork"
 _USE_DEFAULT: Final = frozenset({"DEFAULT", "DISABLED"})
 """Reasons that, without a variant, mean that the value is absent. Version 1 has no other sign of that."""
 
@@ -65,7 +66,10 @@ def prepare(settings: GrpcSettings) -> Callable[[], FlagdCalls]:
 
     Raises:
         ConfigError: the certificate cannot be used.
+        RpcFailed: gRPC cannot be used in this process.
     """
+    if is_cut_off():
+        raise RpcFailed("UNAVAILABLE", _CUT_OFF)
     credentials = _credentials(settings)
 
     def make() -> FlagdCalls:
@@ -75,7 +79,9 @@ def prepare(settings: GrpcSettings) -> Callable[[], FlagdCalls]:
             channel = grpc.aio.insecure_channel(name, options=arguments, interceptors=settings.interceptors)
         else:
             channel = grpc.aio.secure_channel(name, credentials, options=arguments, interceptors=settings.interceptors)
-        return FlagdCalls(channel, settings)
+        calls = FlagdCalls(channel, settings)
+        channel_opened(calls)
+        return calls
 
     return make
 
@@ -117,6 +123,7 @@ class FlagdCalls:
     async def aclose(self) -> None:
         """Cancel the open calls and close the channel."""
         await self._channel.close()
+        channel_closed(self)
         # The thread of gRPC reports the ends of the calls. If this event loop had ended by then, gRPC would log an error.
         await anyio.sleep(_LAST_REPORTS)
 

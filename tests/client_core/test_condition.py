@@ -49,6 +49,7 @@ def test_a_status_is_derived_from_the_source_state(
 
 OUT = Condition(source=SourceState.INTERRUPTED, has_data=True, is_out=True, outages=1, grace=5)
 GONE = Condition(source=SourceState.OFF)
+FORKED = Condition(has_data=True, grace=5)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +57,8 @@ GONE = Condition(source=SourceState.OFF)
     [
         pytest.param(OUT, Status.STALE, id="an outage within its grace"),
         pytest.param(replace(OUT, grace_over=True), Status.ERROR, id="an outage past its grace"),
+        pytest.param(FORKED, Status.STALE, id="a start in the child of a fork, with the data of the parent"),
+        pytest.param(replace(FORKED, start_limit_passed=True), Status.ERROR, id="such a start that takes too long"),
         pytest.param(replace(GONE, revives=True), Status.ERROR, id="nothing left to run on a mobile client, which may revive"),
         pytest.param(replace(GONE, is_fatal=True, has_data=True), Status.FATAL, id="a fatal code, with data"),
         pytest.param(replace(OUT, is_reconciling=True), Status.RECONCILING, id="reconciling during an outage"),
@@ -187,6 +190,14 @@ def test_the_events_between_two_statuses(before: Status, after: Status, has_chan
             UNUSABLE,
             StatusError(ErrorCode.PARSE_ERROR, "no flag data within the time that a start may take: not JSON"),
             id="T3 the start limit after an unusable payload",
+        ),
+        pytest.param(
+            replace(FORKED, start_limit_passed=True),
+            DOWN,
+            StatusError(
+                ErrorCode.PROVIDER_NOT_READY, "no source has confirmed the flag data within the time that a start may take: down"
+            ),
+            id="the start limit in the child of a fork",
         ),
         pytest.param(replace(OUT), DOWN, None, id="T7 an outage"),
         pytest.param(

@@ -1,0 +1,139 @@
+"""FlagdClient in the child of a fork: what it serves, and a start there.
+
+The server is scripted: gRPC itself may crash in a child if a connection was open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from aioflags import FlagdClient, Status
+from aioflags.flagd.answer_cache import AnswerCache
+from aioflags.model.detail import EvaluationDetail, Reason, ReasonKind
+from aioflags.runtime.logs import logger
+from aioflags.transport.flagd_messages import RpcFailed
+from aioflags.transport.grpc import FlagdChannel
+from aioflags.transport.grpc_process import channel_closed, channel_opened, is_cut_off
+from tests.support.flagd_parts import grpc_settings
+from tests.support.scripted_flagd import FLAGS, READY, ScriptedFlagd, flag, flags, value
+
+pytestmark = [
+    pytest.mark.real_time,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork"),
+    pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
+]
+
+
+def succeeds_in_a_child(check: Callable[[], Awaitable[None]]) -> bool:
+    """Whether ``check`` raises nothing in the child of a fork, on an event loop of its own."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            asyncio.events._set_running_loop(None)
+            asyncio.new_event_loop().run_until_complete(check())
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+async def shown(client: FlagdClient) -> tuple[bool, str]:
+    """The value of the flag, and its reason or error."""
+    detail = await client.variation_detail("a", None, False)
+    return detail.value, str(detail.reason.error_kind or detail.reason.kind)
+
+
+MODES = pytest.mark.parametrize(
+    ("resolver", "first", "before_start", "without_server"),
+    [
+        pytest.param("in-process", FLAGS, (True, "STATIC"), (True, "STATIC"), id="in-process"),
+        pytest.param("rpc", READY, (False, "PROVIDER_NOT_READY"), (False, "GENERAL"), id="rpc"),
+    ],
+)
+
+
+@MODES
+def test_a_start_in_a_child_that_does_not_connect_is_an_error_with_its_reason(
+    resolver: str, first: object, before_start: tuple[bool, str], without_server: tuple[bool, str]
+) -> None:
+    flagd = ScriptedFlagd([[first]], answers={"a": value(True)})
+    client = flagd.client(resolver, deadline=0.2)
+
+    async def child() -> None:
+        assert (client.status.status, await shown(client)) == (Status.NOT_READY, before_start)
+        flagd.stop()
+        report = await client.start()
+        assert report.status is Status.ERROR
+        assert report.error is not None
+        assert (report.error.code, report.error.message.endswith(": cannot connect to flagd: connection refused")) == (
+            "PROVIDER_NOT_READY",
+            True,
+        )
+        assert await shown(client) == without_server
+        flagd.start()
+        await client.wait_ready(5)
+        assert await shown(client) == (True, "STATIC")
+        await client.aclose()
+
+    with asyncio.Runner() as runner:
+        runner.run(client.start())
+        runner.run(shown(client))
+        assert succeeds_in_a_child(child)
+        assert client.status.status is Status.READY
+        assert runner.run(shown(client)) == (True, "CACHED" if resolver == "rpc" else "STATIC")
+        runner.run(client.aclose())
+
+
+def test_a_start_in_a_child_replaces_the_flags_of_the_parent() -> None:
+    flagd = ScriptedFlagd([[FLAGS], [flags(a=flag(defaultVariant="off"))]])
+    client = flagd.client()
+
+    async def child() -> None:
+        assert (await client.start()).status is Status.READY
+        assert await shown(client) == (False, "STATIC")
+        await client.aclose()
+
+    with asyncio.Runner() as runner:
+        runner.run(client.start())
+        assert succeeds_in_a_child(child)
+        runner.run(client.aclose())
+
+
+def test_the_cache_of_a_child_is_empty() -> None:
+    cache = AnswerCache(10)
+    cache.put("a", bool, EvaluationDetail(True, None, Reason(kind=ReasonKind.STATIC), "on"), cache.generation)
+
+    async def child() -> None:
+        assert len(cache) == 0
+
+    assert succeeds_in_a_child(child)
+    assert len(cache) == 1
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_a_channel_that_was_open_during_the_fork_makes_grpc_unusable_in_the_child(is_open: bool) -> None:
+    channel = FlagdChannel(grpc_settings("127.0.0.1:1"), logger)
+    owner = channel
+
+    async def child() -> None:
+        assert is_cut_off() is is_open
+        problem = None
+        try:
+            async with channel.opened():
+                pass
+        except RpcFailed as failed:
+            problem = str(failed)
+        assert (problem or "").startswith("UNAVAILABLE: gRPC cannot be used in the child of a fork") is is_open
+        assert (channel.problem or "").startswith("cannot connect to flagd: gRPC cannot be used in the child") is is_open
+
+    channel_opened(owner)
+    if not is_open:
+        channel_closed(owner)
+    assert succeeds_in_a_child(child)
+    assert not is_cut_off()
+    channel_closed(owner)
