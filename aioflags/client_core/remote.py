@@ -54,6 +54,10 @@ class RemoteEvaluation(Protocol):
         """The server's answers for all flags. If the call fails, a snapshot whose evaluations give the reason."""
         ...
 
+    async def resolve_all_with(self, key: str, context: Context | None) -> Snapshot:
+        """As :meth:`resolve_all`. If the answer for all flags lacks flag ``key``: data with that flag alone."""
+        ...
+
     def invalidate(self, keys: Collection[str] | None) -> None:
         """Removes the answers of these flags from the cache; ``None``: all answers."""
         ...
@@ -115,11 +119,15 @@ class RemoteAnswers:
             detail = await self._remote.resolve(question.key, question.context, question.default, _expected(question))
         return self._logged(question, detail)
 
-    async def all_flags(self, context: Context | None) -> Snapshot:
-        """The server's answers for all flags, or a snapshot whose evaluations say why the server gave none."""
+    async def all_flags(self, context: Context | None, key: str | None = None) -> Snapshot:
+        """The server's answers for all flags, or a snapshot whose evaluations say why the server gave none.
+
+        ``key`` is that of a flag that is needed even if the server leaves it out of its answers for all flags.
+        """
         self._check_loop()
-        refusal = self.refusal
-        return await self._remote.resolve_all(context) if refusal is None else self._holder.snapshot.refused(*refusal)
+        if (refusal := self.refusal) is not None:
+            return self._holder.snapshot.refused(*refusal)
+        return await (self._remote.resolve_all(context) if key is None else self._remote.resolve_all_with(key, context))
 
     def _refused(self, question: Question, refusal: NotAsked) -> EvaluationDetail[Any]:
         """The default, without a call."""

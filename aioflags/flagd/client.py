@@ -108,7 +108,7 @@ class FlagdClient(BaseClient):
         if self._remote is None:
             return await super().explain(key, context)
         context = self._evaluator.context(context)
-        return self._evaluator.explain(await self._remote.all_flags(context), key, context, None)
+        return self._evaluator.explain(await self._remote.all_flags(context, key), key, context, None)
 
     def flags_nowait(self, context: Context | None = None) -> Flags:
         """:meth:`flags` as a plain call, from any thread.

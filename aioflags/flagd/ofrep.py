@@ -67,6 +67,10 @@ class OfrepEvaluation:
         self._failures.succeeded()
         return snapshot_of(answer.flags, answer.metadata)
 
+    async def resolve_all_with(self, key: str, context: Context | None) -> Snapshot:  # noqa: ARG002 -- the answer has every flag
+        """As :meth:`resolve_all`."""
+        return await self.resolve_all(context)
+
     async def _resolved(self, key: str, context: Context | None) -> ResolvedFlag:
         url = flag_url(self._base_url, key)
         if url is None:

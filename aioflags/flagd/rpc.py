@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -31,7 +32,7 @@ __all__ = ["RpcEvaluation"]
 _KINDS: Final[Mapping[type, ValueKind]] = {
     bool: ValueKind.BOOLEAN,
     str: ValueKind.STRING,
-    int: ValueKind.INT,
+    int: ValueKind.FLOAT,  # flagd cuts the fraction off the answer to a call for an integer
     float: ValueKind.FLOAT,
     dict: ValueKind.OBJECT,
     list: ValueKind.OBJECT,
@@ -39,6 +40,10 @@ _KINDS: Final[Mapping[type, ValueKind]] = {
 """The call for each type. For any other type, such as ``object``, all flags are evaluated: that call needs no type."""
 _ANY_KIND: Final = (ValueKind.BOOLEAN, ValueKind.STRING, ValueKind.FLOAT, ValueKind.OBJECT)
 """The calls that find the type of a flag: a server refuses a call for another type."""
+_EXACT: Final = 2**53
+"""Up to here a float represents every whole number."""
+_END_OF_INT: Final = 2**63
+"""Larger numbers cannot be an answer to a call for an integer."""
 _ERRORS: Final[Mapping[str, ErrorKind]] = {
     "NOT_FOUND": ErrorKind.FLAG_NOT_FOUND,
     "INVALID_ARGUMENT": ErrorKind.TYPE_MISMATCH,
@@ -91,9 +96,9 @@ class RpcEvaluation:
         generation = self._cache.generation
         kind = _KINDS.get(expected)
         if kind is None:
-            snapshot = await self._resolved_with_any_type(key, context)
+            snapshot = await self.resolve_all_with(key, context)
         else:
-            snapshot = snapshot_of([await self._resolved(kind, key, context)])
+            snapshot = snapshot_of([await self._resolved(kind, key, context, is_whole=expected is int)])
         detail = snapshot.evaluate(key, context, default, wanted=expected).detail
         self._cache.put(key, expected, detail, generation)
         return detail
@@ -111,32 +116,46 @@ class RpcEvaluation:
         of_set = FlagMetadata.usable(metadata)
         return snapshot_of((_flag(key, value, of_set) for key, value in values.items()), of_set)
 
-    async def _resolved_with_any_type(self, key: str, context: Context | None) -> Snapshot:
-        """The answer for a flag whose type is unknown. The answer for all flags has it, and the type.
+    async def resolve_all_with(self, key: str, context: Context | None) -> Snapshot:
+        """The answer for all flags. If it lacks flag ``key``, or the error of that flag: data with the answer for that flag alone.
 
-        flagd leaves some flags out of that answer: those whose default variant is missing or an array. They are asked for by type.
+        flagd leaves flags out of its answer for all flags whose default variant is missing or an array, and all errors. Such a flag
+        is asked for by type.
         """
         snapshot = await self.resolve_all(context)
-        if snapshot.refusal is not None or key in snapshot.flags:
+        if snapshot.refusal is not None:
+            return snapshot
+        failed = snapshot.flags.get(key)
+        if isinstance(failed, ResolvedFlag) and failed.error is None:
             return snapshot
         for kind in _ANY_KIND:
-            flag = await self._resolved(kind, key, context)
+            flag = await self._resolved(kind, key, context, is_whole=kind is ValueKind.FLOAT)
             if flag.error is ErrorKind.FLAG_NOT_FOUND:
                 return snapshot
             if flag.error is ErrorKind.TYPE_MISMATCH:
                 continue
-            if kind is ValueKind.FLOAT and flag.has_value and float(flag.value).is_integer():
-                flag = msgspec.structs.replace(flag, value=int(flag.value))  # as in the answer for all flags
+            if flag.error is not None and isinstance(failed, ResolvedFlag):
+                flag = msgspec.structs.replace(flag, metadata=failed.metadata)
             return snapshot_of([flag], snapshot.metadata)
+        if failed is not None:
+            return snapshot
         failure = FailedEvaluation(ErrorKind.TYPE_MISMATCH, "flagd does not send values of the type of this flag, such as arrays")
         return snapshot_of([failed_flag(key, failure)], snapshot.metadata)
 
-    async def _resolved(self, kind: ValueKind, key: str, context: Context | None) -> ResolvedFlag:
+    async def _resolved(self, kind: ValueKind, key: str, context: Context | None, *, is_whole: bool) -> ResolvedFlag:
+        """The answer to a call for one type. With ``is_whole`` a number without a fraction is an integer."""
         prepared = self._prepared(context)
         if isinstance(prepared, FailedEvaluation):
             return failed_flag(key, prepared)
         try:
-            return _flag(key, await prepared.calls.resolve(kind, key, prepared.context))
+            answer = await prepared.calls.resolve(kind, key, prepared.context)
+            if is_whole and answer.has_value and float(answer.value).is_integer():
+                if _EXACT < abs(answer.value) < _END_OF_INT:
+                    # The answer to this call has the digits that a float lacks.
+                    answer = await prepared.calls.resolve(ValueKind.INT, key, prepared.context)
+                else:
+                    answer = replace(answer, value=int(answer.value))
+            return _flag(key, answer)
         except Exception as error:  # noqa: BLE001 -- see _failure
             return failed_flag(key, self._failure(error))
 

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.real_time
 
 STREAM = f"/{SYNC}/SyncFlags"
 EVENTS = f"/{EVALUATION_V2}/EventStream"
-INT = f"/{EVALUATION_V2}/ResolveInt"
+NUMBER = f"/{EVALUATION_V2}/ResolveFloat"
 READY = event("provider_ready")
 DENIED = Fail(grpc.StatusCode.PERMISSION_DENIED, "no")
 INTERNAL = Fail(grpc.StatusCode.INTERNAL, "broken")
@@ -95,7 +95,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 @pytest.mark.parametrize("resolver", ["in-process", "rpc"])
 async def test_a_client_is_ready_when_its_start_returns(world: World, resolver: str) -> None:
     world.server.scripts = {STREAM: [[flags(), SILENCE]], EVENTS: [[READY, SILENCE]]}
-    world.server.answers[INT] = v2.ResolveIntResponse(value=1, reason="STATIC", variant="x")
+    world.server.answers[NUMBER] = v2.ResolveFloatResponse(value=1, reason="STATIC", variant="x")
     await world.start()
     async with world.client(resolver=resolver) as client:
         assert client.status.status is Status.READY
@@ -296,7 +296,7 @@ async def test_an_unusable_first_flag_set_is_a_parse_error(world: World) -> None
 async def test_cached_flags_are_served_while_stale_and_forgotten_after_an_error(world: World) -> None:
     finish, back = asyncio.Event(), asyncio.Event()
     world.server.scripts = {EVENTS: [[READY, finish], [back, READY, SILENCE]]}
-    world.server.answers[INT] = v2.ResolveIntResponse(value=1, reason="STATIC", variant="x")
+    world.server.answers[NUMBER] = v2.ResolveFloatResponse(value=1, reason="STATIC", variant="x")
     await world.start()
     async with world.client(resolver="rpc", retry_grace_period=0.3) as client:
         reasons = [(await client.variation_detail("a", ANN, 0)).reason.kind for _ in range(2)]

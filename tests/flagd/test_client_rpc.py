@@ -225,3 +225,29 @@ async def test_all_flags_without_data_are_logged_with_the_message_of_the_details
     pinned = await ScriptedFlagd().client().flags()
     assert (pinned.all(), pinned.variation("a", False)) == ({}, False)
     assert caplog.messages == [f"{name}: there is no flag data yet; serving the default" for name in ("all flags", "a")]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason", "calls"),
+    [
+        pytest.param(value(False, "DEFAULT", None, has_value=False), "DEFAULT", 1, id="a flag without a default variant"),
+        pytest.param(value(True), "STATIC", 1, id="a flag that is left out for another reason"),
+        pytest.param(RpcFailed("DATA_LOSS", ""), "PARSE_ERROR", 1, id="a malformed flag"),
+        pytest.param(RpcFailed("NOT_FOUND", ""), "FLAG_NOT_FOUND", 1, id="an unknown flag"),
+        pytest.param(RpcFailed("INVALID_ARGUMENT", ""), "TYPE_MISMATCH", 4, id="an array"),
+    ],
+)
+async def test_a_flag_is_explained_although_the_answer_for_all_flags_leaves_it_out(
+    flagd: ScriptedFlagd, answer: ServerValue | RpcFailed, reason: str, calls: int
+) -> None:
+    flagd.answers["left out"] = left_out = asyncio.get_running_loop().create_future()
+    if isinstance(answer, RpcFailed):
+        flagd.answers["left out"] = answer
+    else:
+        left_out.set_result(answer)
+    async with flagd.client("rpc") as client:
+        detail = (await client.explain("left out")).detail
+        assert str(detail.reason.error_kind or detail.reason.kind) == reason
+        assert len(flagd.asked) == calls
+        assert (await client.explain("a")).detail.value is True
+        assert len(flagd.asked) == calls

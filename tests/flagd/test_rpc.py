@@ -88,12 +88,44 @@ STATIC_TRUE = v2.ResolveBooleanResponse(value=True, reason="STATIC", variant="on
             id="an empty text",
         ),
         pytest.param(
-            "Int",
-            v2.ResolveIntResponse(value=2**53 + 1, reason="STATIC", variant="big"),
+            "Float",
+            v2.ResolveFloatResponse(value=3, reason="STATIC", variant="three"),
             int,
             0,
-            (2**53 + 1, "STATIC", "big"),
-            id="a number that no double represents",
+            (3, "STATIC", "three"),
+            id="an integer",
+        ),
+        pytest.param(
+            "Float",
+            v2.ResolveFloatResponse(value=3.5, reason="STATIC", variant="half"),
+            int,
+            0,
+            (0, "TYPE_MISMATCH", None),
+            id="a fraction where an integer is asked for",
+        ),
+        pytest.param(
+            "Float",
+            v2.ResolveFloatResponse(value=-(2**53), reason="STATIC", variant="low"),
+            int,
+            0,
+            (-(2**53), "STATIC", "low"),
+            id="the largest integer that a double represents surely",
+        ),
+        pytest.param(
+            "Float",
+            v2.ResolveFloatResponse(value=2**63, reason="STATIC", variant="huge"),
+            int,
+            0,
+            (2**63, "STATIC", "huge"),
+            id="an integer beyond those of gRPC",
+        ),
+        pytest.param(
+            "Float",
+            v2.ResolveFloatResponse(value=float("inf"), reason="STATIC", variant="all"),
+            int,
+            0,
+            (0, "TYPE_MISMATCH", None),
+            id="infinity is not an integer",
         ),
         pytest.param(
             "Float",
@@ -162,7 +194,32 @@ async def test_a_response_becomes(
         detail = await remote.resolve("flag", ANN, default, expected)
     assert shape(detail) == result
     assert type(detail.value) is type(result[0])
-    assert detail.error_message is None
+    assert (detail.error_message is None) is (detail.reason.error_kind is None)
+    assert len(line.server.received) == 1
+
+
+@pytest.mark.parametrize(
+    ("second", "result"),
+    [
+        pytest.param(
+            v2.ResolveIntResponse(value=2**53 + 1, reason="STATIC", variant="big"), (2**53 + 1, "STATIC", "big"), id="exact"
+        ),
+        pytest.param(v2.ResolveIntResponse(reason="DISABLED"), (0, "DISABLED", None), id="the flag was turned off meanwhile"),
+        pytest.param(Fail(grpc.StatusCode.NOT_FOUND), (0, "FLAG_NOT_FOUND", None), id="the flag was removed meanwhile"),
+    ],
+)
+@pytest.mark.holds("FL-69")
+async def test_the_digits_that_a_double_lacks_are_asked_for(
+    line: Line, second: Answer, result: tuple[Any, str, str | None]
+) -> None:
+    line.answer("ResolveFloat", v2.ResolveFloatResponse(value=2**53 + 2, reason="STATIC", variant="big"))
+    line.answer("ResolveInt", second)
+    await line.start()
+    remote = line.evaluation()
+    async with line.channel.opened():
+        assert shape(await remote.resolve("flag", ANN, 0, int)) == result
+        assert shape(await remote.resolve("flag", ANN, 0.0, float)) == (float(2**53 + 2), "STATIC", "big")
+    assert [call.method.rpartition("/")[2] for call in line.server.received] == ["ResolveFloat", "ResolveInt", "ResolveFloat"]
 
 
 async def test_metadata_come_with_a_result(line: Line) -> None:
@@ -316,8 +373,8 @@ async def test_a_server_without_version_two_is_asked_by_version_one(line: Line) 
     line.answer("ResolveString", v1.ResolveStringResponse(value="", reason="DEFAULT"), version=1)
     line.answer("ResolveObject", v1.ResolveObjectResponse(reason="STATIC", variant="o"), version=1)
     # Version 2 of another method is not tried again.
-    line.answer("ResolveInt", v2.ResolveIntResponse(value=2, reason="STATIC", variant="two"))
-    line.answer("ResolveInt", v1.ResolveIntResponse(value=1, reason="STATIC", variant="one"), version=1)
+    line.answer("ResolveFloat", v2.ResolveFloatResponse(value=2, reason="STATIC", variant="two"))
+    line.answer("ResolveFloat", v1.ResolveFloatResponse(value=1, reason="STATIC", variant="one"), version=1)
     await line.start()
     remote = line.evaluation()
     async with line.channel.opened():
@@ -328,7 +385,7 @@ async def test_a_server_without_version_two_is_asked_by_version_one(line: Line) 
     assert {call.method.split("/")[1] for call in line.server.received} == {EVALUATION_V1}
     async with line.channel.opened():
         assert shape(await remote.resolve("other", ANN, 0, int)) == (2, "STATIC", "two")
-    assert line.server.received[-1].method == f"/{EVALUATION_V2}/ResolveInt"
+    assert line.server.received[-1].method == f"/{EVALUATION_V2}/ResolveFloat"
 
 
 # -- all flags
@@ -380,6 +437,33 @@ async def test_a_flag_that_flagd_could_not_evaluate_has_no_value_among_all_flags
         snapshot = await remote.resolve_all(ANN)
     detail = snapshot.evaluate("failed", ANN, True).detail
     assert (shape(detail), detail.is_default) == ((True, "GENERAL", None), True)
+
+
+@pytest.mark.parametrize(
+    ("answers", "result"),
+    [
+        pytest.param([Fail(grpc.StatusCode.DATA_LOSS, "why")], ("d", "PARSE_ERROR", None), id="its error"),
+        pytest.param([Fail(grpc.StatusCode.INTERNAL, "why")], ("d", "GENERAL", None), id="another error"),
+        pytest.param([v2.ResolveBooleanResponse(value=True, reason="STATIC", variant="on")], (True, "STATIC", "on"), id="mended"),
+        pytest.param([Fail(grpc.StatusCode.NOT_FOUND)], ("d", "GENERAL", None), id="removed meanwhile"),
+        pytest.param([Fail(grpc.StatusCode.INVALID_ARGUMENT)] * 4, ("d", "GENERAL", None), id="no type"),
+    ],
+)
+async def test_a_flag_that_failed_among_all_flags_is_asked_for_with_its_error(
+    line: Line, answers: list[Answer], result: tuple[Any, str, str | None]
+) -> None:
+    failed = v1.AnyFlag(reason="ERROR", bool_value=False, metadata=struct(owner="b"))
+    line.answer("ResolveAll", v1.ResolveAllResponse(flags={"failed": failed}, metadata=struct(version="7")), version=1)
+    for kind, answer in zip(("Boolean", "String", "Float", "Object"), answers, strict=False):
+        line.answer(f"Resolve{kind}", answer)
+    await line.start()
+    remote = line.evaluation()
+    async with line.channel.opened():
+        detail = await remote.resolve("failed", ANN, "d", object)
+    assert shape(detail) == result
+    assert len(line.server.received) == 1 + len(answers)
+    if detail.is_default:
+        assert dict(detail.metadata) == {"version": "7", "owner": "b"}
 
 
 async def test_a_flag_of_any_type_is_taken_from_all_flags(line: Line) -> None:
