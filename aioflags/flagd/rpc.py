@@ -20,6 +20,7 @@ from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, EvaluationDetail, ReasonKind
 from aioflags.model.metadata import NO_METADATA, FlagMetadata
 from aioflags.model.resolved import ResolvedFlag, read_reason
+from aioflags.model.values import is_unicode
 from aioflags.runtime.logs import Once, describe_error, printable
 from aioflags.transport.flagd_messages import RpcFailed, ServerValue, ValueKind
 from aioflags.transport.grpc import FlagdChannel
@@ -40,6 +41,7 @@ _KINDS: Final[Mapping[type, ValueKind]] = {
 """The call for each type. For any other type, such as ``object``, all flags are evaluated: that call needs no type."""
 _ANY_KIND: Final = (ValueKind.BOOLEAN, ValueKind.STRING, ValueKind.FLOAT, ValueKind.OBJECT)
 """The calls that find the type of a flag: a server refuses a call for another type."""
+_NO_SUCH_KEY: Final = FailedEvaluation(ErrorKind.FLAG_NOT_FOUND, "no flag can have this key: it is not valid Unicode")
 _EXACT: Final = 2**53
 """Up to here a float represents every whole number."""
 _END_OF_INT: Final = 2**63
@@ -77,6 +79,7 @@ class RpcEvaluation:
         self._fatal_codes = fatal_codes
         self._logger = logger
         self._is_inexact = Once()
+        self._is_new_bug = Once()
         self._failures = FailureLog("flagd", logger)
 
     def cached(self, key: str, expected: type) -> EvaluationDetail[Any] | None:
@@ -144,6 +147,8 @@ class RpcEvaluation:
 
     async def _resolved(self, kind: ValueKind, key: str, context: Context | None, *, is_whole: bool) -> ResolvedFlag:
         """The answer to a call for one type. With ``is_whole`` a number without a fraction is an integer."""
+        if not is_unicode(key):
+            return failed_flag(key, _NO_SUCH_KEY)
         prepared = self._prepared(context)
         if isinstance(prepared, FailedEvaluation):
             return failed_flag(key, prepared)
@@ -174,8 +179,10 @@ class RpcEvaluation:
     def _failure(self, error: Exception) -> FailedEvaluation:
         """What a failed call means. An exception other than :class:`RpcFailed` is a bug of aioflags."""
         if not isinstance(error, RpcFailed):
-            self._logger.error("flagd: a call failed", exc_info=error)
-            return FailedEvaluation(ErrorKind.GENERAL, describe_error(error))
+            description = describe_error(error)
+            if self._is_new_bug(description):
+                self._logger.error("flagd: a call failed (please report)", exc_info=error)
+            return FailedEvaluation(ErrorKind.GENERAL, description)
         kind = ErrorKind.PROVIDER_FATAL if error.code in self._fatal_codes else _ERRORS.get(error.code, ErrorKind.GENERAL)
         return FailedEvaluation(kind, printable(f"flagd at {self._channel.target}: {error}"))
 

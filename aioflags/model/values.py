@@ -16,6 +16,7 @@ __all__ = [
     "is_number",
     "is_object",
     "is_small",
+    "is_unicode",
     "plain_text",
     "same_json",
     "type_name",
@@ -34,6 +35,15 @@ _CHARACTERS: Final = 256
 def plain_text(text: str) -> str:
     """``text`` as a ``str``, if it is of a subclass such as an enumeration, whose ``str()`` may be different text."""
     return text if text.__class__ is str else str.__str__(text)
+
+
+def is_unicode(text: str) -> bool:
+    """Whether ``text`` can be encoded, so that it can be sent: half of a surrogate pair cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_number(value: object) -> bool:

@@ -24,6 +24,7 @@ from aioflags.model.flagd_options import FatalCodesScope
 from aioflags.model.result import Update
 from aioflags.model.source_state import ErrorCode, ErrorInfo, FailureKind, SourceState
 from aioflags.protocol.failures import network_failure, unexpected
+from aioflags.runtime.logs import Once
 from aioflags.sources.base import SourceContext
 from aioflags.transport.flagd_messages import RpcFailed
 from aioflags.transport.grpc import FlagdChannel
@@ -79,6 +80,7 @@ class FlagdStreamSource(ABC):
         self._random = random
         self._was_good = False
         """A stream of this run was good."""
+        self._is_new_bug = Once()
         self._reasons: deque[str] = deque(maxlen=_MAX_REASONS)
         """Why the last attempts to connect failed, in the current outage."""
 
@@ -131,8 +133,10 @@ class FlagdStreamSource(ABC):
         except RpcFailed as failed:
             yield self._end(failed)
         except Exception as error:  # a bug in aioflags: the source continues
-            self._logger.exception("%s: a stream failed", self.name)
-            yield _update(SourceState.INTERRUPTED, error=unexpected(error))
+            problem = unexpected(error)
+            if self._is_new_bug(problem.message):
+                self._logger.exception("%s: a stream failed (please report)", self.name)
+            yield _update(SourceState.INTERRUPTED, error=problem)
 
     def _end(self, failed: RpcFailed) -> Update:
         """The update for a stream that failed."""

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 from google.protobuf.struct_pb2 import ListValue, Struct, Value
 
-from aioflags.model.values import utc_text
+from aioflags.model.values import is_unicode, utc_text
 
 __all__ = ["EXACT", "from_struct", "to_struct", "whole"]
 
@@ -104,10 +104,8 @@ def _name(key: object, name: object) -> str:
 
 
 def _text(text: str, name: object) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{name!r}: the text is not valid Unicode") from None
+    if not is_unicode(text):
+        raise ValueError(f"{name!r}: the text is not valid Unicode")
     return text
 
 

@@ -134,7 +134,7 @@ class FlagdCalls:
         at once asks for it; it does not reach a server.
         """
         pause, next_probe = _FIRST_PAUSE, 0.0
-        with _failures():
+        with self._failures():
             while (state := self._state()) is not _READY:
                 if state is _FAILING and anyio.current_time() >= next_probe:
                     next_probe = anyio.current_time() + _PROBE_INTERVAL
@@ -264,7 +264,7 @@ class FlagdCalls:
         # sometimes: asyncio's limit recognizes that one as its own, anyio's does not.
         limit = None if deadline is None else deadline + _REPORTED_WITHIN
         try:
-            with _failures():
+            with self._failures():
                 async with asyncio.timeout(limit):
                     data: bytes = await _answered(
                         call(request.SerializeToString(), timeout=deadline, metadata=self._metadata, wait_for_ready=True)
@@ -275,7 +275,7 @@ class FlagdCalls:
 
     async def _check_connection(self, *, min_outage: float) -> None:
         """Raise the reason why the channel cannot connect, if it has not been connected for ``min_outage`` seconds."""
-        with _failures():
+        with self._failures():
             if self._state() is not _FAILING or self._lost_at is None or anyio.current_time() - self._lost_at < min_outage:
                 return
             reason = self._last_reason or await self._reason()
@@ -284,11 +284,11 @@ class FlagdCalls:
 
     async def _stream(self, method: str, request: Message, timeout: float | None) -> AsyncGenerator[bytes, None]:
         stream = cast("Any", self._channel.unary_stream(method))
-        with _failures():
+        with self._failures():
             call = stream(request.SerializeToString(), timeout=timeout, metadata=self._metadata, wait_for_ready=True)
         try:
             while True:
-                with _failures():
+                with self._failures():
                     data = await _answered(call.read())
                 if data is grpc.aio.EOF:
                     return
@@ -296,17 +296,22 @@ class FlagdCalls:
         finally:
             call.cancel()
 
-
-@contextmanager
-def _failures() -> Generator[None]:
-    """Raise RpcFailed for what gRPC raises. Calls of a channel that is closed are cancelled, and their tasks are not."""
-    try:
-        with contain_cancellation():
-            yield
-    except grpc.aio.AioRpcError as error:
-        raise RpcFailed(error.code().name, error.details() or "") from error
-    except (StrayCancellationError, grpc.aio.UsageError) as error:
-        raise RpcFailed("CANCELLED", "the channel was closed") from error
+    @contextmanager
+    def _failures(self) -> Generator[None]:
+        """Raise RpcFailed for what gRPC raises. Calls of a channel that is closed are cancelled, and their tasks are not."""
+        try:
+            with contain_cancellation():
+                yield
+        except grpc.aio.AioRpcError as error:
+            raise RpcFailed(error.code().name, error.details() or "") from error
+        except (StrayCancellationError, grpc.aio.UsageError) as error:
+            raise RpcFailed("CANCELLED", "the channel was closed") from error
+        except TimeoutError:  # of a limit around the call
+            raise
+        except Exception as error:
+            if not self._settings.interceptors:
+                raise  # a bug in aioflags
+            raise RpcFailed("UNKNOWN", f"an interceptor failed: {describe_error(error)}") from error
 
 
 async def _answered(call: Awaitable[Any]) -> Any:

@@ -199,6 +199,14 @@ async def test_calls_that_are_not_awaited_know_only_the_cache(flagd: ScriptedFla
             client.changes("a")
 
 
+async def test_a_bug_is_logged_once_with_its_traceback(flagd: ScriptedFlagd, caplog: pytest.LogCaptureFixture) -> None:
+    flagd.answers["a"] = broken = asyncio.get_running_loop().create_future()
+    broken.set_exception(LookupError("a bug"))
+    async with flagd.client("rpc") as client:
+        assert [await asked(client, "a") for _ in range(3)] == [(False, "GENERAL")] * 3
+    assert [record.message for record in caplog.records if record.exc_info] == ["flagd: a call failed (please report)"]
+
+
 NOT_CONNECTED = "not connected to the server: the client was not started, still starts, or is closed"
 FOR_GOOD = "no attempt with this configuration can succeed"
 

@@ -338,6 +338,9 @@ async def test_the_context_that_is_sent(line: Line, context: Context | None, sen
     [
         pytest.param(Context("ann", attributes={"a": object()}), id="a value that is not JSON"),
         pytest.param(Context("ann", attributes={"a": float("nan")}), id="not a number"),
+        pytest.param(Context("ann\ud800"), id="a key with half of a surrogate pair"),
+        pytest.param(Context("ann", attributes={"a": "\ud800"}), id="a text with half of a surrogate pair"),
+        pytest.param(Context("ann", attributes={"\ud800": "a"}), id="a name with half of a surrogate pair"),
         pytest.param(Context.multi(ANN, Context("o", kind="org")), id="a context of several kinds"),
     ],
 )
@@ -350,6 +353,17 @@ async def test_a_context_that_cannot_be_sent_is_an_error_without_a_call(line: Li
         assert shape((await remote.resolve_all(context)).evaluate("flag", ANN, False).detail) == (False, "INVALID_CONTEXT", None)
     assert shape(detail) == (False, "INVALID_CONTEXT", None)
     assert line.server.received == []
+
+
+async def test_a_flag_key_that_cannot_be_sent_is_an_unknown_flag(line: Line, caplog: pytest.LogCaptureFixture) -> None:
+    line.answer("ResolveAll", ALL, version=1)
+    await line.start()
+    remote = line.evaluation()
+    async with line.channel.opened():
+        for expected in (bool, object):
+            assert shape(await remote.resolve("a\ud800", ANN, "d", expected)) == ("d", "FLAG_NOT_FOUND", None)
+    assert [call.method.rpartition("/")[2] for call in line.server.received] == ["ResolveAll"]
+    assert caplog.records == []
 
 
 async def test_a_rounded_number_is_logged_once(line: Line, caplog: pytest.LogCaptureFixture) -> None:

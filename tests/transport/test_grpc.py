@@ -138,6 +138,31 @@ async def test_interceptors_see_every_call(server: FlagdServer) -> None:
     ]
 
 
+class _BrokenCalls(grpc.aio.UnaryUnaryClientInterceptor):
+    """Raises, as one does whose token cannot be fetched."""
+
+    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        raise LookupError("no token")
+
+
+class _BrokenStreams(grpc.aio.UnaryStreamClientInterceptor):
+    """Raises for streams."""
+
+    async def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        raise LookupError("no token")
+
+
+async def test_an_interceptor_that_raises_fails_the_call(server: FlagdServer) -> None:
+    port = await server.start()
+    reason = "^UNKNOWN: an interceptor failed: LookupError: no token$"
+    async with channel(f"127.0.0.1:{port}", deadline=10, interceptors=[_BrokenCalls(), _BrokenStreams()]).opened() as calls:
+        with pytest.raises(RpcFailed, match=reason):
+            await calls.get_metadata()
+        with pytest.raises(RpcFailed, match=reason):
+            await anext(calls.sync_flags(provider_id=None, timeout=None))
+    assert server.received == []
+
+
 async def test_a_call_ends_soon_after_its_deadline_while_the_channel_connects() -> None:
     async with listening(b"") as port, channel(f"127.0.0.1:{port}", deadline=0.1).opened() as calls:
         began = asyncio.get_running_loop().time()
