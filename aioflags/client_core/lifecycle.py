@@ -157,13 +157,14 @@ class Lifecycle:
 
     def _log_start(self, wait: float, took: float) -> None:
         report = self._cell.newest
-        error = f" ({report.last_error})" if report.last_error else ""
+        error = report.last_error or "no answer, and no failure so far"
         has_data = report.status in {Status.READY, Status.STALE} or self._cell.snapshot.has_data
         if has_data or report.source_state is SourceState.OFF:
             # Why no source is left was logged as an error, and why the data may be old as a warning.
             self._logger.info("started: %s, %s", report.status.value, self._cell.data_summary)
         elif wait > 0 and not self._cell.is_closed:
-            self._logger.warning("started without flag data after %.3g s%s: defaults are served until some arrive", took, error)
+            what, until = ("a connection", "there is one") if self._cell.server_evaluates else ("flag data", "some arrive")
+            self._logger.warning("started without %s after %.3g s (%s): defaults are served until %s", what, took, error, until)
 
     async def wait_ready(self, timeout: float | None = None) -> None:
         """Waits until the status is ``READY``.

@@ -86,7 +86,8 @@ class StatusCell:
         self._once = Once()
         self._holder = holder
         self._first_snapshot = holder.snapshot
-        self._server_evaluates = server_evaluates
+        self.server_evaluates: bool = server_evaluates
+        """Whether the data of the sources are only reports of a server that evaluates."""
         self._flag_tracker = flag_tracker
         self._on_step = on_step
         self._condition = Condition(grace=grace, revives=revives)
@@ -143,6 +144,8 @@ class StatusCell:
     @property
     def data_summary(self) -> str:
         """How many flags there are and where they came from, for the log."""
+        if self.server_evaluates:
+            return "the server evaluates"
         snapshot = self._holder.snapshot
         if not snapshot.has_data:
             return "no flag data"
@@ -241,7 +244,7 @@ class StatusCell:
     def after_fork(self) -> None:
         """In the child of a fork: no source runs yet, and the tasks that wait are the parent's."""
         if not self.is_closed:
-            if self._server_evaluates and not self._condition.is_fatal:
+            if self.server_evaluates and not self._condition.is_fatal:
                 # They are what the parent was connected to.
                 self._holder.publish(self._first_snapshot)
                 self.source = self.data_since = None
@@ -331,6 +334,10 @@ class StatusCell:
             self._put(report, [event_of(kind, report, self.snapshot, keys) for kind in kinds], fact, is_news=bool(changes))
         if keys and fact.snapshot is not None:
             self._flag_tracker.notify(keys, fact.snapshot)
+        is_late = status is Status.ERROR and row is not status and after.grace_over and not after.reconcile_failed
+        if is_late and self.newest.error is not None:
+            served = "the last flag data" if after.has_data and not self.server_evaluates else "defaults"
+            self._log.error("%s; serving %s", self.newest.error.message, served)
         if after.is_fatal or after.is_closed:
             self.mark_ready()
         if after.is_closed:

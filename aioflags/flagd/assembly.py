@@ -148,7 +148,8 @@ class _FlagdWorkload:
         if self._mode.source is None or self._cell.is_fatal:
             return
         context = SourceContext(http=self._config.http, logger=self._config.logger)
-        supervisor = Supervisor(SourceOptions(synchronizers=[self._mode.source]), context, self._cell, FallbackState())
+        options = SourceOptions(synchronizers=[self._mode.source], server_evaluates=self._mode.remote is not None)
+        supervisor = Supervisor(options, context, self._cell, FallbackState())
         await supervisor.run()
 
     async def monitor(self) -> None:

@@ -70,7 +70,8 @@ class ErrorInfo:
 
     ``status_code`` is 0 without an HTTP response. ``time`` is in Unix seconds. ``address`` is the origin and path of the request,
     without query and password; ``None`` for a source that sends no requests. ``code`` is OpenFeature's code, if the source knows a
-    better one than the status has by itself. ``is_fatal``: no attempt with this configuration can succeed.
+    better one than the status has by itself. ``is_fatal``: no attempt with this configuration can succeed. ``is_minor``: not
+    worth a warning, because it was planned, or belongs to an outage that was reported before.
     """
 
     kind: FailureKind
@@ -80,6 +81,7 @@ class ErrorInfo:
     address: str | None = None
     code: ErrorCode | None = None
     is_fatal: bool = False
+    is_minor: bool = False
 
     def __str__(self) -> str:
         if self.address is None:

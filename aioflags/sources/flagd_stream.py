@@ -81,6 +81,8 @@ class FlagdStreamSource(ABC):
         self._was_good = False
         """A stream of this run was good."""
         self._is_new_bug = Once()
+        self._is_out = False
+        """The network has failed since the last good message, or since the start, and that was reported."""
         self._reasons: deque[str] = deque(maxlen=_MAX_REASONS)
         """Why the last attempts to connect failed, in the current outage."""
 
@@ -94,7 +96,7 @@ class FlagdStreamSource(ABC):
 
     async def sync(self, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:  # noqa: ARG002 -- flagd has no cursors
         """Open streams one after the other, until a fatal code ends the source."""
-        self._was_good = False
+        self._was_good = self._is_out = False
         self._reasons.clear()
         async with AsyncExitStack() as stack:
             calls: FlagdCalls | None = None
@@ -114,7 +116,7 @@ class FlagdStreamSource(ABC):
                         if update.state is SourceState.OFF:
                             return
                 pause = max(self._options.pause * (1 - _JITTER * self._random()), _SHORTEST_PAUSE)
-                self._logger.info("%s: opening the stream again in %.3g s", self.name, pause)
+                self._logger.debug("%s: opening the stream again in %.3g s", self.name, pause)
                 await anyio.sleep(pause)
 
     async def _connection(self, calls: FlagdCalls) -> AsyncGenerator[Update, None]:
@@ -122,14 +124,15 @@ class FlagdStreamSource(ABC):
         try:
             while (reason := await calls.connect(self._reasons)) is not None:
                 self._reasons.append(reason)
-                yield _update(SourceState.INTERRUPTED, error=network_failure(f"cannot connect to flagd: {reason}"))
+                yield self._interrupted(network_failure(f"cannot connect to flagd: {reason}"))
             self._reasons.clear()
             async with aclosing(self._messages(calls)) as updates:
                 async for update in updates:
-                    self._was_good = self._was_good or update.state is SourceState.VALID
+                    if update.state is SourceState.VALID:
+                        self._was_good, self._is_out = True, False
                     yield update
             target = self._options.channel.target
-            yield _update(SourceState.INTERRUPTED, error=network_failure(f"flagd at {target} ended the stream"))
+            yield self._interrupted(network_failure(f"flagd at {target} ended the stream"))
         except RpcFailed as failed:
             yield self._end(failed)
         except Exception as error:  # a bug in aioflags: the source continues
@@ -144,6 +147,15 @@ class FlagdStreamSource(ABC):
         counts = self._options.fatal_scope == "always" or not self._was_good
         if counts and failed.code in self._options.fatal_codes:
             return _update(SourceState.OFF, error=_fatal(error))
+        if failed.code == "DEADLINE_EXCEEDED" and self._timeout is not None and self._was_good and not self._is_out:
+            # The planned end of a stream: see stream_deadline.
+            return _update(SourceState.INTERRUPTED, error=replace(error, is_minor=True))
+        return self._interrupted(error)
+
+    def _interrupted(self, error: ErrorInfo) -> Update:
+        """The update for a failure. The first failure of the network in an outage is news, and those that follow are not."""
+        if error.kind is FailureKind.NETWORK_ERROR:
+            error, self._is_out = replace(error, is_minor=self._is_out), True
         return _update(SourceState.INTERRUPTED, error=error)
 
     @staticmethod

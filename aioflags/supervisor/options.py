@@ -18,6 +18,7 @@ class SourceOptions:
     ``fdv1_initializers``: run in place of ``initializers`` when the client has left FDv2 before the start.
     ``first_pause``: seconds before the first synchronizer starts.
     ``recovers_fdv2``: a fallback directive holds for as long as the server set, otherwise until the client is closed.
+    ``server_evaluates``: they only report what changed on a server that evaluates.
     ``retries_refused``: the sources start again after the service refused all of them, otherwise flag updates end.
     """
 
@@ -28,4 +29,5 @@ class SourceOptions:
     first_pause: float = 0.0
     recovers_fdv2: bool = False
     retries_refused: bool = False
+    server_evaluates: bool = False
     policy: Policy = SERVER

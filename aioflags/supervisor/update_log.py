@@ -34,13 +34,17 @@ class _Line:
 
 
 class UpdateLog:
-    """The log of one supervisor. ``has_data`` in its methods: evaluations have flag data."""
+    """The log of one supervisor. ``has_data`` in its methods: evaluations have flag data.
 
-    def __init__(self, logger: logging.Logger) -> None:
+    ``server_evaluates``: these data only report what changed on a server that evaluates.
+    """
+
+    def __init__(self, logger: logging.Logger, *, server_evaluates: bool = False) -> None:
         self._logger = logger
+        self._server_evaluates = server_evaluates
         self._is_valid = False
-        self._outage_level = logging.NOTSET
-        """The highest level at which the current outage was logged."""
+        self._is_reported = False
+        """The current outage was logged as a warning or as an error."""
         self._is_new_cause = Once(_MAX_CAUSES)
         self._last_error: ErrorInfo | None = None
         self._held_back: list[_Line] = []
@@ -63,14 +67,14 @@ class UpdateLog:
                 self.flush()
                 retry = "polls again when refresh() is called" if is_on_demand else "will retry"
                 level = logging.WARNING if self._is_new(name, error) else logging.DEBUG
-                self._log(level, "%s interrupted, %s; serving %s: %s", name, retry, _served(has_data=has_data), error)
-                self._is_valid, self._last_error = False, error
+                self._log(level, "%s interrupted, %s; serving %s: %s", name, retry, self._served(has_data=has_data), error)
+                self._is_valid, self._last_error = self._is_valid and error.is_minor, error
             case Update(state=SourceState.VALID):
                 if not self._is_valid:
                     self._log_working("%s is receiving flag updates%s", name, has_data=has_data)
                 else:
                     self._logger.debug("%s is up to date", name)
-            case Basis() if verdict in {Verdict.DONE, Verdict.FDV1} and self._outage_level:
+            case Basis() if verdict in {Verdict.DONE, Verdict.FDV1} and self._is_reported:
                 self._log_working("%s returned flag data%s", name, has_data=has_data)
             case Basis():
                 self._is_valid = self._is_valid or verdict is Verdict.DONE
@@ -79,11 +83,10 @@ class UpdateLog:
                 self._logger.debug("%s is interrupted without a reason", name)
 
     def _log_working(self, message: str, name: str, *, has_data: bool) -> None:
-        """Log the first data, or the end of an outage at the level at which the outage was logged."""
+        """Log the first data, or the end of an outage."""
         self.flush()
-        again = " again" if has_data and self._outage_level else ""
-        self._logger.log(max(self._outage_level, logging.INFO), message, name, again)
-        self._is_valid, self._outage_level = True, logging.NOTSET
+        self._logger.info(message, name, " again" if has_data and self._is_reported else "")
+        self._is_valid, self._is_reported = True, False
         self._is_new_cause = Once(_MAX_CAUSES)
         self._last_error = self._exhausted_by = None
 
@@ -94,10 +97,12 @@ class UpdateLog:
         self._is_valid, self._last_error = False, line.error
 
     def _is_new(self, name: str, error: ErrorInfo) -> bool:
-        """Whether a failure is logged as a warning: each cause is, once in an outage.
+        """Whether a failure is logged as a warning: each cause is, once in an outage, unless the source calls it minor.
 
         Invalid data are, each time that the error differs from the last one: a person may be correcting them at this moment.
         """
+        if error.is_minor:
+            return False
         if error.kind is FailureKind.INVALID_DATA:
             return self._last_error is None or _cause(self._last_error) != _cause(error)
         return self._is_new_cause((name, _cause(error)))
@@ -133,7 +138,8 @@ class UpdateLog:
         retry = "no further attempt" if retry_in is None else f"next attempt in {retry_in:.0f} s"
         # The same failure of a further attempt is not an error again: the first line asked a person to act.
         level = logging.INFO if is_repeated else logging.ERROR
-        self._log(level, "no data source is left; serving %s; %s: %s", _served(has_data=has_data), retry, reason)
+        served = self._served(has_data=has_data and not self._server_evaluates)
+        self._log(level, "no data source is left; serving %s; %s: %s", served, retry, reason)
         self._is_valid, self._exhausted_by = False, cause
 
     def flush(self) -> None:
@@ -145,12 +151,12 @@ class UpdateLog:
 
     def _log(self, level: int, message: str, *args: object) -> None:
         self._logger.log(level, message, *args)
-        if level > logging.INFO:
-            self._outage_level = max(self._outage_level, level)
+        self._is_reported = self._is_reported or level > logging.INFO
 
-
-def _served(*, has_data: bool) -> str:
-    return "the last flag data" if has_data else "defaults"
+    def _served(self, *, has_data: bool) -> str:
+        if not has_data:
+            return "defaults"
+        return "cached answers" if self._server_evaluates else "the last flag data"
 
 
 def _cause(error: ErrorInfo) -> Hashable:

@@ -246,4 +246,5 @@ def test_random_runs_keep_the_promises_to_observers(batch: int, caplog: pytest.L
             except BaseException as error:
                 error.add_note(f"AIOFLAGS_SEED={seed}")
                 raise
-            assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == [], seed
+            errors = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+            assert [text for text in errors if not text.startswith("no contact to the source of flag data for ")] == [], seed

@@ -1,4 +1,4 @@
-"""UpdateLog: one line for each cause and each change of source, and the end of an outage at the level of its start."""
+"""UpdateLog: one line for each cause, each change of source and the end of an outage."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import pytest
 
 from aioflags.model.result import FallbackDirective, Update
 from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
+from aioflags.supervisor.update_log import UpdateLog
+from aioflags.supervisor.verdict import Verdict
 from tests.support.scripted_sources import DIRECTIVE, HANG, Script, World, down, error, failure, off, valid
 
 D, I, W, E = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR  # noqa: E741  # a column of levels
@@ -20,6 +22,11 @@ ADDRESS: Final = "https://flags.test/sdk/stream"
 
 def network(message: str) -> Update:
     failed = ErrorInfo(kind=FailureKind.NETWORK_ERROR, message=message, time=0, address=ADDRESS)
+    return Update(state=SourceState.INTERRUPTED, error=failed, directive=None)
+
+
+def minor(message: str) -> Update:
+    failed = ErrorInfo(kind=FailureKind.NETWORK_ERROR, message=message, time=0, is_minor=True)
     return Update(state=SourceState.INTERRUPTED, error=failed, directive=None)
 
 
@@ -65,22 +72,22 @@ def lines(caplog: pytest.LogCaptureFixture, level: int = I) -> list[tuple[int, s
             300,
             [
                 (E, "no data source is left; serving defaults; next attempt in 225 s: status 401"),
-                (E, "S1 is receiving flag updates"),
+                (I, "S1 is receiving flag updates"),
             ],
-            id="the end of refusals at their level",
+            id="the end of refusals",
         ),
         pytest.param(
             [[failure(404)]],
             [[valid(1), HANG]],
             1,
-            [(W, "I1 returned no data: status 404"), (W, "S1 is receiving flag updates")],
+            [(W, "I1 returned no data: status 404"), (I, "S1 is receiving flag updates")],
             id="a refused initializer, then a working source",
         ),
         pytest.param(
             [],
             [[off(404)], [valid(1), HANG]],
             1,
-            [(E, "S1 stopped, and S2 takes over: status 404"), (E, "S2 is receiving flag updates")],
+            [(E, "S1 stopped, and S2 takes over: status 404"), (I, "S2 is receiving flag updates")],
             id="a source that is removed",
         ),
         pytest.param(
@@ -91,7 +98,7 @@ def lines(caplog: pytest.LogCaptureFixture, level: int = I) -> list[tuple[int, s
                 (I, "S1 is receiving flag updates"),
                 (W, f"S1 interrupted, will retry; serving the last flag data: closed ({ADDRESS})"),
                 (W, f"S1 interrupted, will retry; serving the last flag data: refused ({ADDRESS})"),
-                (W, "S1 is receiving flag updates again"),
+                (I, "S1 is receiving flag updates again"),
             ],
             id="a failed reconnect is another cause",
         ),
@@ -151,7 +158,7 @@ async def test_a_source_that_is_removed_while_a_directive_holds_for_a_time_is_lo
         (W, "switching to FDv1 polling; FDv2 again in 100 s"),
         (E, "F1 stopped: status 401"),
         (I, "returning to FDv2: the fallback directive has expired"),
-        (E, "S1 is receiving flag updates"),
+        (I, "S1 is receiving flag updates"),
     ]
 
 
@@ -185,12 +192,38 @@ def test_the_text_of_an_error(message: str, address: str | None, text: str) -> N
 
 
 async def test_an_interruption_is_logged_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING, "aioflags")
+    caplog.set_level(logging.INFO, "aioflags")
     script = [valid(1), *[down(), 1] * 20, valid(), down(), HANG]
     async with world.running(synchronizers=[world.source("S1", script)]):
         await anyio.sleep(60)
     warning = "S1 interrupted, will retry; serving the last flag data: status 503"
-    assert [record.getMessage() for record in caplog.records] == [warning, "S1 is receiving flag updates again", warning]
+    good = "S1 is receiving flag updates"
+    assert lines(caplog) == [(I, good), (W, warning), (I, f"{good} again"), (W, warning)]
+
+
+async def test_a_minor_failure_is_not_logged(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "aioflags")
+    planned, repeated = (minor(text) for text in ("the planned end of a stream", "refused"))
+    script = [valid(1), planned, valid(), planned, network("closed"), repeated, valid(), repeated, HANG]
+    async with world.running(synchronizers=[world.source("S1", script)]):
+        await anyio.sleep(5)
+    assert lines(caplog) == [
+        (I, "S1 is receiving flag updates"),
+        (W, f"S1 interrupted, will retry; serving the last flag data: closed ({ADDRESS})"),
+        (I, "S1 is receiving flag updates again"),
+    ]
+
+
+async def test_a_client_whose_server_evaluates_serves_cached_answers(caplog: pytest.LogCaptureFixture) -> None:
+    log = UpdateLog(logging.getLogger("aioflags"), server_evaluates=True)
+    for number, has_data in enumerate([False, True]):
+        log.result("S1", network(f"port {number}"), Verdict.STAY, has_data=has_data, is_on_demand=False)
+        log.exhausted(error(), has_data=has_data, retry_in=None)
+    assert [text.partition(";")[2].partition(":")[0] for _, text in lines(caplog, W)] == [
+        " serving defaults",
+        " serving defaults; no further attempt",
+        " serving cached answers",
+    ]
 
 
 async def test_each_different_error_in_the_data_is_logged(world: World, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,114 @@
+"""FlagdClient: what its log has of starts and outages.
+
+Source: ``flagd.md`` 3.2 and 3.10.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+
+from tests.support.scripted_flagd import FLAGS, INTERNAL, READY, Diary, ScriptedFlagd
+
+MODES = [("in-process", FLAGS), ("rpc", READY)]
+BACK = {"in-process": ["READY", "CONFIGURATION_CHANGED none"], "rpc": ["READY", "CONFIGURATION_CHANGED any"]}
+"""The end of an outage after which the flags are the same."""
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    """The level of each line, and the line without its reason."""
+    return [(record.levelname, record.getMessage()) for record in caplog.records]
+
+
+NO_CONTACT = "no contact to the source of flag data for 10 s: cannot connect to flagd: connection refused"
+
+
+@pytest.mark.parametrize(
+    ("resolver", "first", "served", "served_late", "source"),
+    [
+        ("in-process", FLAGS, "the last flag data", "the last flag data", "flagd-sync"),
+        ("rpc", READY, "cached answers", "defaults", "flagd-events"),
+    ],
+)
+async def test_the_log_of_an_outage(
+    resolver: str, first: Any, served: str, served_late: str, source: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    flagd = ScriptedFlagd([[first]])
+    async with flagd.client(resolver) as client:
+        caplog.set_level(logging.INFO, "aioflags")
+        flagd.stop()
+        await asyncio.sleep(30)
+        flagd.start()
+        await client.wait_ready(10)
+        assert lines(caplog) == [
+            (
+                "WARNING",
+                f"{source} interrupted, will retry; serving {served}: flagd at {target(first)}: UNAVAILABLE: Socket closed",
+            ),
+            ("ERROR", f"{NO_CONTACT}; serving {served_late}"),
+            ("INFO", f"{source} is receiving flag updates again"),
+        ]
+
+
+@pytest.mark.parametrize(("resolver", "first"), MODES)
+async def test_an_outage_that_begins_with_a_refusal_has_a_line_for_the_network_too(
+    resolver: str, first: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    flagd = ScriptedFlagd([[first], [INTERNAL], [INTERNAL]])
+    async with flagd.client(resolver, retry_grace_period=100):
+        flagd.send(INTERNAL)
+        await asyncio.sleep(8)
+        flagd.stop()
+        await asyncio.sleep(8)
+    endings = ["INTERNAL: broken", "cannot connect to flagd: connection refused"]
+    assert [text.endswith(end) for (_, text), end in zip(lines(caplog), endings, strict=True)] == [True, True]
+
+
+@pytest.mark.parametrize(("resolver", "first"), MODES)
+async def test_the_planned_end_of_a_stream_is_not_logged(resolver: str, first: Any, caplog: pytest.LogCaptureFixture) -> None:
+    flagd = ScriptedFlagd([[first]])
+    async with flagd.client(resolver, stream_deadline=60) as client:
+        caplog.set_level(logging.INFO, "aioflags")
+        diary = Diary(client)
+        await asyncio.sleep(200)
+        assert diary.shown == ["STALE", *BACK[resolver]] * 3
+        assert lines(caplog) == []
+
+
+def target(first: object) -> str:
+    """What the client connects to that gets this first message."""
+    return f"localhost:{8015 if first is FLAGS else 8013}"
+
+
+@pytest.mark.parametrize(
+    ("resolver", "first", "expected"),
+    [
+        ("in-process", FLAGS, "started: READY, 1 flag from flagd-sync"),
+        ("rpc", READY, "started: READY, the server evaluates"),
+    ],
+)
+async def test_the_log_of_a_start(resolver: str, first: Any, expected: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "aioflags")
+    async with ScriptedFlagd([[first]]).client(resolver):
+        assert lines(caplog)[-1] == ("INFO", expected)
+
+
+REFUSED = "cannot connect to flagd: connection refused"
+SILENT = "no answer, and no failure so far"
+
+
+@pytest.mark.parametrize(("is_up", "why"), [pytest.param(False, REFUSED, id="refused"), pytest.param(True, SILENT, id="silent")])
+@pytest.mark.parametrize(
+    ("resolver", "what", "until"), [("in-process", "flag data", "some arrive"), ("rpc", "a connection", "there is one")]
+)
+async def test_the_log_of_a_start_without_an_answer(
+    resolver: str, what: str, until: str, is_up: bool, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    flagd = ScriptedFlagd([[]])
+    if not is_up:
+        flagd.stop()
+    async with flagd.client(resolver):
+        assert lines(caplog)[-1] == ("WARNING", f"started without {what} after 0.5 s ({why}): defaults are served until {until}")
