@@ -167,6 +167,14 @@ STATIC_TRUE = v2.ResolveBooleanResponse(value=True, reason="STATIC", variant="on
         ),
         pytest.param(
             "Boolean",
+            v2.ResolveBooleanResponse(reason="STATIC", variant="on"),
+            bool,
+            True,
+            (True, "STATIC", None),
+            id="a variant without a value",
+        ),
+        pytest.param(
+            "Boolean",
             v2.ResolveBooleanResponse(value=True, reason="STATIC"),
             bool,
             False,
@@ -523,9 +531,12 @@ async def test_a_flag_that_the_answer_for_all_flags_leaves_out_is_asked_for_by_t
     remote = line.evaluation()
     async with line.channel.opened():
         detail = await remote.resolve("left out", ANN, "d", object)
+        assert dict((await remote.resolve_all_with("left out", ANN)).metadata) == {"version": "7"}
     assert shape(detail) == result
     assert type(detail.value) is type(result[0])
-    assert len(line.server.received) == 1 + calls
+    assert len(line.server.received) == 2 * (1 + calls)
+    is_unknown = detail.reason.error_kind is ErrorKind.FLAG_NOT_FOUND
+    assert dict(detail.metadata) == ({"version": "7"} if is_unknown else {})
 
 
 async def test_a_failure_of_all_flags_is_the_error_of_each(line: Line, caplog: pytest.LogCaptureFixture) -> None:
