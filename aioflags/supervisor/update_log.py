@@ -43,8 +43,8 @@ class UpdateLog:
         self._logger = logger
         self._server_evaluates = server_evaluates
         self._is_valid = False
-        self._is_reported = False
-        """The current outage was logged as a warning or as an error."""
+        self._outage_level = logging.NOTSET
+        """The highest level at which the current outage was logged."""
         self._is_new_cause = Once(_MAX_CAUSES)
         self._last_error: ErrorInfo | None = None
         self._held_back: list[_Line] = []
@@ -74,7 +74,7 @@ class UpdateLog:
                     self._log_working("%s is receiving flag updates%s", name, has_data=has_data)
                 else:
                     self._logger.debug("%s is up to date", name)
-            case Basis() if verdict in {Verdict.DONE, Verdict.FDV1} and self._is_reported:
+            case Basis() if verdict in {Verdict.DONE, Verdict.FDV1} and self._outage_level:
                 self._log_working("%s returned flag data%s", name, has_data=has_data)
             case Basis():
                 self._is_valid = self._is_valid or verdict is Verdict.DONE
@@ -83,10 +83,11 @@ class UpdateLog:
                 self._logger.debug("%s is interrupted without a reason", name)
 
     def _log_working(self, message: str, name: str, *, has_data: bool) -> None:
-        """Log the first data, or the end of an outage."""
+        """Log the first data, or the end of an outage at the level at which the outage was logged."""
         self.flush()
-        self._logger.info(message, name, " again" if has_data and self._is_reported else "")
-        self._is_valid, self._is_reported = True, False
+        again = " again" if has_data and self._outage_level else ""
+        self._logger.log(max(self._outage_level, logging.INFO), message, name, again)
+        self._is_valid, self._outage_level = True, logging.NOTSET
         self._is_new_cause = Once(_MAX_CAUSES)
         self._last_error = self._exhausted_by = None
 
@@ -151,7 +152,8 @@ class UpdateLog:
 
     def _log(self, level: int, message: str, *args: object) -> None:
         self._logger.log(level, message, *args)
-        self._is_reported = self._is_reported or level > logging.INFO
+        if level > logging.INFO:
+            self._outage_level = max(self._outage_level, level)
 
     def _served(self, *, has_data: bool) -> str:
         if not has_data:

@@ -52,7 +52,7 @@ async def test_the_log_of_an_outage(
                     f"{source} interrupted, will retry; serving {served}: flagd at {target(first)}: UNAVAILABLE: Socket closed",
                 ),
                 ("ERROR", f"{NO_CONTACT}; serving {served_late}"),
-                ("INFO", f"{source} is receiving flag updates again"),
+                ("WARNING", f"{source} is receiving flag updates again"),
             ]
             * 2
         )

@@ -1,4 +1,4 @@
-"""UpdateLog: one line for each cause, each change of source and the end of an outage."""
+"""UpdateLog: one line for each cause and each change of source, and the end of an outage at the level of its start."""
 
 from __future__ import annotations
 
@@ -72,22 +72,22 @@ def lines(caplog: pytest.LogCaptureFixture, level: int = I) -> list[tuple[int, s
             300,
             [
                 (E, "no data source is left; serving defaults; next attempt in 225 s: status 401"),
-                (I, "S1 is receiving flag updates"),
+                (E, "S1 is receiving flag updates"),
             ],
-            id="the end of refusals",
+            id="the end of refusals at their level",
         ),
         pytest.param(
             [[failure(404)]],
             [[valid(1), HANG]],
             1,
-            [(W, "I1 returned no data: status 404"), (I, "S1 is receiving flag updates")],
+            [(W, "I1 returned no data: status 404"), (W, "S1 is receiving flag updates")],
             id="a refused initializer, then a working source",
         ),
         pytest.param(
             [],
             [[off(404)], [valid(1), HANG]],
             1,
-            [(E, "S1 stopped, and S2 takes over: status 404"), (I, "S2 is receiving flag updates")],
+            [(E, "S1 stopped, and S2 takes over: status 404"), (E, "S2 is receiving flag updates")],
             id="a source that is removed",
         ),
         pytest.param(
@@ -98,7 +98,7 @@ def lines(caplog: pytest.LogCaptureFixture, level: int = I) -> list[tuple[int, s
                 (I, "S1 is receiving flag updates"),
                 (W, f"S1 interrupted, will retry; serving the last flag data: closed ({ADDRESS})"),
                 (W, f"S1 interrupted, will retry; serving the last flag data: refused ({ADDRESS})"),
-                (I, "S1 is receiving flag updates again"),
+                (W, "S1 is receiving flag updates again"),
             ],
             id="a failed reconnect is another cause",
         ),
@@ -158,7 +158,7 @@ async def test_a_source_that_is_removed_while_a_directive_holds_for_a_time_is_lo
         (W, "switching to FDv1 polling; FDv2 again in 100 s"),
         (E, "F1 stopped: status 401"),
         (I, "returning to FDv2: the fallback directive has expired"),
-        (I, "S1 is receiving flag updates"),
+        (E, "S1 is receiving flag updates"),
     ]
 
 
@@ -198,7 +198,7 @@ async def test_an_interruption_is_logged_once(world: World, caplog: pytest.LogCa
         await anyio.sleep(60)
     warning = "S1 interrupted, will retry; serving the last flag data: status 503"
     good = "S1 is receiving flag updates"
-    assert lines(caplog) == [(I, good), (W, warning), (I, f"{good} again"), (W, warning)]
+    assert lines(caplog) == [(I, good), (W, warning), (W, f"{good} again"), (W, warning)]
 
 
 async def test_a_minor_failure_is_not_logged(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -210,7 +210,7 @@ async def test_a_minor_failure_is_not_logged(world: World, caplog: pytest.LogCap
     assert lines(caplog) == [
         (I, "S1 is receiving flag updates"),
         (W, f"S1 interrupted, will retry; serving the last flag data: closed ({ADDRESS})"),
-        (I, "S1 is receiving flag updates again"),
+        (W, "S1 is receiving flag updates again"),
     ]
 
 
