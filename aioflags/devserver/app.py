@@ -21,12 +21,13 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route, request_response
 from starlette.types import Send
 
+from aioflags.devserver.bodies import TooLargeError, read_body
 from aioflags.devserver.clients import ClientRecord
 from aioflags.devserver.control.access import AccessCheck
 from aioflags.devserver.control.api import Save, control_routes
 from aioflags.devserver.control.page import page_routes
 from aioflags.devserver.data.overrides import gate_keys
-from aioflags.devserver.faults.injection import MAX_REQUEST_BYTES, FaultInjection
+from aioflags.devserver.faults.injection import FaultInjection
 from aioflags.devserver.flagd.ofrep import OfrepHandlers
 from aioflags.devserver.protocol.encoding import fdv1_all, fdv2_messages, poll_body
 from aioflags.devserver.protocol.endpoints import LAUNCHDARKLY_ENDPOINTS, Endpoint
@@ -181,18 +182,16 @@ class _Endpoints:
 
     async def _accept(self, request: Request, *, is_analytics: bool) -> Response:
         """202 for any body that arrives completely; 413 for one that is too large."""
-        body = bytearray()
         try:
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > MAX_REQUEST_BYTES:
-                    return Response("the request has too many bytes", status_code=413, headers={"Connection": "close"})
+            body = await read_body(request)
+        except TooLargeError as error:
+            return Response(str(error), status_code=413, headers={"Connection": "close"})
         except ClientDisconnect:
             return Response(status_code=400)
         client: ClientRecord = request.state.client
         # Includes the gates of lifted overrides, because clients still send events about them.
         flags = {key for flag in self._state.live(ObjectKind.FLAG) for key in (flag.key, *gate_keys(flag.key))}
-        self._state.events.add_payload(bytes(body), request.headers, client=client.number, flags=flags, is_analytics=is_analytics)
+        self._state.events.add_payload(body, request.headers, client=client.number, flags=flags, is_analytics=is_analytics)
         return Response(status_code=202)
 
 

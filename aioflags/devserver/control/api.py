@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from aioflags.devserver.bodies import TooLargeError, read_body
 from aioflags.devserver.control.access import CONTROL
 from aioflags.devserver.control.explain import Explainer
 from aioflags.devserver.control.report import StateReport
@@ -24,7 +25,6 @@ from aioflags.devserver.data.objects import not_found_message, read_objects
 from aioflags.devserver.data.warnings import document_warnings, flagd_warnings, object_warnings
 from aioflags.devserver.decode import decode
 from aioflags.devserver.faults.faults import Fault
-from aioflags.devserver.faults.injection import MAX_REQUEST_BYTES
 from aioflags.devserver.faults.scenario import play, read_scenario
 from aioflags.devserver.protocol.encoding import HEARTBEAT, frame
 from aioflags.devserver.state import ServerState
@@ -47,10 +47,6 @@ _HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosni
 
 class _NotFoundError(ConfigError):
     """The object of the call does not exist."""
-
-
-class _TooLargeError(ConfigError):
-    """The body of the call is too large."""
 
 
 class _FlipCall(msgspec.Struct, forbid_unknown_fields=True):
@@ -122,7 +118,7 @@ class _Objects:
     async def put(self, request: Request) -> Mapping[str, Any]:
         if not request.path_params["key"]:
             raise ConfigError(f"the key of the {self._kind.value} is empty")
-        body = _decoded(await _body(request))
+        body = _decoded(await read_body(request))
         key = request.path_params["key"]
         if self._kind is ObjectKind.FLAG:
             self._state.put(key, body)
@@ -182,19 +178,19 @@ class _Control:
     async def replace(self, request: Request) -> dict[str, list[str]]:
         flagd = self._state.flagd
         if flagd is not None:
-            document = read_flagd_document(await _body(request), source=flagd.documents[-1].source)
+            document = read_flagd_document(await read_body(request), source=flagd.documents[-1].source)
             self._state.replace(document)
             return {"warnings": await asyncio.to_thread(flagd_warnings, document)}
-        self._state.replace(read_objects(await _body(request)))
+        self._state.replace(read_objects(await read_body(request)))
         return {"warnings": await asyncio.to_thread(document_warnings, self._state.document())}
 
     async def flip(self, request: Request) -> dict[str, bool]:
-        flag = decode(_FlipCall, await _body(request)).flag
+        flag = decode(_FlipCall, await read_body(request)).flag
         self._require_flag(flag)
         return {"on": self._state.flip(flag)}
 
     async def override(self, request: Request) -> None:
-        call = decode(_OverrideCall, await _body(request))
+        call = decode(_OverrideCall, await read_body(request))
         self._require_flag(call.flag)
         value: JsonValue = call.value
         self._state.override(call.flag, call.key, value, kind=call.kind)
@@ -210,7 +206,7 @@ class _Control:
         self._state.lift_override(query["flag"], query["key"], kind=query.get("kind", "user"))
 
     async def inject(self, request: Request) -> dict[str, int]:
-        return {"number": self._state.inject(decode(Fault, await _body(request))).number}
+        return {"number": self._state.inject(decode(Fault, await read_body(request))).number}
 
     async def lift(self, request: Request) -> None:
         number = request.path_params["number"]
@@ -223,7 +219,7 @@ class _Control:
     async def play(self, request: Request) -> Response:
         """Play a scenario until the client disconnects. The response has one line of JSON for each completed step."""
         try:
-            scenario = read_scenario(await _body(request))
+            scenario = read_scenario(await read_body(request))
         except ConfigError as error:
             return _error(error)
         except ClientDisconnect:
@@ -243,7 +239,7 @@ class _Control:
         self._state.events.clear()
 
     async def explain(self, request: Request) -> dict[str, Any]:
-        call = decode(_ExplainCall, await _body(request))
+        call = decode(_ExplainCall, await read_body(request))
         return self._explainer.explain(call.flag, call.context)
 
     async def save(self, _: Request) -> dict[str, str]:
@@ -255,16 +251,6 @@ class _Control:
         flags = self._state.document()["flags"]
         if flag not in flags:
             raise _NotFoundError(not_found_message(ObjectKind.FLAG, flag, flags))
-
-
-async def _body(request: Request) -> bytes:
-    """The body of a call. Raises :class:`_TooLargeError` as soon as it is too large."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_REQUEST_BYTES:
-            raise _TooLargeError(f"the body of a call may have {MAX_REQUEST_BYTES} bytes")
-    return bytes(body)
 
 
 def _decoded(body: bytes) -> Any:
@@ -280,7 +266,7 @@ def _json(result: Any) -> Response:
 
 
 def _error(error: Exception) -> Response:
-    status = 404 if isinstance(error, _NotFoundError) else 413 if isinstance(error, _TooLargeError) else 400
+    status = 404 if isinstance(error, _NotFoundError) else 413 if isinstance(error, TooLargeError) else 400
     headers = {**_HEADERS, "Connection": "close"} if status == 413 else _HEADERS
     text = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
     return Response(msgspec.json.encode({"error": text}), status, headers, "application/json")

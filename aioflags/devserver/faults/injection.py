@@ -16,18 +16,16 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from aioflags.devserver.bodies import MAX_REQUEST_BYTES
 from aioflags.devserver.faults.faults import Fault, FaultKind, Faults, InjectedFault
 from aioflags.devserver.faults.payloads import directive_headers, fault_body, fault_frame
 from aioflags.devserver.protocol.endpoints import Endpoint
 from aioflags.devserver.state import ServerState
 
-__all__ = ["CUT_EXTENSION", "MAX_REQUEST_BYTES", "FaultInjection"]
+__all__ = ["CUT_EXTENSION", "FaultInjection"]
 
 CUT_EXTENSION: Final = "aioflags.cut"
 """The ASGI extension with which an application closes the connection of a request: an async function ``cut(*, reset: bool)``."""
-
-MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
-"""The largest accepted body of a request."""
 
 _BEFORE_RESPONSE: Final = (FaultKind.DELAY, FaultKind.SILENCE, FaultKind.RESET, FaultKind.CLOSE, FaultKind.STATUS)
 """Faults that delay or replace a response, in the order in which they apply."""

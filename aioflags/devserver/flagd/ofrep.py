@@ -13,8 +13,8 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from aioflags.devserver.bodies import TooLargeError, read_body
 from aioflags.devserver.clients import ClientRecord
-from aioflags.devserver.faults.injection import MAX_REQUEST_BYTES
 from aioflags.devserver.flagd.evaluation import Resolution, ServedEvaluator
 from aioflags.devserver.protocol.endpoints import Endpoint
 from aioflags.devserver.state import ServerState
@@ -83,12 +83,10 @@ class OfrepHandlers:
 
 async def _context(request: Request) -> Mapping[str, Any]:
     """The context in the body of a request. Raises :class:`_RequestError`."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_REQUEST_BYTES:
-            raise _RequestError("GENERAL", "the request has too many bytes", 413)
-    text = bytes(body)
+    try:
+        text = await read_body(request)
+    except TooLargeError as error:
+        raise _RequestError("GENERAL", str(error), 413) from None
     try:
         check_depth(text)
         decoded: Any = msgspec.json.decode(text) if text else {}

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from aioflags.devserver import ServerState, create_app, saver, serve
-from aioflags.devserver.faults.injection import MAX_REQUEST_BYTES
+from aioflags.devserver.bodies import MAX_REQUEST_BYTES
 
 TOKEN = "the-token"
 RULE = {"variation": 0, "clauses": [{"attribute": "plan", "op": "in", "values": ["pro"]}]}
