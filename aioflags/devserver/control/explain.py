@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from aioflags.devserver.data.contexts import decoded_context
 from aioflags.devserver.data.served_snapshot import ServedSnapshot
 from aioflags.devserver.flagd.evaluation import ServedEvaluator
 from aioflags.devserver.state import ServerState
-from aioflags.errors import ConfigError
 from aioflags.evaluation.explain.flags import explain
-from aioflags.model.context import Context
 
 __all__ = ["Explainer"]
 
@@ -37,7 +36,4 @@ class Explainer:
         """
         if self._state.flagd is not None:
             return self._evaluator.explain(flag, context)
-        parsed = Context.from_dict(context) if "kind" in context else Context.from_legacy_user(context)
-        if parsed.error is not None:
-            raise ConfigError(f"the context cannot be used: {parsed.error}")
-        return explain(self._served.current(), flag, parsed).to_dict()
+        return explain(self._served.current(), flag, decoded_context(context)).to_dict()
