@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
+from aioflags.devserver.data.audience import Audience
 from aioflags.devserver.protocol.endpoints import Endpoint
+from aioflags.model.context import Context
 from aioflags.runtime.clock import now_ms
 from aioflags.runtime.logs import printable
 
@@ -23,6 +25,7 @@ _MAX_CLIENTS: Final = 1000
 _STREAM_GONE_AFTER_MS: Final = 60_000
 _POLLER_GONE_AFTER_MS: Final = 600_000
 _MAX_HEADER_LENGTH: Final = 200
+_MAX_KEY_LENGTH: Final = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +40,11 @@ class SentRecord:
 
 @dataclass(slots=True, kw_only=True)
 class ClientRecord:
-    """One client. ``streams``: how many streams it has open, by endpoint. ``fault``: the last fault that affected it."""
+    """One client.
+
+    ``streams``: how many streams it has open, by endpoint. ``fault``: the last fault that affected it. ``audience``: the kind of a
+    client-side SDK; ``None`` for a server-side SDK. ``context``: the key of its newest context, shortened.
+    """
 
     number: int
     agent: str
@@ -49,6 +56,8 @@ class ClientRecord:
     streams: Counter[Endpoint] = field(default_factory=Counter[Endpoint])
     sent: SentRecord | None = None
     fault: SentRecord | None = None
+    audience: Audience | None = None
+    context: str | None = None
 
     @property
     def gone_at_ms(self) -> int | None:
@@ -82,7 +91,8 @@ class ClientRegistry:
 
     def record_request(self, headers: Mapping[str, str], peer: str) -> ClientRecord:
         """Record a request and return its client: the one with that instance id, or else with that program and address."""
-        agent = _printable_header(headers, "user-agent") or "unnamed"
+        # JavaScript in web pages cannot set the header User-Agent.
+        agent = _printable_header(headers, "x-launchdarkly-user-agent") or _printable_header(headers, "user-agent") or "unnamed"
         instance = _printable_header(headers, "x-launchdarkly-instance-id")
         name = (instance,) if instance else (agent, peer)
         now = now_ms()
@@ -124,6 +134,14 @@ class ClientRegistry:
     def record_fault(self, client: ClientRecord, endpoint: Endpoint, fault: str, version: int) -> None:
         """Record a fault that affected the client."""
         client.fault = SentRecord(endpoint=endpoint, what=fault, version=version, at_ms=now_ms())
+        self.revision += 1
+
+    def record_context(self, client: ClientRecord, audience: Audience, context: Context | None) -> None:
+        """Record that the client is a client-side SDK, and the valid context whose flags it asks for."""
+        client.audience = audience
+        if context is not None:
+            key = context.canonical_key
+            client.context = printable(key if len(key) <= _MAX_KEY_LENGTH else f"{key[:_MAX_KEY_LENGTH]}…")
         self.revision += 1
 
     def _forget_oldest(self) -> None:

@@ -33,6 +33,7 @@ from aioflags.runtime.broadcast import Signal
 __all__ = ["ServerState"]
 
 _GOODBYE_REASON: Final = "the server ends its streams"
+_FDV2_STREAMS: Final = frozenset({Endpoint.STREAM, Endpoint.CLIENT_STREAM})
 
 
 class ServerState:
@@ -106,6 +107,14 @@ class ServerState:
     def overrides(self) -> tuple[Override, ...]:
         """The overrides of single contexts, oldest first."""
         return tuple(self._overrides.values())
+
+    @property
+    def gates(self) -> frozenset[str]:
+        """The keys of the flags that are served only because of overrides."""
+        if not self._overrides:
+            return frozenset()
+        served = (name for name in self._history.live_names() if name[0] is ObjectKind.FLAG)
+        return frozenset(name[1] for name in served if name not in self._written)
 
     def document(self) -> dict[str, dict[str, Mapping[str, Any]]]:
         """The flags and segments as they were written, without overrides. Flagd has no segments."""
@@ -261,8 +270,8 @@ class ServerState:
 
     def send_goodbye(self) -> None:
         """End all open FDv2 streams with a goodbye. Their clients may reconnect."""
-        if self.open_streams[Endpoint.STREAM]:
-            self.inject(Fault(kind=FaultKind.GOODBYE, on=frozenset({Endpoint.STREAM}), times=1, reason=_GOODBYE_REASON))
+        if any(self.open_streams[endpoint] for endpoint in _FDV2_STREAMS):
+            self.inject(Fault(kind=FaultKind.GOODBYE, on=_FDV2_STREAMS, times=1, reason=_GOODBYE_REASON))
 
     # -- from what is written to what is served
 

@@ -127,7 +127,12 @@ class FlagDefinition(msgspec.Struct, frozen=True, gc=False, rename="camel"):
 
     @property
     def is_client_visible(self) -> bool:
-        """Whether client-side SDKs may see the flag. ``client_side_availability`` counts if present, otherwise ``client_side``."""
+        """Whether JavaScript SDKs may see the flag. ``client_side_availability`` counts if present, otherwise ``client_side``."""
         if self.client_side_availability is not None:
             return bool(self.client_side_availability.using_environment_id)
         return bool(self.client_side)
+
+    @property
+    def is_mobile_visible(self) -> bool:
+        """Whether SDKs with a mobile key may see the flag. Without ``client_side_availability`` they may."""
+        return self.client_side_availability is None or bool(self.client_side_availability.using_mobile_key)

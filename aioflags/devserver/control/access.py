@@ -1,8 +1,9 @@
 """Access control: decides about each request before anything else handles it.
 
 The server has no accounts, and any web page in a browser on this machine can send requests to it. So the ``Host`` of a request must
-be an allowed name, a request must not come from a page of another origin, the control API and its page can be used on this machine
-only, and the control API needs a token.
+be an allowed name, the control API and its page can be used on this machine only, and the control API needs a token. A request must
+not come from a page of another origin, except that the endpoints for JavaScript SDKs serve the pages of allowed hosts: web
+applications that are developed on this machine.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import msgspec
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from aioflags.devserver.protocol.endpoints import is_for_browsers
 
 __all__ = ["CONTROL", "AccessCheck", "Refusal", "check_access", "host_name", "is_this_machine"]
 
@@ -53,11 +56,12 @@ def check_access(
     host = headers.get("host", "").lower()
     if "*" not in hosts and host_name(host) not in hosts:
         return Refusal(400, f"unknown host: expected one of {', '.join(hosts)} in the header Host")
-    origin = headers.get("origin")
-    if origin is not None and origin.lower() not in {f"http://{host}", f"https://{host}"}:
-        return Refusal(403, "requests from pages of another origin are refused")
-    if headers.get("sec-fetch-site") in _OTHER_SITES and path != "/":
-        return Refusal(403, "requests from pages of another site are refused")
+    if not (is_for_browsers(path) and _is_origin_of(headers.get("origin", ""), hosts)):
+        origin = headers.get("origin")
+        if origin is not None and origin.lower() not in {f"http://{host}", f"https://{host}"}:
+            return Refusal(403, "requests from pages of another origin are refused")
+        if headers.get("sec-fetch-site") in _OTHER_SITES and path != "/":
+            return Refusal(403, "requests from pages of another site are refused")
     is_control = path == CONTROL or path.startswith(f"{CONTROL}/")
     if (is_control or path in _PAGE_PATHS) and not is_local:
         return Refusal(403, "the control API and its page can only be used on this machine")
@@ -73,6 +77,13 @@ def host_name(host: str) -> str | None:
     """The name in a ``Host`` header without its port; ``None`` if the header is not valid. The header must be in lower case."""
     match = _HOST.fullmatch(host)
     return match["name"] if match and int(match["port"] or 0) <= _MAX_PORT else None
+
+
+def _is_origin_of(origin: str, hosts: Sequence[str]) -> bool:
+    """Whether an ``Origin`` header names one of the hosts, with any port."""
+    scheme, separator, host = origin.lower().partition("://")
+    name = host_name(host) if separator and scheme in {"http", "https"} else None
+    return name is not None and ("*" in hosts or name in hosts)
 
 
 def is_this_machine(peer: str | None, server: str | None) -> bool:

@@ -68,6 +68,8 @@ def _client(client: ClientRecord) -> dict[str, Any]:
         "agent": client.agent,
         "instance": client.instance,
         "tags": client.tags,
+        "audience": client.audience,
+        "context": client.context,
         "firstSeen": client.first_seen_ms,
         "lastSeen": client.last_seen_ms,
         "goneAt": client.gone_at_ms,

@@ -28,13 +28,17 @@ _MAX_DELETIONS: Final = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer:
-    """What brings a client up to date: all objects, the objects that changed since its basis, or none."""
+    """What brings a client up to date: all objects, the objects that changed since its basis, or none.
+
+    ``since``: the version of the basis, for changes.
+    """
 
     kind: ChangeKind
     reason: str
     payload_id: str
     version: int
     objects: tuple[ServedObject, ...] = ()
+    since: int = 0
 
     @property
     def selector(self) -> str:
@@ -77,7 +81,7 @@ class ObjectHistory:
         if since == self.version:
             return self._transfer(ChangeKind.NONE, "up-to-date")
         if since is not None and self._oldest_known_basis <= since < self.version:
-            return self._transfer(ChangeKind.CHANGES, "stale", self.changed_since(since))
+            return self._transfer(ChangeKind.CHANGES, "stale", self.changed_since(since), since=since)
         everything = (*self.live(ObjectKind.FLAG), *self.live(ObjectKind.SEGMENT))
         return self._transfer(ChangeKind.FULL, "cant-catchup" if basis else "payload-missing", everything)
 
@@ -100,8 +104,8 @@ class ObjectHistory:
             self._oldest_known_basis = max(self._oldest_known_basis, served.since)
             del self._objects[name]
 
-    def _transfer(self, kind: ChangeKind, reason: str, objects: tuple[ServedObject, ...] = ()) -> Transfer:
-        return Transfer(kind=kind, reason=reason, payload_id=self.payload_id, version=self.version, objects=objects)
+    def _transfer(self, kind: ChangeKind, reason: str, objects: tuple[ServedObject, ...] = (), *, since: int = 0) -> Transfer:
+        return Transfer(kind=kind, reason=reason, payload_id=self.payload_id, version=self.version, objects=objects, since=since)
 
 
 def _successor(name: ObjectName, written: Mapping[str, Any] | None, before: ServedObject | None, since: int) -> ServedObject:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, get_type_hints
 import msgspec
 
 from aioflags.devserver.decode import check_field
-from aioflags.devserver.protocol.endpoints import FLAGD_ENDPOINTS, GRPC_ENDPOINTS, Endpoint
+from aioflags.devserver.protocol.endpoints import GRPC_ENDPOINTS, LAUNCHDARKLY_ENDPOINTS, Endpoint
 from aioflags.errors import ConfigError
 from aioflags.runtime.broadcast import Signal
 
@@ -61,14 +61,15 @@ class GrpcCode(StrEnum):
     UNAUTHENTICATED = "UNAUTHENTICATED"
 
 
-_FDV2: Final = frozenset({Endpoint.POLL, Endpoint.STREAM})
-_LAUNCHDARKLY_DATA: Final = _FDV2 | {Endpoint.FDV1_POLL, Endpoint.FDV1_STREAM}
-_DATA: Final = _LAUNCHDARKLY_DATA | FLAGD_ENDPOINTS
+_FDV2: Final = frozenset(endpoint for endpoint in Endpoint if endpoint.is_fdv2)
+_DATA: Final = frozenset(endpoint for endpoint in Endpoint if endpoint.has_data)
+_LAUNCHDARKLY_DATA: Final = _DATA & LAUNCHDARKLY_ENDPOINTS
+_WITHOUT_JSON: Final = frozenset(endpoint for endpoint in Endpoint if endpoint.is_ping)
 _GRPC_STREAMS: Final = frozenset(endpoint for endpoint in GRPC_ENDPOINTS if endpoint.is_stream)
 _FDV2_ONLY: Final = frozenset({FaultKind.GOODBYE, FaultKind.ERROR})
 _DATA_ONLY: Final[Mapping[FaultKind, frozenset[Endpoint]]] = {
     FaultKind.DIRECTIVE: _LAUNCHDARKLY_DATA,
-    FaultKind.MALFORMED: _LAUNCHDARKLY_DATA | {Endpoint.OFREP, Endpoint.SYNC_FLAGS, Endpoint.FETCH_ALL_FLAGS},
+    FaultKind.MALFORMED: (_LAUNCHDARKLY_DATA - _WITHOUT_JSON) | {Endpoint.OFREP, Endpoint.SYNC_FLAGS, Endpoint.FETCH_ALL_FLAGS},
     FaultKind.TRUNCATED: _LAUNCHDARKLY_DATA | {Endpoint.OFREP},
     FaultKind.DRIP: _DATA,
 }
@@ -124,7 +125,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         msgspec.structs.force_setattr(self, "code", None if self.code is None else GrpcCode(self.code))
         msgspec.structs.force_setattr(self, "on", frozenset(map(Endpoint, self.on)) if self.on else _DEFAULT_ENDPOINTS)
         if self.kind in _FDV2_ONLY and not self.on <= _FDV2:
-            raise ConfigError(f'"{self.kind}" is only possible in FDv2: "on" may contain {Endpoint.POLL} and {Endpoint.STREAM}')
+            raise ConfigError(f'"{self.kind}" is only possible in FDv2: "on" may contain {", ".join(sorted(_FDV2))}')
         possible = _DATA_ONLY.get(self.kind, self.on)
         if not self.on <= possible:
             raise ConfigError(f'"{self.kind}" is only possible on endpoints with data: {", ".join(sorted(possible))}')

@@ -16,13 +16,7 @@ from aioflags.protocol.directive import shape_directive, shape_goodbye
 __all__ = ["directive_headers", "fault_body", "fault_frame"]
 
 _NO_CHANGES: Final = {"id": "", "target": 0, "intentCode": "none", "reason": "up-to-date"}
-_NO_DATA: Final = {Endpoint.POLL: poll_body([("server-intent", {"payloads": [_NO_CHANGES]})]), Endpoint.FDV1_POLL: b"{}"}
-_MALFORMED_BODY: Final = {
-    Endpoint.POLL: b'{"events": [{"event": ',
-    Endpoint.FDV1_POLL: b'{"flags": {"a": ',
-    Endpoint.OFREP: b'{"key": ',
-}
-_MALFORMED_EVENT: Final = {Endpoint.STREAM: b"event: server-intent\n", Endpoint.FDV1_STREAM: b"event: put\n"}
+_NO_DATA: Final = poll_body([("server-intent", {"payloads": [_NO_CHANGES]})])
 
 
 def directive_headers(faults: Iterable[Fault]) -> dict[str, str]:
@@ -38,9 +32,9 @@ def fault_body(endpoint: Endpoint, faults: Iterable[Fault]) -> bytes | None:
             case FaultKind.GOODBYE | FaultKind.ERROR:
                 return poll_body([_message(fault)])
             case FaultKind.MALFORMED:
-                return _MALFORMED_BODY[endpoint]
+                return b'{"events": [{"event": ' if endpoint.is_fdv2 else b'{"flags": {"a": '
             case FaultKind.DIRECTIVE if not fault.payload:
-                return _NO_DATA[endpoint]
+                return _NO_DATA if endpoint.is_fdv2 else b"{}"
             case _:
                 pass
     return None
@@ -51,14 +45,19 @@ def fault_frame(endpoint: Endpoint, fault: Fault) -> bytes:
     match fault.kind:
         case FaultKind.GOODBYE | FaultKind.ERROR:
             return frame(_message(fault))
-        case FaultKind.DIRECTIVE if endpoint is Endpoint.STREAM:
+        case FaultKind.DIRECTIVE if endpoint.is_fdv2:
             return frame(_message(fault))
         case FaultKind.MALFORMED:
-            return _MALFORMED_EVENT[endpoint] + b'data: {"payloads": [{"id": \n\n'
+            return _event_name(endpoint) + b'data: {"payloads": [{"id": \n\n'
         case FaultKind.TRUNCATED:
-            return _MALFORMED_EVENT[endpoint] + b'data: {"payloads": [{"id'
+            return _event_name(endpoint) + b'data: {"payloads": [{"id'
         case _:
             return b""
+
+
+def _event_name(endpoint: Endpoint) -> bytes:
+    """The line with the name of an event that has JSON; a ping has none."""
+    return b"event: server-intent\n" if endpoint.is_fdv2 else b"event: ping\n" if endpoint.is_ping else b"event: put\n"
 
 
 def _message(fault: Fault) -> Message:

@@ -2,7 +2,7 @@
 
 A stream has no queue. It remembers the version that it sent last, so a slow client gets the newest state and not every edit.
 
-Source: ``data-system.md`` 2.1 and 3.2.
+Source: ``data-system.md`` 2.1 and 3.2; ``client-side.md`` 2.2 and 2.3.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import AsyncGenerator, Callable
 
 import anyio
 
-from aioflags.devserver.protocol.encoding import HEARTBEAT, fdv1_all, fdv1_update, fdv2_messages, frame
-from aioflags.devserver.state import ServerState
+from aioflags.devserver.data.served_data import ServedData
+from aioflags.devserver.protocol.encoding import HEARTBEAT, Encoding, Fdv1Events, fdv2_messages, frame
 
 __all__ = ["RecordSent", "fdv1_stream", "fdv2_stream"]
 
@@ -21,35 +21,39 @@ RecordSent = Callable[[str, int], None]
 
 
 async def fdv2_stream(
-    state: ServerState, basis: str | None, heartbeat: float, record_sent: RecordSent
+    data: ServedData, encoding: Encoding, basis: str | None, heartbeat: float, record_sent: RecordSent
 ) -> AsyncGenerator[bytes, None]:
-    """The frames of ``/sdk/stream`` for a client with that basis: a transfer, then one for each change."""
-    transfer = state.transfer(basis)
-    yield b"".join(map(frame, fdv2_messages(transfer)))
+    """The frames for a client with that basis: a transfer, then one for each change."""
+    transfer = data.transfer(basis)
+    yield b"".join(map(frame, fdv2_messages(transfer, encoding.kinds)))
     record_sent(transfer.kind, transfer.version)
     while True:
-        while not await _is_edited(state, transfer.version, heartbeat):
+        while not await _is_edited(data, transfer.version, heartbeat):
             yield HEARTBEAT
-        transfer = state.transfer(transfer.selector)
-        yield b"".join(map(frame, fdv2_messages(transfer, announced=True)))
+        transfer = data.transfer(transfer.selector)
+        yield b"".join(map(frame, fdv2_messages(transfer, encoding.kinds, announced=True)))
         record_sent(transfer.kind, transfer.version)
 
 
-async def fdv1_stream(state: ServerState, heartbeat: float, record_sent: RecordSent) -> AsyncGenerator[bytes, None]:
-    """The frames of ``/all``: all flags and segments, then every change."""
-    sent = state.version
-    yield frame(("put", {"path": "/", "data": fdv1_all(state.transfer().objects)}))
-    record_sent("put", sent)
+async def fdv1_stream(
+    data: ServedData, events: Fdv1Events, heartbeat: float, record_sent: RecordSent
+) -> AsyncGenerator[bytes, None]:
+    """The frames of FDv1: an event about all objects, then events about every change."""
+    sent = data.version
+    first = events.first(data.transfer().objects)
+    yield frame(first)
+    record_sent(first[0], sent)
     while True:
-        while not await _is_edited(state, sent, heartbeat):
+        while not await _is_edited(data, sent, heartbeat):
             yield HEARTBEAT
-        updates, sent = state.changed_since(sent), state.version
-        yield b"".join(frame(fdv1_update(served)) for served in updates)
-        record_sent("patch", sent)
+        changes, sent = data.changed_since(sent), data.version
+        if frames := b"".join(map(frame, events.changes(changes))):
+            yield frames
+            record_sent(events.change, sent)
 
 
-async def _is_edited(state: ServerState, version: int, within: float) -> bool:
+async def _is_edited(data: ServedData, version: int, within: float) -> bool:
     """Whether the data changed since that version. Waits up to ``within`` seconds for a change."""
     with anyio.move_on_after(within):
-        await state.wait_for_edit(version)
-    return state.version != version
+        await data.wait_for_edit(version)
+    return data.version != version

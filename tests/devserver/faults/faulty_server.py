@@ -13,14 +13,25 @@ from anyio.abc import SocketStream
 from aioflags.devserver import Endpoint, RunningServer, ServerState
 from aioflags.devserver.decode import decode
 from aioflags.devserver.faults.faults import Fault
+from tests.devserver.endpoint_requests import request_to
 
-STREAMS = [Endpoint.STREAM, Endpoint.FDV1_STREAM]
+STREAMS = [Endpoint.STREAM, Endpoint.FDV1_STREAM, Endpoint.CLIENT_STREAM, Endpoint.MOBILE_STREAM]
 DOCUMENT = {"flagValues": {"a": "x" * 200}}
 SOON = 60.0
 
 
 def fault(written: dict[str, Any]) -> Fault:
     return decode(Fault, written)
+
+
+def path_of(path: str) -> str:
+    """The path of a request to an endpoint; other paths as they are."""
+    return request_to(path)[1] if isinstance(path, Endpoint) else path
+
+
+def flipped(endpoint: Endpoint) -> bytes:
+    """What a stream sends when the flag is turned off."""
+    return b'"on":false' if endpoint in {Endpoint.STREAM, Endpoint.FDV1_STREAM} else b'"value":null'
 
 
 class RawConnection:
@@ -32,7 +43,8 @@ class RawConnection:
 
     async def ask(self, path: str, body: bytes | None = None) -> None:
         method, length = ("GET", b"") if body is None else ("POST", b"Content-Length: %d\r\n" % len(body))
-        await self._socket.send(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n".encode() + length + b"\r\n" + (body or b""))
+        head = f"{method} {path_of(path)} HTTP/1.1\r\nHost: localhost\r\n".encode() + length + b"\r\n"
+        await self._socket.send(head + (body or b""))
 
     async def until(self, text: bytes) -> bytes:
         """Wait for the text, and remove and return the bytes up to it."""
@@ -75,14 +87,21 @@ class FaultyServer:
         """A stream that has sent its data."""
         async with self.connection() as wire:
             await wire.ask(endpoint)
-            await wire.until(b"payload-transferred" if endpoint is Endpoint.STREAM else b"event: put")
+            await wire.until(b"payload-transferred" if endpoint.is_fdv2 else b"event: put")
             await wire.until(b"\n\n")
             await wire.until(b"\r\n")
             yield wire
 
+    @asynccontextmanager
+    async def response(self, endpoint: Endpoint) -> AsyncGenerator[httpx.Response, None]:
+        """A response whose body is not read yet."""
+        client = httpx.AsyncClient(base_url=self.serving.url, trust_env=False, timeout=SOON)
+        async with client, client.stream("GET", path_of(endpoint)) as response:
+            yield response
+
     async def get(self, path: str) -> httpx.Response:
         async with httpx.AsyncClient(base_url=self.serving.url, trust_env=False, timeout=SOON) as client:
-            return await client.get(path)
+            return await client.get(path_of(path))
 
 
 async def until_fault_recorded(server: FaultyServer) -> None:

@@ -22,8 +22,17 @@ GRPC = {
     Endpoint.RESOLVE,
     Endpoint.RESOLVE_ALL,
 }
-DATA = {Endpoint.POLL, Endpoint.STREAM, Endpoint.FDV1_POLL, Endpoint.FDV1_STREAM, Endpoint.OFREP, *GRPC}
-FDV2 = {Endpoint.POLL, Endpoint.STREAM}
+FDV2 = {Endpoint.POLL, Endpoint.STREAM, Endpoint.CLIENT_POLL, Endpoint.CLIENT_STREAM}
+FDV1 = {
+    Endpoint.FDV1_POLL,
+    Endpoint.FDV1_STREAM,
+    Endpoint.MOBILE_POLL,
+    Endpoint.MOBILE_STREAM,
+    Endpoint.JS_POLL,
+    Endpoint.JS_STREAM,
+}
+PINGS = {Endpoint.MOBILE_PING, Endpoint.JS_PING}
+DATA = {*FDV2, *FDV1, *PINGS, Endpoint.OFREP, *GRPC}
 RESET = Fault(kind=FaultKind.RESET)
 
 
@@ -52,6 +61,12 @@ def numbers(faults: Faults) -> list[int]:
         pytest.param(
             {"kind": "status", "code": "OK"}, {Endpoint.SYNC_FLAGS, Endpoint.EVENT_STREAM}, id="the code OK ends gRPC streams"
         ),
+        pytest.param({"kind": "truncated"}, DATA - GRPC, id="HTTP bodies and streams can be truncated"),
+        pytest.param(
+            {"kind": "malformed"},
+            {*FDV2, *FDV1, Endpoint.OFREP, Endpoint.SYNC_FLAGS, Endpoint.FETCH_ALL_FLAGS},
+            id="a ping has no JSON",
+        ),
         pytest.param({"kind": "malformed", "on": ["SyncFlags"]}, {Endpoint.SYNC_FLAGS}, id="malformed flags of flagd"),
     ],
 )
@@ -79,7 +94,7 @@ def test_a_fault_affects_its_endpoints(written: object, endpoints: set[Endpoint]
         pytest.param({"kind": "goodbye", "on": ["/all"]}, '"goodbye" is only possible in FDv2', id="a goodbye on FDv1"),
         pytest.param(
             {"kind": "truncated", "on": ["SyncFlags"]},
-            '"truncated" is only possible on endpoints with data: /all, /ofrep/v1/evaluate/flags',
+            '"truncated" is only possible on endpoints with data: /all, /eval, /meval, /mping, ',
             id="a truncated gRPC message",
         ),
         pytest.param(

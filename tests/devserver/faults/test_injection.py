@@ -13,7 +13,7 @@ from aioflags.devserver import Endpoint, ServerState, create_app
 from tests.devserver.faults.faulty_server import DOCUMENT, SOON, STREAMS, FaultyServer, fault
 
 pytestmark = pytest.mark.real_time
-POLLS = [Endpoint.POLL, Endpoint.FDV1_POLL]
+POLLS = [Endpoint.POLL, Endpoint.FDV1_POLL, Endpoint.CLIENT_POLL, Endpoint.MOBILE_POLL]
 polls = pytest.mark.parametrize("endpoint", POLLS)
 data = pytest.mark.parametrize("endpoint", POLLS + STREAMS)
 
@@ -23,7 +23,7 @@ data = pytest.mark.parametrize("endpoint", POLLS + STREAMS)
 async def test_a_status_affects_one_request(server: FaultyServer, endpoint: Endpoint, status: int) -> None:
     server.state.inject(fault({"kind": "status", "status": status, "times": 1, "on": [endpoint]}))
     assert (await server.get(endpoint)).status_code == status
-    async with httpx.AsyncClient(base_url=server.serving.url, trust_env=False) as client, client.stream("GET", endpoint) as good:
+    async with server.response(endpoint) as good:
         assert good.status_code == 200
 
 

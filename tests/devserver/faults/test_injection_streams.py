@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import anyio
-import httpx
 import pytest
 
 from aioflags.devserver import Endpoint
-from tests.devserver.faults.faulty_server import SOON, STREAMS, FaultyServer, fault, until_fault_recorded
+from tests.devserver.faults.faulty_server import SOON, STREAMS, FaultyServer, fault, flipped, until_fault_recorded
 
 pytestmark = pytest.mark.real_time
 streams = pytest.mark.parametrize("endpoint", STREAMS)
@@ -32,7 +31,7 @@ async def test_an_open_stream_ends_for_a_status_or_directive(server: FaultyServe
     async with server.stream(endpoint) as wire:
         server.state.inject(fault({"kind": kind, "times": 1, "on": [endpoint]}))
         said = await wire.until(b"0\r\n\r\n")
-        assert (b"event: goodbye" in said) is (kind == "directive" and endpoint is Endpoint.STREAM)
+        assert (b"event: goodbye" in said) is (kind == "directive" and endpoint.is_fdv2)
     answered = await server.get(endpoint) if kind == "status" else None
     assert answered is None or answered.status_code == 503
 
@@ -80,7 +79,7 @@ async def test_a_silent_stream_sends_the_newest_data_after_silence_is_lifted(ser
         server.state.flip("a")
         assert await wire.is_silent()
         server.state.faults.lift(injected.number)
-        await wire.until(b'"on":false')
+        await wire.until(flipped(endpoint))
 
 
 @streams
@@ -92,7 +91,7 @@ async def test_a_silent_stream_sends_the_newest_data_after_silence_is_lifted(ser
     ],
 )
 async def test_an_open_stream_is_slowed(server: FaultyServer, endpoint: Endpoint, written: dict[str, Any], least: float) -> None:
-    async with httpx.AsyncClient(base_url=server.serving.url, trust_env=False) as client, client.stream("GET", endpoint) as answer:
+    async with server.response(endpoint) as answer:
         pieces = answer.aiter_bytes()
         await anext(pieces)
         injected = server.state.inject(fault(written))
@@ -122,7 +121,7 @@ async def test_faults_of_other_endpoints_do_not_affect_an_open_stream(server: Fa
     async with server.stream(endpoint) as wire:
         server.state.inject(fault({"kind": "reset", "on": ["/sdk/poll"]}))
         server.state.flip("a")
-        await wire.until(b'"on":false')
+        await wire.until(flipped(endpoint))
 
 
 @streams
@@ -132,7 +131,7 @@ async def test_a_lifted_delay_has_no_effect_on_a_stream(server: FaultyServer, en
         await until_fault_recorded(server)
         server.state.faults.lift(injected.number)
         server.state.flip("a")
-        await wire.until(b'"on":false')
+        await wire.until(flipped(endpoint))
 
 
 @streams

@@ -10,6 +10,7 @@ import pytest
 
 from aioflags.devserver import Fault, FaultKind, ServerState, create_app
 from aioflags.devserver.protocol.endpoints import LAUNCHDARKLY_ENDPOINTS, Endpoint
+from tests.devserver.endpoint_requests import request_to
 
 FLAGD = {
     "metadata": {"flagSetId": "web"},
@@ -226,9 +227,9 @@ async def test_results_that_the_client_has_are_not_sent_again(client: httpx.Asyn
 
 
 @pytest.mark.parametrize("endpoint", sorted(LAUNCHDARKLY_ENDPOINTS))
-async def test_launchdarklys_endpoints_refuse_flags_of_flagd(client: httpx.AsyncClient, endpoint: str) -> None:
-    method = "POST" if endpoint in {Endpoint.EVENTS, Endpoint.DIAGNOSTIC} else "GET"
-    answer = await client.request(method, endpoint)
+async def test_launchdarklys_endpoints_refuse_flags_of_flagd(client: httpx.AsyncClient, endpoint: Endpoint) -> None:
+    method, path = request_to(endpoint)
+    answer = await client.request(method, path)
     assert (answer.status_code, "flags in flagd's format" in answer.json()["error"]) == (404, True)
 
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from aioflags.devserver import ServerState
-from aioflags.devserver.protocol.encoding import fdv1_all, fdv2_messages, frame, poll_body
+from aioflags.devserver.protocol.encoding import SERVER_SIDE, fdv2_messages, frame, poll_body
 from aioflags.model.change import ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.result import FallbackDirective
 from aioflags.protocol.directive import read_goodbye, shape_goodbye
@@ -17,6 +17,7 @@ from aioflags.protocol.effects import Completed, Effect
 from aioflags.protocol.fdv1 import read_latest_all
 from aioflags.protocol.fdv2 import Fdv2Reader, read_poll
 
+KINDS = SERVER_SIDE.kinds
 DOCUMENT = {
     "flags": {
         "a": {"on": True, "variations": [1, 2.5, "\u2028\n", {"x": None}], "fallthrough": {"variation": 3}},
@@ -58,8 +59,8 @@ def state() -> ServerState:
 
 def test_a_full_transfer_is_the_document(state: ServerState) -> None:
     transfer = state.transfer()
-    polled = outcome(read_poll(poll_body(fdv2_messages(transfer))))
-    assert streamed(Fdv2Reader(), [frame(message) for message in fdv2_messages(transfer)]) == polled
+    polled = outcome(read_poll(poll_body(fdv2_messages(transfer, KINDS))))
+    assert streamed(Fdv2Reader(), [frame(message) for message in fdv2_messages(transfer, KINDS)]) == polled
     assert polled.kind is ChangeKind.FULL
     assert polled.selector.state == transfer.selector
     assert polled.changes == read_document(DOCUMENT).changes
@@ -68,11 +69,11 @@ def test_a_full_transfer_is_the_document(state: ServerState) -> None:
 
 def test_changes_follow_on_the_same_stream_without_a_new_intent(state: ServerState) -> None:
     reader = Fdv2Reader()
-    streamed(reader, [frame(message) for message in fdv2_messages(state.transfer())])
+    streamed(reader, [frame(message) for message in fdv2_messages(state.transfer(), KINDS)])
     basis = state.transfer().selector
     state.flip("a")
     state.delete("v")
-    change_set = streamed(reader, [frame(message) for message in fdv2_messages(state.transfer(basis), announced=True)])
+    change_set = streamed(reader, [frame(message) for message in fdv2_messages(state.transfer(basis), KINDS, announced=True)])
     assert change_set is not None
     assert change_set.kind is ChangeKind.CHANGES
     assert [(change.kind, change.key, change.version, change.definition is None) for change in change_set.changes] == [
@@ -83,7 +84,7 @@ def test_changes_follow_on_the_same_stream_without_a_new_intent(state: ServerSta
 
 def test_being_up_to_date_is_no_change(state: ServerState) -> None:
     transfer = state.transfer(state.transfer().selector)
-    assert outcome(read_poll(poll_body(fdv2_messages(transfer)))) == ChangeSet.unchanged()
+    assert outcome(read_poll(poll_body(fdv2_messages(transfer, KINDS)))) == ChangeSet.unchanged()
 
 
 @pytest.mark.parametrize(
@@ -101,4 +102,4 @@ def test_a_goodbye_has_a_directive_if_it_has_a_ttl(directive: FallbackDirective 
 
 
 def _encoded(state: ServerState) -> bytes:
-    return msgspec.json.encode(fdv1_all(state.transfer().objects))
+    return msgspec.json.encode(SERVER_SIDE.everything(state.transfer().objects))

@@ -12,6 +12,7 @@ import pytest
 
 from aioflags.devserver import ServerState
 from aioflags.devserver.data.fill_defaults import fill_defaults
+from aioflags.devserver.protocol.encoding import SERVER_SIDE
 from aioflags.devserver.protocol.streams import fdv1_stream, fdv2_stream
 from aioflags.model.change import ObjectKind
 
@@ -82,14 +83,14 @@ def state() -> ServerState:
     ],
 )
 async def test_fdv2_begins_with_what_the_client_needs(state: ServerState, basis_of: Change, code: str, events: list[str]) -> None:
-    async with aclosing(fdv2_stream(state, basis_of(state), HEARTBEAT, ignore)) as frames:
+    async with aclosing(fdv2_stream(state, SERVER_SIDE, basis_of(state), HEARTBEAT, ignore)) as frames:
         first = await anext(frames)
     assert names(first) == events
     assert data(first)[0]["payloads"][0]["intentCode"] == code
 
 
 async def test_fdv2_sends_each_change_without_a_new_intent(state: ServerState) -> None:
-    async with aclosing(fdv2_stream(state, None, HEARTBEAT, ignore)) as frames:
+    async with aclosing(fdv2_stream(state, SERVER_SIDE, None, HEARTBEAT, ignore)) as frames:
         await anext(frames)
         changed = await then(frames, state, flip_and_add)
         assert names(changed) == ["put-object", "put-object", "payload-transferred"]
@@ -103,7 +104,7 @@ async def test_fdv2_sends_everything_if_deletions_were_forgotten(state: ServerSt
             state.put(f"temporary-{n}", {})
             state.delete(f"temporary-{n}")
 
-    async with aclosing(fdv2_stream(state, None, HEARTBEAT, ignore)) as frames:
+    async with aclosing(fdv2_stream(state, SERVER_SIDE, None, HEARTBEAT, ignore)) as frames:
         await anext(frames)
         again = await then(frames, state, bury)
     assert names(again) == ["server-intent", "put-object", "put-object", "payload-transferred"]
@@ -113,8 +114,8 @@ async def test_fdv2_sends_everything_if_deletions_were_forgotten(state: ServerSt
 @pytest.mark.parametrize(
     "open_stream",
     [
-        doing(lambda state: fdv2_stream(state, None, HEARTBEAT, ignore)),
-        doing(lambda state: fdv1_stream(state, HEARTBEAT, ignore)),
+        doing(lambda state: fdv2_stream(state, SERVER_SIDE, None, HEARTBEAT, ignore)),
+        doing(lambda state: fdv1_stream(state, SERVER_SIDE, HEARTBEAT, ignore)),
     ],
 )
 async def test_a_stream_without_data_sends_heartbeats(
@@ -130,7 +131,7 @@ async def test_a_stream_without_data_sends_heartbeats(
 
 
 async def test_fdv1_sends_everything_then_patches_and_deletions(state: ServerState) -> None:
-    async with aclosing(fdv1_stream(state, HEARTBEAT, ignore)) as frames:
+    async with aclosing(fdv1_stream(state, SERVER_SIDE, HEARTBEAT, ignore)) as frames:
         first = await anext(frames)
         assert names(first) == ["put"]
         assert data(first) == [
@@ -160,7 +161,11 @@ async def test_a_transfer_is_recorded_after_it_was_sent(state: ServerState, prot
         noted.append((what, version))
 
     words = ["xfer-full", "xfer-changes"] if protocol == "FDv2" else ["put", "patch"]
-    stream = fdv2_stream(state, None, HEARTBEAT, note) if protocol == "FDv2" else fdv1_stream(state, HEARTBEAT, note)
+    stream = (
+        fdv2_stream(state, SERVER_SIDE, None, HEARTBEAT, note)
+        if protocol == "FDv2"
+        else fdv1_stream(state, SERVER_SIDE, HEARTBEAT, note)
+    )
     async with aclosing(stream) as frames:
         await anext(frames)
         assert noted == []
