@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
-
+from aioflags.devserver.data.objects import ServedObject
 from aioflags.devserver.state import ServerState
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.model.change import ObjectKind
-from aioflags.protocol.documents.document import read_document
+from aioflags.model.change import Change, ChangeSet
+from aioflags.protocol.definitions import put, read_definition
 
 __all__ = ["ServedSnapshot"]
 
@@ -21,15 +18,20 @@ class ServedSnapshot:
         self._state = state
         self._snapshot = Snapshot.empty()
         self._version = -1
+        self._basis: str | None = None
 
     def current(self) -> Snapshot:
         """The snapshot of the newest data."""
         if self._version != self._state.version:
-            document = {"flags": self._decoded(ObjectKind.FLAG), "segments": self._decoded(ObjectKind.SEGMENT)}
-            # Applied to the old snapshot, so that definitions that did not change remain the same objects.
-            self._snapshot = self._snapshot.apply(read_document(document))
-            self._version = self._state.version
+            # Only what changed is decoded and compiled: an edit is often one of thousands of flags.
+            transfer = self._state.transfer(self._basis)
+            changes = tuple(map(_change, transfer.objects))
+            self._snapshot = self._snapshot.apply(ChangeSet(kind=transfer.kind, changes=changes, persist=False))
+            self._version, self._basis = transfer.version, transfer.selector
         return self._snapshot
 
-    def _decoded(self, kind: ObjectKind) -> dict[str, Any]:
-        return {served.key: msgspec.json.decode(served.body or b"") for served in self._state.live(kind)}
+
+def _change(served: ServedObject) -> Change:
+    if served.body is None:
+        return Change(served.kind, served.key, served.version, None)
+    return put(served.kind, served.key, served.version, read_definition(served.kind, served.body))
