@@ -10,7 +10,8 @@ from aioflags.model.values import is_array, is_number, type_name
 
 __all__ = ["DIAGNOSTIC_KINDS", "event_problems"]
 
-DIAGNOSTIC_KINDS: Final = frozenset({"diagnostic-init", "diagnostic"})
+DIAGNOSTIC_KINDS: Final = frozenset({"diagnostic-init", "diagnostic", "diagnostic-combined"})
+"""SDKs in web pages send ``diagnostic-combined`` in place of the others."""
 
 _Check: TypeAlias = Callable[[str, Any], Iterator[str]]
 
@@ -100,6 +101,7 @@ _KINDS: Final[dict[str, dict[str, _Check]]] = {
         "data?": _anything,
         "metricValue?": _NUMBER,
         "samplingRatio?": _NUMBER,
+        "url?": _anything,  # JavaScript SDKs send the address of the page, or null
     },
     "migration_op": {
         "creationDate": _TIME,

@@ -44,6 +44,10 @@ def summary(**changes: Any) -> dict[str, Any]:
         pytest.param(
             {"kind": "custom", "creationDate": 0, "key": "ev", "context": USER, "data": {"a": 1}, "metricValue": 0}, id="custom"
         ),
+        pytest.param(
+            {"kind": "custom", "creationDate": 0, "key": "ev", "context": USER, "url": None}, id="custom, of a JavaScript SDK"
+        ),
+        pytest.param({"kind": "diagnostic-combined", "creationDate": 0, "id": {}}, id="diagnostic, of an SDK in a web page"),
         pytest.param(summary(), id="summary"),
         pytest.param({**summary(), "context": USER}, id="the summary of one context"),
         pytest.param(
