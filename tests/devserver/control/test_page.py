@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import anyio
+import httpx
 import pytest
 
 from aioflags import Client, Config, Context, DataSystem, Status
 from aioflags.devserver import Endpoint, Fault, FaultKind, RunningServer, ServerState, create_app, serve
 from aioflags.sources import Polling, Streaming
+from tests.devserver.endpoint_requests import request_to
 from tests.support.browser import CHROMIUM, Page, browse
 from tests.support.canaries import KEY, WATCH
 
@@ -86,6 +88,13 @@ async def test_edits_flips_and_faults_reach_a_connected_client(scene: Scene) -> 
     await page.act("#faults [data-act=lift]")
     await scene.client_gets("new")
     WATCH.text("the page", await page.ask("document.documentElement.outerHTML"))
+
+
+async def test_a_client_side_sdk_is_listed_with_its_kind_and_context(scene: Scene) -> None:
+    method, path = request_to(Endpoint.MOBILE_POLL)
+    async with httpx.AsyncClient(base_url=scene.serving.url, trust_env=False) as client:
+        assert (await client.request(method, path)).status_code == 200
+    await scene.page.until("document.querySelector('#clients').innerText.includes('mobile · ann')")
 
 
 async def test_a_value_is_explained_and_overridden(scene: Scene) -> None:

@@ -5,9 +5,11 @@ const $ = (id) => document.getElementById(id);
 const TOKEN = token();
 const SILENCE_LIMIT_MS = 15000; // the server sends a heartbeat every five seconds
 
-const FDV2 = ["/sdk/poll", "/sdk/stream"];
-const LD = [...FDV2, "/sdk/latest-all", "/all"];
-const EVENTS = ["/bulk", "/diagnostic"];
+const FDV2 = ["/sdk/poll", "/sdk/stream", "/sdk/poll/eval", "/sdk/stream/eval"];
+const FDV1 = ["/sdk/latest-all", "/all", "/msdk/evalx", "/meval", "/sdk/evalx", "/eval"];
+const PINGS = ["/mping", "/ping"];
+const LD = [...FDV2, ...FDV1, ...PINGS];
+const EVENTS = ["/bulk", "/diagnostic", "/mobile", "/mobile/events/diagnostic", "/events/bulk", "/events/diagnostic", "/sdk/goals"];
 const OFREP = "/ofrep/v1/evaluate/flags";
 const DATA = [...LD, OFREP, "SyncFlags", "FetchAllFlags", "GetMetadata", "EventStream", "Resolve", "ResolveAll"];
 const FAULTS = {
@@ -15,7 +17,7 @@ const FAULTS = {
   directive: { label: "fallback directive", on: LD, options: [["ttl", "TTL in s (empty: none)", "number", ""], ["payload", "with payload", "checkbox", true]] },
   goodbye: { label: "goodbye", on: FDV2, options: [["ttl", "TTL in s (empty: none)", "number", ""]] },
   error: { label: "error event", on: FDV2, options: [] },
-  malformed: { label: "malformed JSON", on: [...LD, OFREP, "SyncFlags", "FetchAllFlags"], options: [] },
+  malformed: { label: "malformed JSON", on: [...FDV2, ...FDV1, OFREP, "SyncFlags", "FetchAllFlags"], options: [] },
   truncated: { label: "truncated body", on: [...LD, OFREP], options: [] },
   silence: { label: "silence", on: [...DATA, ...EVENTS], options: [] },
   drip: { label: "slow drip", on: DATA, options: [["rate", "bytes/s", "number", 50]] },
@@ -440,7 +442,7 @@ function drawClients() {
   fill($("clients"), rows.map((client) => [String(client.number), client]), (_, client) =>
     el("tr", {},
       el("td", { className: "number" }, String(client.number)),
-      el("td", {}, client.agent, client.tags ? el("div", { className: "quiet" }, client.tags) : null),
+      el("td", {}, client.agent, client.audience ? el("div", {}, [client.audience, client.context].filter(Boolean).join(" · ")) : null, client.tags ? el("div", { className: "quiet" }, client.tags) : null),
       el("td", {}, client.streams.join(", ") || el("span", { className: "quiet" }, "none")),
       el("td", { className: "number" }, String(client.requests)),
       el("td", {}, sent(client.sent)),
