@@ -1,4 +1,4 @@
-"""A flag server for tests, demonstrations and development without an account: FDv2 and FDv1, polling and streaming.
+"""A flag server for tests, demonstrations and development without an account: FDv2 and FDv1, for server-side and client-side SDKs.
 
 It also speaks flagd's protocols: OFREP, and with the extra ``flagd`` the gRPC services.
 

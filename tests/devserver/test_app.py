@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 from collections.abc import AsyncIterator
 
@@ -169,8 +170,10 @@ async def test_requests_are_counted_by_endpoint(client: httpx.AsyncClient, state
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
-    method=st.sampled_from(["GET", "POST", "PUT", "DELETE", "OPTIONS", "NONSENSE"]),
-    path=st.sampled_from(["/sdk/poll", "/sdk/latest-all", "/bulk", "/diagnostic/"]) | st.binary().map(lambda raw: "/" + raw.hex()),
+    method=st.sampled_from(["GET", "POST", "PUT", "DELETE", "OPTIONS", "REPORT", "NONSENSE"]),
+    path=st.sampled_from(["/sdk/poll", "/sdk/latest-all", "/bulk", "/diagnostic/", "/sdk/poll/eval", "/msdk/evalx/context"])
+    | st.binary().map(lambda raw: "/" + raw.hex())
+    | st.binary().map(lambda raw: "/sdk/poll/eval/" + base64.urlsafe_b64encode(raw).decode()),
     query=st.dictionaries(st.sampled_from(["basis", "filter", "x"]), st.text(st.characters(codec="utf-8"))),
     headers=st.dictionaries(
         st.sampled_from(["If-None-Match", "Accept-Encoding", "Content-Type"]),

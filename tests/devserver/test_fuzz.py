@@ -22,6 +22,16 @@ PARTS: Final = [
     "all",
     "bulk",
     "diagnostic",
+    "eval",
+    "evalx",
+    "msdk",
+    "meval",
+    "contexts",
+    "context",
+    "eyJraW5kIjoidXNlciIsImtleSI6ImEifQ",
+    "eyJraW5kIjoidXNlciJ9",
+    "mobile",
+    "events",
     "faults",
     "1",
     "live",
@@ -45,7 +55,7 @@ ODD: Final = [
     "{key}",
     "~",
 ]
-METHODS: Final = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "NONSENSE"]
+METHODS: Final = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "REPORT", "NONSENSE"]
 HEADERS: Final = {
     "Host": ["127.0.0.1", "localhost:1", "attacker.example", "[::1", "]", "", "127.0.0.1.attacker.example"],
     "Origin": ["null", "http://attacker.example", "http://127.0.0.1", "file://", "\x7f"],
