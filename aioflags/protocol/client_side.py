@@ -9,6 +9,7 @@ import logging
 from base64 import urlsafe_b64encode
 from collections.abc import Generator
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from aioflags.model.change import Selector
 from aioflags.model.context import Context
@@ -36,6 +37,8 @@ class ClientSide(Side):
         TypeError: an attribute of the context is not JSON.
         ValueError: a number in it is not finite, or it nests too deeply.
     """
+
+    polls_on_ping: ClassVar[bool] = True
 
     context: Context = field(repr=False)
     use_report: bool = False

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 from aioflags.model.change import ChangeSet
 from aioflags.model.result import FallbackDirective
 
-__all__ = ["NOTHING", "Completed", "Effect", "Goodbye", "Malformed", "Nothing", "ServerError"]
+__all__ = ["NOTHING", "PING", "Completed", "Effect", "Goodbye", "Malformed", "Nothing", "Ping", "ServerError"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,12 @@ class Malformed:
     message: str
 
 
-Effect: TypeAlias = Nothing | Completed | Goodbye | ServerError | Malformed
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """The service has newer flags of the context, and sends them in answer to a poll. For client-side SDKs alone."""
+
+
+Effect: TypeAlias = Nothing | Completed | Goodbye | ServerError | Malformed | Ping
 
 NOTHING: Final = Nothing()
+PING: Final = Ping()

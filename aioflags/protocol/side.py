@@ -10,7 +10,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from aioflags.model.change import Selector
 from aioflags.protocol.effects import Effect
@@ -41,6 +41,9 @@ class DataRequest:
 
 class Side(ABC):
     """The requests and the payloads of one kind of SDK."""
+
+    polls_on_ping: ClassVar[bool] = False
+    """Whether the ``ping`` of a stream asks for a poll. Otherwise it is an unknown event."""
 
     @property
     @abstractmethod

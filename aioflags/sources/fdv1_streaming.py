@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import random as random_numbers
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from aioflags.model.change import Selector
 from aioflags.model.defaults import REFUSED_RETRY_DELAY
+from aioflags.model.result import Update
 from aioflags.protocol.side import DataRequest, ReadEvent
 from aioflags.sources.base import SourceContext
+from aioflags.sources.ping_polls import PingPolls
+from aioflags.sources.poller import Poller, PollOutcome
 from aioflags.sources.stream_source import StreamOptions, StreamSource
 from aioflags.transport.backoff import Backoff
 from aioflags.transport.settings import Http
@@ -64,6 +67,17 @@ class Fdv1Streamer(StreamSource):
 
     def _request(self, selector: Selector) -> DataRequest:  # noqa: ARG002 - FDv1 has no cursor
         return self._data_request
+
+    def _ping_polls(self, selector: Callable[[], Selector]) -> PingPolls | None:  # noqa: ARG002 - as above
+        context = self._context
+        if not context.side.polls_on_ping:
+            return None
+        poller = Poller(f"{self.name}: ping", context, self._http, read_body=context.side.read_fdv1_poll, read_head=self._read_head)
+        request = context.side.fdv1_poll(context.base_uri, context.logger)
+        return PingPolls(poller, lambda: request)
+
+    def _polled(self, outcome: PollOutcome) -> Update:
+        return super()._polled(replace(outcome, is_refused=False))
 
     def _reader(self) -> ReadEvent:
         return self._context.side.fdv1_reader(self._context.logger)

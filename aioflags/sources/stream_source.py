@@ -12,8 +12,8 @@ import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
+from contextlib import aclosing, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from types import GeneratorType
 from typing import TYPE_CHECKING, Final
 
@@ -24,7 +24,7 @@ from aioflags.model.defaults import LATCH_GRACE, RECONNECT_DELAY
 from aioflags.model.event import StreamAttempt
 from aioflags.model.result import FallbackDirective, Update
 from aioflags.model.source_state import ErrorInfo, SourceState
-from aioflags.protocol.effects import Completed, Goodbye, Malformed, ServerError
+from aioflags.protocol.effects import Completed, Goodbye, Malformed, Ping, ServerError
 from aioflags.protocol.failures import invalid_data, located, network_failure, server_failure, unexpected
 from aioflags.protocol.side import DataRequest, ReadEvent
 from aioflags.runtime.checkpoints import pause_when_spent, run_cooperatively
@@ -33,7 +33,8 @@ from aioflags.runtime.cooperative import Budget
 from aioflags.runtime.logs import logger, printable
 from aioflags.runtime.validation import TEXT, address, positive, require, set_all
 from aioflags.sources.base import SourceContext, transport_for
-from aioflags.sources.poller import read_environment_id
+from aioflags.sources.ping_polls import PingPolls
+from aioflags.sources.poller import PollOutcome, as_update, read_environment_id
 from aioflags.transport.backoff import Backoff
 from aioflags.transport.http import EventStream, HttpTransport
 from aioflags.transport.responses import RequestFailed
@@ -102,15 +103,21 @@ class StreamSource(ABC):
         self, name: str, context: SourceContext, *, http: Http | None, backoff: Backoff, random: Callable[[], float]
     ) -> None:
         self.name = name
-        self.latched: FallbackDirective | None = None
         self._context = context
         self._http = http
         self._backoff = backoff
         self._random = random
+        self._latched: FallbackDirective | None = None
+        self._pings: PingPolls | None = None
         self._environment_id: str | None = None
         self._place = ""
         """The URL of the last request, for errors."""
         self._has_logged_error = False
+
+    @property
+    def latched(self) -> FallbackDirective | None:
+        """The directive in the headers of the open stream, or of a poll beside it, that no update has carried."""
+        return self._latched if self._pings is None else _both(self._latched, self._pings.latched)
 
     # -- for subclasses
 
@@ -124,6 +131,10 @@ class StreamSource(ABC):
 
     def _read_head(self, headers: Mapping[str, str]) -> FallbackDirective | None:  # noqa: ARG002 -- for subclasses
         """The directive in the headers of a response, if the protocol has one."""
+        return None
+
+    def _ping_polls(self, selector: Callable[[], Selector]) -> PingPolls | None:  # noqa: ARG002 -- for subclasses
+        """The polls beside a new connection; ``None`` if a ping means nothing."""
         return None
 
     def _is_refused(self, failed: RequestFailed) -> bool:  # noqa: ARG002 -- as above
@@ -164,21 +175,24 @@ class StreamSource(ABC):
         self, transport: HttpTransport, selector: Callable[[], Selector], connection: _Connection
     ) -> AsyncGenerator[Update, None]:
         """The updates of one connection. The connection is closed before its failure is reported."""
-        self.latched = None
+        self._latched, self._pings = None, self._ping_polls(selector)
         try:
             request = self._request(selector())
             self._place = request.place
             with connection.attempt():
                 async with transport.open_stream(request.url, self._context.headers, request.body) as stream:
                     connection.opened = anyio.current_time()
-                    self.latched = self._read_head(stream.headers)
+                    self._latched = self._read_head(stream.headers)
                     self._environment_id = read_environment_id(stream.headers) or self._environment_id
-                    async with aclosing(self._change_sets(stream)) as change_sets:
-                        async for change_set in change_sets:
+                    async with aclosing(self._results(stream)) as results:
+                        async for result in results:
                             connection.report_attempt(is_failed=False)
-                            yield self._update(SourceState.VALID, change_set=change_set)
+                            if isinstance(result, PollOutcome):
+                                yield self._polled(result)
+                            else:
+                                yield self._update(SourceState.VALID, change_set=result)
         except RequestFailed as failed:
-            self.latched = self.latched or self._read_head(failed.headers)
+            self._latched = self._latched or self._read_head(failed.headers)
             connection.retry_after = failed.retry_after
             connection.is_refused = not failed.is_recoverable
             state = SourceState.OFF if self._is_refused(failed) else SourceState.INTERRUPTED
@@ -195,13 +209,26 @@ class StreamSource(ABC):
             error = located(error, self._place)
         return Update(state=state, directive=self.latched, change_set=change_set, error=error, environment_id=self._environment_id)
 
-    async def _change_sets(self, stream: EventStream) -> AsyncGenerator[ChangeSet, None]:
-        """The change sets of a stream, until a goodbye. Every other end of the stream raises :class:`RequestFailed`."""
-        read = self._reader()
-        deadline = anyio.current_time() + LATCH_GRACE if self.latched is not None else math.inf
+    def _polled(self, outcome: PollOutcome) -> Update:
+        """The update for a poll that a ping asked for."""
+        environment_id = outcome.environment_id or self._environment_id
+        return as_update(replace(outcome, directive=_both(self._latched, outcome.directive), environment_id=environment_id))
+
+    async def _results(self, stream: EventStream) -> AsyncGenerator[ChangeSet | PollOutcome, None]:
+        """The change sets of a stream, and the outcomes of the polls that its pings asked for, until a goodbye.
+
+        Every other end of the stream raises :class:`RequestFailed`.
+        """
+        read, pings = self._reader(), self._pings
+        if pings is not None:
+            read = pings.noticing(read)
+        deadline = anyio.current_time() + LATCH_GRACE if self._latched is not None else math.inf
         budget = Budget()
-        async with aclosing(stream.events()) as events:
-            while (event := await _next(events, deadline)) is not None:
+        async with aclosing(stream.events()) as events, aclosing(pings) if pings is not None else nullcontext():
+            while (event := await _next(events, deadline, pings)) is not None:
+                if isinstance(event, PollOutcome):
+                    yield event
+                    continue
                 # Events that have already arrived are read without a wait, so other tasks would not run.
                 await pause_when_spent(budget)
                 effect = read(event.event, event.data)
@@ -214,6 +241,8 @@ class StreamSource(ABC):
                         return
                     case Malformed(message=message):
                         raise RequestFailed(invalid_data(message))
+                    case Ping() if pings is not None:
+                        pings.request()
                     case ServerError(reason=reason):
                         # One error until a payload is complete: a service may repeat the message a thousand times a second.
                         level = logging.DEBUG if self._has_logged_error else logging.ERROR
@@ -229,17 +258,31 @@ class StreamSource(ABC):
         """A goodbye is a failure only if it has a directive, or if the headers of the stream had one."""
         reason = goodbye.reason or "no reason"
         self._context.logger.info("%s: the service sent a goodbye: %s", self.name, printable(reason))
-        self.latched = goodbye.directive or self.latched
+        self._latched = goodbye.directive or self._latched
         if self.latched is not None:
             raise RequestFailed(server_failure(f"the service sent a goodbye: {reason}"))
 
 
-async def _next(events: AsyncGenerator[ServerSentEvent, None], deadline: float) -> ServerSentEvent | None:
-    """The next event; ``None`` at the end of the stream."""
-    if deadline == math.inf:
+def _both(of_stream: FallbackDirective | None, of_poll: FallbackDirective | None) -> FallbackDirective | None:
+    """The directive of a stream with a poll beside it. That of the stream counts, unless only the other one has a time."""
+    if of_stream is None or (of_stream.ttl is None and of_poll is not None):
+        return of_poll
+    return of_stream
+
+
+async def _next(
+    events: AsyncGenerator[ServerSentEvent, None], deadline: float, pings: PingPolls | None
+) -> ServerSentEvent | PollOutcome | None:
+    """The next event, or the outcome of a poll; ``None`` at the end of the stream."""
+    is_idle = pings is None or pings.is_idle
+    if deadline == math.inf and is_idle:
         return await anext(events, None)
     left = deadline - anyio.current_time()
     if left > 0:
-        with anyio.move_on_after(left):
-            return await anext(events, None)
+        if pings is not None and not is_idle:
+            with suppress(TimeoutError):
+                return await pings.next(events, left)
+        else:
+            with anyio.move_on_after(left):
+                return await anext(events, None)
     raise RequestFailed(server_failure(_GRACE_OVER))

@@ -9,6 +9,7 @@ import random as random_numbers
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Final
 
 import anyio
@@ -18,9 +19,11 @@ from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Update
 from aioflags.model.source_state import FailureKind, SourceState
 from aioflags.protocol.directive import read_directive
 from aioflags.protocol.failures import network_failure
-from aioflags.protocol.fdv2 import Fdv2Reader
+from aioflags.protocol.fdv2 import Fdv2Reader, read_poll
 from aioflags.protocol.side import DataRequest, ReadEvent
 from aioflags.sources.base import SourceContext
+from aioflags.sources.ping_polls import PingPolls
+from aioflags.sources.poller import Poller
 from aioflags.sources.stream_source import StreamOptions, StreamSource
 from aioflags.transport.backoff import Backoff
 from aioflags.transport.responses import RequestFailed
@@ -90,6 +93,14 @@ class StreamingSource(StreamSource):
 
     def _read_head(self, headers: Mapping[str, str]) -> FallbackDirective | None:
         return read_directive(headers)
+
+    def _ping_polls(self, selector: Callable[[], Selector]) -> PingPolls | None:
+        context = self._context
+        if not context.side.polls_on_ping:
+            return None
+        read_body = partial(read_poll, objects=context.side.objects, logger=context.logger)
+        poller = Poller(f"{self.name}: ping", context, self._http, read_body=read_body, read_head=read_directive)
+        return PingPolls(poller, lambda: context.side.poll(context.base_uri, selector()))
 
     def _is_refused(self, failed: RequestFailed) -> bool:
         was_refused = failed.error.kind is FailureKind.ERROR_RESPONSE
