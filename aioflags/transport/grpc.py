@@ -6,8 +6,10 @@ Source: ``flagd.md`` 1.4, 2 and 3.7.
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -21,6 +23,8 @@ from aioflags.transport.flagd_messages import RpcFailed
 from aioflags.transport.grpc_settings import SHORTEST_USUAL_PING, GrpcSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from aioflags.transport.grpc_calls import FlagdCalls
 
 __all__ = ["FlagdChannel", "Prepare", "require_grpc"]
@@ -29,6 +33,7 @@ Prepare: TypeAlias = "Callable[[GrpcSettings], Callable[[], FlagdCalls]]"
 
 _OPEN_TIMEOUT: Final = 30.0
 """Seconds to import gRPC and to read a certificate: a network drive may not answer."""
+_FORK_SUPPORT: Final = "GRPC_ENABLE_FORK_SUPPORT"
 
 
 def require_grpc() -> None:
@@ -115,6 +120,24 @@ class FlagdChannel:
 
 
 def _prepare(settings: GrpcSettings) -> Callable[[], FlagdCalls]:
-    from aioflags.transport.grpc_calls import prepare  # noqa: PLC0415 -- imports gRPC
+    with _without_fork_support():
+        from aioflags.transport.grpc_calls import prepare  # noqa: PLC0415 -- imports gRPC
 
     return prepare(settings)
+
+
+@contextmanager
+def _without_fork_support() -> Generator[None]:
+    """Import gRPC for the first time without its support of forks, unless the environment names it.
+
+    With it gRPC starts threads in the child of each fork while a channel is open, and they crash about every third child, also one
+    that does not use gRPC. gRPC reads the variable when it is imported.
+    """
+    if "grpc" in sys.modules or _FORK_SUPPORT in os.environ:
+        yield
+        return
+    os.environ[_FORK_SUPPORT] = "0"
+    try:
+        yield
+    finally:
+        os.environ.pop(_FORK_SUPPORT, None)

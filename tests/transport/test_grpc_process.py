@@ -1,12 +1,15 @@
-"""gRPC's thread around a fork: the child of a process that used a channel can open one, too."""
+"""gRPC around a fork: the child of a process that used a channel can open one, too, and no child crashes."""
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from aioflags.testing.flagd import FakeFlagd
 
 pytestmark = [pytest.mark.real_time, pytest.mark.one_interpreter]
 
@@ -32,9 +35,35 @@ assert refused()
 print("status of the child:", status)
 """
 
+FORKS = """
+import asyncio, os, sys, time
+from aioflags import FlagdClient, FlagdConfig
+
+def status_of_a_child():
+    if (child := os.fork()) == 0:
+        time.sleep(0.01)
+        os._exit(0)
+    return os.waitpid(child, 0)[1]
+
+async def main():
+    async with FlagdClient(FlagdConfig(resolver="in-process", port=int(sys.argv[1]), deadline=20, environment={})):
+        print([status_of_a_child() for _ in range(30)])
+
+asyncio.run(main())
+"""
+
+
+def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2]
+    )
+
 
 def test_a_child_of_a_fork_can_connect() -> None:
-    ran = subprocess.run(
-        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2]
-    )
+    ran = run(PROGRAM)
     assert ran.stdout.strip() == "status of the child: 0", ran.stderr
+
+
+async def test_children_of_a_process_with_an_open_channel_do_not_crash(fake_flagd: FakeFlagd) -> None:
+    ran = await asyncio.to_thread(run, FORKS, str(fake_flagd.sync_port))
+    assert ran.stdout.strip() == str([0] * 30), ran.stderr
