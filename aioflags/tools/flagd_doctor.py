@@ -30,6 +30,7 @@ _PROBE: Final = "aioflags-doctor"
 """The key of a flag that the server probably does not have."""
 _ADDRESS: Final = "FLAGD_HOST and FLAGD_PORT"
 _ADVICE: Final = (
+    ("cert_path", "check FLAGD_SERVER_CERT_PATH: is it a PEM file with certificates that this process may read?"),
     ("UNIMPLEMENTED", "correct FLAGD_RESOLVER or FLAGD_PORT; in-process mode reads FLAGD_SYNC_PORT first"),
     ("INVALID_ARGUMENT", "check FLAGD_SOURCE_SELECTOR"),
     ("UNAUTHENTICATED", "the server, or a proxy before it, wants credentials: interceptors=[...], or channel_credentials=..."),
@@ -87,11 +88,11 @@ async def _connection(config: FlagdConfig, start_timeout: float) -> list[Check]:
             return [_problem("flags", problem, config)]
         seconds = time.perf_counter() - began
         context = Context.keyless()
-        if client.is_remote:
-            detail = await client.variation_detail(_PROBE, context, expect=object)
-            if detail.reason.error_kind not in {None, ErrorKind.FLAG_NOT_FOUND}:
-                return [_problem("evaluation", detail.error_message or str(detail.reason.error_kind), config)]
-        count = len((await client.flags(context)).all())
+        flags = await client.flags(context)
+        detail = flags.variation_detail(_PROBE, None)
+        if detail.reason.error_kind not in {None, ErrorKind.FLAG_NOT_FOUND}:
+            return [_problem("evaluation", detail.error_message or str(detail.reason.error_kind), config)]
+        count = len(flags.all())
     text = f"{count:,} flag{'' if count == 1 else 's'} in {seconds:.2f} s"
     if count:
         return [Check(name="flags", grade=Grade.GOOD, text=text)]

@@ -53,6 +53,7 @@ async def test_a_server_without_flags_is_a_warning(fake_flagd: FakeFlagd, resolv
         pytest.param("in-process", {"port": "{port}"}, "correct FLAGD_RESOLVER or FLAGD_PORT", id="the port of rpc mode"),
         pytest.param("rpc", {"port": "{sync_port}"}, "correct FLAGD_RESOLVER or FLAGD_PORT", id="the port of in-process mode"),
         pytest.param("in-process", {"tls": True}, "check FLAGD_TLS and FLAGD_SERVER_CERT_PATH", id="TLS, and a server without it"),
+        pytest.param("rpc", {"tls": True, "cert_path": "/nowhere.pem"}, "check FLAGD_SERVER_CERT_PATH: ", id="no certificate"),
         pytest.param("in-process", {"selector": "no=1"}, "check FLAGD_SOURCE_SELECTOR", id="an unknown selector"),
         pytest.param("in-process", {"host": "nowhere.invalid"}, "the DNS of this machine", id="an unknown name"),
         pytest.param("rpc", {"socket_path": "/nowhere.sock"}, "check FLAGD_HOST and FLAGD_PORT", id="a socket that is not there"),
@@ -73,6 +74,11 @@ async def test_a_start_without_a_deadline_has_a_limit() -> None:
     async with raw_server(saying()) as silent:
         found = await findings(resolver="in-process", host="127.0.0.1", port=silent.port, deadline=0, start_timeout=0.1)
     assert (found["flags"].grade, found["flags"].text) == (Grade.PROBLEM, "no flags within 0.1 s")
+
+
+async def test_another_service_at_the_address_for_ofrep_is_a_problem(fake_flagd: FakeFlagd) -> None:
+    found = await findings(resolver="ofrep", ofrep_base_url=f"{fake_flagd.ofrep_url}/other")
+    assert (found["evaluation"].grade, "404" in found["evaluation"].text) == (Grade.PROBLEM, True)
 
 
 async def test_an_ofrep_server_that_fails_is_a_problem(fake_flagd: FakeFlagd) -> None:
