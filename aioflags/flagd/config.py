@@ -156,6 +156,9 @@ class FlagdConfig:
         require("http", self.http, Http)
         require("ofrep_context", self.ofrep_context, Context, type(None))
         given = cast("Mapping[str, str] | None", self.environment)
+        if self._derived and given is not self._derived["environment"].value:
+            # Which of the other values are arguments of the copy cannot be told: one may equal the original's.
+            raise ConfigError("environment: a copy keeps the variables of its original; make a new FlagdConfig")
         environment = os.environ if given is None else given
         # Only what the client reads is kept, for dataclasses.replace.
         set_all(self, {"environment": MappingProxyType({k: v for k, v in environment.items() if k.startswith(_PREFIXES)})})
@@ -178,6 +181,7 @@ class FlagdConfig:
             check_sendable("ofrep_context", self.ofrep_context)
         self._settle_resolver()
         derived = {name: _Derived(getattr(self, name), argument) for name, argument in arguments.items()}
+        derived["environment"] = _Derived(self.environment, None)
         set_all(self, {"_derived": MappingProxyType(derived)})
         if self.ofrep_poll_interval and self.ofrep_context is None:
             raise ConfigError("ofrep_poll_interval: polls fetch the flags for one context; set ofrep_context, too")

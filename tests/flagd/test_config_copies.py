@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from aioflags import ConfigError
 from tests.flagd.configs import IN_PROCESS_FILE, config
 
 
@@ -27,18 +28,7 @@ def test_a_copy_keeps_the_variables_of_the_original(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("environment", "options", "changes", "expected"),
     [
-        pytest.param({"FLAGD_HOST": "a"}, {}, {"environment": {"FLAGD_HOST": "b"}}, {"host": "b"}, id="other variables"),
-        pytest.param({"FLAGD_HOST": "a"}, {}, {"environment": {}}, {"host": "localhost"}, id="without the variable"),
-        pytest.param({}, {}, {"environment": {"FLAGD_DEADLINE_MS": "70"}}, {"deadline": 0.07}, id="with a variable"),
-        pytest.param({}, {"host": "a"}, {"environment": {"FLAGD_HOST": "b"}}, {"host": "a"}, id="an argument stays"),
-        pytest.param({}, {}, {"host": "c", "environment": {"FLAGD_HOST": "b"}}, {"host": "c"}, id="an argument wins"),
-        pytest.param(
-            {"FLAGD_FATAL_STATUS_CODES": "ABORTED"},
-            {},
-            {"environment": {}},
-            {"fatal_status_codes": (), "ofrep_headers": {}},
-            id="without a list",
-        ),
+        pytest.param({"FLAGD_TLS": "true"}, {}, {"tls": False}, {"tls": False}, id="an argument in place of a variable"),
         pytest.param({}, IN_PROCESS_FILE, {"offline_flag_source_path": None}, {"resolver": "in-process"}, id="without the file"),
         pytest.param({}, IN_PROCESS_FILE, {"tls": True}, {"resolver": "file"}, id="with the file"),
         pytest.param({}, IN_PROCESS_FILE, {"resolver": "rpc"}, {"resolver": "rpc"}, id="another resolver than that of the file"),
@@ -52,6 +42,13 @@ def test_a_copy_has_the_values_that_its_arguments_and_variables_give(
 ) -> None:
     copied = dataclasses.replace(dataclasses.replace(config(environment, **options)), **changes)
     assert {name: getattr(copied, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize("variables", [{}, {"FLAGD_TLS": "false"}, {"FLAGD_TLS": "true"}])
+def test_a_copy_with_other_variables_is_refused(variables: dict[str, str]) -> None:
+    original = config({"FLAGD_TLS": "true"})
+    with pytest.raises(ConfigError, match="^environment: a copy keeps the variables"):
+        dataclasses.replace(original, tls=True, environment=variables)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from aioflags.model.values import is_number
 from aioflags.protocol.requests import FLAGD_SELECTOR
 from aioflags.transport.flagd_pb import evaluation_v1_pb2, evaluation_v2_pb2, sync_v1_pb2
 from aioflags.transport.flagd_struct import from_struct, to_struct
+from aioflags.transport.grpc_settings import EVALUATION_V1, EVALUATION_V2, SYNC
 
 __all__ = ["ServiceOptions", "evaluation_services", "sync_service"]
 
@@ -133,16 +134,16 @@ def sync_service(
     state: ServerState, options: ServiceOptions, cut: Cut, closing: asyncio.Event
 ) -> dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]]:
     """The methods of the sync service. ``closing`` is set when the server stops."""
-    return {"flagd.sync.v1.FlagSyncService": _SyncService(state, options, cut, closing).methods()}
+    return {SYNC: _SyncService(state, options, cut, closing).methods()}
 
 
 def evaluation_services(
     state: ServerState, options: ServiceOptions, cut: Cut, closing: asyncio.Event
 ) -> dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]]:
     """The methods of both evaluation services. ``closing`` is set when the server stops."""
-    services = {"flagd.evaluation.v1.Service": _EvaluationService(evaluation_v1_pb2, state, options, cut, closing).methods()}
+    services = {EVALUATION_V1: _EvaluationService(evaluation_v1_pb2, state, options, cut, closing).methods()}
     if options.has_v2:
-        services["flagd.evaluation.v2.Service"] = _EvaluationService(evaluation_v2_pb2, state, options, cut, closing).methods()
+        services[EVALUATION_V2] = _EvaluationService(evaluation_v2_pb2, state, options, cut, closing).methods()
     return services
 
 
