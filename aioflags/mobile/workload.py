@@ -26,7 +26,7 @@ __all__ = ["MobileWorkload"]
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class MobileWorkload:
-    """A :class:`~aioflags.client_core.workload.Workload`. ``on_open`` is called when the event loop runs."""
+    """A :class:`~aioflags.client_core.workload.Workload`. ``on_open`` is called before the first request, on the event loop."""
 
     service: ServiceConnection
     additions: ContextAdditions
@@ -40,6 +40,8 @@ class MobileWorkload:
 
     def open(self) -> AbstractAsyncContextManager[None]:
         """The connections."""
+        # Before the tasks of events start: a client that starts offline must not send a diagnostic event.
+        self.on_open()
         return self.service.open()
 
     async def prepare(self) -> None:
@@ -52,7 +54,6 @@ class MobileWorkload:
     async def run(self) -> None:
         """Keeps the flags current until it is cancelled."""
         self.modes.open()
-        self.on_open()
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self.caches.run)

@@ -22,6 +22,7 @@ __all__ = [
     "DIRECTED",
     "HANG",
     "Answer",
+    "Body",
     "Service",
     "first",
     "flag",
@@ -34,6 +35,7 @@ __all__ = [
     "sse",
     "stream_of",
     "updates_of",
+    "wait",
 ]
 
 T = TypeVar("T")
@@ -44,10 +46,13 @@ HANG: Final = float("inf")
 DIRECTED: Final = {"X-LD-FD-Fallback": "true"}
 
 
-class _Body(httpx.AsyncByteStream):
-    def __init__(self, steps: Sequence[Step]) -> None:
+class Body(httpx.AsyncByteStream):
+    """The body of a response. ``on_close`` is called once, when the client closes it."""
+
+    def __init__(self, steps: Sequence[Step], on_close: Callable[[], object] = lambda: None) -> None:
         self.steps = steps
         self.closed = False
+        self._on_close = on_close
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for step in self.steps:
@@ -59,13 +64,16 @@ class _Body(httpx.AsyncByteStream):
                 case anyio.Event():
                     await step.wait()
                 case _:
-                    await _wait(step)
+                    await wait(step)
 
     async def aclose(self) -> None:
-        self.closed = True
+        if not self.closed:
+            self.closed = True
+            self._on_close()
 
 
-async def _wait(seconds: float) -> None:
+async def wait(seconds: float) -> None:
+    """Sleep; for ever with :data:`HANG`."""
     if seconds == HANG:
         await anyio.sleep_forever()
     await anyio.sleep(seconds)
@@ -98,7 +106,7 @@ class Service:
         self.answers = answers
         self.requests: list[httpx.Request] = []
         self.times: list[float] = []
-        self.bodies: list[_Body] = []
+        self.bodies: list[Body] = []
         self.clients: list[httpx.AsyncClient] = []
         self.takes: Sequence[Answer] = (Answer(202),)
         self.posts: list[httpx.Request] = []
@@ -117,8 +125,8 @@ class Service:
             self.times.append(asyncio.get_running_loop().time())
         if isinstance(answer.after, Exception):
             raise answer.after
-        await _wait(answer.after)
-        self.bodies.append(_Body(answer.body))
+        await wait(answer.after)
+        self.bodies.append(Body(answer.body))
         return httpx.Response(answer.status, headers=answer.headers, stream=self.bodies[-1])
 
     def client(self) -> httpx.AsyncClient:
