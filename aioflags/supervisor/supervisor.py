@@ -97,7 +97,8 @@ class Supervisor:
             self._fallback.end()
         if self._fallback.is_on_fdv1:
             await self._initialize(self._options.fdv1_initializers)
-            self._rotate(Verdict.FDV1)
+            # The change to FDv1 was logged when the directive came.
+            self._rotation = self._rotation.after(Verdict.FDV1, restores_removed=self._policy.restores_removed)
         else:
             self._rotate(await self._initialize(self._options.initializers))
         while True:
