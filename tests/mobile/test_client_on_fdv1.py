@@ -1,0 +1,288 @@
+"""A mobile client after a fallback directive: it polls by FDv1, or stops if it has no fallback."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import anyio
+import pytest
+
+from aioflags.mobile.pipelines import ModeDefinition
+from aioflags.model.identify import IdentifyStatus
+from aioflags.model.source_state import SourceState
+from aioflags.sources import Streaming
+from aioflags.stores.storage import MemoryStorage
+from tests.support.device_storages import ScriptedStorage
+from tests.support.mobile_service import (
+    BEN,
+    DOWN,
+    REFUSED,
+    UP_TO_DATE,
+    MobileService,
+    flags_of_fdv1,
+    mobile_client,
+    named,
+    polled,
+    streamed,
+    transfer,
+)
+from tests.support.scripted_http import DIRECTED, HANG, Answer, sse
+
+ERROR = Answer(500).directed()
+"""An error with the directive."""
+FIVE_MINUTES = 300.0
+
+
+# -- without an FDv1 slot
+
+
+@pytest.mark.holds("F-16", "F-32", "S-56")
+@pytest.mark.parametrize("mode", ["streaming", "polling"])
+async def test_without_a_fallback_the_updates_end(mode: str) -> None:
+    service = MobileService(poll=[Answer(200, DIRECTED, [b"{oops"])] if mode == "polling" else [DOWN], stream=[ERROR])
+    client = mobile_client(service, fdv1_fallback=None, initial_connection_mode=mode, initial_reconnect_delay=0.001)
+    result = await client.start()
+    assert (result.status, client.status.source_state) == (IdentifyStatus.ERROR, SourceState.OFF)
+    assert client.status.last_error is not None
+    sent = len(service.hits)
+    await anyio.sleep(3600)
+    assert len(service.hits) == sent
+    await client.aclose()
+
+
+@pytest.mark.holds("F-32")
+async def test_without_a_fallback_the_payload_that_came_with_it_is_served() -> None:
+    service = MobileService(poll=[polled("s1", f="poll").directed()])
+    client = mobile_client(service, fdv1_fallback=None)
+    assert (await client.start()).status is IdentifyStatus.COMPLETED
+    await anyio.sleep(3600)
+    assert (client.status.source_state, client.variation("f", "")) == (SourceState.OFF, "poll")
+    await client.aclose()
+    assert service.endpoints == ["poll"]
+
+
+# -- on FDv1
+
+
+@pytest.mark.holds("S-57", "F-31")
+async def test_on_fdv1_the_client_does_not_ask_fdv2_again() -> None:
+    service = MobileService(poll=[ERROR, named("poll")])
+    async with mobile_client(service):
+        await anyio.sleep(315)
+        assert service.endpoints == ["poll", "fdv1", "fdv1"]
+        await anyio.sleep(24 * 3600)
+    assert set(service.endpoints[1:]) == {"fdv1"}
+    gaps = {round(later - earlier, 3) for earlier, later in itertools.pairwise(service.times("fdv1"))}
+    assert gaps == {FIVE_MINUTES}
+
+
+@pytest.mark.holds("S-63")
+async def test_a_failing_fdv1_is_polled_at_its_interval() -> None:
+    service = MobileService(poll=[ERROR], fdv1=[flags_of_fdv1(f="fdv1"), DOWN])
+    async with mobile_client(service) as client:
+        await anyio.sleep(950)
+        assert (client.status.source_state, client.variation("f", "")) == (SourceState.INTERRUPTED, "fdv1")
+    assert service.times("fdv1") == [0, 300, 600, 900]
+
+
+@pytest.mark.holds("S-64")
+async def test_a_refused_fdv1_is_off_until_the_context_changes() -> None:
+    service = MobileService(poll=[ERROR], fdv1=[flags_of_fdv1(f="fdv1"), REFUSED, flags_of_fdv1(f="again")])
+    async with mobile_client(service) as client:
+        await anyio.sleep(3600)
+        assert (client.status.source_state, client.variation("f", "")) == (SourceState.OFF, "fdv1")
+        assert service.times("fdv1") == [0, 300]
+        await client.identify(BEN)
+        assert (client.status.source_state, client.variation("f", "")) == (SourceState.VALID, "again")
+    assert service.endpoints == ["poll", "fdv1", "fdv1", "fdv1"]
+
+
+@pytest.mark.holds("S-65", "F-30")
+async def test_a_directive_in_an_answer_of_fdv1_is_ignored(caplog: pytest.LogCaptureFixture) -> None:
+    service = MobileService(poll=[ERROR], fdv1=[flags_of_fdv1(f="fdv1").directed(), DOWN.directed()])
+    async with mobile_client(service):
+        await anyio.sleep(1000)
+    assert service.times("fdv1") == [0, 300, 600, 900]
+    assert len([message for message in caplog.messages if "received a fallback directive" in message]) == 1
+
+
+@pytest.mark.holds("F-33", "S-99")
+@pytest.mark.parametrize(
+    ("poll", "stream", "states"),
+    [
+        pytest.param(named("poll"), streamed("s", f="s").directed(), ["VALID"], id="a payload with it"),
+        pytest.param(named("poll"), ERROR, ["VALID", "INTERRUPTED", "VALID"], id="an error with it"),
+        pytest.param(ERROR, UP_TO_DATE, ["INITIALIZING", "VALID"], id="an error with it, before any flags"),
+    ],
+)
+async def test_a_change_to_fdv1_never_shows_off(poll: Any, stream: Answer, states: list[str]) -> None:
+    late = Answer(200, {}, flags_of_fdv1(f="fdv1").body, 1)
+    client = mobile_client(MobileService(poll=[poll], stream=[stream], fdv1=[late]))
+    seen: list[str] = []
+
+    async def follow() -> None:
+        async for report in client.statuses():
+            if not seen or seen[-1] != report.source_state:
+                seen.append(report.source_state.value)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(follow)
+        assert (await client.start()).status is IdentifyStatus.COMPLETED
+        await anyio.sleep(5)
+        assert client.variation("f", "") == "fdv1"
+        await client.aclose()
+    assert seen[-1] == "OFF"
+    assert [state for state in seen[:-1] if state != "INITIALIZING" or states[0] == "INITIALIZING"] == states
+
+
+@pytest.mark.holds("F-34")
+async def test_flags_of_fdv1_replace_all_flags_and_no_request_has_a_basis() -> None:
+    service = MobileService(
+        poll=[polled("s1", f=1, g=2)], stream=[UP_TO_DATE.directed()], fdv1=[flags_of_fdv1(f=1), Answer(200, {}, [b"{}"])]
+    )
+    async with mobile_client(service) as client:
+        await anyio.sleep(1)
+        assert client.all() == {"f": 1}
+        await anyio.sleep(300)
+        assert client.all() == {}
+    assert [hit.query.get("basis") for hit in service.hits] == [None, "s1", None, None]
+
+
+@pytest.mark.holds("S-72")
+async def test_equal_flags_of_fdv1_are_not_a_change() -> None:
+    service = MobileService(
+        poll=[polled("s1", f=1, g=[2])],
+        stream=[UP_TO_DATE.directed(**{"X-LD-FD-Fallback-TTL": "60"}), UP_TO_DATE],
+        fdv1=[flags_of_fdv1(f=1, g=[2])],
+    )
+    async with mobile_client(service, fdv1_fallback_recovery="ttl") as client:
+        with client.changes() as changes, anyio.move_on_after(30):
+            await anext(changes)
+            pytest.fail("a flag changed")
+        assert service.endpoints == ["poll", "stream", "fdv1"]
+        await anyio.sleep(60)
+    # The flags of FDv1 have no selector, so the transfer that follows is a full one.
+    assert [hit.query.get("basis") for hit in service.to("stream")] == ["s1", None]
+
+
+@pytest.mark.holds("F-37")
+async def test_a_poll_by_fdv1_that_hangs_delays_nothing() -> None:
+    service = MobileService(poll=[ERROR], fdv1=[Answer(200, {}, (), HANG), named_fdv1])
+    client = mobile_client(service)
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await anyio.sleep(1)
+            ticks += 1
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(tick)
+        assert (await client.start(5)).status is IdentifyStatus.TIMEOUT
+        assert (await client.identify(BEN)).status is IdentifyStatus.COMPLETED
+        assert (client.variation("f", ""), service.seconds) == ("fdv1 ben", 5)
+        await client.aclose()
+        assert service.seconds == 5
+        tasks.cancel_scope.cancel()
+    assert ticks >= 4
+
+
+def named_fdv1(hit: Any) -> Answer:
+    return flags_of_fdv1(f=f"fdv1 {hit.key}")
+
+
+# -- storage, log, information
+
+
+@pytest.mark.holds("F-45", "F-50")
+@pytest.mark.parametrize("failing", ["get", "set", "everything"])
+async def test_a_failing_storage_does_not_delay_the_change_to_fdv1(failing: str) -> None:
+    storage = ScriptedStorage(failure=OSError("full") if failing == "everything" else None)
+    if failing != "everything":
+        setattr(storage, failing, _raise)
+    service = MobileService(poll=[ERROR])
+    async with mobile_client(service, storage=storage) as client:
+        assert (client.variation("f", ""), service.seconds) == ("fdv1 anna", 0)
+
+
+async def _raise(*_: object) -> None:
+    raise OSError("broken")
+
+
+@pytest.mark.holds("F-45")
+async def test_the_next_client_starts_with_the_flags_of_fdv1() -> None:
+    storage = MemoryStorage()
+    async with mobile_client(MobileService(poll=[ERROR]), storage=storage):
+        pass
+    async with mobile_client(MobileService(poll=[DOWN], stream=[DOWN]), storage=storage, start_wait=1) as client:
+        assert client.variation("f", "") == "fdv1 anna"
+
+
+@pytest.mark.holds("F-50")
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({"fdv1_fallback": None}, id="no fallback"),
+        pytest.param({"storage": None}, id="no storage"),
+        pytest.param({"storage": MemoryStorage(), "max_cached_contexts": 0}, id="nothing is cached"),
+        pytest.param({"modes": {"streaming": ModeDefinition(synchronizers=(Streaming(),))}}, id="no initializers"),
+    ],
+)
+async def test_what_is_optional_may_be_missing(options: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    service = MobileService(poll=[ERROR], stream=[ERROR])
+    async with mobile_client(service, **options) as client:
+        await anyio.sleep(60)
+        assert client.connection_info.fallback.engaged
+        assert ("fdv1" in service.endpoints) is ("fdv1_fallback" not in options)
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
+@pytest.mark.holds("F-48")
+async def test_a_directive_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    service = MobileService(stream=[ERROR])
+    async with mobile_client(service, debounce=0) as client:
+        await anyio.sleep(1)
+        await client.identify(BEN)
+        await client.set_connection_mode("polling")
+        await anyio.sleep(1)
+        await client.set_connection_mode("background")
+        await anyio.sleep(1)
+    about = [message for message in caplog.messages if "FDv1" in message]
+    assert [message for message in about if "is receiving" not in message] == [
+        "streaming received a fallback directive (header): leaving FDv2 for FDv1",
+        "switching to FDv1 polling",
+    ]
+
+
+@pytest.mark.holds("F-54", "S-100")
+async def test_the_connection_information_shows_the_change() -> None:
+    late = Answer(200, UP_TO_DATE.headers, [10.0, sse(*transfer("s", f=1)), HANG])
+    service = MobileService(stream=[late.directed(**{"X-LD-FD-Fallback-TTL": "90"})])
+    async with mobile_client(service) as client:
+        await anyio.sleep(5)
+        before = client.connection_info
+        assert (before.mode, before.active_protocol, before.fallback.engaged) == ("STREAMING", "fdv2", False)
+        await anyio.sleep(10)
+        after = client.connection_info
+        assert (after.mode, after.active_protocol) == ("STREAMING", "fdv1")
+        fallback = after.fallback
+        assert (fallback.engaged, fallback.origin, fallback.ttl) == (True, "header", 90)
+        assert fallback.since is not None
+        assert set(after.sources) == {"polling", "streaming", "FDv1 polling"}
+
+
+@pytest.mark.holds("F-53", "F-36")
+async def test_nothing_piles_up_over_many_clients_and_contexts() -> None:
+    service = MobileService(poll=[ERROR])
+    async with mobile_client(service, debounce=0) as client:
+        await client.identify(BEN)
+        tasks = len(anyio.get_running_tasks())
+        for number in range(1000):
+            await client.identify(BEN if number % 2 else client.context)
+        assert len(anyio.get_running_tasks()) == tasks
+        assert service.open == 0
+    assert service.most_open == 1
+    assert service.endpoints[0] == "poll"
+    assert set(service.endpoints[1:]) == {"fdv1"}

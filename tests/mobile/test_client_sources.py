@@ -1,0 +1,273 @@
+"""Which source of a mobile client runs when: starts, failures, limits and returns, seen by the service."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+import anyio
+import pytest
+
+from aioflags.mobile.pipelines import ModeDefinition
+from aioflags.model.change import Selector
+from aioflags.model.identify import IdentifyStatus
+from aioflags.model.result import Update
+from aioflags.model.source_state import SourceState
+from aioflags.sources import Polling, SourceContext, Streaming, from_function
+from aioflags.stores.storage import MemoryStorage
+from tests.support.mobile_service import (
+    DOWN,
+    REFUSED,
+    UP_TO_DATE,
+    MobileService,
+    mobile_client,
+    named,
+    polled,
+    put,
+    streamed,
+    transfer,
+)
+from tests.support.scripted_http import HANG, Answer, Step, intent, sse, stream_of
+
+SILENT = Answer(200, UP_TO_DATE.headers, [HANG])
+CUT = Answer(200, UP_TO_DATE.headers, [])
+"""A stream that ends at once."""
+
+
+def late(answer: Answer, seconds: float) -> Answer:
+    return Answer(answer.status, answer.headers, answer.body, seconds)
+
+
+def delivers_then(*steps: Step) -> Answer:
+    """A stream that delivers, goes on with these steps, and ends."""
+    return Answer(200, UP_TO_DATE.headers, [sse(*transfer("s1", f="stream")), *steps])
+
+
+async def storage_with_flags() -> MemoryStorage:
+    """What a client left that had the flag ``f`` with the value ``old``."""
+    storage = MemoryStorage()
+    async with mobile_client(MobileService(poll=[polled("s0", f="old")]), storage=storage):
+        await anyio.sleep(5)
+    return storage
+
+
+# -- starts
+
+
+@pytest.mark.parametrize(
+    ("wait_for", "took", "value"),
+    [
+        pytest.param("cached", 0, "old", id="S-36 for kept flags"),
+        pytest.param("fresh", 3, "new", id="S-37 for newer ones"),
+    ],
+)
+async def test_with_kept_flags_and_a_slow_poll_a_start_waits(wait_for: Any, took: float, value: str) -> None:
+    storage = await storage_with_flags()
+    service = MobileService(poll=[late(polled("s1", f="new"), 3)])
+    client = mobile_client(service, storage=storage)
+    result = await client.start(wait_for=wait_for)
+    assert (result.status, service.seconds, client.variation("f", "")) == (IdentifyStatus.COMPLETED, took, value)
+    await anyio.sleep(4)
+    assert client.variation("f", "") == "new"
+    await client.aclose()
+
+
+@pytest.mark.holds("S-38")
+async def test_a_start_polls_up_to_three_times() -> None:
+    service = MobileService(poll=[DOWN, DOWN, named("poll")])
+    client = mobile_client(service)
+    assert (await client.start()).status is IdentifyStatus.COMPLETED
+    assert (service.seconds, client.variation("f", "")) == (2, "poll anna")
+    await client.aclose()
+    assert service.times("poll") == [0, 1, 2]
+
+
+@pytest.mark.holds("S-39")
+async def test_if_the_poll_fails_the_first_payload_of_the_stream_completes_the_start() -> None:
+    service = MobileService(poll=[Answer(404)], stream=[late(streamed("s1", f="stream"), 1)])
+    client = mobile_client(service)
+    assert (await client.start()).status is IdentifyStatus.COMPLETED
+    assert (service.seconds, client.variation("f", "")) == (1, "stream")
+    assert client.status.source_state is SourceState.VALID
+    await client.aclose()
+
+
+@pytest.mark.parametrize(
+    "stream", [pytest.param(UP_TO_DATE, id="a stream without news"), pytest.param(streamed("s"), id="an empty payload")]
+)
+async def test_a_start_completes_without_flags_if_the_service_has_none(stream: Answer) -> None:
+    client = mobile_client(MobileService(poll=[DOWN], stream=[stream]))
+    assert (await client.start()).status is IdentifyStatus.COMPLETED
+    await client.aclose()
+
+
+@pytest.mark.holds("S-45")
+async def test_a_client_whose_key_is_refused_everywhere_is_off() -> None:
+    service = MobileService(poll=[REFUSED], stream=[REFUSED])
+    client = mobile_client(service)
+    result = await client.start()
+    assert (result.status, service.seconds) == (IdentifyStatus.ERROR, 0)
+    assert "401" in str(result.error)
+    assert (client.status.source_state, client.variation("f", "default")) == (SourceState.OFF, "default")
+    await anyio.sleep(7200)
+    assert service.endpoints == ["poll", "stream", "poll"]
+    await client.aclose()
+
+
+async def test_a_start_that_times_out_goes_on() -> None:
+    service = MobileService(poll=[late(polled("s1", f="late"), 7)])
+    client = mobile_client(service)
+    result = await client.start(2)
+    assert (result.status, service.seconds, client.variation("f", "")) == (IdentifyStatus.TIMEOUT, 2, "")
+    await anyio.sleep(6)
+    assert client.variation("f", "") == "late"
+    await client.aclose()
+
+
+# -- limits
+
+
+@pytest.mark.parametrize(
+    ("poll", "stream", "seconds", "requests"),
+    [
+        pytest.param(
+            [DOWN, DOWN, DOWN, named("poll")],
+            [SILENT],
+            335,
+            [("poll", 0), ("poll", 1), ("poll", 2), ("stream", 2), ("poll", 12), ("stream", 312), ("poll", 322)],
+            id="S-40 a silent stream",
+        ),
+        pytest.param(
+            [named("poll")],
+            [SILENT],
+            335,
+            [("poll", 0), ("stream", 0), ("poll", 10), ("stream", 310), ("poll", 320)],
+            id="S-40 a silent stream, with flags",
+        ),
+        pytest.param(
+            [named("poll")],
+            [delivers_then(HANG), UP_TO_DATE],
+            301 + 121,
+            [("poll", 0), ("stream", 0), ("stream", 301)],
+            id="a stream that falls silent is opened again",
+        ),
+        pytest.param(
+            [named("poll")],
+            [delivers_then(1.0), Answer(200, UP_TO_DATE.headers, [HANG]), UP_TO_DATE],
+            425,
+            [("poll", 0), ("stream", 0), ("stream", 2), ("poll", 121), ("stream", 421)],
+            id="S-41 an interruption of 120 s, and the return 300 s later",
+        ),
+        pytest.param(
+            [named("poll")],
+            [delivers_then(1.0), Answer(200, UP_TO_DATE.headers, [117.0, sse(intent("none")), HANG]), UP_TO_DATE],
+            200,
+            [("poll", 0), ("stream", 0), ("stream", 2)],
+            id="S-42 the stream recovers after 119 s",
+        ),
+        pytest.param(
+            [named("poll")],
+            [REFUSED],
+            700,
+            [("poll", 0), ("stream", 0), ("poll", 0), ("poll", 300), ("poll", 600)],
+            id="S-43 a refused stream is not contacted again",
+        ),
+    ],
+)
+async def test_the_service_is_asked(poll: Any, stream: Any, seconds: float, requests: list[tuple[str, float]]) -> None:
+    service = MobileService(poll=poll, stream=stream)
+    async with mobile_client(service, initial_reconnect_delay=2) as client:
+        await anyio.sleep(seconds - service.seconds)
+        assert [(hit.endpoint, int(hit.time)) for hit in service.hits] == requests
+        assert client.status.source_state is SourceState.VALID
+    assert service.most_open == 1
+    assert service.open == 0
+
+
+@pytest.mark.holds("S-44")
+async def test_an_only_source_that_fails_keeps_trying() -> None:
+    service = MobileService(stream=[DOWN])
+    mode = ModeDefinition(synchronizers=(Streaming(),))
+    async with mobile_client(service, modes={"streaming": mode}, start_wait=1) as client:
+        await anyio.sleep(3600)
+        assert client.status.source_state is SourceState.INITIALIZING
+        assert len(service.hits) > 3600 / 30
+    assert set(service.endpoints) == {"stream"}
+
+
+@pytest.mark.holds("S-46")
+async def test_a_goodbye_leads_to_one_reconnect_without_an_interruption() -> None:
+    parting = stream_of(1.0, sse(intent("xfer-full"), put("f", "half"), ("goodbye", {"reason": "deploy"})))
+    service = MobileService(stream=[parting, UP_TO_DATE])
+    async with mobile_client(service) as client:
+        reports = client.statuses()
+        await anext(reports)
+        await anyio.sleep(60)
+        assert client.variation("f", "") == "poll anna"
+        assert client.status.source_state is SourceState.VALID
+        assert client.status.last_error is None
+    first, second = service.times("stream")
+    assert 1 < second - first <= 1 + 2
+
+
+@pytest.mark.holds("S-49")
+async def test_closing_the_client_ends_its_stream_at_once() -> None:
+    service = MobileService()
+    client = mobile_client(service)
+    await client.start()
+    await anyio.sleep(1)
+    assert service.open == 1
+    await client.aclose()
+    assert (service.open, service.seconds) == (0, 1)
+    await anyio.sleep(3600)
+    assert service.endpoints == ["poll", "stream"]
+    assert client.variation("f", "") == "poll anna"
+    assert (client.status.source_state, client.connection_info.mode) == (SourceState.OFF, "SHUTDOWN")
+
+
+# -- sources of the program
+
+
+class Starts:
+    """Counts the runs of sources that the program wrote, with their times."""
+
+    def __init__(self) -> None:
+        self.times: dict[str, list[float]] = {}
+
+    def source(self, name: str, *, ends: str) -> Any:
+        """A synchronizer that raises, or ends, at once."""
+
+        async def sync(context: SourceContext, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:
+            self.times.setdefault(name, []).append(anyio.current_time())
+            if ends == "raises":
+                raise OSError("no disk")
+            return
+            yield Update(state=SourceState.VALID, directive=None)
+
+        return from_function(name, sync)
+
+
+@pytest.mark.holds("S-47")
+async def test_a_source_that_ends_by_itself_ends_the_updates() -> None:
+    starts = Starts()
+    service = MobileService()
+    mode = ModeDefinition(synchronizers=(starts.source("own", ends="returns"), Polling()))
+    client = mobile_client(service, modes={"streaming": mode})
+    result = await client.start()
+    assert (result.status, client.status.source_state) == (IdentifyStatus.ERROR, SourceState.OFF)
+    await anyio.sleep(3600)
+    assert (len(starts.times["own"]), service.hits) == (1, [])
+    await client.aclose()
+
+
+@pytest.mark.holds("S-50", "F-46")
+async def test_no_source_starts_more_than_once_a_second() -> None:
+    starts = Starts()
+    mode = ModeDefinition(synchronizers=(starts.source("a", ends="raises"), starts.source("b", ends="raises")))
+    async with mobile_client(MobileService(), modes={"streaming": mode}, start_wait=0):
+        await anyio.sleep(10)
+    assert set(starts.times) == {"a", "b"}
+    for times in starts.times.values():
+        assert len(times) <= 10
+        assert min((later - earlier for earlier, later in itertools.pairwise(times)), default=1) >= 1
