@@ -140,6 +140,8 @@ class DataManager:
         """Whether flags of the active context were applied."""
         self._confirmed_at = -math.inf
         """When the service last sent or confirmed them, on the loop's clock."""
+        self._confirmed_by_fdv1 = False
+        """Whether it did so by FDv1."""
 
     @property
     def mode(self) -> ModeInEffect:
@@ -235,17 +237,20 @@ class DataManager:
         pipeline = self._pipelines[mode.mode]
         sink = RunSink(self._cell, activation.completion, mode.reason)
         run = self._run = _Run(mode=mode, pipeline=pipeline, sink=sink)
+        self.fallback.end_if_over(anyio.current_time())
         # Without network sources there is nothing to leave FDv2 with.
         fallback = self.fallback if pipeline.uses_network else FallbackState()
         initializers = pipeline.without_cache() if self._has_flags else pipeline.initializers
         if not is_new and self._cell.snapshot.selector.is_defined:
             initializers = ()
+        fdv1_initializers = () if self._has_flags else pipeline.cache_alone()
+        first = fdv1_initializers if fallback.is_on_fdv1 else initializers
         options = SourceOptions(
             initializers=initializers,
             synchronizers=pipeline.synchronizers,
             fdv1_fallback=pipeline.fdv1_fallback,
-            fdv1_initializers=() if self._has_flags else pipeline.cache_alone(),
-            first_pause=0.0 if initializers else self._first_pause(pipeline, is_on_fdv1=fallback.is_on_fdv1),
+            fdv1_initializers=fdv1_initializers,
+            first_pause=0.0 if first else self._first_pause(pipeline, is_on_fdv1=fallback.is_on_fdv1),
             recovers_fdv2=self._recovers_fdv2,
             policy=MOBILE,
         )
@@ -271,7 +276,7 @@ class DataManager:
     def _first_pause(self, pipeline: Pipeline, *, is_on_fdv1: bool) -> float:
         """Seconds until the first poll after a mode switch, so that switching to and fro does not multiply requests."""
         first = pipeline.fdv1_fallback if is_on_fdv1 else next(iter(pipeline.synchronizers), None)
-        if not isinstance(first, PollOptions) or first.interval is None:
+        if not isinstance(first, PollOptions) or first.interval is None or is_on_fdv1 is not self._confirmed_by_fdv1:
             return 0.0
         age = anyio.current_time() - self._confirmed_at
         return min(max(first.interval - age, 0.0), first.interval)
@@ -292,7 +297,7 @@ class DataManager:
 
     def _confirmed(self, name: str, change_set: ChangeSet | None, activation: Activation) -> None:
         self._connections.succeeded(name)
-        self._confirmed_at = anyio.current_time()
+        self._confirmed_at, self._confirmed_by_fdv1 = anyio.current_time(), self.fallback.is_on_fdv1
         if change_set is None or change_set.kind is ChangeKind.NONE:
             activation.kept.confirmed()
 

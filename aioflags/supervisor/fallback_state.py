@@ -30,7 +30,7 @@ def lifetime(directive: FallbackDirective, random: Callable[[], float]) -> float
 
 
 class FallbackState:
-    """Whether the client has left FDv2, and until when. Only the supervisor changes it."""
+    """Whether the client has left FDv2, and until when. Only a supervisor starts it."""
 
     __slots__ = ("_until", "directive", "since")
 
@@ -55,6 +55,11 @@ class FallbackState:
         """A directive was received. A second directive does not move the deadline of the first one."""
         if self._until is None:
             self._until, self.directive, self.since = until, directive, clock.now()
+
+    def end_if_over(self, time: float) -> None:
+        """End it if its time is over. ``time``: that of the event loop's clock."""
+        if time >= self.until:
+            self.end()
 
     def end(self) -> None:
         """The client is back on FDv2. The next directive sets a new deadline."""

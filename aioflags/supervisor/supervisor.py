@@ -93,8 +93,7 @@ class Supervisor:
 
     async def run(self) -> None:
         """Run until no source is left, or until cancelled; no source is open afterwards. Raises nothing that a source raises."""
-        if anyio.current_time() >= self._fallback.until:
-            self._fallback.end()
+        self._fallback.end_if_over(anyio.current_time())
         if self._fallback.is_on_fdv1:
             await self._initialize(self._options.fdv1_initializers)
             # The change to FDv1 was logged when the directive came.
@@ -133,7 +132,11 @@ class Supervisor:
         policy, rotation = self._policy, self._rotation
         pause, self._pause = self._pause, 0.0
         floor = self._started.get(entry, -math.inf) + policy.between_starts - anyio.current_time()
-        await anyio.sleep(max(pause, floor, 0.0))
+        pause = max(pause, floor, 0.0)
+        if rotation.on_fdv1 and anyio.current_time() + pause >= self._fallback.until:
+            await anyio.sleep_until(self._fallback.until)
+            return Verdict.RECOVER
+        await anyio.sleep(pause)
         self._started[entry] = anyio.current_time()
         self._was_valid = self._was_refused = False
         role = synchronizer_role(policy, fdv1=rotation.on_fdv1)
