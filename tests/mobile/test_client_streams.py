@@ -1,0 +1,179 @@
+"""The fallback directive of a stream: in its headers, where it waits for a result, and in a goodbye."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from aioflags.mobile.pipelines import ModeDefinition
+from aioflags.model.source_state import SourceState
+from aioflags.sources import Polling, Streaming
+from aioflags.sources.cache import Cache
+from tests.support.mobile_service import (
+    DOWN,
+    REFUSED,
+    UP_TO_DATE,
+    MobileService,
+    mobile_client,
+    named,
+    put,
+    transfer,
+)
+from tests.support.scripted_http import HANG, Answer, Step, intent, sse
+
+BEAT = b":\n\n"
+TWO_SYNCHRONIZERS = ModeDefinition(initializers=(Cache(), Polling()), synchronizers=(Streaming(), Polling()))
+
+ONE_SYNCHRONIZER = ModeDefinition(synchronizers=(Streaming(),))
+
+
+def latched(*steps: Step) -> Answer:
+    """A stream whose headers have the directive, with these steps and then its end."""
+    return Answer(200, UP_TO_DATE.headers, steps).directed()
+
+
+def goodbye(**data: object) -> bytes:
+    return sse(("goodbye", {"reason": "test", **data}))
+
+
+@pytest.mark.holds("F-38")
+async def test_a_stream_with_the_directive_goes_on_until_its_first_result() -> None:
+    service = MobileService(stream=[latched(1.0, sse(*transfer("s", f="stream")), HANG)])
+    async with mobile_client(service) as client:
+        await anyio.sleep(0.9)
+        assert (service.endpoints, client.status.source_state) == (["poll", "stream"], SourceState.VALID)
+        await anyio.sleep(0.2)
+        assert client.variation("f", "") == "fdv1 anna"
+    assert (service.times("fdv1"), service.log[3:5]) == ([1], ["stream ended", "fdv1"])
+
+
+@pytest.mark.holds("F-39", "S-67")
+@pytest.mark.parametrize(
+    "end",
+    [
+        pytest.param([], id="the end of the stream"),
+        pytest.param([httpx.ReadError("reset")], id="a reset"),
+        pytest.param([sse(("server-intent", "{oops"))], id="an intent that is not JSON"),
+        pytest.param([sse(intent("xfer-full"), ("put-object", {"kind": "flag-eval"}))], id="a put that cannot be used"),
+        pytest.param([sse(("payload-transferred", {"state": "s", "version": 1}))], id="an end without a beginning"),
+        pytest.param([goodbye()], id="a goodbye"),
+        pytest.param([sse(intent("none")), HANG], id="no news"),
+    ],
+)
+async def test_a_stream_with_the_directive_connects_once(end: list[Step]) -> None:
+    service = MobileService(stream=[latched(1.0, *end)])
+    async with mobile_client(service, initial_reconnect_delay=0.001) as client:
+        await anyio.sleep(60)
+        assert client.variation("f", "") == "fdv1 anna"
+    assert [(hit.endpoint, hit.time) for hit in service.hits] == [("poll", 0), ("stream", 0), ("fdv1", 1)]
+
+
+@pytest.mark.holds("F-39", "F-40", "S-68")
+@pytest.mark.parametrize(
+    "steps",
+    [
+        pytest.param([HANG], id="silence"),
+        pytest.param([3.0, BEAT] * 20, id="comments"),
+        pytest.param([3.0, sse(("heart-beat", {}))] * 20, id="heart-beats"),
+        pytest.param([1.0, sse(("error", {"payloadId": "p", "reason": "r"})), HANG], id="an error event"),
+        pytest.param([1.0, sse(intent("xfer-full"), put("f", "half")), HANG], id="half a payload"),
+    ],
+)
+@pytest.mark.parametrize(
+    "mode", [TWO_SYNCHRONIZERS, ModeDefinition(synchronizers=(Streaming(),))], ids=["two sources", "one source"]
+)
+async def test_a_stream_with_the_directive_and_without_a_result_ends_after_ten_seconds(
+    steps: list[Step], mode: ModeDefinition
+) -> None:
+    service = MobileService(stream=[latched(*steps)])
+    async with mobile_client(service, modes={"streaming": mode}, start_wait=15) as client:
+        await anyio.sleep(60)
+        assert client.variation("f", "") == "fdv1 anna"
+    opened = service.times("stream")[0]
+    assert [(hit.endpoint, hit.time) for hit in service.hits if hit.endpoint != "poll"] == [
+        ("stream", opened),
+        ("fdv1", opened + 10),
+    ]
+    assert service.times("poll") == ([0] if mode is TWO_SYNCHRONIZERS else [])
+
+
+@pytest.mark.holds("F-40")
+async def test_a_limit_that_ends_the_turn_of_a_stream_with_the_directive_leads_to_fdv1() -> None:
+    # The stream fails at 0. The second connection has the directive and no result when the 120 s of the interruption are over.
+    broken = Answer(200, UP_TO_DATE.headers, [sse(*transfer("s", f="stream"))])
+    late = Answer(200, UP_TO_DATE.headers, [sse(intent("xfer-full")), HANG], 115.0).directed()
+    service = MobileService(stream=[broken, late])
+    async with mobile_client(service) as client:
+        await anyio.sleep(130)
+        assert client.variation("f", "") == "fdv1 anna"
+    assert service.endpoints == ["poll", "stream", "stream", "fdv1"]
+    assert service.times("fdv1")[0] <= 127
+
+
+@pytest.mark.holds("F-41", "S-69", "S-70")
+@pytest.mark.parametrize(
+    ("ttl", "counts"),
+    [
+        pytest.param(0, True, id="zero"),
+        pytest.param(60, True, id="sixty"),
+        pytest.param(-5, True, id="a negative number"),
+        pytest.param(1.5, True, id="a fraction"),
+        pytest.param(True, False, id="true"),
+        pytest.param("60", False, id="text"),
+        pytest.param(None, False, id="null"),
+        pytest.param([60], False, id="a list"),
+    ],
+)
+async def test_a_goodbye_with_a_number_as_its_time_is_a_directive(ttl: object, *, counts: bool) -> None:
+    parting = Answer(200, UP_TO_DATE.headers, [1.0, goodbye(protocolFallbackTTL=ttl), HANG])
+    service = MobileService(stream=[parting, UP_TO_DATE])
+    async with mobile_client(service) as client:
+        await anyio.sleep(4)
+        info = client.connection_info
+        assert (info.active_protocol, info.fallback.engaged, info.fallback.origin) == (
+            ("fdv1", True, "goodbye") if counts else ("fdv2", False, None)
+        )
+        assert service.open == (0 if counts else 1)
+    assert service.endpoints == ["poll", "stream", "fdv1" if counts else "stream"]
+    assert service.hits[2].time <= (1 if counts else 3)
+
+
+@pytest.mark.holds("F-41")
+async def test_a_goodbye_in_a_poll_is_a_directive_too() -> None:
+    body = b'{"events":[{"event":"goodbye","data":{"reason":"moved","protocolFallbackTTL":60}}]}'
+    service = MobileService(poll=[Answer(200, {}, [body])])
+    async with mobile_client(service) as client:
+        assert client.variation("f", "") == "fdv1 anna"
+    assert service.endpoints == ["poll", "fdv1"]
+
+
+@pytest.mark.holds("F-43")
+async def test_the_abandoned_stream_is_closed_and_no_other_is_opened() -> None:
+    service = MobileService(stream=[latched(1.0, sse(*transfer("s", f="stream")), *(1.0, BEAT) * 100)])
+    async with mobile_client(service):
+        await anyio.sleep(1.1)
+        assert service.open == 0
+        await anyio.sleep(3600)
+    assert len(service.to("stream")) == 1
+
+
+@pytest.mark.parametrize("stream", [REFUSED, DOWN], ids=["refused", "down"])
+async def test_an_error_of_a_stream_without_the_directive_does_not_leave_fdv2(stream: Answer) -> None:
+    service = MobileService(stream=[stream])
+    async with mobile_client(service):
+        await anyio.sleep(1000)
+    assert "fdv1" not in service.endpoints
+
+
+async def test_the_time_of_a_goodbye_is_shown(caplog: pytest.LogCaptureFixture) -> None:
+    parting: list[Any] = [1.0, goodbye(protocolFallbackTTL=60.9), HANG]
+    service = MobileService(stream=[Answer(200, UP_TO_DATE.headers, parting)], poll=[named("poll")])
+    with caplog.at_level(logging.INFO, "aioflags"):
+        async with mobile_client(service) as client:
+            await anyio.sleep(5)
+            assert client.connection_info.fallback.ttl == 60
+    assert "streaming received a fallback directive (goodbye): leaving FDv2 for FDv1" in caplog.messages
