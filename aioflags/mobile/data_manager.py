@@ -301,11 +301,17 @@ class DataManager:
         if change_set is None or change_set.kind is ChangeKind.NONE:
             activation.kept.confirmed()
 
-    def _reconciled(self, activation: Activation, error: str | None) -> None:
-        """The call that made the context the active one has ended."""
-        if activation.number is not None:
-            info = None if error is None else ErrorInfo(kind=FailureKind.UNKNOWN, message=error, time=clock.now())
-            self._cell.reconciled(activation.number, info)
+    def _reconciled(self, activation: Activation, reason: str | None) -> None:
+        """The call that made the context the active one has ended. ``reason``: why without its flags."""
+        if activation.number is None:
+            return
+        error = None
+        if reason is not None:
+            # The error of the sources says more, and has the status that the service sent.
+            run = self._run if activation is self._active else None
+            error = None if run is None else run.sink.last_error
+            error = error or ErrorInfo(kind=FailureKind.UNKNOWN, message=reason, time=clock.now())
+        self._cell.reconciled(activation.number, error)
 
 
 async def _run_sources(supervisor: Supervisor, run: _Run) -> None:

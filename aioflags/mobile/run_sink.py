@@ -41,7 +41,8 @@ class RunSink:
         self._completion = completion
         self._offline_reason = offline_reason
         self._state: SourceState | None = None
-        self._last_error: ErrorInfo | None = None
+        self.last_error: ErrorInfo | None = None
+        """The newest error of these sources."""
         self.is_current: bool = True
         """Whether these sources are those of now."""
 
@@ -74,7 +75,7 @@ class RunSink:
         if not self.is_current:
             return
         self._state = state or self._state
-        self._last_error = error or self._last_error
+        self.last_error = error or self.last_error
         shown = _OFFLINE_STATES[self._offline_reason] if state is SourceState.VALID else state
         self._cell.report(shown, error=error, snapshot=snapshot, change_set=change_set, next_attempt=next_attempt)
         if state is SourceState.VALID:
@@ -95,4 +96,4 @@ class RunSink:
     def mark_ready(self) -> None:
         """There are data, or none will come."""
         if self.is_current:
-            self._completion.failed("no source has the flags" if self._last_error is None else str(self._last_error))
+            self._completion.failed("no source has the flags" if self.last_error is None else str(self.last_error))

@@ -110,6 +110,8 @@ async def test_a_client_whose_key_is_refused_everywhere_is_off() -> None:
     assert (result.status, service.seconds) == (IdentifyStatus.ERROR, 0)
     assert "401" in str(result.error)
     assert (client.status.source_state, client.variation("f", "default")) == (SourceState.OFF, "default")
+    assert client.status.last_error is not None
+    assert client.status.last_error.status_code == 401
     await anyio.sleep(7200)
     assert service.endpoints == ["poll", "stream", "poll"]
     await client.aclose()
