@@ -195,7 +195,8 @@ class MobileService:
         try:
             if isinstance(answer.after, Exception):
                 raise answer.after
-            await wait(answer.after)
+            if answer.after:  # An answer without a delay cannot be lost by a cancellation.
+                await wait(answer.after)
         except BaseException:
             self._ended(hit)
             raise

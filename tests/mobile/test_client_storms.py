@@ -1,0 +1,193 @@
+"""Many things at once: modes that switch a hundred times a second, calls that hang, and a directive in the middle of each."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import Any
+
+import anyio
+import pytest
+
+from aioflags.mobile.client import MobileClient
+from aioflags.mobile.modes import ConnectionMode
+from aioflags.model.context import Context
+from aioflags.model.identify import IdentifyStatus
+from aioflags.stores.storage import MemoryStorage
+from tests.support.mobile_service import (
+    ANNA,
+    BEN,
+    DOWN,
+    REFUSED,
+    UP_TO_DATE,
+    Hit,
+    MobileService,
+    flags_of_fdv1,
+    mobile_client,
+    named,
+    streamed,
+)
+from tests.support.scripted_http import HANG, Answer
+
+MODES = tuple(ConnectionMode)
+CONTEXTS = (ANNA, BEN, Context("cleo"))
+
+
+def value_of(hit: Hit) -> Answer:
+    """By FDv1 the flag has the key of the context."""
+    return flags_of_fdv1(f=f"fdv1 {hit.key}")
+
+
+def fresh(client: MobileClient) -> bool:
+    """Whether the flag belongs to the context of the client, or is not there yet."""
+    return client.variation("f", "") in ("", f"poll {client.context.key}", f"fdv1 {client.context.key}", "stream")
+
+
+@pytest.mark.parametrize("debounce", [0, 1])
+async def test_a_hundred_switches_a_second(debounce: float, caplog: pytest.LogCaptureFixture) -> None:
+    service = MobileService()
+    async with mobile_client(service, debounce=debounce) as client:
+        tasks = len(asyncio.all_tasks())
+        for number in range(1000):
+            await client.set_connection_mode(MODES[number % len(MODES)])
+            await anyio.sleep(0.01)
+            assert fresh(client)
+        await client.set_connection_mode("polling")
+        await anyio.sleep(5)
+        assert (client.mode, client.variation("f", "")) == (ConnectionMode.POLLING, "poll anna")
+        assert len(asyncio.all_tasks()) <= tasks
+        assert service.open == 0
+    assert service.most_open == 1
+    # The flags are young, so no switch polls. Each time that the mode streams, it connects once.
+    assert len(service.to("poll")) == 1
+    assert len(service.to("stream")) <= (201 if debounce == 0 else 1)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_offline_and_back_a_hundred_times_a_second() -> None:
+    service = MobileService()
+    async with mobile_client(service) as client:
+        for number in range(1000):
+            client.set_offline(number % 2 == 0)  # noqa: FBT003 -- as programs call it
+            await anyio.sleep(0.01)
+        await anyio.sleep(5)
+        assert client.variation("f", "") == "poll anna"
+    assert (service.most_open, service.open) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("where", "seconds"),
+    [
+        pytest.param("poll", 0, id="a poll"),
+        pytest.param("stream", 0, id="the first stream"),
+        pytest.param("stream", 0.25, id="a stream after 0.25 s"),
+        pytest.param("stream", 0.5, id="a stream after 0.5 s"),
+    ],
+)
+async def test_a_directive_in_the_middle_of_switches(where: str, seconds: float) -> None:
+    # From a moment on each answer of FDv2 has the directive.
+    def directed(hit: Hit, answer: Answer) -> Answer:
+        return answer.directed() if hit.time >= seconds and hit.endpoint == where else answer
+
+    service = MobileService(
+        poll=[lambda hit: directed(hit, named("poll")(hit))], stream=[lambda hit: directed(hit, streamed("s", f="stream"))]
+    )
+    async with mobile_client(service, debounce=0) as client:
+        for number in range(300):
+            await client.set_connection_mode(MODES[number % len(MODES)])
+            await anyio.sleep(0.01)
+            assert fresh(client)
+            if client.connection_info.fallback.engaged:
+                sent = len(service.to("poll")) + len(service.to("stream"))
+                break
+        else:
+            pytest.fail("the directive was not sent")
+        for number in range(300):
+            await client.set_connection_mode(MODES[number % len(MODES)])
+            await client.identify(CONTEXTS[number % 3], timeout=0.01)
+            assert fresh(client)
+        await client.set_connection_mode("streaming")
+        await anyio.sleep(1)
+        assert client.variation("f", "") == f"fdv1 {client.context.key}"
+        assert len(service.to("poll")) + len(service.to("stream")) == sent
+    assert (service.most_open, service.open) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "poll",
+    [
+        pytest.param(Answer(200, {"X-LD-FD-Fallback": "true"}, [b'{"events":[', HANG]), id="in the headers of a body that hangs"),
+        pytest.param(Answer(503, {"X-LD-FD-Fallback": "true"}), id="in an error"),
+        pytest.param(Answer(200, {"X-LD-FD-Fallback": "true"}, [b"{oops"]), id="with data that cannot be used"),
+    ],
+)
+async def test_a_directive_while_a_call_hangs_and_others_wait(poll: Answer) -> None:
+    service = MobileService(poll=[named("poll"), poll], stream=[UP_TO_DATE], fdv1=[value_of])
+    async with mobile_client(service) as client:
+        await anyio.sleep(1)
+        results = await asyncio.gather(
+            client.identify(BEN, timeout=3, sheddable=False),
+            client.identify(Context("cleo"), timeout=30),
+            client.identify(Context(""), timeout=30, sheddable=False),
+        )
+        assert [result.status for result in results] in (
+            [IdentifyStatus.COMPLETED, IdentifyStatus.SHED, IdentifyStatus.ERROR],
+            [IdentifyStatus.TIMEOUT, IdentifyStatus.SHED, IdentifyStatus.ERROR],
+        )
+        await anyio.sleep(30)
+        assert (client.context, client.variation("f", "")) == (BEN, "fdv1 ben")
+    assert service.endpoints == ["poll", "stream", "poll", "fdv1"]
+
+
+@pytest.mark.holds("F-23")
+@pytest.mark.parametrize("seed", range(25))
+async def test_one_source_at_a_time_whatever_happens(seed: int, caplog: pytest.LogCaptureFixture) -> None:
+    chance = random.Random(seed)
+    engaged_at: list[float] = []
+
+    def answer(make: Any) -> Any:
+        def chosen(hit: Hit) -> Answer:
+            silent, broken = Answer(200, {}, (), HANG), Answer(200, {}, [b"{oops"])
+            result = chance.choice([make(hit)] * 4 + [DOWN, REFUSED, silent, broken])
+            # The headers of a silent answer never come.
+            if hit.time > 30 and not engaged_at and result is not silent and chance.random() < 0.2:
+                engaged_at.append(hit.time)
+                return result.directed()
+            return result
+
+        return chosen
+
+    service = MobileService(
+        poll=[answer(named("poll"))], stream=[answer(lambda _: streamed("s", f="stream"))], fdv1=[value_of, DOWN, value_of]
+    )
+    client = mobile_client(service, debounce=chance.choice([0, 1]), storage=MemoryStorage(), profile="mobile", start_wait=2)
+    calls: list[asyncio.Task[Any]] = []
+    tasks = len(asyncio.all_tasks())
+    await client.start()
+    for _ in range(120):
+        match chance.randrange(7):
+            case 0:
+                calls.append(asyncio.create_task(client.identify(chance.choice(CONTEXTS), timeout=chance.choice([0.1, 5, None]))))
+            case 1:
+                await client.set_connection_mode(chance.choice([*MODES, None]))
+            case 2:
+                client.set_offline(chance.random() < 0.5)
+            case 3:
+                client.notify_network(chance.random() < 0.5)
+            case 4:
+                client.notify_lifecycle(chance.choice(["foreground", "background"]))
+            case _:
+                await anyio.sleep(chance.choice([0, 0.01, 1, 11, 130, 400]))
+        assert service.open <= 1
+        assert fresh(client)
+    closed = asyncio.create_task(client.aclose())
+    results = await asyncio.gather(*calls)
+    await closed
+    assert all(result.status in IdentifyStatus for result in results)
+    await anyio.sleep(60)
+    assert (service.most_open, service.open, len(asyncio.all_tasks())) == (1, 0, tasks)
+    if engaged_at:
+        later = [hit.endpoint for hit in service.hits if hit.time > engaged_at[0] + 0.001]
+        assert set(later) <= {"fdv1"}
+    assert [record for record in caplog.records if record.exc_info or "please report" in record.getMessage()] == []
