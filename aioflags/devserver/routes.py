@@ -19,6 +19,8 @@ from starlette.types import ASGIApp
 from aioflags.devserver.faults.injection import FaultInjection
 from aioflags.devserver.protocol.endpoints import LAUNCHDARKLY_ENDPOINTS, Endpoint, is_for_browsers
 from aioflags.devserver.state import ServerState
+from aioflags.model.result import FallbackDirective
+from aioflags.protocol.directive import shape_directive
 from aioflags.runtime.logs import printable
 
 __all__ = ["Handler", "sdk_routes"]
@@ -52,7 +54,7 @@ def sdk_routes(state: ServerState, endpoint: Endpoint, handler: Handler, *method
     return [_route(path, for_pages(app), accepted), _route(path, for_pages(Response(status_code=204)), {"OPTIONS"})]
 
 
-_EXPOSED = ("Date", "ETag", "X-LD-EnvID", "X-LD-FD-Fallback", "X-LD-FD-Fallback-TTL")
+_EXPOSED = ("Date", "ETag", "X-LD-EnvID", *shape_directive(FallbackDirective(ttl=0.0, origin="header")))
 
 
 def _route(path: str, app: ASGIApp, methods: set[str]) -> Route:

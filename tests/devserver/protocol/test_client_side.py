@@ -245,4 +245,4 @@ async def test_a_fault_reaches_a_page(client: httpx.AsyncClient, state: ServerSt
     state.send_directive()
     answer = await client.get(f"/sdk/poll/eval/{encoded(ANN)}", headers={"Origin": "http://localhost:3000"})
     assert answer.headers["X-LD-FD-Fallback"] == "true"
-    assert "X-LD-FD-Fallback" in answer.headers["Access-Control-Expose-Headers"]
+    assert "x-ld-fd-fallback" in answer.headers["Access-Control-Expose-Headers"].lower()
