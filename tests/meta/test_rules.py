@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-NUMBER = r"(?:DS|FB|EVT|EV|CS|RB|FL|OF)-[A-Z]?\d+"
+NUMBER = r"(?:DS|FB|EVT|EV|CS|RB|FL|OF|S|F)-[A-Z]?\d+"
 RULE = re.compile(rf"^- ({NUMBER})(?: \(waits for ([^)]+)\))?: \S", re.MULTILINE)
 
 
@@ -55,6 +55,8 @@ def carried() -> set[str]:
         pytest.param("EVT-V", 11, id="redaction"),
         pytest.param("EVT-W", 24, id="events"),
         pytest.param("EVT-D", 11, id="diagnostics"),
+        pytest.param("S-", 100, id="the client side"),
+        pytest.param("F-", 54, id="the directive on the client side"),
         pytest.param("FL-", 82, id="flagd"),
         pytest.param("OF-", 38, id="status and OpenFeature"),
         pytest.param("OF-R", 36, id="the status's requirements"),

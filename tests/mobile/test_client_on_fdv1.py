@@ -273,7 +273,7 @@ async def test_the_connection_information_shows_the_change() -> None:
         assert set(after.sources) == {"polling", "streaming", "FDv1 polling"}
 
 
-@pytest.mark.holds("F-53", "F-36")
+@pytest.mark.holds("F-53")
 async def test_nothing_piles_up_over_many_clients_and_contexts() -> None:
     service = MobileService(poll=[ERROR])
     async with mobile_client(service, debounce=0) as client:

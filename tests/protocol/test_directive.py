@@ -139,7 +139,7 @@ def test_directive_headers_are_written_as_the_service_writes_them(ttl: float | N
     assert shape_directive(FallbackDirective(ttl=ttl, origin="header")) == headers
 
 
-@pytest.mark.holds("FB-3")
+@pytest.mark.holds("FB-3", "F-3")
 @pytest.mark.parametrize("literal", ["x-ld-fd-fallback", "protocolfallbackttl"])
 def test_only_directive_py_contains_the_names_of_the_directive(literal: str) -> None:
     knows = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if literal in path.read_text("utf-8").lower()}

@@ -138,6 +138,7 @@ class MobileService:
         self.hits: list[Hit] = []
         self.posts: list[httpx.Request] = []
         self.post_times: list[float] = []
+        self.clients: list[httpx.AsyncClient] = []
         self.log: list[str] = []
         """Endpoints in the order of their requests, and ``"poll ended"`` when a response was read or closed."""
         self.open: int = 0
@@ -175,7 +176,9 @@ class MobileService:
         return Http(client_factory=self._client, **options)
 
     def _client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(transport=httpx.MockTransport(self._answer), timeout=httpx.Timeout(10, read=15), trust_env=False)
+        timeout = httpx.Timeout(10, read=15)
+        self.clients.append(httpx.AsyncClient(transport=httpx.MockTransport(self._answer), timeout=timeout, trust_env=False))
+        return self.clients[-1]
 
     async def _answer(self, request: httpx.Request) -> httpx.Response:
         await request.aread()
