@@ -127,7 +127,7 @@ class Hook:
         return None
 
     def before_identify(self, series_context: IdentifyCall, data: Data) -> Returned:  # noqa: ARG002 -- subclasses use it
-        """Runs before a mobile client changes its context, in the order of registration.
+        """Runs before a mobile client changes its context, in the order of registration. Each has 5 seconds.
 
         Returns:
             The data for :meth:`after_identify`. Anything but a mapping leaves ``data`` as it is.
@@ -135,5 +135,5 @@ class Hook:
         return data
 
     def after_identify(self, series_context: IdentifyCall, data: Data, result: IdentifyResult) -> Returned:  # noqa: ARG002 -- as above
-        """Runs when the call has its result, in the reverse order of registration."""
+        """Runs when the call has its result, in the reverse order of registration. Each has 5 seconds."""
         return data

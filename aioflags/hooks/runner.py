@@ -187,13 +187,22 @@ class HookRunner:
 
     async def before_identify(self, call: IdentifyCall) -> AfterIdentify:
         """Runs all stages before a change of the context. Call what it returns when the result is known."""
-        started = [(stages, await self._run_awaited(stages.before_identify, call, {})) for stages in self._hooks]
+        started = [(stages, await self._run_limited(stages.before_identify, call, {})) for stages in self._hooks]
 
         async def after(result: IdentifyResult) -> None:
             for stages, data in reversed(started):
-                await self._run_awaited(stages.after_identify, call, data, result)
+                await self._run_limited(stages.after_identify, call, data, result)
 
         return after
+
+    async def _run_limited(self, stage: _Stage | None, call: IdentifyCall, data: Data, *more: object) -> Data:
+        """Runs a stage, as :meth:`_run_awaited` does, for at most 5 seconds: the next context waits for it."""
+        if stage is None:
+            return data
+        with anyio.move_on_after(GUEST_LIMIT):
+            return await self._run_awaited(stage, call, data, *more)
+        self._overdue(stage)
+        return {}
 
     # -- after an event
 
@@ -224,10 +233,8 @@ class HookRunner:
         except Exception as error:  # noqa: BLE001 -- as above
             self._failed(stage, call.key, error)
         else:
-            if limit.cancelled_caught and self._once((id(stage), "late")):
-                self._logger.error(
-                    "hook %s: %s took longer than %g s, and was cancelled", _name(stage.hook), stage.name, GUEST_LIMIT
-                )
+            if limit.cancelled_caught:
+                self._overdue(stage)
 
     # -- logging
 
@@ -235,6 +242,11 @@ class HookRunner:
         """Logs a failure once for each hook, stage, and flag or event."""
         if self._once_a_key((id(stage), key)):
             self._logger.error("hook %s: %s failed for %s", _name(stage.hook), stage.name, printable(key), exc_info=error)
+
+    def _overdue(self, stage: _Stage) -> None:
+        """Logs once that a stage took too long."""
+        if self._once((id(stage), "late")):
+            self._logger.error("hook %s: %s took longer than %g s, and was cancelled", _name(stage.hook), stage.name, GUEST_LIMIT)
 
     def _skipped(self, stage: _Stage) -> None:
         """Logs, once a hook, that calls that never wait skip its coroutine functions."""

@@ -371,6 +371,35 @@ async def test_hooks_see_the_final_status_of_each_call() -> None:
     )
 
 
+class Hanging(Hook):
+    """A hook one of whose stages does not end for the context ``ben``."""
+
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+
+    async def before_identify(self, series_context: IdentifyCall, data: Any) -> Any:
+        await self._run("before", series_context)
+
+    async def after_identify(self, series_context: IdentifyCall, data: Any, result: IdentifyResult) -> Any:
+        await self._run("after", series_context)
+
+    async def _run(self, stage: str, call: IdentifyCall) -> None:
+        if (stage, call.context) == (self._stage, BEN):
+            await anyio.sleep_forever()
+
+
+@pytest.mark.parametrize("stage", ["before", "after"])
+async def test_a_hook_that_hangs_does_not_stop_the_next_context(stage: str, caplog: pytest.LogCaptureFixture) -> None:
+    service = MobileService()
+    async with mobile_client(service, hooks=[Hanging(stage)]) as client:
+        calls = Calls(client, service)
+        await calls.begin(BEN, timeout=8)
+        assert await calls.all() == [("ben", COMPLETED, 5)]
+        assert (await client.identify(CLEO)).status is COMPLETED
+        assert client.variation("f", "") == "poll cleo"
+    assert caplog.messages == [f"hook hook: {stage}_identify took longer than 5 s, and was cancelled"]
+
+
 async def test_every_accepted_change_sends_an_identify_event() -> None:
     service = MobileService()
     async with mobile_client(service, events=MobileEvents(diagnostic_opt_out=True)) as client:
