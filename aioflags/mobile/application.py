@@ -5,6 +5,7 @@ Source: ``client-side.md`` 5.6.
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 from dataclasses import dataclass
@@ -12,11 +13,11 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution,
 from pathlib import PurePath
 from typing import Final
 
+from aioflags.protocol.requests import usable_tag
 from aioflags.runtime.version import __version__
 
-__all__ = ["Application", "Program", "completed", "find_application"]
+__all__ = ["THIS_SDK", "Application", "Program", "completed", "find_application", "usable_application"]
 
-_SDK: Final = "aioflags"
 _SCRIPT_GROUPS: Final = ("console_scripts", "gui_scripts")
 _NOT_IN_TAGS: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -41,6 +42,10 @@ class Application:
         }
 
 
+THIS_SDK: Final = Application(id="aioflags", name="aioflags", version=__version__)
+"""What requests and contexts name if the application is unknown."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
     """How the program was started: ``module`` of ``python -m``, or ``path`` of a script."""
@@ -55,11 +60,22 @@ class Program:
         return cls(module=getattr(spec, "name", None), path=sys.argv[0] if sys.argv else "")
 
 
+def usable_application(configured: Application, logger: logging.Logger) -> Application | None:
+    """What is configured; ``None``, and a warning, if its id cannot be a tag. The rest would count for another application."""
+    if not configured.id or usable_tag(configured.id):
+        return configured
+    logger.warning(
+        "application_id: not used, expected 1 to 64 of the characters A-Z a-z 0-9 . _ -; "
+        "the other options of the application are not used either"
+    )
+    return None
+
+
 def completed(configured: Application, installed: Application | None) -> Application:
     """What is configured, completed by what is installed; if both lack an id, by this SDK's name and version."""
     if installed is None:
         is_known = configured.id is not None
-        installed = Application() if is_known else Application(id=_SDK, name=_SDK, version=__version__)
+        installed = Application() if is_known else THIS_SDK
     version = configured.version or installed.version
     return Application(
         id=configured.id or installed.id,

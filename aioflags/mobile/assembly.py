@@ -23,6 +23,7 @@ from aioflags.events.recorder import Recorder
 from aioflags.events.send_gate import SendConditions
 from aioflags.hooks.deferred import DeferredHooks
 from aioflags.hooks.runner import HookRunner
+from aioflags.mobile.application import THIS_SDK, Application, usable_application
 from aioflags.mobile.config import MobileConfig, Profile
 from aioflags.mobile.connection_info import ConnectionLog
 from aioflags.mobile.context_additions import ContextAdditions
@@ -96,11 +97,12 @@ def assemble(config: MobileConfig, key: SdkKey, context: Context, *, update_fast
     deferred_hooks = DeferredHooks(logger)
     hooks = HookRunner(config.hooks, deferred_hooks, logger)
     recorder = Recorder(config.events, on_toggle=update_fast_path, logger=logger)
+    application = usable_application(config.application, logger)
     headers = identity_headers(
         key,
         instance_id=str(uuid.uuid4()),
         user_agent=MOBILE_USER_AGENT,
-        application=config.application.tags,
+        application=(application or THIS_SDK).tags,
         wrapper_name=config.wrapper_name,
         wrapper_version=config.wrapper_version,
         logger=logger,
@@ -147,7 +149,7 @@ def assemble(config: MobileConfig, key: SdkKey, context: Context, *, update_fast
         device,
         replaces_keys=config.generate_anonymous_keys,
         adds_environment=config.auto_env_attributes,
-        application=config.application,
+        application=application or Application(),
         logger=logger,
     )
     modes = ModeSelector(config.rules, window=config.debounce, on_switch=lambda _: manager.mode_changed())

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aioflags.mobile.application import Application, Program, find_application
+from aioflags import Context, MobileClient, MobileConfig
+from aioflags.mobile.application import Application, Program, find_application, usable_application
 from aioflags.mobile.device import read_device, read_operating_system
+from aioflags.runtime.version import __version__
+from tests.support.canaries import KEY
+from tests.support.scripted_http import Service, intent, poll_of
 
 METADATA = "Metadata-Version: 2.1\nName: my shop\nVersion: 1.2+local\n"
 
@@ -52,6 +57,44 @@ def test_a_program_that_is_not_installed_is_unknown(program: Program) -> None:
 
 def test_the_running_program_is_known() -> None:
     assert Program.running().path
+
+
+@pytest.mark.parametrize(
+    ("configured", "is_used"),
+    [
+        pytest.param(Application(id="shop", name="My Shop", version="1.2"), True, id="an application"),
+        pytest.param(Application(version="1.2"), True, id="a version alone"),
+        pytest.param(Application(id="", version="1.2"), True, id="an empty id"),
+        pytest.param(Application(id="shop", version="1 2"), True, id="a bad version"),
+        pytest.param(Application(id="my shop", name="Shop", version="1.2"), False, id="a bad id"),
+        pytest.param(Application(id="x" * 65, version="1.2"), False, id="an id that is too long"),
+    ],
+)
+def test_an_application_with_a_bad_id_is_not_used(configured: Application, is_used: bool, caplog: pytest.LogCaptureFixture) -> None:
+    assert usable_application(configured, logging.getLogger("test")) == (configured if is_used else None)
+    refusal = (
+        "application_id: not used, expected 1 to 64 of the characters A-Z a-z 0-9 . _ -; "
+        "the other options of the application are not used either"
+    )
+    assert caplog.messages == ([] if is_used else [refusal])
+
+
+@pytest.mark.parametrize(
+    ("options", "tags"),
+    [
+        pytest.param({"application_id": "shop", "application_version": "1 2"}, "application-id/shop", id="with a bad version"),
+        pytest.param(
+            {"application_id": "my shop", "application_version": "1.2"},
+            f"application-id/aioflags application-name/aioflags application-version/{__version__}",
+            id="with a bad id",
+        ),
+    ],
+)
+async def test_requests_have_the_tags_of_an_application(options: dict[str, Any], tags: str) -> None:
+    service = Service(poll_of(intent("none")))
+    async with MobileClient(KEY, Context("anna"), MobileConfig(http=service.http(), initial_connection_mode="polling", **options)):
+        pass
+    assert service.requests[0].headers["X-LaunchDarkly-Tags"] == tags
 
 
 def place(root: Path, **files: str) -> Path:
