@@ -15,7 +15,8 @@ from starlette.routing import Route
 
 from aioflags.devserver import ServerState, create_app, serve
 from tests.contract.service.app import running
-from tests.contract.service.configuration import Protocol
+from tests.contract.service.server_side import server_side
+from tests.contract.service.side import Side
 from tests.support.canaries import KEY, WATCH
 
 __all__ = ["Harness", "running_harness"]
@@ -80,12 +81,10 @@ class Harness:
 
 
 @asynccontextmanager
-async def running_harness(
-    document: dict[str, object] | None = None, *, protocol: Protocol = "fdv2"
-) -> AsyncGenerator[Harness, None]:
-    """A service for that protocol, and a harness that serves that document to its clients."""
+async def running_harness(document: dict[str, object] | None = None, *, side: Side | None = None) -> AsyncGenerator[Harness, None]:
+    """A service for that SDK, the server-side one by default, and a harness that serves that document to its clients."""
     state = ServerState.of(document or {"flagValues": {"greeting": "hello"}})
-    async with running(protocol=protocol) as service, serve(WATCH.app(create_app(state))) as serving:
+    async with running(side or server_side()) as service, serve(WATCH.app(create_app(state))) as serving:
         transport = httpx.ASGITransport(service.app())
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
             harness = Harness(client, state, serving.url)

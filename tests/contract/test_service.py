@@ -14,7 +14,8 @@ from starlette.responses import JSONResponse, Response
 
 from aioflags.devserver import Endpoint
 from tests.contract.harness import running_harness
-from tests.contract.service.app import SERVER_SIDE
+from tests.contract.service.client_side import CLIENT_CAPABILITIES
+from tests.contract.service.server_side import SERVER_CAPABILITIES, server_side
 
 pytestmark = pytest.mark.real_time
 
@@ -26,7 +27,7 @@ async def test_the_service_lists_its_capabilities() -> None:
     async with running_harness() as harness:
         status = (await harness.service.get("/")).json()
     assert status["name"] == "aioflags"
-    assert status["capabilities"] == list(SERVER_SIDE)
+    assert status["capabilities"] == list(SERVER_CAPABILITIES)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ async def test_a_flag_is_evaluated(asked: dict[str, Any], answered: dict[str, An
 
 @pytest.mark.parametrize(("transport", "path"), [("streaming", "/all"), ("polling", "/sdk/latest-all")])
 async def test_a_client_for_fdv1_uses_only_fdv1(transport: str, path: str) -> None:
-    async with running_harness(protocol="fdv1") as harness:
+    async with running_harness(side=server_side("fdv1")) as harness:
         client = await harness.create(**{"dataSystem": None, transport: {"baseUri": harness.flags_url, "filter": None}})
         assert await harness.value(client, "greeting") == "hello"
         assert set(harness.flags.requests) == {path}
@@ -335,12 +336,18 @@ async def test_an_invalid_client_is_a_bad_request(configuration: dict[str, Any])
     assert answer.text
 
 
-async def test_the_program_serves_until_the_harness_stops_it() -> None:
-    command = (sys.executable, "-m", "tests.contract.service", "--side", "server", "--port", "0")
+@pytest.mark.parametrize(
+    ("side", "capabilities"),
+    [("server", SERVER_CAPABILITIES), ("client", CLIENT_CAPABILITIES)],
+)
+async def test_the_program_serves_until_the_harness_stops_it(side: str, capabilities: tuple[str, ...]) -> None:
+    options = ("--side", side, "--port", "0", "--without", "tags", "--without", "wrapper")
+    command = (sys.executable, "-m", "tests.contract.service", *options)
     program = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, cwd=ROOT)
     assert program.stdout is not None
-    url = (await program.stdout.readline()).decode().removeprefix("server side: ").strip()
+    url = (await program.stdout.readline()).decode().removeprefix(f"{side} side: ").strip()
     async with httpx.AsyncClient(base_url=url) as service:
-        assert (await service.get("/")).is_success
+        declared = set((await service.get("/")).json()["capabilities"])
         assert (await service.delete("/")).is_success
+    assert declared == set(capabilities) - {"tags", "wrapper"}
     assert await program.wait() == 0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any
 
 import anyio
 import httpx
@@ -17,58 +17,14 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from aioflags import Client, ConfigError
+from aioflags import ConfigError
 from aioflags.runtime.version import __version__
 from tests.contract.service.callbacks import Callbacks
-from tests.contract.service.commands import CommandError, Entity, run_command
-from tests.contract.service.configuration import Protocol, config_for
+from tests.contract.service.commands import CommandError, Entity, OperationError, run_command
 from tests.contract.service.service_params import Params, SdkConfigParams
+from tests.contract.service.side import Side, Surroundings
 
-__all__ = ["SERVER_SIDE", "Service", "running"]
-
-SERVER_SIDE: Final = (
-    "server-side",
-    "all-flags-client-side-only",
-    "all-flags-details-only-for-tracked-flags",
-    "all-flags-with-reasons",
-    "anonymous-redaction",
-    "big-segments",
-    "client-prereq-events",
-    "context-comparison",
-    "context-type",
-    "evaluation-hooks",
-    "event-gzip",
-    "event-sampling",
-    "fdv1-fallback",
-    "filtering",
-    "filtering-strict",
-    "flag-change-listeners",
-    "flag-value-change-listeners",
-    "hook-environment-id",
-    "http-proxy",
-    "inline-context",
-    "inline-context-all",
-    "instance-id",
-    "migrations",
-    "omit-anonymous-contexts",
-    "optional-event-gzip",
-    "persistent-data-store-redis",
-    "polling-gzip",
-    "retry-conformance-fdv1-polling",
-    "retry-conformance-fdv1-streaming",
-    "secure-mode-hash",
-    "server-side-polling",
-    "service-endpoints",
-    "strongly-typed",
-    "tags",
-    "tls:custom-ca",
-    "tls:skip-verify-peer",
-    "tls:verify-peer",
-    "track-hooks",
-    "user-type",
-    "wrapper",
-)
-"""The capabilities of a server-side client, in the names of the harness."""
+__all__ = ["Service", "running"]
 
 
 class CreateInstanceParams(Params):
@@ -79,10 +35,9 @@ class CreateInstanceParams(Params):
 class Service:
     """The clients that a harness has created, by number. ``stopped`` is set when it stops the service."""
 
-    def __init__(self, http: httpx.AsyncClient, tasks: TaskGroup, capabilities: Sequence[str], protocol: Protocol) -> None:
+    def __init__(self, http: httpx.AsyncClient, tasks: TaskGroup, side: Side) -> None:
         self.stopped = anyio.Event()
-        self._capabilities = capabilities
-        self._protocol: Protocol = protocol
+        self._side = side
         self._callbacks = Callbacks(http)
         self._tasks = tasks
         self._numbers = itertools.count(1)
@@ -106,7 +61,7 @@ class Service:
             await self._entities.popitem()[1].aclose()
 
     async def _status(self, _: Request) -> Response:
-        return _json({"name": "aioflags", "clientVersion": __version__, "capabilities": self._capabilities})
+        return _json({"name": "aioflags", "clientVersion": __version__, "capabilities": self._side.capabilities})
 
     async def _stop(self, _: Request) -> Response:
         self.stopped.set()
@@ -117,15 +72,14 @@ class Service:
             params = msgspec.json.decode(await request.body(), type=CreateInstanceParams)
             # Named after the test, so that each line of the log names its test.
             logger = logging.getLogger(f"contract.{params.tag}")
-            config = config_for(params.configuration, self._callbacks, logger, self._protocol)
-            client = Client(params.configuration.credential, config)
+            surroundings = Surroundings(callbacks=self._callbacks, tasks=self._tasks, logger=logger)
+            entity = self._side.create(params.configuration, surroundings)
         except (msgspec.DecodeError, ConfigError) as error:
             return PlainTextResponse(str(error), 400)
-        entity = Entity(client, self._callbacks, self._tasks)
-        report = await client.start()
-        if not client.is_initialized and not params.configuration.init_can_fail:
+        problem = await entity.start()
+        if problem is not None and not params.configuration.init_can_fail:
             await entity.aclose()
-            return PlainTextResponse(f"not initialized: {report}", 500)
+            return PlainTextResponse(f"not initialized: {problem}", 500)
         number = next(self._numbers)
         self._entities[number] = entity
         return Response(status_code=201, headers={"Location": f"/clients/{number}"})
@@ -135,9 +89,11 @@ class Service:
         if entity is None:
             return _unknown(request)
         try:
-            answer = await run_command(entity, await request.body())
+            answer = await run_command(self._side.commands, entity, await request.body())
         except (msgspec.DecodeError, CommandError, ConfigError) as error:
             return PlainTextResponse(str(error), 400)
+        except OperationError as error:
+            return PlainTextResponse(str(error), 500)
         return Response(status_code=204) if answer is None else _json(answer)
 
     async def _close(self, request: Request) -> Response:
@@ -149,10 +105,10 @@ class Service:
 
 
 @asynccontextmanager
-async def running(capabilities: Sequence[str] = SERVER_SIDE, protocol: Protocol = "fdv2") -> AsyncGenerator[Service, None]:
-    """A service, with the tasks and connections for the callbacks of its clients. Its clients are closed at the end."""
+async def running(side: Side) -> AsyncGenerator[Service, None]:
+    """A service for that SDK, with tasks and connections for the callbacks of its clients. They are closed at the end."""
     async with httpx.AsyncClient(trust_env=False) as http, anyio.create_task_group() as tasks:
-        service = Service(http, tasks, capabilities, protocol)
+        service = Service(http, tasks, side)
         try:
             yield service
         finally:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
 import httpx
+from anyio.abc import TaskGroup
 
-__all__ = ["Callbacks"]
+__all__ = ["CallbackQueue", "Callbacks"]
 
 _log = logging.getLogger(__name__)
 
@@ -32,3 +34,27 @@ class Callbacks:
             await self._http.post(uri, json=what)
         except httpx.HTTPError as error:
             _log.warning("no answer from %s: %r", uri, error)
+
+
+class CallbackQueue:
+    """Posts callbacks one after the other, for code that cannot wait."""
+
+    def __init__(self, callbacks: Callbacks) -> None:
+        self._callbacks = callbacks
+        self._waiting: asyncio.Queue[tuple[str, Any] | None] = asyncio.Queue()
+
+    def open(self, tasks: TaskGroup) -> None:
+        """Post callbacks in a task of ``tasks`` until :meth:`close`."""
+        tasks.start_soon(self._run)
+
+    def notify(self, uri: str, what: Any) -> None:
+        """Post a callback soon, after those that wait."""
+        self._waiting.put_nowait((uri, what))
+
+    def close(self) -> None:
+        """No callback follows. Those that wait are still posted."""
+        self._waiting.put_nowait(None)
+
+    async def _run(self) -> None:
+        while (callback := await self._waiting.get()) is not None:
+            await self._callbacks.notify(*callback)

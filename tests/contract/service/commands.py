@@ -1,16 +1,15 @@
-"""The commands of the harness for a client, by name, with their parameters."""
+"""The commands of the harness: their names, their parameters, and how one is run for a client of the service."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import msgspec
-from anyio.abc import TaskGroup
 
-from aioflags import Client, Context
-from tests.contract.service.callbacks import Callbacks
+from aioflags import Context
 from tests.contract.service.contexts import (
     ContextBuildParams,
     ContextComparisonPairParams,
@@ -19,34 +18,47 @@ from tests.contract.service.contexts import (
     compare,
     convert,
 )
-from tests.contract.service.listeners import (
-    Listeners,
-    RegisterFlagChangeListenerParams,
-    RegisterFlagValueChangeListenerParams,
-    UnregisterListenerParams,
-)
-from tests.contract.service.migrations import MigrationOperationParams, MigrationVariationParams, operate, stage_of
 from tests.contract.service.service_params import Params
 
-__all__ = ["CommandError", "Entity", "run_command"]
+__all__ = [
+    "CONTEXT_COMMANDS",
+    "Command",
+    "CommandError",
+    "ContextParams",
+    "CustomEventParams",
+    "Entity",
+    "EvaluateFlagParams",
+    "OperationError",
+    "run_command",
+]
 
 
 class CommandError(Exception):
     """The command is unknown or invalid."""
 
 
-class Entity:
-    """A client, and the listeners that the harness registered with it."""
+class OperationError(Exception):
+    """The command is valid, and the client could not do it."""
 
-    def __init__(self, client: Client, callbacks: Callbacks, tasks: TaskGroup) -> None:
-        self.client = client
-        self.callbacks = callbacks
-        self.listeners = Listeners(client, callbacks, tasks)
 
+@dataclass(frozen=True, slots=True)
+class Command:
+    """``run`` gets the entity and the decoded parameters, and returns the answer; ``None`` for an empty one."""
+
+    params: type[Params]
+    run: Callable[[Any, Any], Awaitable[Any]]
+
+
+class Entity(ABC):
+    """A client that the harness has created."""
+
+    @abstractmethod
+    async def start(self) -> str | None:
+        """Starts the client, and waits for its flags. Returns why it has none; ``None`` if it has them."""
+
+    @abstractmethod
     async def aclose(self) -> None:
-        """Closes the client and its listeners."""
-        self.listeners.close()
-        await self.client.aclose()
+        """Closes the client, and what belongs to it."""
 
 
 class ContextParams(Params):
@@ -71,65 +83,15 @@ class EvaluateFlagParams(ContextParams, kw_only=True):
         convert = {"int": int, "double": float}.get(self.value_type or "any")
         return self.default_value if convert is None or self.default_value is None else convert(self.default_value)
 
-
-class EvaluateAllFlagsParams(ContextParams):
-    with_reasons: bool | None = None
-    client_side_only: bool | None = None
-    details_only_for_tracked_flags: bool | None = None
+    def expect(self) -> type[object] | None:
+        """The argument ``expect`` of an evaluation: any type, or the type of the default."""
+        return object if self.value_type in {"any", None} else None
 
 
 class CustomEventParams(ContextParams, kw_only=True):
     event_key: str
     data: Any = None
     metric_value: float | None = None
-
-
-async def _evaluate(entity: Entity, params: EvaluateFlagParams) -> dict[str, Any]:
-    expect = object if params.value_type in {"any", None} else None
-    context, default = params.subject(), params.default()
-    if not params.detail:
-        return {"value": await entity.client.variation(params.flag_key, context, default, expect=expect)}
-    detail = await entity.client.variation_detail(params.flag_key, context, default, expect=expect)
-    return {"value": detail.value, "variationIndex": detail.variation_index, "reason": detail.reason.to_dict()}
-
-
-async def _evaluate_all(entity: Entity, params: EvaluateAllFlagsParams) -> dict[str, Any]:
-    state = await entity.client.all_flags_state(
-        params.subject(),
-        with_reasons=bool(params.with_reasons),
-        client_side_only=bool(params.client_side_only),
-        details_only_for_tracked_flags=bool(params.details_only_for_tracked_flags),
-    )
-    return {"state": state.to_json_dict()}
-
-
-async def _identify(entity: Entity, params: ContextParams) -> None:
-    entity.client.identify(params.subject())
-
-
-async def _track(entity: Entity, params: CustomEventParams) -> None:
-    entity.client.track(params.event_key, params.subject(), params.data, params.metric_value)
-
-
-async def _flush(entity: Entity, _: Params) -> None:
-    entity.client.flush()
-
-
-async def _secure_mode_hash(entity: Entity, params: ContextParams) -> dict[str, str]:
-    return {"result": entity.client.secure_mode_hash(params.subject())}
-
-
-async def _big_segments_status(entity: Entity, _: Params) -> dict[str, bool]:
-    status = await entity.client.big_segments_status()
-    return {"available": status.available, "stale": status.stale}
-
-
-async def _migration_variation(entity: Entity, params: MigrationVariationParams) -> dict[str, str]:
-    return await stage_of(entity.client, params)
-
-
-async def _migration_operation(entity: Entity, params: MigrationOperationParams) -> dict[str, str]:
-    return await operate(entity.client, entity.callbacks, params)
 
 
 async def _context_build(_: Entity, params: ContextBuildParams) -> dict[str, str]:
@@ -144,55 +106,26 @@ async def _context_comparison(_: Entity, params: ContextComparisonPairParams) ->
     return compare(params)
 
 
-async def _follow_flags(entity: Entity, params: RegisterFlagChangeListenerParams) -> None:
-    entity.listeners.follow_flags(params)
-
-
-async def _follow_value(entity: Entity, params: RegisterFlagValueChangeListenerParams) -> None:
-    entity.listeners.follow_value(params)
-
-
-async def _unregister(entity: Entity, params: UnregisterListenerParams) -> None:
-    if not entity.listeners.unregister(params.listener_id):
-        raise CommandError(f"there is no listener {params.listener_id!r}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Command:
-    params: type[Params]
-    run: Callable[[Entity, Any], Awaitable[Any]]
-
-
-COMMANDS: Final = {
-    "evaluate": _Command(EvaluateFlagParams, _evaluate),
-    "evaluateAll": _Command(EvaluateAllFlagsParams, _evaluate_all),
-    "identifyEvent": _Command(ContextParams, _identify),
-    "customEvent": _Command(CustomEventParams, _track),
-    "flushEvents": _Command(Params, _flush),
-    "secureModeHash": _Command(ContextParams, _secure_mode_hash),
-    "getBigSegmentStoreStatus": _Command(Params, _big_segments_status),
-    "migrationVariation": _Command(MigrationVariationParams, _migration_variation),
-    "migrationOperation": _Command(MigrationOperationParams, _migration_operation),
-    "contextBuild": _Command(ContextBuildParams, _context_build),
-    "contextConvert": _Command(ContextConvertParams, _context_convert),
-    "contextComparison": _Command(ContextComparisonPairParams, _context_comparison),
-    "registerFlagChangeListener": _Command(RegisterFlagChangeListenerParams, _follow_flags),
-    "registerFlagValueChangeListener": _Command(RegisterFlagValueChangeListenerParams, _follow_value),
-    "unregisterListener": _Command(UnregisterListenerParams, _unregister),
+CONTEXT_COMMANDS: Final = {
+    "contextBuild": Command(ContextBuildParams, _context_build),
+    "contextConvert": Command(ContextConvertParams, _context_convert),
+    "contextComparison": Command(ContextComparisonPairParams, _context_comparison),
 }
+"""The commands that need no client."""
 
 
-async def run_command(entity: Entity, body: bytes) -> Any:
+async def run_command(commands: Mapping[str, Command], entity: Entity, body: bytes) -> Any:
     """Run the command in ``body``, and return its answer; ``None`` if it has no answer.
 
     Raises:
         CommandError, msgspec.DecodeError: it is not a command, or its parameters are wrong.
+        OperationError: the client could not do it.
     """
     properties = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     name = msgspec.json.decode(properties.get("command", b"null"), type=str)
-    if name not in COMMANDS:
+    command = commands.get(name)
+    if command is None:
         raise CommandError(f"there is no command {name!r}")
-    command = COMMANDS[name]
     # A command without parameters has only its name, or null.
     params = properties.get(name, msgspec.Raw(b"null"))
     return await command.run(entity, msgspec.json.decode(b"{}" if bytes(params) == b"null" else params, type=command.params))

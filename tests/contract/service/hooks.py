@@ -7,14 +7,14 @@ from typing import Any
 
 from aioflags import EvaluationDetail
 from aioflags.hooks.hook import EvaluationCall, Hook, TrackCall
-from tests.contract.service.callbacks import Callbacks
+from tests.contract.service.callbacks import CallbackQueue, Callbacks
 from tests.contract.service.service_params import HookParams
 
-__all__ = ["CallbackHook"]
+__all__ = ["CallbackHook", "QueuedHook", "sent_reason"]
 
 
 class CallbackHook(Hook):
-    """One hook of a client."""
+    """One hook of a server-side client. Its stages wait for the harness."""
 
     def __init__(self, params: HookParams, callbacks: Callbacks) -> None:
         self.name = params.name or "hook"
@@ -23,39 +23,84 @@ class CallbackHook(Hook):
 
     async def before_evaluation(self, series_context: EvaluationCall, data: Mapping[str, object]) -> Mapping[str, object]:
         """Posts ``beforeEvaluation``."""
-        return await self._evaluation("beforeEvaluation", series_context, data)
+        await self._post("beforeEvaluation", _evaluation(series_context, data))
+        return _passed_on(self._wanted, "beforeEvaluation", data)
 
     async def after_evaluation(
         self, series_context: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]
     ) -> Mapping[str, object]:
         """Posts ``afterEvaluation``."""
-        result = {"value": detail.value, "variationIndex": detail.variation_index, "reason": detail.reason.to_dict()}
-        return await self._evaluation("afterEvaluation", series_context, data, evaluationDetail=result)
+        await self._post("afterEvaluation", _evaluation(series_context, data, detail))
+        return _passed_on(self._wanted, "afterEvaluation", data)
 
     async def after_track(self, series_context: TrackCall) -> None:
         """Posts ``afterTrack``."""
-        tracked = {
-            "key": series_context.key,
-            "context": series_context.context.to_dict(),
-            "environmentId": series_context.environment_id,
-        }
-        given = {"data": series_context.data, "metricValue": series_context.metric_value}
-        await self._stage("afterTrack", trackSeriesContext=tracked | {k: v for k, v in given.items() if v is not None})
+        await self._post("afterTrack", _tracked(series_context))
 
-    async def _evaluation(
-        self, stage: str, call: EvaluationCall, data: Mapping[str, object], **more: object
-    ) -> Mapping[str, object]:
-        asked = {
-            "flagKey": call.key,
-            "context": None if call.context is None else call.context.to_dict(),
-            "defaultValue": call.default_value,
-            "method": call.method,
-            "environmentId": call.environment_id,
-        }
-        await self._stage(stage, evaluationSeriesContext=asked, evaluationSeriesData=dict(data), **more)
-        return {**data, **((self._wanted.data or {}).get(stage) or {})}
-
-    async def _stage(self, stage: str, **what: object) -> None:
-        if (error := (self._wanted.errors or {}).get(stage)) is not None:
-            raise RuntimeError(error)
+    async def _post(self, stage: str, what: dict[str, object]) -> None:
+        _fail_as_wanted(self._wanted, stage)
         await self._callbacks.notify(self._wanted.callback_uri, {"stage": stage, **what})
+
+
+class QueuedHook(Hook):
+    """One hook of a client whose evaluations never wait. Its stages are posted later, in order."""
+
+    def __init__(self, params: HookParams, callbacks: CallbackQueue) -> None:
+        self.name = params.name or "hook"
+        self._wanted = params
+        self._callbacks = callbacks
+
+    def before_evaluation(self, series_context: EvaluationCall, data: Mapping[str, object]) -> Mapping[str, object]:
+        """Posts ``beforeEvaluation``."""
+        self._post("beforeEvaluation", _evaluation(series_context, data))
+        return _passed_on(self._wanted, "beforeEvaluation", data)
+
+    def after_evaluation(
+        self, series_context: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]
+    ) -> Mapping[str, object]:
+        """Posts ``afterEvaluation``."""
+        self._post("afterEvaluation", _evaluation(series_context, data, detail))
+        return _passed_on(self._wanted, "afterEvaluation", data)
+
+    def after_track(self, series_context: TrackCall) -> None:
+        """Posts ``afterTrack``."""
+        self._post("afterTrack", _tracked(series_context))
+
+    def _post(self, stage: str, what: dict[str, object]) -> None:
+        _fail_as_wanted(self._wanted, stage)
+        self._callbacks.notify(self._wanted.callback_uri, {"stage": stage, **what})
+
+
+def sent_reason(detail: EvaluationDetail[Any]) -> dict[str, object] | None:
+    """The reason of an evaluation; ``None`` if the service sent the value without one."""
+    return None if detail.reason.kind == "UNKNOWN" else detail.reason.to_dict()
+
+
+def _fail_as_wanted(wanted: HookParams, stage: str) -> None:
+    if (error := (wanted.errors or {}).get(stage)) is not None:
+        raise RuntimeError(error)
+
+
+def _passed_on(wanted: HookParams, stage: str, data: Mapping[str, object]) -> Mapping[str, object]:
+    return {**data, **((wanted.data or {}).get(stage) or {})}
+
+
+def _evaluation(call: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any] | None = None) -> dict[str, object]:
+    asked = {
+        "flagKey": call.key,
+        "context": None if call.context is None else call.context.to_dict(),
+        "defaultValue": call.default_value,
+        "method": call.method,
+        "environmentId": call.environment_id,
+    }
+    stage: dict[str, object] = {"evaluationSeriesContext": asked, "evaluationSeriesData": dict(data)}
+    if detail is not None:
+        result = {"value": detail.value, "variationIndex": detail.variation_index, "reason": sent_reason(detail)}
+        stage["evaluationDetail"] = result
+    return stage
+
+
+def _tracked(call: TrackCall) -> dict[str, object]:
+    tracked: dict[str, object] = {"key": call.key, "context": call.context.to_dict(), "environmentId": call.environment_id}
+    given = {"data": call.data, "metricValue": call.metric_value}
+    return {"trackSeriesContext": tracked | {name: value for name, value in given.items() if value is not None}}

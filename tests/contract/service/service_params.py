@@ -5,16 +5,18 @@ An absent property may also be ``null``, and means the default of the SDK. Durat
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 __all__ = [
     "BigSegmentsParams",
+    "ClientSideParams",
     "DataSystemParams",
     "EventsParams",
     "HookParams",
     "Hooks",
+    "ModeParams",
     "Params",
     "PersistentStoreLocation",
     "PersistentStoreParams",
@@ -77,12 +79,27 @@ class SourceParams(Params):
     polling: PollingParams | None = None
 
 
+class ModeParams(Params):
+    """The sources of one connection mode."""
+
+    initializers: list[SourceParams] | None = None
+    synchronizers: list[SourceParams] | None = None
+
+
+class ConnectionModeParams(Params):
+    """The connection modes of a client with a mobile key, by name."""
+
+    initial_connection_mode: str | None = None
+    custom_connection_modes: dict[str, ModeParams] | None = None
+
+
 class DataSystemParams(Params):
     initializers: list[SourceParams] | None = None
     synchronizers: list[SourceParams] | None = None
     fdv1_fallback: PollingParams | None = None
     store: PersistentStoreLocation | None = None
     store_mode: Literal[0, 1] = 0
+    connection_mode_config: ConnectionModeParams | None = None
 
 
 class ServiceEndpointsParams(Params):
@@ -144,6 +161,17 @@ class EventsParams(Params):
     enable_gzip: bool | None = None
 
 
+class ClientSideParams(Params):
+    """What only a client with one context has. ``initial_user`` is its context as a legacy user."""
+
+    initial_context: dict[str, Any] | None = None
+    initial_user: dict[str, Any] | None = None
+    evaluation_reasons: bool | None = None
+    use_report: bool | None = None
+    include_environment_attributes: bool | None = None
+    hash: str | None = None
+
+
 class SdkConfigParams(Params):
     """A client. ``streaming``, ``polling`` and ``persistentDataStore`` beside the credential: for FDv1, in branch ``v2``."""
 
@@ -157,6 +185,7 @@ class SdkConfigParams(Params):
     service_endpoints: ServiceEndpointsParams | None = None
     tags: TagsParams | None = None
     wrapper: WrapperParams | None = None
+    client_side: ClientSideParams | None = None
     tls: TlsParams | None = None
     proxy: ProxyParams | None = None
     hooks: Hooks | None = None
