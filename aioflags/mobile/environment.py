@@ -107,6 +107,10 @@ class MobileEnvironment(SendingMethods, CoreClient):
             return None
         return "fdv1" if self._manager.fallback.is_on_fdv1 else "fdv2"
 
+    def __repr__(self) -> str:
+        report = self._cell.newest
+        return f"<{type(self).__name__} {report.status.value}, source {report.source_state.value}, mode {self.mode.value}>"
+
     # -- evaluations
 
     @overload

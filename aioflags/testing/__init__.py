@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from aioflags.testing.flag_overrides import FlagOverrides, overrides
     from aioflags.testing.flagd import FakeFlagd
     from aioflags.testing.flags_exist import assert_flags_exist
+    from aioflags.testing.mobile import MemoryMobileClient
     from aioflags.testing.recorder import FlagRecorder
     from aioflags.testing.service import FlagsService
     from aioflags.testing.virtual_time import VirtualTimeLoop
@@ -27,6 +28,7 @@ __all__ = [
     "FlagRecorder",
     "FlagsService",
     "MemoryClient",
+    "MemoryMobileClient",
     "Observation",
     "ObservedEvent",
     "VirtualTimeLoop",
@@ -43,6 +45,7 @@ if not TYPE_CHECKING:
             "aioflags.testing.client": ("MemoryClient",),
             "aioflags.testing.flagd": ("FakeFlagd",),
             "aioflags.testing.flags_exist": ("assert_flags_exist",),
+            "aioflags.testing.mobile": ("MemoryMobileClient",),
             "aioflags.testing.events": ("EventRecorder",),
             "aioflags.testing.flag_overrides": ("FlagOverrides", "overrides"),
             "aioflags.testing.recorder": ("FlagRecorder",),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 
-from aioflags.client_core.base_client import BaseClient
+from aioflags.client_core.core_client import CoreClient
 from aioflags.client_core.parts import internals_of
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.runtime.broadcast import Signal
@@ -16,14 +16,14 @@ __all__ = ["FlagChangeLog"]
 class FlagChangeLog:
     """The keys of flags whose configuration changed, in order. As in :meth:`Client.changes`, prerequisites and segments count.
 
-    The fixture ``flag_changes`` follows the client ``flags``; :meth:`follow` adds another one.
+    The fixture ``flag_changes`` follows the clients ``flags`` and ``mobile_flags``; :meth:`follow` adds another one.
     """
 
     def __init__(self) -> None:
         self.keys: list[str] = []
         self._changed = Signal()
 
-    def follow(self, client: BaseClient) -> None:
+    def follow(self, client: CoreClient) -> None:
         """Record the changes of another client, from now on."""
         internals_of(client).changes.add(self)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from aioflags.testing.events import EventRecorder
     from aioflags.testing.flag_overrides import FlagOverrides
     from aioflags.testing.flagd import FakeFlagd
+    from aioflags.testing.mobile import MemoryMobileClient
     from aioflags.testing.recorder import FlagRecorder
     from aioflags.testing.service import FlagsService
     from aioflags.testing.session_flags import SessionFlags
@@ -30,7 +31,7 @@ _ON_ANYIO: Final = "_aioflags_{name}_on_anyio"
 def fixtures(config: pytest.Config) -> ModuleType:
     """A plugin with the fixtures, under the names that the project configured."""
     module = ModuleType("aioflags fixtures")
-    for function in (flags, flag_overrides, flag_recorder, flag_events, flag_changes, flags_service, fake_flagd):
+    for function in (flags, mobile_flags, flag_overrides, flag_recorder, flag_events, flag_changes, flags_service, fake_flagd):
         setattr(module, function.__name__, pytest.fixture(name=named(config, function.__name__))(function))
     name = named(config, flags_factory.__name__)
     setattr(module, flags_factory.__name__, pytest.fixture(scope="session", name=name)(flags_factory))
@@ -57,6 +58,13 @@ def flags(request: pytest.FixtureRequest) -> MemoryClient:
     from aioflags.testing.client import MemoryClient  # noqa: PLC0415
 
     return MemoryClient(_flags_of_test(request).change_set())
+
+
+def mobile_flags(request: pytest.FixtureRequest) -> MemoryMobileClient:
+    """A client for a mobile key whose flags the test sets: mobile_flags.set("new-editor", True). Started or not."""
+    from aioflags.testing.mobile import MemoryMobileClient  # noqa: PLC0415
+
+    return MemoryMobileClient(_flags_of_test(request).change_set())
 
 
 def flags_factory(request: pytest.FixtureRequest) -> Callable[..., MemoryClient]:
@@ -102,12 +110,13 @@ def flag_events() -> Generator[EventRecorder, None, None]:
 
 
 def flag_changes(request: pytest.FixtureRequest) -> FlagChangeLog:
-    """The flags that changed on `flags`, and on other clients that it follows: await flag_changes.wait_for("theme")."""
+    """The flags that changed on `flags`, `mobile_flags`, and clients that it follows: await flag_changes.wait_for("theme")."""
     from aioflags.testing.changes import FlagChangeLog  # noqa: PLC0415
 
     log = FlagChangeLog()
-    if (name := named(request.config, flags.__name__)) in request.fixturenames:
-        log.follow(request.getfixturevalue(name))
+    for function in (flags, mobile_flags):
+        if (name := named(request.config, function.__name__)) in request.fixturenames:
+            log.follow(request.getfixturevalue(name))
     return log
 
 

@@ -15,7 +15,7 @@ _STACK: Final = pytest.StashKey[ExitStack]()
 _STRICT: Final = pytest.StashKey[Any]()
 
 _MARKERS: Final = (
-    "flags(values, **more): values of flags in this test: in its fixtures flags, flags_service, fake_flagd, otherwise everywhere",
+    "flags(values, **more): values of flags in this test: in flags, mobile_flags, flags_service, fake_flagd, otherwise everywhere",
     "flag_variations(key, *, values): runs the test once for each variation of a flag, those of --flags-file by default",
     "flags_strict: fails the test if a flag could not be evaluated: unknown, of another type, without a valid context",
 )
@@ -90,7 +90,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         stack = item.stash[_STACK] = ExitStack()
         values = marked_values(item)
-        served = {named(item.config, name) for name in ("flags", "flags_service", "fake_flagd")}
+        served = {named(item.config, name) for name in ("flags", "mobile_flags", "flags_service", "fake_flagd")}
         if not served & {*getattr(item, "fixturenames", ())}:
             stack.enter_context(OVERRIDES.everywhere(values))
         if is_strict:

@@ -15,19 +15,24 @@ from aioflags.client.client import Client
 from aioflags.config.config import Config
 from aioflags.devserver import Endpoint, RunningServer, ServerState, create_app, read_objects, serve
 from aioflags.devserver.data.objects import ObjectName
-from aioflags.events.options import Events
+from aioflags.events.options import Events, MobileEvents
+from aioflags.mobile.client import MobileClient
+from aioflags.mobile.config import MobileConfig
+from aioflags.model.context import Context
 from aioflags.model.values import same_json
 from aioflags.testing.session_flags import SessionFlags
 
 __all__ = ["FlagsService"]
 
 _KEY: Final = "sdk-for-tests"
+_MOBILE_KEY: Final = "mob-for-tests"
+_STREAMS: Final = (Endpoint.STREAM, Endpoint.CLIENT_STREAM)
 
 
 class FlagsService:
     """A server with LaunchDarkly's protocols. ``url`` is its address; ``state`` has its flags, faults and events.
 
-    A client made by :meth:`client`, or with :meth:`config`, gets its flags from this server.
+    A client made by :meth:`client` or :meth:`mobile_client`, or with a config of these clients, gets its flags from this server.
     """
 
     def __init__(self, state: ServerState, serving: RunningServer) -> None:
@@ -56,6 +61,15 @@ class FlagsService:
         """A client of this server that is not started: ``async with flags_service.client() as client:``."""
         return Client(_KEY, self.config(**options))
 
+    def mobile_config(self, **options: Any) -> MobileConfig:
+        """A :class:`MobileConfig` for clients of this server, with more ``options``. By default diagnostic events are off."""
+        settings: dict[str, Any] = {"events": MobileEvents(diagnostic_opt_out=True), **options}
+        return MobileConfig(base_uri=self.url, stream_uri=self.url, events_uri=self.url, **settings)
+
+    def mobile_client(self, context: Context, **options: Any) -> MobileClient:
+        """A client for a mobile key that is not started. The server evaluates the flags for its context."""
+        return MobileClient(_MOBILE_KEY, context, self.mobile_config(**options))
+
     def set(self, key: str, value: object) -> None:
         """Serve this value to all contexts. Clients get it after a short time: wait for their ``changes``.
 
@@ -78,9 +92,10 @@ class FlagsService:
         __tracebackhide__ = True
         streams = self.state.open_streams
         with anyio.move_on_after(timeout):
-            await self.state.until(lambda: streams[Endpoint.STREAM] >= clients)
+            await self.state.until(lambda: sum(streams[endpoint] for endpoint in _STREAMS) >= clients)
             return
-        raise AssertionError(f"clients with a stream of FDv2 within {timeout:g} s: {streams[Endpoint.STREAM]}, not {clients}")
+        count = sum(streams[endpoint] for endpoint in _STREAMS)
+        raise AssertionError(f"clients with a stream of FDv2 within {timeout:g} s: {count}, not {clients}")
 
     async def wait_for_event(self, kind: str, *, timeout: float = 10, **properties: object) -> dict[str, Any]:
         """Wait for an analytics event of this kind with these properties, and return it as JSON. An earlier event counts.

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.real_time
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "how-to" / "testing.md").read_text(encoding="utf-8")
 BLOCKS: list[str] = re.findall(r"^```python\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
-FIRST, FLAGS, OVERRIDES_EXAMPLE, IN_TASK, OF_FLAGD, RECORDER, CHANGES, EVENTS, OUTAGE, FLAGD, LOOPS = BLOCKS
+FIRST, FLAGS, OVERRIDES_EXAMPLE, IN_TASK, OF_FLAGD, RECORDER, CHANGES, EVENTS, OUTAGE, FLAGD, MOBILE, LOOPS = BLOCKS
 (SETTINGS,) = re.findall(r"^```toml\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
 ANNA = Context("anna")
 
@@ -37,8 +37,8 @@ async def run(block: str, **names: Any) -> dict[str, Any]:
 
 def test_the_tests_of_the_guide_pass(pytester: pytest.Pytester) -> None:
     pytester.makepyprojecttoml(SETTINGS)
-    pytester.makepyfile(f"{FIRST}\n\n{OF_FLAGD}\n\n{OUTAGE}\n\n{FLAGD}")
-    pytester.runpytest_subprocess("-p", "no:cacheprovider", "-W", "error").assert_outcomes(passed=7)
+    pytester.makepyfile(f"{FIRST}\n\n{OF_FLAGD}\n\n{OUTAGE}\n\n{FLAGD}\n\n{MOBILE}")
+    pytester.runpytest_subprocess("-p", "no:cacheprovider", "-W", "error").assert_outcomes(passed=8)
 
 
 async def test_flags_are_set_as_shown() -> None:
@@ -99,6 +99,6 @@ async def test_the_hook_chooses_the_loop(marker: str | None, loop: type | None) 
 def test_every_fixture_marker_and_option_is_in_the_guide() -> None:
     package = Path(aioflags.testing.__file__).parent
     plugin, fixtures = ((package / name).read_text(encoding="utf-8") for name in ("plugin.py", "fixtures.py"))
-    names = re.findall(r"\"(--[a-z-]+|aioflags_\w+)\"", plugin) + re.findall(r"^def (flag\w+)", fixtures, re.MULTILINE)
+    names = re.findall(r"\"(--[a-z-]+|aioflags_\w+)\"", plugin) + re.findall(r"^def ((?:mobile_)?flag\w+)", fixtures, re.MULTILINE)
     assert len(names) > 8
     assert [name for name in names if not re.search(rf"[`.]{name}\b", GUIDE)] == []

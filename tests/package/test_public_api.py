@@ -149,6 +149,7 @@ TESTING = [
     "FlagRecorder",
     "FlagsService",
     "MemoryClient",
+    "MemoryMobileClient",
     "Observation",
     "ObservedEvent",
     "VirtualTimeLoop",
