@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -104,8 +105,14 @@ def test_an_example_runs_and_prints_what_it_shows(name: str) -> None:
 def test_each_example_is_run_or_has_tests_of_its_own() -> None:
     examples = {path.name for path in EXAMPLES.glob("*.py")}
     tested = {name for name in examples if f"test_{name}" in examples}
-    assert {name for name in examples if not name.startswith("test_")} == {*PRINTS, *SERVICES, "one_shot.py", "worker.py"}
-    assert tested == set(SERVICES)
+    assert {name for name in examples if not name.startswith("test_")} == {
+        *PRINTS,
+        *SERVICES,
+        "mobile_dashboard.py",
+        "one_shot.py",
+        "worker.py",
+    }
+    assert tested == {*SERVICES, "mobile_dashboard.py"}
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -194,6 +201,45 @@ async def test_the_script_evaluates_once_and_ends_at_once(is_there: bool, prints
         assert running.returncode == 0
         assert running.stderr is not None
         WATCH.text("output of the script", first, last, await running.stderr.read())
+
+
+async def test_the_dashboard_follows_flags_and_keys_in_a_terminal() -> None:
+    state = ServerState.of({"flagValues": {"theme": "dark"}})
+    terminal, other_end = os.openpty()
+    async with serve(WATCH.app(create_app(state))) as service:
+        running = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-W", "error", str(EXAMPLES / "mobile_dashboard.py"), service.url),
+            env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "120", "LINES": "30"},
+            stdin=other_end,
+            stdout=other_end,
+            stderr=other_end,
+        )
+        os.close(other_end)
+        shown = bytearray()
+
+        async def until(text: bytes) -> None:
+            """Wait until the terminal shows the text."""
+            while text not in shown:
+                shown.extend(await asyncio.to_thread(os.read, terminal, 65536))
+            shown.clear()
+
+        try:
+            await until(b"'dark'")
+            state.replace(read_objects({"flagValues": {"theme": "light"}}))
+            await until(b"'light'")
+            os.write(terminal, b"u")
+            await until(b"user ben")
+            os.write(terminal, b"o")
+            await until(b"SET_OFFLINE")
+            os.write(terminal, b"q")
+            with suppress(OSError):  # the terminal has no other end any more
+                await until(b"never shown")
+            assert await running.wait() == 0
+        finally:
+            if running.returncode is None:
+                running.kill()
+                await running.wait()
+            os.close(terminal)
 
 
 async def is_ready(http: httpx.AsyncClient) -> bool:
