@@ -27,7 +27,7 @@ from aioflags.runtime.event_loops import running_loop
 from aioflags.runtime.logs import logger
 
 if TYPE_CHECKING:
-    from aioflags.client_core.base_client import BaseClient
+    from aioflags.client_core.core_client import CoreClient
     from aioflags.openfeature.sdk import ReadStatus
 
 __all__ = ["EventForwarder"]
@@ -71,7 +71,7 @@ class EventForwarder:
 
     def __init__(
         self,
-        client: BaseClient,
+        client: CoreClient,
         emit: Callable[[ProviderEvent, ProviderEventDetails], None],
         read_status: ReadStatus,
         *,

@@ -27,11 +27,13 @@ from openfeature.track import TrackingEventDetails
 
 from aioflags.client.event_methods import EventMethods
 from aioflags.client_core.base_client import BaseClient
+from aioflags.client_core.core_client import CoreClient
 from aioflags.client_core.parts import internals_of, loop_of
 from aioflags.model.detail import EvaluationDetail, ReasonKind
 from aioflags.model.status import Status
 from aioflags.openfeature.contexts import converter
 from aioflags.openfeature.forwarding import EventForwarder
+from aioflags.openfeature.one_context import OneContext, OtherContextError
 from aioflags.openfeature.readiness import ReadinessWait, close_client, result_in_time
 from aioflags.openfeature.resolution import Answered, answered, error_result, failed
 from aioflags.openfeature.sdk import has_lifecycle_marker, status_reader
@@ -43,6 +45,7 @@ from aioflags.runtime.validation import require, time_limit
 if TYPE_CHECKING:
     from types import CoroutineType
 
+    from aioflags.mobile.environment import MobileEnvironment
     from aioflags.model.context import Context
 
 __all__ = ["AioFlagsProvider"]
@@ -72,7 +75,8 @@ class AioFlagsProvider:
     Start the client first: then ``set_provider_and_wait`` returns at once. The client belongs to the program, which closes it.
 
     Args:
-        client: The client, of any kind.
+        client: The client, of any kind. With a client for a mobile key evaluations are for its own context; a call with another
+            targeting key gets the default with ``INVALID_CONTEXT``.
         init_timeout: How many seconds ``initialize`` waits in another thread for a client that is not ready; by default as long as
             a start of the client waits.
         owns_client: Whether ``shutdown`` closes the client.
@@ -86,19 +90,28 @@ class AioFlagsProvider:
     emits_lifecycle_events: ClassVar[bool] = True
     """The marker for an SDK that reads it: this provider reports each change of its status by an event."""
 
-    def __init__(self, client: BaseClient, *, init_timeout: float | None = None, owns_client: bool = False) -> None:
+    def __init__(
+        self, client: BaseClient | MobileEnvironment, *, init_timeout: float | None = None, owns_client: bool = False
+    ) -> None:
         time_limit("init_timeout", init_timeout)
-        self._client = require("client", client, BaseClient, expected="a Client or a FlagdClient")
+        self._client: CoreClient = require("client", client, CoreClient, expected="a Client, a FlagdClient or a MobileClient")
         self._owns_client = require("owns_client", owns_client, bool)
         self._wait = ReadinessWait(client, init_timeout)
         self._metadata = Metadata(name=client.provider_name)
-        self._is_remote = client.is_remote
+        self._is_remote = isinstance(client, BaseClient) and client.is_remote
         # For flagd, dict stands for arrays, too. A server is asked for one flag then, and not for all.
         self._structure: type = dict if self._is_remote else object
-        self._context = converter(has_kinds=client.has_kinds)
+        self._one_context: OneContext | None = None
         # Their overloads are for callers with types of their own.
-        self._evaluate: Callable[..., EvaluationDetail[Any]] = client.variation_detail_nowait
-        self._evaluate_awaited: Callable[..., Coroutine[Any, Any, EvaluationDetail[Any]]] = client.variation_detail
+        self._evaluate: Callable[..., EvaluationDetail[Any]]
+        self._evaluate_awaited: Callable[..., Coroutine[Any, Any, EvaluationDetail[Any]]]
+        if isinstance(client, BaseClient):
+            self._context = converter(has_kinds=client.has_kinds)
+            self._evaluate, self._evaluate_awaited = client.variation_detail_nowait, client.variation_detail
+        else:
+            self._one_context = one_context = OneContext(client)
+            self._context = one_context.context
+            self._evaluate, self._evaluate_awaited = one_context.detail, one_context.detail_awaited
         internals = internals_of(client)
         self._holder = internals.holder
         # While its ``may_wait`` is false, no awaited evaluation of this client waits.
@@ -242,6 +255,8 @@ class AioFlagsProvider:
             if known is not None and known[0] is detail and expected is not self._structure:
                 return FlagResolutionDetails(detail.value, None, None, known[1], known[2], known[3].copy())
             return self._result(key, default, context, expected, detail)
+        except OtherContextError as error:
+            return error_result(key, default, ErrorCode.INVALID_CONTEXT, str(error))
         except Exception as error:  # noqa: BLE001 - the caller gets its default whatever fails
             return self._fault(key, default, error)
 
@@ -269,6 +284,8 @@ class AioFlagsProvider:
             if known is not None and known[0] is detail and expected is not self._structure:
                 return FlagResolutionDetails(detail.value, None, None, known[1], known[2], known[3].copy())
             return self._result(key, default, context, expected, detail)
+        except OtherContextError as error:
+            return error_result(key, default, ErrorCode.INVALID_CONTEXT, str(error))
         except Exception as error:  # noqa: BLE001 - the caller gets its default whatever fails
             return self._fault(key, default, error)
 
@@ -318,14 +335,19 @@ class AioFlagsProvider:
 
         ``value`` of the details is the value of the metric, and their attributes are the data of the event.
         """
-        client = self._client
-        if not isinstance(client, EventMethods) or not self._is_initialized:
+        client, one_context = self._client, self._one_context
+        if not self._is_initialized:
             return
         value, data = None, None
         if tracking_event_details is not None:
             value, data = tracking_event_details.value, tracking_event_details.attributes or None
         try:
-            client.track(tracking_event_name, self._context(evaluation_context), data=data, metric_value=value)
+            if one_context is not None:
+                one_context.track(tracking_event_name, evaluation_context, data, value)
+            elif isinstance(client, EventMethods):
+                client.track(tracking_event_name, self._context(evaluation_context), data=data, metric_value=value)
+        except OtherContextError as error:
+            logger.warning("OpenFeature: an event was not recorded: %s", error)
         except Exception:  # noqa: BLE001 - tracking never raises
             logger.exception("OpenFeature: an event was not recorded")
 

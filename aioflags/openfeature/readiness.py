@@ -20,7 +20,7 @@ from aioflags.runtime.event_loops import running_loop
 from aioflags.runtime.logs import logger
 
 if TYPE_CHECKING:
-    from aioflags.client_core.base_client import BaseClient
+    from aioflags.client_core.core_client import CoreClient
 
 __all__ = ["ReadinessWait", "close_client", "result_in_time"]
 
@@ -43,7 +43,7 @@ class ReadinessWait:
         limit: How many seconds at most; ``None``: as long as a start of the client waits.
     """
 
-    def __init__(self, client: BaseClient, limit: float | None) -> None:
+    def __init__(self, client: CoreClient, limit: float | None) -> None:
         self._client = client
         self._limit = limit
         self._pending: concurrent.futures.Future[None] | None = None
@@ -113,7 +113,7 @@ def result_in_time(pending: concurrent.futures.Future[T], loop: asyncio.Abstract
     return pending.result()
 
 
-def close_client(client: BaseClient) -> None:
+def close_client(client: CoreClient) -> None:
     """Closes a client from any thread. On its event loop the close begins as a task; another thread waits for its end."""
     loop = loop_of(client)
     if loop is None or not loop.is_running():
@@ -133,7 +133,7 @@ _CLOSING: Final[set[asyncio.Task[None]]] = set()
 """Keeps the tasks until they end."""
 
 
-async def _close(client: BaseClient) -> None:
+async def _close(client: CoreClient) -> None:
     try:
         await client.aclose()
     except Exception:  # noqa: BLE001 - OpenFeature would only report it as a failed provider

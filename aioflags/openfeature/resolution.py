@@ -15,6 +15,7 @@ from aioflags.evaluation.openfeature.launchdarkly import error_of, reason_of
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, EvaluationDetail
 from aioflags.model.flag import FlagDefinition
+from aioflags.model.flag_evaluation import FlagEvaluation
 from aioflags.runtime.logs import printable
 
 __all__ = ["Answered", "answered", "error_result", "failed"]
@@ -54,6 +55,8 @@ def answered(detail: EvaluationDetail[Any], flag: object, set_id: str | None) ->
     reason, metadata = reason_of(detail, definition), _metadata_of_set(set_id)
     if definition is not None:
         metadata["version"] = definition.version
+    elif isinstance(flag, FlagEvaluation):
+        metadata["version"] = flag.version if flag.flag_version is None else flag.flag_version
     metadata.update(detail.metadata)
     variant = detail.variant
     if variant is None and detail.variation_index is not None:

@@ -41,7 +41,7 @@ GUIDES = {
     "how-to/hooks.md": 3,
     "how-to/migrations.md": 3,
     "how-to/observability.md": 4,
-    "how-to/openfeature.md": 5,
+    "how-to/openfeature.md": 6,
     "how-to/production.md": 3,
     "reference/options.md": 1,
     "tutorial/quickstart.md": 4,

@@ -202,7 +202,7 @@ async def test_a_provider_that_was_shut_down_can_be_set_again() -> None:
 
 @pytest.mark.parametrize("client", [pytest.param("sdk-key", id="a key"), pytest.param(Client, id="a class"), None])
 def test_what_is_not_a_client_is_refused(client: object) -> None:
-    with pytest.raises(ConfigError, match="client: expected a Client or a FlagdClient"):
+    with pytest.raises(ConfigError, match="client: expected a Client, a FlagdClient or a MobileClient"):
         AioFlagsProvider(client)  # type: ignore[arg-type]
 
 
