@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Final, Literal, TypeAlias
+from typing import ClassVar, Final, Literal, TypeAlias
 
 from aioflags.client_core.sending_methods import SendingMethods
 from aioflags.errors import ConfigError
@@ -53,6 +53,8 @@ class MobileClient(MobileEnvironment):
             a secondary key is the same as ``mobile_key``.
     """
 
+    _warns_if_unclosed: ClassVar[bool] = True  # one warning for all environments
+
     def __init__(self, mobile_key: str, context: Context, config: MobileConfig | None = None) -> None:
         config = require("config", MobileConfig() if config is None else config, MobileConfig)
         require("mobile_key", mobile_key, str)
@@ -65,7 +67,11 @@ class MobileClient(MobileEnvironment):
         self._secondary = {
             name: MobileEnvironment(SdkKey(key), context, secondary) for name, key in config.secondary_mobile_keys.items()
         }
-        self._all: tuple[MobileEnvironment, ...] = (self, *self._secondary.values())
+
+    @property
+    def _all(self) -> tuple[MobileEnvironment, ...]:
+        # Not an attribute: a client that refers to itself is not collected, and not reported, when the program drops it.
+        return (self, *self._secondary.values())
 
     def environment(self, name: str) -> MobileEnvironment:
         """The flags of a further environment, by its name in ``secondary_mobile_keys``; ``"default"`` is this client.

@@ -51,6 +51,7 @@ class MobileEnvironment(SendingMethods, CoreClient):
     """
 
     provider_name: ClassVar[str] = "aioflags"
+    _warns_if_unclosed: ClassVar[bool] = False
 
     def __init__(self, key: SdkKey, context: Context, config: MobileConfig) -> None:
         # A program that imports this module may never make a client; so the first client imports what clients are made of.
