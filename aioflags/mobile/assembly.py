@@ -34,13 +34,16 @@ from aioflags.mobile.flag_cache import FlagCaches
 from aioflags.mobile.identify_queue import IdentifyQueue
 from aioflags.mobile.mode_selector import ModeSelector
 from aioflags.mobile.pipelines import pipelines
-from aioflags.mobile.workload import MobileWorkload
+from aioflags.mobile.workload import MobileWorkload, RegisterPlugin
 from aioflags.model.context import Context
 from aioflags.model.defaults import FOREGROUND_POLL_INTERVAL, MOBILE_POLL_ATTEMPTS
 from aioflags.model.detail import ErrorKind
 from aioflags.model.identify import IdentifyResult
 from aioflags.model.secret import SdkKey
-from aioflags.protocol.requests import MOBILE_USER_AGENT, identity_headers
+from aioflags.plugins.plugin import ApplicationMetadata, EnvironmentMetadata, SdkMetadata
+from aioflags.plugins.registration import Registration
+from aioflags.protocol.requests import MOBILE_PRODUCT, MOBILE_USER_AGENT, identity_headers, usable_tag
+from aioflags.runtime.version import __version__
 from aioflags.sources.base import SourceContext
 from aioflags.stores.device_storage import DeviceStorage
 from aioflags.stores.storage import MemoryStorage
@@ -81,7 +84,9 @@ class MobileParts:
             )
 
 
-def assemble(config: MobileConfig, key: SdkKey, context: Context, *, update_fast_path: Callable[[], None]) -> MobileParts:
+def assemble(
+    config: MobileConfig, key: SdkKey, context: Context, *, update_fast_path: Callable[[], None], register: RegisterPlugin
+) -> MobileParts:
     """Creates the parts of one client.
 
     Args:
@@ -89,6 +94,7 @@ def assemble(config: MobileConfig, key: SdkKey, context: Context, *, update_fast
         key: The mobile key.
         context: The first context.
         update_fast_path: Called when the recorder opens or closes. Must not keep the client alive: the recorder outlives it.
+        register: Called for each plugin, before the client has data. Must not keep the client alive either.
     """
     logger = config.logger
     holder = SnapshotHolder(Snapshot.empty(dialect=CLIENT_SIDE, log=logger).refused(ErrorKind.CLIENT_NOT_READY))
@@ -182,8 +188,18 @@ def assemble(config: MobileConfig, key: SdkKey, context: Context, *, update_fast
     if config.offline:
         modes.set_offline(is_offline=True)
     log = EvaluationLog(logger)
+    registration = Registration(config.plugins, _environment(config, key), logger)
     workload = MobileWorkload(
-        service=service, additions=additions, modes=modes, manager=manager, queue=queue, caches=caches, first=first, logger=logger
+        service=service,
+        additions=additions,
+        modes=modes,
+        manager=manager,
+        queue=queue,
+        caches=caches,
+        first=first,
+        registration=registration,
+        register=register,
+        logger=logger,
     )
     lifecycle = Lifecycle(
         cell,
@@ -201,6 +217,7 @@ def assemble(config: MobileConfig, key: SdkKey, context: Context, *, update_fast
         hooks=hooks,
         evaluator=Evaluator(cell, hooks, DataAnswers(recorder, log, defaults=config.defaults), log),
         lifecycle=lifecycle,
+        registration=registration,
         logger=logger,
     )
     parts = MobileParts(
@@ -214,3 +231,15 @@ def assemble(config: MobileConfig, key: SdkKey, context: Context, *, update_fast
     )
     workload.on_open = parts.update_sending
     return parts
+
+
+def _environment(config: MobileConfig, key: SdkKey) -> EnvironmentMetadata:
+    """What plugins get: the SDK, the key, and the application that the options name."""
+    application = ApplicationMetadata(id=usable_tag(config.application_id), version=usable_tag(config.application_version))
+    return EnvironmentMetadata(
+        sdk=SdkMetadata(
+            name=MOBILE_PRODUCT, version=__version__, wrapper_name=config.wrapper_name, wrapper_version=config.wrapper_version
+        ),
+        sdk_key=key.value,
+        application=application if application.id or application.version else None,
+    )

@@ -104,6 +104,8 @@ class MobileClient(MobileEnvironment):
         """
         time_limit("start_wait", start_wait)
         accepts_cached = _accepts_cached(wait_for)
+        for each in self._all:
+            each._add_plugin_hooks()
         return _worst(await asyncio.gather(*(each._parts.start(start_wait, accepts_cached=accepts_cached) for each in self._all)))
 
     async def aclose(self, timeout: float | None = None) -> None:

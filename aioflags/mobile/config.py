@@ -34,6 +34,7 @@ from aioflags.model.defaults import (
     START_WAIT,
 )
 from aioflags.model.values import fresh
+from aioflags.plugins.plugin import MobilePlugin, require_plugins
 from aioflags.protocol.requests import header_text
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.runtime.validation import address, positive, require, require_items, require_methods, set_all
@@ -129,6 +130,7 @@ class MobileConfig:
         wrapper_version: Of a library that wraps this one.
         defaults: Values by flag key that replace a caller's default.
         hooks: Called around evaluations, and around changes of the context, in order.
+        plugins: Add hooks, and get the client and its environments before they have data.
         logger: Receives the log.
         start_wait: How long a start waits for flags.
         close_timeout: How long a close may take.
@@ -170,6 +172,7 @@ class MobileConfig:
     wrapper_version: str | None = None
     defaults: Mapping[str, object] = field(default_factory=dict[str, object])
     hooks: Sequence[Hook] = ()
+    plugins: Sequence[MobilePlugin] = ()
     logger: logging.Logger = package_logger
     start_wait: float = START_WAIT
     close_timeout: float = CLOSE_TIMEOUT
@@ -204,6 +207,7 @@ class MobileConfig:
             "defaults": _values("defaults", self.defaults),
             "bootstrap": None if self.bootstrap is None else _values("bootstrap", self.bootstrap),
             "hooks": require_items("hooks", self.hooks, Hook),
+            "plugins": require_plugins(self.plugins),
             "start_wait": _start_wait(self.start_wait, log),
             "close_timeout": positive("close_timeout", self.close_timeout, CLOSE_TIMEOUT, log),
         }

@@ -22,10 +22,13 @@ from aioflags.model.context import Context
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.secret import SdkKey
 from aioflags.model.source_state import SourceState
+from aioflags.plugins.plugin import EnvironmentMetadata, MobilePlugin
 from aioflags.runtime.logs import Once
 from aioflags.runtime.validation import require
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from aioflags.evaluation.snapshot import Snapshot
 
 __all__ = ["MobileEnvironment"]
@@ -60,10 +63,19 @@ class MobileEnvironment(SendingMethods, CoreClient):
         if not key:
             what = "it has characters that no key has, or is too long; none is sent" if key.discarded else "it is empty"
             config.logger.warning("mobile_key: %s", what)
-        self._parts = parts = assemble(config, key, context, update_fast_path=weakly(self._update_fast_path))
+        self._parts = parts = assemble(
+            config, key, context, update_fast_path=weakly(self._update_fast_path), register=weakly(self._register)
+        )
         self._outbox, self._once = parts.outbox, Once()
         self._modes, self._manager, self._switcher = parts.modes, parts.manager, parts.switcher
         super().__init__(parts.core)
+
+    def _register(self, plugin: MobilePlugin, environment: EnvironmentMetadata) -> Awaitable[None] | None:
+        return plugin.register(self, environment)
+
+    def _add_plugin_hooks(self) -> None:
+        if self._registration is not None and not self._cell.is_closed_for_good:
+            self._update_fast_path(hooks=self._registration.hooks())
 
     @property
     def context(self) -> Context:

@@ -6,9 +6,10 @@ Source: ``architecture.md`` 9.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import anyio
 
@@ -19,14 +20,22 @@ from aioflags.mobile.data_manager import DataManager
 from aioflags.mobile.flag_cache import FlagCaches
 from aioflags.mobile.identify_queue import IdentifyQueue
 from aioflags.mobile.mode_selector import ModeSelector
+from aioflags.plugins.plugin import EnvironmentMetadata, MobilePlugin
+from aioflags.plugins.registration import Registration
 from aioflags.protocol.requests import application_tags
 
-__all__ = ["MobileWorkload"]
+__all__ = ["MobileWorkload", "RegisterPlugin"]
+
+RegisterPlugin: TypeAlias = Callable[[MobilePlugin, EnvironmentMetadata], Awaitable[None] | None]
+"""Hands the environment to a plugin."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class MobileWorkload:
-    """A :class:`~aioflags.client_core.workload.Workload`. ``on_open`` is called before the first request, on the event loop."""
+    """A :class:`~aioflags.client_core.workload.Workload`.
+
+    ``register`` is called for each plugin, ``on_open`` before the first request, on the event loop.
+    """
 
     service: ServiceConnection
     additions: ContextAdditions
@@ -35,6 +44,8 @@ class MobileWorkload:
     queue: IdentifyQueue
     caches: FlagCaches
     first: FirstContext
+    registration: Registration[MobilePlugin]
+    register: RegisterPlugin
     logger: logging.Logger
     on_open: Callable[[], object] = lambda: None
 
@@ -45,11 +56,12 @@ class MobileWorkload:
         return self.service.open()
 
     async def prepare(self) -> None:
-        """Finds the tags of the application, if the client is to look for them."""
+        """Finds the tags of the application, if the client is to look for them, and registers the plugins."""
         application = await self.additions.find_application()
         if application is not None:
             # In place: sources and events hold the same dictionary.
             self.service.headers.update(application_tags(application.tags, self.logger))
+        await self.registration.register(self.register)
 
     async def run(self) -> None:
         """Keeps the flags current until it is cancelled."""

@@ -10,7 +10,7 @@ from weakref import WeakSet
 
 from opentelemetry import metrics
 
-from aioflags.client_core.base_client import BaseClient
+from aioflags.client_core.core_client import CoreClient
 from aioflags.client_core.parts import internals_of
 from aioflags.events.recorder import DISABLED_RECORDER
 from aioflags.hooks.hook import EvaluationCall, Hook
@@ -60,7 +60,7 @@ class MetricsPlugin(Plugin):
         self._counting = _CountingHook(
             meter.create_counter("aioflags.evaluations", unit="{evaluation}", description="Evaluations of flags.")
         )
-        self._clients: WeakSet[BaseClient] = WeakSet()
+        self._clients: WeakSet[CoreClient] = WeakSet()
         self._lock = Lock()
         self._totals = EventTotals()
         self._cache = _TotalsCache(self._totals)
@@ -76,7 +76,7 @@ class MetricsPlugin(Plugin):
         """The hook that counts evaluations."""
         return (self._counting,)
 
-    def register(self, client: BaseClient, environment: EnvironmentMetadata) -> None:  # noqa: ARG002 -- the client has it
+    def register(self, client: CoreClient, environment: EnvironmentMetadata) -> None:  # noqa: ARG002 -- the client has it
         """Start to measure a client: its status until it is collected, and its events."""
         with self._lock:
             self._clients.add(client)
@@ -104,7 +104,7 @@ class MetricsPlugin(Plugin):
             if amount.outcome == outcome:
                 yield metrics.Observation(count, set_attributes(amount.environment) | {"aioflags.event.kind": amount.kind})
 
-    def _registered(self) -> Iterator[tuple[BaseClient, dict[str, str]]]:
+    def _registered(self) -> Iterator[tuple[CoreClient, dict[str, str]]]:
         """The living clients, each with the attributes of its provider and its flag set."""
         with self._lock:
             clients = list(self._clients)

@@ -16,12 +16,14 @@ from aioflags.runtime.validation import require_methods, require_name
 if TYPE_CHECKING:
     from aioflags.client.client import Client
     from aioflags.flagd.client import FlagdClient
+    from aioflags.mobile.environment import MobileEnvironment
 
 __all__ = [
     "AnyPlugin",
     "ApplicationMetadata",
     "EnvironmentMetadata",
     "FlagdPlugin",
+    "MobilePlugin",
     "Plugin",
     "SdkMetadata",
     "require_plugins",
@@ -50,7 +52,7 @@ class ApplicationMetadata:
 class EnvironmentMetadata:
     """The environment of a plugin. ``application`` is ``None`` if no option names it. ``repr`` does not show the key.
 
-    A client for flagd has no key: ``sdk_key`` is ``""``.
+    ``sdk_key`` is the mobile key for a client with such a key, and ``""`` for a client for flagd, which has no key.
     """
 
     sdk: SdkMetadata
@@ -73,7 +75,7 @@ class Plugin(AnyPlugin, Protocol):
     """A plugin for ``Config(plugins=[…])``. Subclasses may leave out either method; other classes need both.
 
     If a method raises, it is logged with the plugin's ``name``; other plugins are not affected. A plugin whose ``register`` takes
-    ``client: Client | FlagdClient`` is one for ``FlagdConfig(plugins=[…])``, too.
+    ``client: Client | FlagdClient | MobileEnvironment`` is one for ``FlagdConfig`` and ``MobileConfig``, too.
     """
 
     def register(self, client: Client, environment: EnvironmentMetadata) -> Awaitable[None] | None:  # noqa: ARG002 -- as above
@@ -87,6 +89,22 @@ class FlagdPlugin(AnyPlugin, Protocol):
 
     def register(self, client: FlagdClient, environment: EnvironmentMetadata) -> Awaitable[None] | None:  # noqa: ARG002 -- as above
         """Called with the client at each start, before it has data. A coroutine function is awaited for at most 5 seconds."""
+        return None
+
+
+@runtime_checkable
+class MobilePlugin(AnyPlugin, Protocol):
+    """A plugin for ``MobileConfig(plugins=[…])``: as :class:`Plugin`, with another client.
+
+    A :class:`MobileClient` is registered as its environment ``"default"``, and then each of its further environments.
+    """
+
+    def register(
+        self,
+        client: MobileEnvironment,  # noqa: ARG002 -- as above
+        environment: EnvironmentMetadata,  # noqa: ARG002 -- as above
+    ) -> Awaitable[None] | None:
+        """Called with the environment at its start, before it has data. A coroutine function is awaited for at most 5 seconds."""
         return None
 
 

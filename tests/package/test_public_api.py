@@ -132,7 +132,7 @@ FRAMEWORKS = [
 
 HOOKS = ["EvaluationCall", "Hook", "IdentifyCall", "Metadata", "TrackCall"]
 
-PLUGINS = ["ApplicationMetadata", "EnvironmentMetadata", "FlagdPlugin", "Plugin", "SdkMetadata"]
+PLUGINS = ["ApplicationMetadata", "EnvironmentMetadata", "FlagdPlugin", "MobilePlugin", "Plugin", "SdkMetadata"]
 
 OBSERVABILITY = [
     pytest.param(otel, ["EventsHook", "MetricsPlugin", "TracingHook"], id="otel"),
