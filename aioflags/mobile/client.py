@@ -79,7 +79,7 @@ class MobileClient(MobileEnvironment):
         It has the same context, and starts, closes and changes its mode with this client.
 
         Raises:
-            ConfigError: there is no environment with this name.
+            ConfigError: no environment has this name.
         """
         environment = self if name == "default" else self._secondary.get(name)
         if environment is None:
@@ -169,7 +169,7 @@ class MobileClient(MobileEnvironment):
         Returns at once. The switch follows when no other change has come for the time of the option ``debounce``.
 
         Raises:
-            ConfigError: there is no such mode. Nothing changes then.
+            ConfigError: no mode has this name. Nothing changes then.
             LifecycleError: the client runs on another event loop.
         """
         self._lifecycle.check_loop()

@@ -109,7 +109,7 @@ class MobileConfig:
         modes: Other sources for some modes, such as ``{"streaming": ModeDefinition(…)}``.
         fdv1_fallback: How modes poll by FDv1 when the service directs the client off FDv2; ``None``: then flag updates stop.
         fdv1_fallback_recovery: With ``"ttl"`` FDv2 is tried again after the time that the service named.
-        background_updating: Without it there are no updates while the program is in the background.
+        background_updating: Without it flags are not updated while the program is in the background.
         debounce: How long a change of life cycle, network or mode waits for a further one. 0: it takes effect at once.
         evaluation_reasons: The service sends the reason of each value.
         use_report: Requests have the context in their body. Otherwise it is in the URL, which proxies may log.

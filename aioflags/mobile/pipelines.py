@@ -148,7 +148,7 @@ def mode_named(name: str, option: str) -> ConnectionMode:
     """The mode with this name.
 
     Raises:
-        ConfigError: there is none. It is a ``ValueError``, too.
+        ConfigError: no mode has this name. It is a ``ValueError``, too.
     """
     try:
         return ConnectionMode(name)

@@ -47,7 +47,7 @@ def test_a_copy_has_the_values_that_its_arguments_and_variables_give(
 @pytest.mark.parametrize("variables", [{}, {"FLAGD_TLS": "false"}, {"FLAGD_TLS": "true"}])
 def test_a_copy_with_other_variables_is_refused(variables: dict[str, str]) -> None:
     original = config({"FLAGD_TLS": "true"})
-    with pytest.raises(ConfigError, match="^environment: a copy keeps the variables"):
+    with pytest.raises(ConfigError, match=r"^environment: a copy keeps the variables"):
         dataclasses.replace(original, tls=True, environment=variables)
 
 

@@ -69,7 +69,7 @@ async def test_offline_and_back_a_hundred_times_a_second() -> None:
     service = MobileService()
     async with mobile_client(service) as client:
         for number in range(1000):
-            client.set_offline(number % 2 == 0)  # noqa: FBT003 -- as programs call it
+            client.set_offline(number % 2 == 0)
             await anyio.sleep(0.01)
         await anyio.sleep(5)
         assert client.variation("f", "") == "poll anna"
@@ -149,7 +149,7 @@ async def test_one_source_at_a_time_whatever_happens(seed: int, caplog: pytest.L
     def answer(make: Any) -> Any:
         def chosen(hit: Hit) -> Answer:
             silent, broken = Answer(200, {}, (), HANG), Answer(200, {}, [b"{oops"])
-            result = chance.choice([make(hit)] * 4 + [DOWN, REFUSED, silent, broken])
+            result: Answer = chance.choice([make(hit)] * 4 + [DOWN, REFUSED, silent, broken])
             # The headers of a silent answer never come.
             if hit.time > 30 and not engaged_at and result is not silent and chance.random() < 0.2:
                 engaged_at.append(hit.time)
