@@ -9,7 +9,7 @@ import logging
 from base64 import urlsafe_b64encode
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from aioflags.model.change import Selector
 from aioflags.model.context import Context
@@ -21,6 +21,9 @@ from aioflags.protocol.requests import endpoint
 from aioflags.protocol.side import DataRequest, ReadEvent, Side
 
 __all__ = ["ClientSide"]
+
+_MAX_IN_URL: Final = 60_000
+"""Characters of a context. httpx sends no URL with more than 65,536, and most servers accept less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +38,7 @@ class ClientSide(Side):
 
     Raises:
         TypeError: an attribute of the context is not JSON.
-        ValueError: a number in it is not finite, or it nests too deeply.
+        ValueError: a number in it is not finite, or it nests too deeply, or the context is too long for a URL.
     """
 
     polls_on_ping: ClassVar[bool] = True
@@ -50,7 +53,13 @@ class ClientSide(Side):
     def __post_init__(self) -> None:
         body = bytes(as_json(self.context.to_dict()))
         object.__setattr__(self, "_body", body)
-        object.__setattr__(self, "_encoded", urlsafe_b64encode(body).rstrip(b"=").decode())
+        encoded = urlsafe_b64encode(body).rstrip(b"=").decode()
+        if len(encoded) > _MAX_IN_URL and not self.use_report:
+            raise ValueError(
+                f"the context has {len(encoded):,} characters in a URL, where at most {_MAX_IN_URL:,} fit; "
+                "with use_report=True it is sent in the body"
+            )
+        object.__setattr__(self, "_encoded", encoded)
 
     @property
     def objects(self) -> ObjectReader:

@@ -10,6 +10,7 @@ import pytest
 
 from aioflags.mobile.pipelines import ModeDefinition
 from aioflags.model.context import Context
+from aioflags.model.identify import IdentifyStatus
 from aioflags.sources import Fdv1FallbackOptions, Polling, Streaming
 from aioflags.sources.cache import Cache
 from tests.support.canaries import KEY
@@ -63,6 +64,19 @@ async def test_with_report_the_context_is_the_body() -> None:
     ]
     assert {hit.request.content for hit in service.hits} == {b'{"kind":"user","key":"anna"}'}
     assert {hit.request.headers["content-type"] for hit in service.hits} == {"application/json"}
+
+
+async def test_a_context_that_is_too_long_for_an_address_needs_report(caplog: pytest.LogCaptureFixture) -> None:
+    long = Context("anna", attributes={"text": "x" * 50_000})
+    service = MobileService()
+    client = mobile_client(service, long)
+    result = await client.start()
+    await client.aclose()
+    assert (result.status, service.hits) == (IdentifyStatus.ERROR, [])
+    assert "with use_report=True it is sent in the body" in str(result.error)
+    async with mobile_client(service, long, use_report=True) as client:
+        assert client.variation("f", "") == "poll anna"
+    assert [record for record in caplog.records if record.exc_info] == []
 
 
 @pytest.mark.holds("S-4")
