@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from aioflags.mobile.pipelines import ModeDefinition
+from aioflags.model.context import Context
 from aioflags.model.source_state import SourceState
 from aioflags.sources import Polling, Streaming
 from aioflags.sources.cache import Cache
@@ -159,6 +160,55 @@ async def test_the_abandoned_stream_is_closed_and_no_other_is_opened() -> None:
         assert service.open == 0
         await anyio.sleep(3600)
     assert len(service.to("stream")) == 1
+
+
+PING = sse(("ping", ""))
+
+
+@pytest.mark.holds("S-19")
+async def test_three_pings_at_once_lead_to_two_polls() -> None:
+    def slow(hit: Any) -> Answer:
+        made = named(f"poll {len(service.to('poll'))} of")(hit)
+        return Answer(made.status, made.headers, made.body, 5.0 if hit.time else 0.0)
+
+    service = MobileService(poll=[slow], stream=[Answer(200, UP_TO_DATE.headers, [sse(intent("none")), 1.0, PING * 3, HANG])])
+    async with mobile_client(service) as client:
+        await anyio.sleep(60)
+        assert client.variation("f", "") == "poll 3 of anna"
+    assert service.times("poll") == [0, 1, 6]
+
+
+@pytest.mark.holds("F-20", "S-71")
+@pytest.mark.parametrize(
+    ("stream", "poll"),
+    [
+        pytest.param(latched(1.0, PING, HANG), Answer(after=httpx.ConnectError("refused")), id="of the stream, no connection"),
+        pytest.param(latched(1.0, PING, HANG), DOWN, id="of the stream, the poll fails"),
+        pytest.param(latched(1.0, PING, HANG), named("ping"), id="of the stream, the poll has flags"),
+        pytest.param(Answer(200, UP_TO_DATE.headers, [1.0, PING, HANG]), DOWN.directed(), id="of the poll"),
+    ],
+)
+async def test_a_ping_has_the_directive_of_the_stream_or_of_its_poll(stream: Answer, poll: Any) -> None:
+    service = MobileService(poll=[named("poll"), poll], stream=[stream])
+    async with mobile_client(service) as client:
+        await anyio.sleep(60)
+        assert client.variation("f", "") == "fdv1 anna"
+    assert [(hit.endpoint, hit.time) for hit in service.hits] == [("poll", 0), ("stream", 0), ("poll", 1), ("fdv1", 1)]
+
+
+@pytest.mark.holds("S-80")
+async def test_a_switch_ends_the_poll_of_a_ping() -> None:
+    slow = Answer(200, {}, (), HANG)
+    service = MobileService(
+        poll=[named("poll"), slow, named("poll")], stream=[Answer(200, UP_TO_DATE.headers, [1.0, PING, HANG]), UP_TO_DATE]
+    )
+    async with mobile_client(service) as client:
+        await anyio.sleep(2)
+        assert service.open == 2
+        await client.identify(Context("ben"))
+        await anyio.sleep(1)
+        assert (client.variation("f", ""), service.open) == ("poll ben", 1)
+    assert service.open == 0
 
 
 @pytest.mark.parametrize("stream", [REFUSED, DOWN], ids=["refused", "down"])
