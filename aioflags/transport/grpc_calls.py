@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
-from contextlib import aclosing, contextmanager
+from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
@@ -113,6 +113,7 @@ class FlagdCalls:
         self._channel = channel
         self._settings = settings
         self._metadata = () if settings.selector is None else ((FLAGD_SELECTOR, settings.selector),)
+        self._is_closed = False
         self._has_v2 = True
         """Until a method of version 2 is unknown to the server: for the life of the channel."""
         self._lost_at: float | None = None
@@ -122,8 +123,12 @@ class FlagdCalls:
 
     async def aclose(self) -> None:
         """Cancel the open calls and close the channel."""
-        await self._channel.close()
-        channel_closed(self)
+        self._is_closed = True
+        try:
+            with self._unless_intercepted():
+                await self._channel.close()
+        finally:
+            channel_closed(self)
         # The thread of gRPC reports the ends of the calls. If this event loop had ended by then, gRPC would log an error.
         await anyio.sleep(_LAST_REPORTS)
 
@@ -155,11 +160,14 @@ class FlagdCalls:
         return state
 
     async def _reason(self) -> str | None:
+        # Twice a limit: if the threads of gRPC get no processor, its own limit is late.
+        limit = asyncio.timeout(_PROBE_TIMEOUT + _REPORTED_WITHIN)
         try:
-            # Twice a limit: if the threads of gRPC get no processor, its own limit is late.
-            async with asyncio.timeout(_PROBE_TIMEOUT + _REPORTED_WITHIN):
+            async with limit:
                 await _answered(cast("Any", self._channel.unary_unary(_PROBE))(b"", timeout=_PROBE_TIMEOUT))
         except TimeoutError:
+            if not limit.expired():
+                raise  # an interceptor did
             return None
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNAVAILABLE:
@@ -262,16 +270,18 @@ class FlagdCalls:
         call = cast("Any", self._channel.unary_unary(method))
         # gRPC ends a call at its deadline, but reports it late while the channel connects. It replaces the CancelledError of a task
         # sometimes: asyncio's limit recognizes that one as its own, anyio's does not.
-        limit = None if deadline is None else deadline + _REPORTED_WITHIN
-        try:
-            with self._failures():
-                async with asyncio.timeout(limit):
+        limit = asyncio.timeout(None if deadline is None else deadline + _REPORTED_WITHIN)
+        with self._failures():
+            try:
+                async with limit:
                     data: bytes = await _answered(
                         call(request.SerializeToString(), timeout=deadline, metadata=self._metadata, wait_for_ready=True)
                     )
                     return data
-        except TimeoutError:
-            raise RpcFailed("DEADLINE_EXCEEDED", f"no answer within {self._settings.deadline:g} s") from None
+            except TimeoutError:
+                if not limit.expired():
+                    raise  # an interceptor did
+                raise RpcFailed("DEADLINE_EXCEEDED", f"no answer within {self._settings.deadline:g} s") from None
 
     async def _check_connection(self, *, min_outage: float) -> None:
         """Raise the reason why the channel cannot connect, if it has not been connected for ``min_outage`` seconds."""
@@ -294,7 +304,12 @@ class FlagdCalls:
                     return
                 yield data
         finally:
-            call.cancel()
+            with self._unless_intercepted():
+                call.cancel()
+
+    def _unless_intercepted(self) -> AbstractContextManager[None]:
+        """Ignore that gRPC cannot cancel a call for which an interceptor returned no call, such as ``None``."""
+        return suppress(Exception) if self._settings.interceptors else nullcontext()
 
     @contextmanager
     def _failures(self) -> Generator[None]:
@@ -305,8 +320,10 @@ class FlagdCalls:
         except grpc.aio.AioRpcError as error:
             raise RpcFailed(error.code().name, error.details() or "") from error
         except (StrayCancellationError, grpc.aio.UsageError) as error:
+            if isinstance(error, StrayCancellationError) and self._settings.interceptors and not self._is_closed:
+                raise RpcFailed("UNKNOWN", f"an interceptor failed: {error}") from error
             raise RpcFailed("CANCELLED", "the channel was closed") from error
-        except TimeoutError:  # of a limit around the call
+        except RpcFailed:
             raise
         except Exception as error:
             if not self._settings.interceptors:

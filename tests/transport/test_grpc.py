@@ -141,26 +141,51 @@ async def test_interceptors_see_every_call(server: FlagdServer) -> None:
 class _BrokenCalls(grpc.aio.UnaryUnaryClientInterceptor):
     """Raises, as one does whose token cannot be fetched."""
 
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
     async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
-        raise LookupError("no token")
+        raise self._error
 
 
 class _BrokenStreams(grpc.aio.UnaryStreamClientInterceptor):
     """Raises for streams."""
 
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
     async def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
-        raise LookupError("no token")
+        raise self._error
 
 
-async def test_an_interceptor_that_raises_fails_the_call(server: FlagdServer) -> None:
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        pytest.param(LookupError("no token"), "LookupError: no token", id="an error"),
+        pytest.param(TimeoutError("slow"), "TimeoutError: slow", id="a time limit of the interceptor"),
+        pytest.param(asyncio.CancelledError(), "a task or future that it awaited was cancelled", id="a cancelled task"),
+    ],
+)
+@pytest.mark.parametrize("deadline", [0, 10])
+async def test_an_interceptor_that_raises_fails_the_call(
+    server: FlagdServer, error: BaseException, reason: str, deadline: float
+) -> None:
     port = await server.start()
-    reason = "^UNKNOWN: an interceptor failed: LookupError: no token$"
-    async with channel(f"127.0.0.1:{port}", deadline=10, interceptors=[_BrokenCalls(), _BrokenStreams()]).opened() as calls:
-        with pytest.raises(RpcFailed, match=reason):
+    text = f"^UNKNOWN: an interceptor failed: {reason}$"
+    made = channel(f"127.0.0.1:{port}", deadline=deadline, interceptors=[_BrokenCalls(error), _BrokenStreams(error)])
+    async with made.opened() as calls:
+        with pytest.raises(RpcFailed, match=text):
             await calls.get_metadata()
-        with pytest.raises(RpcFailed, match=reason):
+        with pytest.raises(RpcFailed, match=text):
             await anext(calls.sync_flags(provider_id=None, timeout=None))
     assert server.received == []
+
+
+@pytest.mark.parametrize("error", [LookupError("no token"), TimeoutError("slow")])
+async def test_an_interceptor_that_raises_while_the_channel_connects_ends_the_attempt(error: Exception) -> None:
+    async with channel("127.0.0.1:1", interceptors=[_BrokenCalls(error)]).opened() as calls:
+        with pytest.raises(RpcFailed, match=r"^UNKNOWN: an interceptor failed: "):
+            await asyncio.wait_for(calls.connect(()), 5)
 
 
 async def test_a_call_ends_soon_after_its_deadline_while_the_channel_connects() -> None:

@@ -211,3 +211,42 @@ async def test_a_call_knows_the_reason_that_connecting_has_found(channel: Channe
     assert await calls.connect(()) == "refused"
     assert [await call(calls), await call(calls)] == [(REFUSED, 2), (REFUSED, 0)]
     assert len(channel.probes) == 1
+
+
+class _NoCall:
+    """What gRPC makes of a stream for which an interceptor returned ``None``."""
+
+    async def read(self) -> bytes:
+        raise TypeError("'async for' requires an object with __aiter__ method, got NoneType")
+
+    def cancel(self) -> bool:
+        raise AttributeError("'NoneType' object has no attribute 'cancel'")
+
+
+class _InterceptedChannel(Channel):
+    """Its stream is not a call, and so it cannot cancel its streams."""
+
+    def unary_stream(self, method: str) -> Any:
+        return self._no_call
+
+    def _no_call(self, data: bytes, *, timeout: float | None, metadata: object, wait_for_ready: bool) -> _NoCall:
+        return _NoCall()
+
+    async def close(self) -> None:
+        _NoCall().cancel()
+
+
+async def test_a_stream_for_which_an_interceptor_returns_no_call_fails_and_the_channel_is_closed() -> None:
+    class _NoStreams(grpc.aio.UnaryStreamClientInterceptor):
+        async def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any: ...
+
+    calls = FlagdCalls(_InterceptedChannel(), grpc_settings("x:1", interceptors=[_NoStreams()]))  # type: ignore[arg-type] # as above
+    with pytest.raises(RpcFailed, match=r"^UNKNOWN: an interceptor failed: TypeError: 'async for' "):
+        await anext(calls.sync_flags(provider_id=None, timeout=None))
+    await calls.aclose()
+
+
+async def test_a_channel_without_interceptors_that_cannot_be_closed_is_a_bug() -> None:
+    calls = FlagdCalls(_InterceptedChannel(), grpc_settings("x:1"))  # type: ignore[arg-type] # as above
+    with pytest.raises(AttributeError):
+        await calls.aclose()
