@@ -72,7 +72,8 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
 
     ``revives``: sources that are ``OFF`` can start again at any time, as on a mobile client. ``grace``: how many seconds an outage
     may last before it is an error; ``None``: without limit. ``outages`` counts the outages. ``calls`` has the numbers of the
-    reconciling calls that run, and ``newest_call`` is the one that started last.
+    reconciling calls that run, and ``newest_call`` is the one that started last. ``server_evaluates``: the data of the sources are
+    only reports of a server that evaluates.
     """
 
     source: SourceState = SourceState.INITIALIZING
@@ -89,6 +90,7 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
     is_fatal: bool = False
     """Stays set: a restart does not revive a client."""
     revives: bool = False
+    server_evaluates: bool = False
     calls: frozenset[int] = frozenset()
     newest_call: int = 0
     newest_call_failed: bool = False
@@ -324,6 +326,7 @@ def _restarted(condition: Condition, fact: Fact) -> Condition:  # noqa: ARG001 -
         outages=condition.outages,
         is_fatal=condition.is_fatal,
         revives=condition.revives,
+        server_evaluates=condition.server_evaluates,
     )
 
 

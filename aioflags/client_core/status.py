@@ -90,7 +90,7 @@ class StatusCell:
         """Whether the data of the sources are only reports of a server that evaluates."""
         self._flag_tracker = flag_tracker
         self._on_step = on_step
-        self._condition = Condition(grace=grace, revives=revives)
+        self._condition = Condition(grace=grace, revives=revives, server_evaluates=server_evaluates)
         self._waiting: deque[Fact] = deque()
         self._posted = PostedFacts(self.apply, log)
         self._is_stepping = False

@@ -28,6 +28,8 @@ _ENTRY: Final[Mapping[Status, tuple[EventKind, ...]]] = {
     Status.RECONCILING: (EventKind.RECONCILING,),
 }
 """The events of a status that begins."""
+_SHORTEST_OUTAGE: Final = 0.1
+"""Seconds. An outage without grace is an error at once: its duration would be that of a function call."""
 
 
 def event_kinds(before: Status, after: Status, condition: Condition, *, has_changes: bool) -> tuple[EventKind, ...]:
@@ -59,11 +61,14 @@ def status_error(condition: Condition, status: Status, error: ErrorInfo | None, 
             return StatusError(code or ErrorCode.GENERAL, message or "no source of flag data is left")
         case Status.ERROR if condition.grace_over:
             code = ErrorCode.PARSE_ERROR if condition.is_unusable and not condition.grace else ErrorCode.GENERAL
-            return StatusError(code, _joined(f"no contact to the source of flag data for {seconds:.3g} s", message))
+            duration = f" for {seconds:.3g} s" if seconds >= _SHORTEST_OUTAGE else ""
+            return StatusError(code, _joined(f"no contact to the source of flag data{duration}", message))
         case Status.ERROR:
             given = None if error is None else error.code
             code = ErrorCode.PARSE_ERROR if condition.is_unusable else given or ErrorCode.PROVIDER_NOT_READY
             what = "no source has confirmed the flag data" if condition.has_data else "no flag data"
+            if condition.server_evaluates:
+                what = "no connection"
             return StatusError(code, _joined(f"{what} within the time that a start may take", message))
         case _:
             return None

@@ -199,6 +199,12 @@ def test_the_events_between_two_statuses(before: Status, after: Status, has_chan
             ),
             id="the start limit in the child of a fork",
         ),
+        pytest.param(
+            Condition(start_limit_passed=True, server_evaluates=True),
+            DOWN,
+            StatusError(ErrorCode.PROVIDER_NOT_READY, "no connection within the time that a start may take: down"),
+            id="T3 the start limit if the server evaluates",
+        ),
         pytest.param(replace(OUT), DOWN, None, id="T7 an outage"),
         pytest.param(
             replace(OUT, is_unusable=True), UNUSABLE, StatusError(ErrorCode.PARSE_ERROR, "not JSON"), id="T12 an unusable payload"
@@ -227,3 +233,22 @@ def test_the_events_between_two_statuses(before: Status, after: Status, has_chan
 )
 def test_the_error_of_a_status(condition: Condition, error: ErrorInfo | None, expected: StatusError | None) -> None:
     assert status_error(condition, derive(condition), error, 5.0) == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "message"),
+    [
+        pytest.param(0.0999, "no contact to the source of flag data: down", id="without a grace"),
+        pytest.param(0.1, "no contact to the source of flag data for 0.1 s: down", id="with the shortest grace"),
+    ],
+)
+def test_the_error_of_an_outage_has_its_duration_if_there_was_a_grace(seconds: float, message: str) -> None:
+    error = status_error(replace(OUT, grace_over=True), Status.ERROR, DOWN, seconds)
+    assert error is not None
+    assert error.message == message
+
+
+def test_a_restart_keeps_what_does_not_depend_on_the_data() -> None:
+    condition = Condition(source=SourceState.OFF, grace=5, revives=True, server_evaluates=True, is_closed=True)
+    restarted = advance(condition, row_of(condition), Fact(kind=FactKind.RESTARTED), has_data=False)
+    assert restarted == Condition(grace=5, revives=True, server_evaluates=True)
