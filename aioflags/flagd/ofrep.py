@@ -76,7 +76,7 @@ class OfrepEvaluation:
         if url is None:
             return failed_flag(key, FailedEvaluation(ErrorKind.FLAG_NOT_FOUND, "no flag can have this key"))
         reply = await self._post(url, context)
-        return failed_flag(key, reply) if isinstance(reply, FailedEvaluation) else read_flag(key, reply.status, reply.body)
+        return failed_flag(key, reply) if isinstance(reply, FailedEvaluation) else read_flag(key, reply.status, reply.body, url)
 
     async def _post(self, url: str, context: Context | None) -> OfrepReply | FailedEvaluation:
         try:

@@ -99,8 +99,8 @@ def request_body(context: Mapping[str, Any]) -> bytes:
 # -- responses
 
 
-def read_flag(key: str, status: int, body: bytes) -> ResolvedFlag:
-    """The result of the evaluation of one flag."""
+def read_flag(key: str, status: int, body: bytes, url: str | None = None) -> ResolvedFlag:
+    """The result of the evaluation of one flag. ``url``: the address that was asked, for the text of an error."""
     if status == 200:
         return _read_success(key, body)
     entry = _decode(body)
@@ -112,6 +112,10 @@ def read_flag(key: str, status: int, body: bytes) -> ResolvedFlag:
     else:
         error = ErrorKind.GENERAL
     message = _text(details.errorDetails) or status_text(status)
+    if status == 404 and url is not None and not isinstance(details.errorCode, str):
+        # Also a proxy or the router of another server answers so.
+        hint = "flagd has no keys with a slash over OFREP" if "/" in key else "is this the port of OFREP? flagd's is 8016"
+        message = f"{message}, not in OFREP's format, for {printable(url)}: {hint}"
     return ResolvedFlag.failed(key, error, message, read_metadata(details.metadata))
 
 

@@ -190,6 +190,27 @@ def test_every_other_status_is_an_error(status: int, body: object, seen: tuple[E
     assert not flag.has_value
 
 
+PLAIN = "the service answered 404 Not Found, not in OFREP's format, for URL: "
+PORT = f"{PLAIN}is this the port of OFREP? flagd's is 8016"
+SLASH = f"{PLAIN}flagd has no keys with a slash over OFREP"
+
+
+@pytest.mark.parametrize(
+    ("key", "body", "message"),
+    [
+        pytest.param("f", b"404 page not found", PORT, id="text"),
+        pytest.param("f", b'{"detail":"Not Found"}', PORT, id="other JSON"),
+        pytest.param("a/b", b"404 page not found", SLASH, id="a key with a slash"),
+        pytest.param("f", b'{"errorCode":"FLAG_NOT_FOUND"}', "the service answered 404 Not Found", id="an unknown flag"),
+        pytest.param("f", b'{"errorCode":"FLAG_NOT_FOUND","errorDetails":"no f"}', "no f", id="an unknown flag, with details"),
+    ],
+)
+def test_404_of_another_server_than_one_of_ofrep_has_the_address(key: str, body: bytes, message: str) -> None:
+    url = flag_url("http://flagd:8013", key)
+    assert url is not None
+    assert result(read_flag(key, 404, body, url)) == (ErrorKind.FLAG_NOT_FOUND, message.replace("URL", url))
+
+
 def test_metadata_of_errors_is_read_too() -> None:
     assert read(404, {"errorCode": "FLAG_NOT_FOUND", "metadata": {"a": 1}}).metadata == {"a": 1}
 
