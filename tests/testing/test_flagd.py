@@ -9,7 +9,7 @@ import httpx
 import msgspec
 import pytest
 
-from aioflags import ConfigError
+from aioflags import ConfigError, Context, Event, FlagdClient, FlagdConfig, Status
 from aioflags.devserver import Fault, FaultKind
 from aioflags.testing import FakeFlagd
 from tests.devserver.flagd.flagd_client import SOON, connected
@@ -59,6 +59,20 @@ async def test_a_stopped_flagd_refuses_connections(fake_flagd: FakeFlagd) -> Non
     await fake_flagd.start()
     await fake_flagd.start()
     assert await ofrep_value(fake_flagd, "x") == 404
+
+
+@pytest.mark.parametrize("pause", [0.001, 0.1])
+async def test_an_outage_begins_once_for_clients_that_reconnect_at_once(fake_flagd: FakeFlagd, pause: float) -> None:
+    fake_flagd.set("theme", "dark")
+    config = FlagdConfig(port=fake_flagd.port, deadline=5, retry_backoff=pause, retry_backoff_max=pause, environment={})
+    async with FlagdClient(config) as client:
+        assert await client.variation("theme", Context("anna"), "light") == "dark"
+        events: list[Event] = []
+        client.on_event(None, events.append, inline=True)
+        await fake_flagd.stop()
+        await client.wait_until(Status.STALE, timeout=SOON)
+        assert await client.variation("theme", Context("anna"), "light") == "dark"  # from the cache
+        assert [event.kind for event in events] == ["STALE"]
 
 
 async def test_faults_are_injected_and_lifted(fake_flagd: FakeFlagd) -> None:

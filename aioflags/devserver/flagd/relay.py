@@ -34,11 +34,13 @@ class Relay:
         self.target: int = 0
         self._find_rate = find_rate
         self._connections: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
+        self._servers: list[asyncio.Server] = []
 
     @asynccontextmanager
     async def listen(self, host: str, port: int) -> AsyncGenerator[int, None]:
         """Accept connections at an address until the block ends. Yields the port. Raises :class:`OSError`."""
         server = await asyncio.start_server(self._accept, host, port)
+        self._servers.append(server)
         try:
             yield server.sockets[0].getsockname()[1]
         finally:
@@ -48,6 +50,7 @@ class Relay:
     async def listen_on_socket(self, path: str) -> AsyncGenerator[None, None]:
         """Accept connections at a Unix socket until the block ends; then remove it. Raises :class:`OSError`."""
         server = await asyncio.start_unix_server(self._accept, path)
+        self._servers.append(server)
         bound: int | None = None
         try:
             bound = await asyncio.to_thread(_inode, path)
@@ -56,6 +59,11 @@ class Relay:
             await self._stop(server)
             with anyio.CancelScope(shield=True):
                 await asyncio.to_thread(_remove, path, bound)
+
+    def refuse_connections(self) -> None:
+        """Refuse new connections from now on. Those that are open stay."""
+        for server in self._servers:
+            server.close()
 
     def cut(self, *, reset: bool = False) -> int:
         """Close every connection, with a reset if asked for. Returns how many there were."""

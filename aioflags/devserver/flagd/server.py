@@ -117,7 +117,10 @@ async def serve_flagd(
         stack.enter_context(state.count_grpc_server())
 
         async def end_streams() -> None:
+            # Clients open their streams again at once, on their old connection or on a new one.
             closing.set()
+            for relay in relays:
+                relay.refuse_connections()
             state.notify()
             with anyio.CancelScope(shield=True):
                 await asyncio.sleep(_LAST_MESSAGES)

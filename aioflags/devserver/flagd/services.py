@@ -31,6 +31,7 @@ from aioflags.transport.grpc_settings import EVALUATION_V1, EVALUATION_V2, SYNC
 __all__ = ["ServiceOptions", "evaluation_services", "sync_service"]
 
 _NOT_JSON: Final = '{"flags": {"a": '
+_STOPPING: Final = "the server stops"
 _MAX_INT: Final = 2**63
 _CODES: Final = {
     "FLAG_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
@@ -94,6 +95,8 @@ class _Service:
         malformed: Callable[[], Any],
     ) -> grpc.RpcMethodHandler[Any, Any]:
         async def handle(request: Any, context: ServicerContext) -> None:
+            if self._closing.is_set():
+                await context.abort(grpc.StatusCode.UNAVAILABLE, _STOPPING)
             with CallFaults(self._state, endpoint, context, self._cut) as call:
                 if not await call.begin():
                     return
@@ -104,7 +107,7 @@ class _Service:
                 await call.stream(stream, malformed)
                 if self._closing.is_set():
                     # As flagd's streams, which its end cuts. flagd's provider for JavaScript does not reconnect after OK.
-                    await context.abort(grpc.StatusCode.UNAVAILABLE, "the server stops")
+                    await context.abort(grpc.StatusCode.UNAVAILABLE, _STOPPING)
 
         return grpc.unary_stream_rpc_method_handler(handle, request_type.FromString, _serialized)
 
