@@ -373,10 +373,12 @@ class StatusCell:
         newest, is_new_life = self.newest, fact.kind is FactKind.RESTARTED
         last_error = None if is_new_life and not after.is_fatal else fact.error or newest.last_error
         changes: dict[str, Any] = {}
-        if status is not newest.status or fact.kind is FactKind.CLOSED or is_new_life:
-            time = loop_time()
-            error = status_error(after, status, last_error, time - self._outage_timer.began_at)
-            changes |= {"status": status, "since": time, "error": error}
+        is_new_status = status is not newest.status or fact.kind is FactKind.CLOSED or is_new_life
+        if is_new_status:
+            changes |= {"status": status, "since": loop_time()}
+        # A start can time out before its first failure, which is then the reason of the error.
+        if is_new_status or (newest.error is not None and newest.last_error is None and last_error is not None):
+            changes["error"] = status_error(after, status, last_error, loop_time() - self._outage_timer.began_at)
         if after.source is not newest.source_state or is_new_life:
             changes |= {"source_state": after.source, "source_since": now()}
         if fact.error is not None or is_new_life:

@@ -49,9 +49,10 @@ class StatusReport:
     """The status of a client after one change.
 
     ``seq`` counts the reports. ``since`` is when the status began, on the event loop's clock; ``source_since`` is when the source
-    state began, in Unix seconds. ``error`` is why this status is an error. ``last_error`` is the newest failure of a source since
-    the start, if any. ``next_attempt`` is when the sources start again after the service refused all of them, in Unix seconds; it
-    stays set while that attempt runs. Otherwise it is ``None``. ``OFF`` without ``next_attempt`` is final.
+    state began, in Unix seconds. ``error`` is why this status is an error; after a start that timed out it has the first failure as
+    soon as there is one. ``last_error`` is the newest failure of a source since the start, if any. ``next_attempt`` is when the
+    sources start again after the service refused all of them, in Unix seconds; it stays set while that attempt runs. Otherwise it
+    is ``None``. ``OFF`` without ``next_attempt`` is final.
     """
 
     seq: int

@@ -10,8 +10,9 @@ import pytest
 from aioflags import Status
 from aioflags.client_core.condition import Fact, FactKind
 from aioflags.model.source_state import ErrorCode
+from aioflags.model.status import StatusError
 from aioflags.model.status_event import Event
-from tests.support.status_clients import DOWN, FATAL, Idle, StatusClient, flag_set, settle, shown
+from tests.support.status_clients import DOWN, FATAL, UNUSABLE, Idle, StatusClient, flag_set, settle, shown
 
 # -- restart
 
@@ -89,6 +90,23 @@ async def test_a_start_limit_includes_the_preparation() -> None:
     assert loop.time() - began == pytest.approx(3)
     assert report.status is Status.ERROR
     await client.aclose()
+
+
+@pytest.mark.holds("OF-R7")
+async def test_the_first_failure_after_a_start_that_timed_out_is_the_reason_of_the_error() -> None:
+    client, events = StatusClient(start_wait=1), list[Event]()
+    client.on_event(None, events.append, inline=True)
+    began = await client.start()
+    late = "no flag data within the time that a start may take"
+    assert began.error == StatusError(ErrorCode.PROVIDER_NOT_READY, late)
+    client.interrupted()
+    known = client.status
+    assert known.error == StatusError(ErrorCode.PROVIDER_NOT_READY, f"{late}: down")
+    assert (known.status, known.since, known.seq) == (Status.ERROR, began.since, began.seq + 1)
+    client.interrupted(UNUSABLE)
+    assert client.status.error == known.error  # why the status began
+    await client.aclose()
+    assert shown(events) == ["ERROR PROVIDER_NOT_READY"]  # the status stayed the same
 
 
 async def test_a_start_with_a_wait_of_0_does_not_wait_for_a_preparation() -> None:
