@@ -12,7 +12,7 @@ Then ask as a customer with the plan "pro", and as one without::
     curl http://127.0.0.1:8000/checkout
 
 While the server of the flags is stopped, both get the same answers, and ``/ready`` returns ``{"flags": "STALE"}``, later
-``"ERROR"``.
+``"ERROR"``, both with the code 200. Before the first flags its code is 503.
 """
 
 # openfeature is a namespace package, whose py.typed pyright does not see.
@@ -51,11 +51,10 @@ async def checkout(request: Request) -> str:
 
 @router.get("/ready")
 async def ready(request: Request, response: Response) -> dict[str, Status]:
-    """Whether the service can work: also with old flags, or with the defaults while flagd is away."""
+    """Whether the service has flags, also old ones. This is the rule for in-process: with rpc the status decides."""
     client: FlagdClient = request.app.state.flagd
-    status = client.status.status
-    response.status_code = 503 if status in {Status.NOT_READY, Status.FATAL} else 200
-    return {"flags": status}
+    response.status_code = 200 if client.is_initialized and not client.status.is_final else 503
+    return {"flags": client.status.status}
 
 
 def create_app(make_client: Callable[[], FlagdClient]) -> FastAPI:
@@ -66,7 +65,7 @@ def create_app(make_client: Callable[[], FlagdClient]) -> FastAPI:
                 api.set_provider_and_wait(AioFlagsProvider(client))
             app.state.flagd, app.state.flags = client, api.get_client()
             yield
-            api.clear_providers()
+            api.shutdown()
 
     app = FastAPI(lifespan=lifespan)
     app.include_router(router)

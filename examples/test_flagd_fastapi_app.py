@@ -61,7 +61,9 @@ async def test_the_service_starts_without_flagd(fake_flagd: FakeFlagd) -> None:
     client = client_of(fake_flagd)
     async with running(client) as http:
         assert (await http.get("/checkout")).json() == "the old checkout"
+        assert (await http.get("/ready")).status_code == 503
         await fake_flagd.start()
         async with asyncio.timeout(5):
             while (await http.get("/checkout")).json() == "the old checkout":
                 await asyncio.sleep(0.01)
+        assert (await http.get("/ready")).status_code == 200
