@@ -97,4 +97,6 @@ def describe(observation: Observation) -> str:
 
 
 def _name(context: Context | None) -> str:
-    return "no context" if context is None else context.canonical_key or "an invalid context"
+    if context is None:
+        return "no context"
+    return context.canonical_key or ("a context without a key" if context.is_keyless else "an invalid context")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aioflags import Client, Context
+from aioflags import Client, Context, FlagdClient
 from aioflags.client_core.overrides import OVERRIDES
 from aioflags.testing import FlagRecorder
 
@@ -130,7 +130,13 @@ async def test_all_flags_are_not_recorded_as_evaluations(recorder: FlagRecorder,
     assert len(recorder) == 0
 
 
+def test_a_context_without_a_key_is_shown_as_such(recorder: FlagRecorder) -> None:
+    FlagdClient.local({"flags": {}}).variation_nowait("limit", Context.keyless({"plan": "pro"}), 0)
+    with pytest.raises(AssertionError, match="limit = 0 for a context without a key"):
+        recorder.assert_not_evaluated("limit")
+
+
 def test_an_invalid_context_is_shown_as_invalid(recorder: FlagRecorder, client: Client) -> None:
-    client.variation_nowait("limit", Context(""), 0)
+    client.variation_nowait("limit", Context("anna", kind="a b"), 0)
     with pytest.raises(AssertionError, match="limit = 0 for an invalid context"):
         recorder.assert_not_evaluated("limit")
