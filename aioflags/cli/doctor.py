@@ -11,6 +11,8 @@ import click
 import msgspec
 
 from aioflags.cli.flag_data import flagd_service, service
+from aioflags.cli.fractional import FRACTIONAL_OPTION, fractional_option
+from aioflags.model.flagd_options import FractionalVersion
 from aioflags.runtime.logs import SILENT
 from aioflags.tools.doctor import Check, Grade, run_checks
 from aioflags.tools.flagd_doctor import run_flagd_checks
@@ -25,8 +27,9 @@ _MARKS: Final = {Grade.GOOD: "ok     ", Grade.WARNING: "warning", Grade.PROBLEM:
 @click.option(
     "--flagd", "is_flagd", is_flag=True, help="Check a client for flagd. FLAGD_HOST, FLAGD_RESOLVER, ... are its options."
 )
+@fractional_option
 @click.pass_context
-def command(ctx: click.Context, *, as_json: bool, is_flagd: bool) -> None:
+def command(ctx: click.Context, *, flagd_fractional: FractionalVersion | None, as_json: bool, is_flagd: bool) -> None:
     """Check the key, the addresses, the connection (proxy, DNS, TCP, TLS), a poll, the clock, and a stream.
 
     Key and addresses are read from the environment: LAUNCHDARKLY_SDK_KEY, LAUNCHDARKLY_BASE_URI, LAUNCHDARKLY_STREAM_URI,
@@ -34,8 +37,10 @@ def command(ctx: click.Context, *, as_json: bool, is_flagd: bool) -> None:
     The exit status is 1 if there is a problem.
     """
     if is_flagd:
-        flagd_service()  # logs the warnings of the options
-        found = run_flagd_checks(flagd_service(SILENT))
+        flagd_service(fractional=flagd_fractional)  # logs the warnings of the options
+        found = run_flagd_checks(flagd_service(SILENT, fractional=flagd_fractional))
+    elif flagd_fractional is not None:
+        raise click.UsageError(f"{FRACTIONAL_OPTION} needs --flagd")
     else:
         # The checks cover the warnings of the options, so do not log these.
         found = run_checks(*service(logging.Logger("doctor", logging.ERROR)))  # noqa: LOG001 -- used by this command only

@@ -16,11 +16,13 @@ import msgspec
 
 from aioflags.cli.contexts import context_of, launchdarkly_problem, read_object
 from aioflags.cli.flag_data import FLAGD, snapshot_of
+from aioflags.cli.fractional import fractional_option
 from aioflags.cli.usage_errors import UsageMistake, is_word, placed, remark
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.evaluation.value_types import MISMATCH, expected_type
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.explanation import shown
+from aioflags.model.flagd_options import FractionalVersion
 from aioflags.model.nesting import check_depth
 from aioflags.protocol.documents.problems import UNREADABLE
 from aioflags.runtime.suggest import did_you_mean
@@ -46,8 +48,18 @@ _AS_PYTHON: Final = {"True": "true", "False": "false", "None": "null"}
 @click.option("--context", "context_json", metavar="JSON", help='The context: \'{"kind": "user", "key": "user-123"}\'.')
 @click.option("--default", "default_json", metavar="JSON", default="null", help="The value if the flag cannot be evaluated. [null]")
 @click.option("--batch", is_flag=True, help='Evaluate every line {"key": ..., "context": ..., "default": ...} of standard input.')
+@fractional_option
 @click.pass_context
-def command(ctx: click.Context, file: Path, key: str | None, context_json: str | None, default_json: str, *, batch: bool) -> None:
+def command(
+    ctx: click.Context,
+    file: Path,
+    key: str | None,
+    context_json: str | None,
+    default_json: str,
+    *,
+    flagd_fractional: FractionalVersion | None,
+    batch: bool,
+) -> None:
     """Print the value of flag KEY in FILE for a context, with its variation and the reason, as JSON.
 
     FILE has {"flags": {...}, "flagValues": {...}, "segments": {...}}, or flags in flagd's format. A context without a
@@ -60,7 +72,7 @@ def command(ctx: click.Context, file: Path, key: str | None, context_json: str |
         raise click.UsageError("expected a KEY and --context, or --batch")
     # Print warnings of the library about a flag.
     logging.basicConfig(format="aioflags: %(message)s", level=logging.WARNING)
-    snapshot = snapshot_of(file)
+    snapshot = snapshot_of(file, flagd_fractional)
     if batch:
         ctx.exit(_evaluate_all(snapshot, () if sys.stdin is None else sys.stdin.buffer))
     context = read_object(context_json or "", is_flagd=snapshot.dialect.name == FLAGD)

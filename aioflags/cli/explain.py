@@ -8,7 +8,9 @@ import msgspec
 
 from aioflags.cli.contexts import read_context
 from aioflags.cli.flag_data import data_of
+from aioflags.cli.fractional import fractional_option
 from aioflags.model.explanation import Explanation
+from aioflags.model.flagd_options import FractionalVersion
 from aioflags.runtime.logs import SILENT
 
 __all__ = ["command"]
@@ -22,15 +24,25 @@ __all__ = ["command"]
     "--context", "context_json", required=True, metavar="JSON", help='The context: \'{"kind": "user", "key": "user-123"}\'.'
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@fractional_option
 @click.pass_context
-def command(ctx: click.Context, words: tuple[str, ...], context_json: str, *, is_live: bool, is_flagd: bool, as_json: bool) -> None:
+def command(
+    ctx: click.Context,
+    words: tuple[str, ...],
+    context_json: str,
+    *,
+    flagd_fractional: FractionalVersion | None,
+    is_live: bool,
+    is_flagd: bool,
+    as_json: bool,
+) -> None:
     """Explain step by step why flag KEY has its value for a context: targets, rules, clauses, segments, prerequisites, buckets.
 
     The flags are those of FILE, or, with --live, those of LaunchDarkly's service, or, with --flagd, those of flagd. A
     context without a "kind" is read as a legacy user; for flagd's flags it has a "targetingKey" and attributes. The exit
     status is 1 if the flag has no value for the context.
     """
-    data, keys = data_of(words, is_live=is_live, is_flagd=is_flagd)
+    data, keys = data_of(words, is_live=is_live, is_flagd=is_flagd, fractional=flagd_fractional)
     if len(keys) != 1:
         raise click.UsageError(f"expected one KEY, got {len(keys)}")
     context = read_context(context_json, is_flagd=data.is_flagd)

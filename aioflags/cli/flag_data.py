@@ -14,6 +14,7 @@ from typing import Final
 
 import click
 
+from aioflags.cli.fractional import FRACTIONAL_OPTION
 from aioflags.cli.usage_errors import UsageMistake, file_mistakes
 from aioflags.client.client import Client
 from aioflags.client_core.base_client import BaseClient
@@ -22,9 +23,11 @@ from aioflags.config.data_system import DataSystem
 from aioflags.config.environment import from_environment
 from aioflags.errors import ConfigError
 from aioflags.evaluation.flagd.dialect import flagd_dialect
+from aioflags.evaluation.flagd.fractional import LATEST_VERSION
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.flagd.client import FlagdClient
 from aioflags.flagd.config import FlagdConfig
+from aioflags.model.flagd_options import FractionalVersion
 from aioflags.protocol.flag_documents import read_flag_document
 from aioflags.runtime.logs import SILENT
 from aioflags.runtime.logs import logger as package_logger
@@ -41,10 +44,14 @@ _CHECK_INTERVAL: Final = 0.25
 
 @dataclass(frozen=True, slots=True)
 class FlagData:
-    """The file with the flags; ``None`` for a server. ``is_flagd``: the file is in flagd's format, or the server is flagd."""
+    """The file with the flags; ``None`` for a server. ``is_flagd``: the file is in flagd's format, or the server is flagd.
+
+    ``fractional``: the version of ``fractional`` for flags of flagd; ``None`` for the default.
+    """
 
     file: Path | None
     is_flagd: bool = False
+    fractional: FractionalVersion | None = None
 
     def client(self, log: logging.Logger = package_logger) -> BaseClient:
         """A client with these flags. Raises :class:`UsageMistake` if the environment has no SDK key.
@@ -52,13 +59,18 @@ class FlagData:
         ``log`` gets the messages of a client for flagd, for example the mistakes in all flags.
         """
         if self.file is None and self.is_flagd:
-            return _flagd_client(flagd_service(log))
+            return _flagd_client(flagd_service(log, fractional=self.fractional))
         if self.file is not None and self.is_flagd:
             path = str(self.file)
             interval = _CHECK_INTERVAL
             return FlagdClient(
                 FlagdConfig(
-                    resolver="file", offline_flag_source_path=path, offline_poll_interval=interval, logger=log, environment={}
+                    resolver="file",
+                    offline_flag_source_path=path,
+                    offline_poll_interval=interval,
+                    fractional_version=self.fractional or LATEST_VERSION,
+                    logger=log,
+                    environment={},
                 )
             )
         if self.file is not None:
@@ -82,12 +94,21 @@ def service(logger: logging.Logger = package_logger) -> tuple[str, Config]:
         raise UsageMistake(str(mistake)) from None
 
 
-def flagd_service(logger: logging.Logger = package_logger) -> FlagdConfig:
-    """The options of a client for flagd from environment variables. Raises :class:`UsageMistake` for an invalid variable."""
+def flagd_service(logger: logging.Logger = package_logger, *, fractional: FractionalVersion | None = None) -> FlagdConfig:
+    """The options of a client for flagd from environment variables, and the version of ``fractional`` (``None``: the default).
+
+    Raises:
+        UsageMistake: a variable is invalid, or the server evaluates the flags, so the version would have no effect.
+    """
     try:
-        return FlagdConfig(logger=logger)
+        config = FlagdConfig(logger=logger, fractional_version=fractional or LATEST_VERSION)
     except ConfigError as mistake:
         raise UsageMistake(str(mistake)) from None
+    if fractional is not None and config.resolver in {"rpc", "ofrep"}:
+        raise UsageMistake(
+            f"{FRACTIONAL_OPTION} needs FLAGD_RESOLVER=in-process or file; with {config.resolver} the server evaluates the flags"
+        )
+    return config
 
 
 def _flagd_client(config: FlagdConfig) -> FlagdClient:
@@ -97,30 +118,43 @@ def _flagd_client(config: FlagdConfig) -> FlagdClient:
         raise UsageMistake(str(missing)) from None
 
 
-def data_of(words: Sequence[str], *, is_live: bool, is_flagd: bool) -> tuple[FlagData, list[str]]:
+def data_of(
+    words: Sequence[str], *, is_live: bool, is_flagd: bool, fractional: FractionalVersion | None = None
+) -> tuple[FlagData, list[str]]:
     """The flags of a command, and the remaining words. Without ``--live`` and ``--flagd`` the first word is a file.
 
     Raises:
-        click.UsageError: there is neither a file nor one of these options, or there are both options.
+        click.UsageError: there is neither a file nor one of these options, or there are both; or ``fractional`` has no effect.
         UsageMistake: the file cannot be read, or has a mistake.
     """
     if is_live and is_flagd:
         raise click.UsageError("--live is for LaunchDarkly's service, and cannot be used with --flagd")
+    if is_live and fractional is not None:
+        raise click.UsageError(f"{FRACTIONAL_OPTION} is for flags of flagd, and cannot be used with --live")
     if is_live or is_flagd:
         if is_flagd:
-            flagd_service()  # logs the warnings of the options
-        return FlagData(None, is_flagd=is_flagd), list(words)
+            flagd_service(fractional=fractional)  # logs the warnings of the options
+        return FlagData(None, is_flagd=is_flagd, fractional=fractional), list(words)
     if not words:
         raise click.UsageError("expected a FILE, or --live for the flags of LaunchDarkly's service, or --flagd")
     file = Path(words[0])
-    snapshot = snapshot_of(file)
-    return FlagData(file, is_flagd=snapshot.dialect.name == FLAGD), list(words[1:])
+    snapshot = snapshot_of(file, fractional)
+    return FlagData(file, is_flagd=snapshot.dialect.name == FLAGD, fractional=fractional), list(words[1:])
 
 
-def snapshot_of(file: Path) -> Snapshot:
-    """The flags of a file in LaunchDarkly's format or in flagd's. Raises :class:`UsageMistake` if it cannot be read."""
+def snapshot_of(file: Path, fractional: FractionalVersion | None = None) -> Snapshot:
+    """The flags of a file in LaunchDarkly's format or in flagd's.
+
+    Raises:
+        click.UsageError: ``fractional`` is given, and the file does not have flagd's format.
+        UsageMistake: the file cannot be read.
+    """
     with file_mistakes(file):
         document = read_flag_document(read_regular(file), name=str(file))
+    if fractional is not None and not document.is_flagd:
+        raise click.UsageError(f"{FRACTIONAL_OPTION} needs flags in flagd's format; {file} has LaunchDarkly's")
     # Loading flags of flagd would log the mistakes in all of them. The result of an evaluation has a message.
-    empty = Snapshot.empty(dialect=flagd_dialect(), log=SILENT) if document.is_flagd else Snapshot.empty()
+    empty = (
+        Snapshot.empty(dialect=flagd_dialect(fractional or LATEST_VERSION), log=SILENT) if document.is_flagd else Snapshot.empty()
+    )
     return empty.apply(document.change_set)

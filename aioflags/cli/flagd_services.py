@@ -15,11 +15,12 @@ import msgspec
 from click.core import ParameterSource
 from starlette.types import ASGIApp
 
+from aioflags.cli.fractional import fractional_option
 from aioflags.cli.usage_errors import UsageMistake, placed
 from aioflags.devserver import ServerState, serve
 from aioflags.errors import ConfigError
-from aioflags.evaluation.flagd.fractional import LATEST_VERSION, VERSIONS
 from aioflags.model.defaults import PORT_OF_OFREP, PORT_OF_RPC, PORT_OF_SYNC
+from aioflags.model.flagd_options import FractionalVersion
 from aioflags.model.nesting import check_depth
 from aioflags.protocol.documents.problems import UNREADABLE
 
@@ -44,7 +45,7 @@ class FlagdOptions:
     flagd_ofrep_port: int
     flagd_socket: Path | None
     flagd_context: str | None
-    flagd_fractional: int
+    flagd_fractional: FractionalVersion | None
 
     def is_served(self, *, has_flagd_format: bool) -> bool:
         """Whether flagd's clients are served."""
@@ -67,13 +68,7 @@ def flagd_options(command: _Command) -> _Command:
         click.option("--flagd-ofrep-port", type=_PORT, default=PORT_OF_OFREP, show_default=True, help="For OFREP."),
         click.option("--flagd-socket", type=click.Path(path_type=Path), help="A Unix socket for all gRPC services."),
         click.option("--flagd-context", metavar="JSON", help="Attributes that replace those of every context."),
-        click.option(
-            "--flagd-fractional",
-            type=click.IntRange(min(VERSIONS), max(VERSIONS)),
-            default=LATEST_VERSION,
-            show_default=True,
-            help="How fractional hashes in evaluations by this server. flagd 0.16 has 2.",
-        ),
+        fractional_option,
     ]
     for option in reversed(options):
         command = option(command)

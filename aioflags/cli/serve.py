@@ -41,6 +41,7 @@ from aioflags.devserver import (
     watch,
 )
 from aioflags.errors import ConfigError
+from aioflags.evaluation.flagd.fractional import LATEST_VERSION
 from aioflags.model.change import ObjectKind
 from aioflags.runtime.regular_files import read_regular
 
@@ -76,7 +77,7 @@ def command(
     with file_mistakes(file):
         text = flag_file.text()
         content = flag_file.objects(text, expects_flagd=options.flagd is True)
-    state = ServerState(content, fractional_version=options.flagd_fractional)
+    state = ServerState(content, fractional_version=options.flagd_fractional or LATEST_VERSION)
     check_flagd_options(ctx, options, file, has_flagd_format=state.flagd is not None)
     if directive and state.flagd is not None:
         raise click.UsageError(f"--directive needs flags in LaunchDarkly's format; {file} has flagd's")

@@ -11,10 +11,12 @@ import msgspec
 
 from aioflags.cli.contexts import read_context
 from aioflags.cli.flag_data import data_of
+from aioflags.cli.fractional import fractional_option
 from aioflags.client_core.base_client import BaseClient
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind
 from aioflags.model.explanation import shown
+from aioflags.model.flagd_options import FractionalVersion
 from aioflags.model.source_state import SourceState
 from aioflags.model.values import same_json
 from aioflags.runtime.suggest import nearest, suggestion
@@ -36,15 +38,23 @@ News: TypeAlias = dict[str, Any]
 )
 @click.option("--for", "seconds", type=click.FloatRange(min=0), metavar="SECONDS", help="Duration. [until Ctrl-C]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+@fractional_option
 def command(
-    words: tuple[str, ...], context_json: str | None, seconds: float | None, *, is_live: bool, is_flagd: bool, as_json: bool
+    words: tuple[str, ...],
+    context_json: str | None,
+    seconds: float | None,
+    *,
+    flagd_fractional: FractionalVersion | None,
+    is_live: bool,
+    is_flagd: bool,
+    as_json: bool,
 ) -> None:
     """Print each change of a flag and of the client's status, for the flags in FILE, or, with --live, those of
     LaunchDarkly's service, or, with --flagd, those of flagd.
 
     With KEYs, only these flags are printed. A change of a prerequisite or segment counts as a change of the flag.
     """
-    data, keys = data_of(words, is_live=is_live, is_flagd=is_flagd)
+    data, keys = data_of(words, is_live=is_live, is_flagd=is_flagd, fractional=flagd_fractional)
     context = None if context_json is None else read_context(context_json, is_flagd=data.is_flagd)
 
     def show(news: News) -> None:

@@ -71,7 +71,8 @@ def _place(config: FlagdConfig) -> str:
             target = config.grpc.target
             place = target.name if target.is_local else f"{target.name}, {'TLS' if is_encrypted else 'not encrypted'}"
     selector = "" if config.selector is None else f", the selector {config.selector}"
-    return printable(place + selector)
+    fractional = "" if config.resolver in {"rpc", "ofrep"} else f", version {config.fractional_version} of fractional"
+    return printable(place + selector + fractional)
 
 
 async def _connection(config: FlagdConfig, start_timeout: float) -> list[Check]:

@@ -7,10 +7,13 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from click.testing import CliRunner, Result
 
+from aioflags import Context
 from aioflags.cli.commands import commands
+from aioflags.cli.flag_data import data_of
 from tests.cli.program import AIOFLAGS
 
 FLAGS = {
@@ -54,6 +57,73 @@ def run(*arguments: str, stdin: bytes = b"") -> Result:
 def test_a_flag_is_evaluated(file: str, key: str, context: dict[str, Any], result: dict[str, Any]) -> None:
     ran = run("evaluate", file, key, "--context", json.dumps(context))
     assert (ran.exit_code, json.loads(ran.stdout)) == (0, result)
+
+
+@pytest.fixture
+def rollout(tmp_path: Path) -> str:
+    path = tmp_path / "rollout.json"
+    rule = {"fractional": [["on", 1], ["off", 1]]}
+    path.write_text(json.dumps({"flags": {"f": {"state": "ENABLED", "variants": {"on": 1, "off": 0}, "targeting": rule}}}))
+    return str(path)
+
+
+BY_VERSION = [("2", 0), ("3", 1)]
+"""The value for the key "e"."""
+
+
+@pytest.mark.parametrize(("version", "value"), BY_VERSION)
+def test_fractional_is_evaluated_with_the_version(rollout: str, version: str, value: int) -> None:
+    ran = run("evaluate", rollout, "f", "--context", '{"targetingKey": "e"}', "--flagd-fractional", version)
+    assert (ran.exit_code, json.loads(ran.stdout)["value"]) == (0, value)
+
+
+@pytest.mark.parametrize(("version", "value"), BY_VERSION)
+def test_fractional_is_explained_with_the_version(rollout: str, version: str, value: int) -> None:
+    ran = run("explain", rollout, "f", "--context", '{"targetingKey": "e"}', "--flagd-fractional", version)
+    assert ran.stdout.startswith(f"f is {value}:"), ran.output
+    assert f"of 2, by version {version} of fractional" in ran.stdout
+
+
+@pytest.mark.parametrize(("version", "value"), BY_VERSION)
+def test_a_watched_client_has_the_version_of_fractional(rollout: str, version: str, value: int) -> None:
+    data, _ = data_of([rollout], is_live=False, is_flagd=False, fractional=2 if version == "2" else 3)
+
+    async def evaluate() -> int:
+        async with data.client() as client:
+            return await client.variation("f", Context("e"), -1)
+
+    assert anyio.run(evaluate) == value
+
+
+NEEDS_FORMAT = "--flagd-fractional needs flags in flagd's format; {file} has LaunchDarkly's"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "resolver", "message"),
+    [
+        pytest.param(["evaluate", "{file}", "f", "--context", "{}"], "file", NEEDS_FORMAT, id="evaluate, LaunchDarkly's format"),
+        pytest.param(["explain", "{file}", "f", "--context", "{}"], "file", NEEDS_FORMAT, id="explain, LaunchDarkly's format"),
+        pytest.param(["watch", "{file}"], "file", NEEDS_FORMAT, id="watch, LaunchDarkly's format"),
+        pytest.param(["watch", "--live"], "file", "--flagd-fractional is for flags of flagd, and cannot", id="watch --live"),
+        pytest.param(["doctor"], "file", "--flagd-fractional needs --flagd", id="doctor without --flagd"),
+        pytest.param(["doctor", "--flagd"], "rpc", "with rpc the server evaluates the flags", id="doctor, rpc"),
+        pytest.param(["watch", "--flagd"], "ofrep", "with ofrep the server evaluates the flags", id="watch, OFREP"),
+    ],
+)
+def test_a_version_of_fractional_without_an_effect_is_refused(
+    tmp_path: Path, arguments: list[str], resolver: str, message: str
+) -> None:
+    path = tmp_path / "flags.json"
+    path.write_text('{"flagValues": {"f": 1}}')
+    words = [word.format(file=path) if word == "{file}" else word for word in arguments]
+    ran = CliRunner(env={"FLAGD_RESOLVER": resolver}).invoke(commands, [*words, "--flagd-fractional", "2"])
+    assert (ran.exit_code, ran.stdout, message.format(file=path) in ran.stderr) == (2, "", True), ran.output
+
+
+def test_doctor_prints_the_version_of_fractional(rollout: str) -> None:
+    environment = {"FLAGD_RESOLVER": "file", "FLAGD_OFFLINE_FLAG_SOURCE_PATH": rollout}
+    ran = CliRunner(env=environment).invoke(commands, ["doctor", "--flagd", "--flagd-fractional", "2"])
+    assert (ran.exit_code, ran.stdout.splitlines()[0].endswith(", version 2 of fractional")) == (0, True), ran.output
 
 
 def test_flags_are_evaluated_line_by_line(file: str) -> None:

@@ -32,7 +32,7 @@ def rollout_text(flag_key: str, version: int, data: Mapping[str, Any], values: S
         return f"the {name} cannot be hashed: {shown(seed)}"
     if buckets is None:
         return "a bucket is not a variant with a whole number, or the sum of the numbers is 0 or too large"
-    return f"the {name} {shown(seed)} is at {buckets.position(hash_)} of {buckets.total}"
+    return f"the {name} {shown(seed)} is at {buckets.position(hash_)} of {buckets.total}, by version {version} of fractional"
 
 
 def null_problem(name: str, values: Sequence[Any]) -> str | None:

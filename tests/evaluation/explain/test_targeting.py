@@ -83,7 +83,7 @@ def explained(key: str, context: Context | None, **flags: Any) -> str:
                 '  - {"!":{"$ref":"adult"}} is true',
                 '    - {"$ref":"adult"} is false',
                 '      - {">=":[{"var":"age"},18]} is false (age is 7)',
-                '  - the rollout gives "on": the targeting key "k" is at 0 of 1',
+                '  - the rollout gives "on": the targeting key "k" is at 0 of 1, by version 3 of fractional',
                 '- the targeting rule chooses the variant "on", which is true',
             ],
             id="a shared evaluator and a rollout",
@@ -135,10 +135,14 @@ def test_an_explanation_of_a_flag(changes: Any, attributes: Any, lines: list[str
 @pytest.mark.parametrize(
     ("rule", "text"),
     [
-        pytest.param([["on", 60], ["off", 40]], 'gives "on": the targeting key "k" is at {key} of 100', id="the targeting key"),
+        pytest.param(
+            [["on", 60], ["off", 40]],
+            'gives "on": the targeting key "k" is at {key} of 100, by version 3 of fractional',
+            id="the targeting key",
+        ),
         pytest.param(
             [{"cat": ["s", {"var": "plan"}]}, ["on", 50], ["off", 50]],
-            'gives "on": the seed "spro" is at {seed} of 100',
+            'gives "on": the seed "spro" is at {seed} of 100, by version 3 of fractional',
             id="a seed",
         ),
         pytest.param([{"var": "nope"}, ["on", 1]], "gives null: there is no seed", id="no seed"),
