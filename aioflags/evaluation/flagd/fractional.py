@@ -21,11 +21,21 @@ from aioflags.evaluation.jsonlogic.expressions import Data, Expression, Operator
 from aioflags.evaluation.jsonlogic.variables import member
 from aioflags.evaluation.jsonlogic.work import UNIT, charge, check_length
 
-__all__ = ["LATEST_VERSION", "VERSIONS", "Buckets", "fractional", "read_buckets", "seed_hash", "subject_hash"]
+__all__ = [
+    "LATEST_VERSION",
+    "MAX_WEIGHT",
+    "VERSIONS",
+    "Buckets",
+    "fractional",
+    "read_buckets",
+    "read_weight",
+    "seed_hash",
+    "subject_hash",
+]
 
 LATEST_VERSION: Final = 3
 VERSIONS: Final = (2, 3)
-_MAX_WEIGHT: Final = 2_147_483_647
+MAX_WEIGHT: Final = 2_147_483_647
 _KEY: Final = "targetingKey"
 _REMEMBERED: Final = 8192
 _MAX_REMEMBERED_LENGTH: Final = 128
@@ -60,22 +70,22 @@ def read_buckets(values: Sequence[Any]) -> Buckets | None:
     for value in values:
         if not is_array(value) or not 1 <= len(value) <= 2 or kind_of(value[0]) >= Kind.ARRAY:
             return None
-        weight = _weight(value[1]) if len(value) == 2 else 1
+        weight = read_weight(value[1]) if len(value) == 2 else 1
         if weight is None:
             return None
         total += weight
         variants.append(value[0])
         ends.append(total)
-    return Buckets(tuple(variants), tuple(ends), total) if 0 < total <= _MAX_WEIGHT else None
+    return Buckets(tuple(variants), tuple(ends), total) if 0 < total <= MAX_WEIGHT else None
 
 
-def _weight(value: Any) -> int | None:
+def read_weight(value: Any) -> int | None:
     """A whole number up to the limit. Negative ones count as 0: formulas for rollouts produce them."""
     if kind_of(value) is not Kind.NUMBER:
         return None
     if isinstance(value, float) and not value.is_integer():
         return None
-    return max(0, int(value)) if value <= _MAX_WEIGHT else None
+    return max(0, int(value)) if value <= MAX_WEIGHT else None
 
 
 @functools.lru_cache(maxsize=_REMEMBERED)

@@ -25,13 +25,16 @@ from aioflags.evaluation.jsonlogic.expressions import Expression, Operator, Site
 from aioflags.evaluation.jsonlogic.work import RuleError
 from aioflags.runtime.clock import now_ms
 
-__all__ = ["OPERATOR_NAMES", "RuleError", "Targeting", "compile_targeting"]
+__all__ = ["FLAGD_PATHS", "OPERATOR_NAMES", "RuleError", "Targeting", "compile_targeting"]
 
 Targeting: TypeAlias = Callable[[Mapping[str, Any]], Any]
 """The result of a flag's rule for the data of a context. It raises :class:`RuleError` alone, with the problem."""
 
 _FLAGD: Final = "$flagd"
 _FLAG_KEY_PATH: Final = "$flagd.flagKey"
+
+FLAGD_PATHS: Final = (_FLAG_KEY_PATH, "$flagd.timestamp")
+"""What rules can read in addition to the context."""
 
 
 def compile_targeting(

@@ -9,10 +9,12 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 from aioflags.evaluation.flagd.targeting import OPERATOR_NAMES
+from aioflags.evaluation.jsonlogic.coercion import to_text
 from aioflags.model.values import is_array, is_object, type_name
 from aioflags.protocol.documents.places import Path
 from aioflags.runtime.suggest import did_you_mean
 from aioflags.tools.lint.findings import LintRemark, quoted
+from aioflags.tools.lint.flagd_arguments import check_arguments
 
 __all__ = ["check_flag_set"]
 
@@ -111,6 +113,7 @@ def _check_rule(rule: object, path: Path, evaluators: Mapping[str, Any] | None) 
         suggestion = did_you_mean(name, OPERATOR_NAMES, quote=quoted)
         yield LintRemark("unknown-operator", (*path, name), f"unknown operator {quoted(name)}", suggestion or None)
     else:
+        yield from check_arguments(name, arguments, (*path, name))
         yield from _check_rule(arguments, (*path, name), evaluators)
 
 
@@ -124,9 +127,9 @@ def _check_reference(name: object, path: Path, evaluators: Mapping[str, Any] | N
 
 
 def _check_outcomes(rule: object, path: Path, variants: Collection[str]) -> Iterator[LintRemark]:
-    """The texts that a rule can give: each is the name of a variant."""
-    if isinstance(rule, str):
-        yield from _check_variant(rule, path, variants)
+    """The texts, numbers and booleans that a rule can give: each is the name of a variant."""
+    if isinstance(rule, (str, bool, int, float)):
+        yield from _check_variant(to_text(rule), path, variants)
     operation = _operation(rule)
     if operation is None:
         return
@@ -140,8 +143,8 @@ def _check_outcomes(rule: object, path: Path, variants: Collection[str]) -> Iter
                 yield from _check_outcomes(argument, (*path, index), variants)
     elif name == "fractional":
         for index, bucket in enumerate(arguments):
-            if is_array(bucket) and bucket and isinstance(bucket[0], str):
-                yield from _check_variant(bucket[0], (*path, index, 0), variants)
+            if is_array(bucket) and bucket and isinstance(bucket[0], (str, bool, int, float)):
+                yield from _check_variant(to_text(bucket[0]), (*path, index, 0), variants)
 
 
 def _check_variant(name: str, path: Path, variants: Collection[str]) -> Iterator[LintRemark]:

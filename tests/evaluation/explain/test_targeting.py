@@ -153,8 +153,12 @@ def test_an_explanation_of_a_flag(changes: Any, attributes: Any, lines: list[str
         ),
         pytest.param(
             [["on", 0.5], ["off", 0.5]],
-            "gives null: a bucket is not a variant with a whole number, or the sum of the numbers is 0 or too large",
+            "gives null: the weight 0.5 is not a whole number up to 2147483647",
             id="fractions as weights",
+        ),
+        pytest.param([["on", 0]], "gives null: the sum of the weights is 0, or above 2147483647", id="no weights"),
+        pytest.param(
+            [["on", 1], "off"], 'gives null: the bucket "off" is not an array with a variant and a weight', id="a text as bucket"
         ),
     ],
 )

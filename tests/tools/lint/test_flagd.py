@@ -28,6 +28,10 @@ def rule(targeting: Any, **evaluators: Any) -> dict[str, Any]:
         pytest.param(flag(defaultVariant=None, targeting=None, source="x", metadata={"n": 1}), id="what may be absent"),
         pytest.param(rule({"if": [{"$ref": "adult"}, "on", {"var": "x"}, "off", None]}, adult=ADULT), id="a shared evaluator"),
         pytest.param(rule({"fractional": [{"var": "email"}, ["on", 50], ["off", {"var": "share"}]]}), id="a rollout"),
+        pytest.param(rule({"if": [{"sem_ver": [{"var": "v"}, {"var": "op"}, "v2"]}, "on"]}), id="a computed comparison"),
+        pytest.param(rule({"fractional": [["on"], {"var": "b"}, [{"var": "v"}, 0]]}), id="computed buckets"),
+        pytest.param(rule({"if": [{"<": [{"var": "$flagd.timestamp"}, 5]}, "on"]}), id="the time"),
+        pytest.param(flag(variants={"true": 1, "2": 2}, defaultVariant=None, targeting={"if": [1, True, 2]}), id="other names"),
         pytest.param(rule({"starts_with": [{"cat": ["x", "y"]}, "nope"]}), id="texts that are not variants"),
     ],
 )
@@ -116,6 +120,74 @@ def test_a_good_flag_set_has_no_findings(document: Any) -> None:
                 'the flag does not have a variant "of"; did you mean "off"?',
             ),
             id="a rollout with an unknown variant",
+        ),
+        pytest.param(
+            rule({"if": [{"var": "x"}, True, "off"]}),
+            ("missing-variant", "flags.a.targeting.if[1]", 'the flag does not have a variant "true"'),
+            id="a boolean that is not a variant",
+        ),
+        pytest.param(
+            rule({"fractional": [["on", 1], [2, 1]]}),
+            ("missing-variant", "flags.a.targeting.fractional[1][0]", 'the flag does not have a variant "2"'),
+            id="a rollout with a number that is not a variant",
+        ),
+        pytest.param(
+            rule({"if": [{"sem_ver": [{"var": "v"}, "=>", "2.0.0"]}, "on"]}),
+            ("unknown-operator", "flags.a.targeting.if[0].sem_ver[1]", '"=>" is not one of =, !=, <, <=, >, >=, ^, ~'),
+            id="an unknown comparison of versions",
+        ),
+        pytest.param(
+            rule({"if": [{"sem_ver": [{"var": "v"}, ">=", "2.x"]}, "on"]}),
+            ("useless-value", "flags.a.targeting.if[0].sem_ver[2]", '"2.x" is not a version'),
+            id="a text that is not a version",
+        ),
+        pytest.param(
+            rule({"if": [{"sem_ver": [{"var": "v"}, "2.0.0"]}, "on"]}),
+            ("never-matches", "flags.a.targeting.if[0].sem_ver", "sem_ver needs 3 arguments, and has 2"),
+            id="too few arguments",
+        ),
+        pytest.param(
+            rule({"if": [{"starts_with": [{"var": "v"}, 5]}, "on"]}),
+            ("useless-value", "flags.a.targeting.if[0].starts_with[1]", "5 is not a text"),
+            id="a number as the start of a text",
+        ),
+        pytest.param(
+            rule({"if": [{"$ref": "new"}, "on"]}, new={"ends_with": [{"var": "v"}, 5]}),
+            ("useless-value", '["$evaluators"].new.ends_with[1]', "5 is not a text"),
+            id="a number in a shared evaluator",
+        ),
+        pytest.param(
+            rule({"fractional": [["on", 0.5], ["off", 1]]}),
+            ("wrong-type", "flags.a.targeting.fractional[0]", "the weight 0.5 is not a whole number up to 2147483647"),
+            id="a weight that is not a whole number",
+        ),
+        pytest.param(
+            rule({"fractional": [["on", -1], ["off", 1]]}),
+            ("weights", "flags.a.targeting.fractional[0][1]", "the weight -1 is negative, so it counts as 0"),
+            id="a negative weight",
+        ),
+        pytest.param(
+            rule({"fractional": [["on", 0], ["off", 0]]}),
+            ("weights", "flags.a.targeting.fractional", "the sum of the weights is 0, or above 2147483647"),
+            id="weights without a sum",
+        ),
+        pytest.param(
+            rule({"fractional": [{"var": "id"}, ["on", 1], "off"]}),
+            (
+                "wrong-type",
+                "flags.a.targeting.fractional[2]",
+                'the bucket "off" is not an array with a variant and a weight',
+            ),
+            id="a bucket that is a text",
+        ),
+        pytest.param(
+            rule({"if": [{"==": [{"var": "$flagd.flagkey"}, "a"]}, "on"]}),
+            (
+                "unknown-property",
+                'flags.a.targeting.if[0]["=="][0].var',
+                '"$flagd.flagkey" is always null; did you mean "$flagd.flagKey"?',
+            ),
+            id="a misspelled property of flagd",
         ),
         pytest.param(
             {"flags": [FLAG]}, ("missing-property", "flags[0]", 'missing required property "key"'), id="a flag without a key"
