@@ -40,6 +40,8 @@ _FIRST_EVENT_TIMEOUT: Final = 10.0
 _MAX_CLOCK_SKEW: Final = 60.0
 """Seconds."""
 _MIN_CERTIFICATE_DAYS: Final = 14.0
+_FLAGD: Final = ("FLAGD_", "OFREP_")
+"""How the variables of a client for flagd begin."""
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -69,7 +71,7 @@ async def run_checks(
     ``first_event_timeout``: seconds to wait for the first event of the stream.
     """
     key = SdkKey(sdk_key)
-    yield _key(key)
+    yield _key(key, environment)
     custom, default = custom_addresses(config)
     if custom and default:
         yield _partly_custom(custom, default)
@@ -94,12 +96,14 @@ async def run_checks(
             yield await _stream(transport, config.stream_uri, headers, first_event_timeout)
 
 
-def _key(key: SdkKey) -> Check:
+def _key(key: SdkKey, environment: Mapping[str, str]) -> Check:
     if key.discarded:
         advice = "look for spaces, quotes or line breaks around it"
         return Check(name="key", grade=Grade.PROBLEM, text="the SDK key has invalid characters", advice=advice)
     if not key:
         advice = "set LAUNCHDARKLY_SDK_KEY to a server-side SDK key"
+        if flagd := next((name for name in sorted(environment) if name.startswith(_FLAGD)), None):
+            advice = f"{flagd} is set: use --flagd to check a client for flagd; otherwise {advice}"
         return Check(name="key", grade=Grade.PROBLEM, text="the SDK key is missing", advice=advice)
     if key.value.startswith("mob-"):
         advice = "use the server-side SDK key (sdk-…) of the environment"

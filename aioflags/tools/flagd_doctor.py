@@ -14,11 +14,12 @@ import anyio
 from aioflags.errors import ConfigError
 from aioflags.flagd.client import FlagdClient
 from aioflags.flagd.config import FlagdConfig
+from aioflags.flagd.environment import Variables
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind
 from aioflags.model.source_state import SourceState
 from aioflags.model.status import StatusReport
-from aioflags.runtime.logs import printable
+from aioflags.runtime.logs import SILENT, printable
 from aioflags.runtime.regular_files import read_in_time
 from aioflags.tools.doctor import Check, Grade
 from aioflags.tools.lint import lint
@@ -28,10 +29,9 @@ __all__ = ["run_flagd_checks"]
 _START_TIMEOUT: Final = 5.0
 _PROBE: Final = "aioflags-doctor"
 """The key of a flag that the server probably does not have."""
-_ADDRESS: Final = "FLAGD_HOST and FLAGD_PORT"
 _ADVICE: Final = (
     ("cert_path", "check FLAGD_SERVER_CERT_PATH: is it a PEM file with certificates that this process may read?"),
-    ("UNIMPLEMENTED", "correct FLAGD_RESOLVER or FLAGD_PORT; in-process mode reads FLAGD_SYNC_PORT first"),
+    ("UNIMPLEMENTED", "correct FLAGD_RESOLVER or {port}"),
     ("INVALID_ARGUMENT", "check FLAGD_SOURCE_SELECTOR"),
     ("UNAUTHENTICATED", "the server, or a proxy before it, wants credentials: interceptors=[...], or channel_credentials=..."),
     ("PERMISSION_DENIED", "the server, or a proxy before it, wants other credentials"),
@@ -41,9 +41,9 @@ _ADVICE: Final = (
         "check FLAGD_TLS and FLAGD_SERVER_CERT_PATH: does the server speak TLS, and which authority signed its certificate?",
     ),
     ("resolving", "check the name in FLAGD_HOST, and the DNS of this machine"),
-    ("refused", f"is flagd, or `aioflags serve FILE --flagd`, running there? Check {_ADDRESS}"),
+    ("refused", "is flagd, or `aioflags serve FILE --flagd`, running there? Check {address}"),
 )
-"""A part of an error, and what to do."""
+"""A part of an error, and what to do. ``port`` and ``address`` are variables."""
 
 
 async def run_flagd_checks(config: FlagdConfig, *, start_timeout: float = _START_TIMEOUT) -> AsyncGenerator[Check, None]:
@@ -51,12 +51,22 @@ async def run_flagd_checks(config: FlagdConfig, *, start_timeout: float = _START
 
     ``start_timeout``: seconds to wait for the flags.
     """
-    yield Check(name="options", grade=Grade.GOOD, text=f"resolver {config.resolver}, with {_place(config)}")
+    yield _options(config)
     for check in await _connection(config, start_timeout):
         yield check
     if config.resolver == "file" and config.offline_flag_source_path is not None:
         for check in await _file(Path(config.offline_flag_source_path)):
             yield check
+
+
+def _options(config: FlagdConfig) -> Check:
+    """The resolver and the place, and a port that the resolver does not read."""
+    text = f"resolver {config.resolver}, with {_place(config)}"
+    variables = Variables(config.environment, SILENT)
+    if config.resolver == "rpc" and variables.port("FLAGD_SYNC_PORT") and not variables.port("FLAGD_PORT"):
+        advice = "rpc mode does not read FLAGD_SYNC_PORT: set FLAGD_RESOLVER=in-process, or FLAGD_PORT"
+        return Check(name="options", grade=Grade.WARNING, text=text, advice=advice)
+    return Check(name="options", grade=Grade.GOOD, text=text)
 
 
 def _place(config: FlagdConfig) -> str:
@@ -95,6 +105,8 @@ async def _connection(config: FlagdConfig, start_timeout: float) -> list[Check]:
             return [_problem("evaluation", detail.error_message or str(detail.reason.error_kind), config)]
         count = len(flags.all())
     text = f"{count:,} flag{'' if count == 1 else 's'} in {seconds:.2f} s"
+    if config.resolver == "rpc":
+        text += "; flags without a default variant are not counted"
     if count:
         return [Check(name="flags", grade=Grade.GOOD, text=text)]
     advice = "check the sources of the server, the address, and FLAGD_SOURCE_SELECTOR"
@@ -130,5 +142,24 @@ def _problem(name: str, message: str, config: FlagdConfig) -> Check:
     elif config.resolver == "ofrep":
         advice = "check OFREP_ENDPOINT and OFREP_HEADERS: is this a server that speaks OFREP?"
     else:
-        advice = next((advice for part, advice in _ADVICE if part in message), f"check {_ADDRESS}")
+        port = _port_variable(config)
+        address = _address_variables(config, port)
+        advice = next((advice for part, advice in _ADVICE if part in message), "check {address}")
+        advice = advice.format(port=port, address=address)
     return Check(name=name, grade=Grade.PROBLEM, text=printable(message), advice=advice)
+
+
+def _port_variable(config: FlagdConfig) -> str:
+    """The variable that the port is from, or should be from."""
+    if config.resolver == "rpc":
+        return "FLAGD_PORT"
+    names = ("FLAGD_SYNC_PORT", "FLAGD_PORT")
+    variables = Variables(config.environment, SILENT)
+    return next((name for name in names if variables.port(name)), names[0])
+
+
+def _address_variables(config: FlagdConfig, port: str) -> str:
+    """The variables that the address is from."""
+    if config.target_uri is not None:
+        return "FLAGD_TARGET_URI"
+    return f"FLAGD_HOST and {port}" if config.socket_path is None else "FLAGD_SOCKET_PATH"

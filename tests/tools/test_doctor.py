@@ -280,3 +280,16 @@ async def test_a_probe_closes_its_connection() -> None:
     async with raw_server(saying()) as server:
         assert (await probe("http", "127.0.0.1", server.port, Http())).days_left is None
         await server.ended.wait()
+
+
+@pytest.mark.parametrize(
+    ("environment", "advice"),
+    [
+        pytest.param({}, "set LAUNCHDARKLY_SDK_KEY", id="no variable of flagd"),
+        pytest.param({"FLAGD_HOST": "flagd"}, "FLAGD_HOST is set: use --flagd", id="a variable of flagd"),
+        pytest.param({"OFREP_ENDPOINT": "http://flagd"}, "OFREP_ENDPOINT is set: use --flagd", id="a variable of OFREP"),
+    ],
+)
+async def test_without_a_key_and_with_options_of_flagd_doctor_mentions_flagd(environment: dict[str, str], advice: str) -> None:
+    found = [one async for one in run_checks("", at("http://127.0.0.1:1"), environment, first_event_timeout=0.1)]
+    assert (found[0].advice or "").startswith(advice)

@@ -18,9 +18,9 @@ from tests.support.raw_server import raw_server, saying
 pytestmark = pytest.mark.real_time
 
 
-async def findings(*, start_timeout: float = 60, **options: Any) -> dict[str, Check]:
+async def findings(*, start_timeout: float = 60, environment: dict[str, str] | None = None, **options: Any) -> dict[str, Check]:
     """The checks by name, in order."""
-    config = FlagdConfig(environment={}, logger=SILENT, **options)
+    config = FlagdConfig(environment=environment or {}, logger=SILENT, **options)
     return {found.name: found async for found in run_flagd_checks(config, start_timeout=start_timeout)}
 
 
@@ -50,13 +50,13 @@ async def test_a_server_without_flags_is_a_warning(fake_flagd: FakeFlagd, resolv
     [
         pytest.param("rpc", {"port": 1}, "`aioflags serve FILE --flagd`, running there?", id="rpc, and no server"),
         pytest.param("in-process", {"port": 1}, "`aioflags serve FILE --flagd`, running there?", id="in-process, and no server"),
-        pytest.param("in-process", {"port": "{port}"}, "correct FLAGD_RESOLVER or FLAGD_PORT", id="the port of rpc mode"),
+        pytest.param("in-process", {"port": "{port}"}, "correct FLAGD_RESOLVER or FLAGD_SYNC_PORT", id="the port of rpc mode"),
         pytest.param("rpc", {"port": "{sync_port}"}, "correct FLAGD_RESOLVER or FLAGD_PORT", id="the port of in-process mode"),
         pytest.param("in-process", {"tls": True}, "check FLAGD_TLS and FLAGD_SERVER_CERT_PATH", id="TLS, and a server without it"),
         pytest.param("rpc", {"tls": True, "cert_path": "/nowhere.pem"}, "check FLAGD_SERVER_CERT_PATH: ", id="no certificate"),
         pytest.param("in-process", {"selector": "no=1"}, "check FLAGD_SOURCE_SELECTOR", id="an unknown selector"),
         pytest.param("in-process", {"host": "nowhere.invalid"}, "the DNS of this machine", id="an unknown name"),
-        pytest.param("rpc", {"socket_path": "/nowhere.sock"}, "check FLAGD_HOST and FLAGD_PORT", id="a socket that is not there"),
+        pytest.param("rpc", {"socket_path": "/nowhere.sock"}, "check FLAGD_SOCKET_PATH", id="a socket that is not there"),
     ],
 )
 async def test_a_server_that_cannot_be_used_is_a_problem(
@@ -68,6 +68,45 @@ async def test_a_server_that_cannot_be_used_is_a_problem(
     found = await findings(**{**of_mode(fake_flagd, resolver), **changes})
     assert (list(found), found["flags"].grade) == (["options", "flags"], Grade.PROBLEM)
     assert advice in (found["flags"].advice or ""), found["flags"]
+
+
+@pytest.mark.parametrize(
+    ("resolver", "names", "advised"),
+    [
+        pytest.param("rpc", ["FLAGD_PORT", "FLAGD_SYNC_PORT"], "Check FLAGD_HOST and FLAGD_PORT", id="rpc"),
+        pytest.param("in-process", ["FLAGD_PORT"], "Check FLAGD_HOST and FLAGD_PORT", id="in-process, the port of both modes"),
+        pytest.param(
+            "in-process", ["FLAGD_PORT", "FLAGD_SYNC_PORT"], "Check FLAGD_HOST and FLAGD_SYNC_PORT", id="in-process, both ports"
+        ),
+        pytest.param("in-process", ["FLAGD_SYNC_PORT"], "Check FLAGD_HOST and FLAGD_SYNC_PORT", id="in-process, its own port"),
+    ],
+)
+async def test_the_advice_names_the_variable_of_the_port(resolver: Any, names: list[str], advised: str) -> None:
+    found = await findings(resolver=resolver, host="127.0.0.1", deadline=60, environment=dict.fromkeys(names, "1"))
+    assert found["flags"].advice is not None
+    assert found["flags"].advice.endswith(advised)
+
+
+@pytest.mark.parametrize(
+    ("resolver", "names", "is_warned"),
+    [
+        pytest.param("rpc", ["FLAGD_SYNC_PORT"], True, id="rpc, and the port of in-process mode"),
+        pytest.param("rpc", ["FLAGD_SYNC_PORT", "FLAGD_PORT"], False, id="rpc, and both ports"),
+        pytest.param("in-process", ["FLAGD_SYNC_PORT"], False, id="in-process"),
+    ],
+)
+async def test_a_port_that_rpc_mode_does_not_read_is_a_warning(resolver: Any, names: list[str], *, is_warned: bool) -> None:
+    environment = dict.fromkeys(names, "1")
+    found = await findings(resolver=resolver, socket_path="/nowhere.sock", deadline=60, environment=environment)
+    assert ("rpc mode does not read FLAGD_SYNC_PORT" in (found["options"].advice or "")) is is_warned
+
+
+async def test_the_count_of_rpc_mode_is_without_flags_that_have_no_default(fake_flagd: FakeFlagd) -> None:
+    fake_flagd.set("theme", "dark")
+    fake_flagd.put("bare", {"state": "ENABLED", "variants": {"on": True}})
+    found = await findings(**of_mode(fake_flagd, "rpc"))
+    assert found["flags"].text.startswith("1 flag in ")
+    assert found["flags"].text.endswith("; flags without a default variant are not counted")
 
 
 async def test_a_start_without_a_deadline_has_a_limit() -> None:
