@@ -27,6 +27,7 @@ from aioflags.protocol.failures import unexpected
 from aioflags.runtime.cancellation import contain_cancellation
 from aioflags.runtime.clock import now
 from aioflags.runtime.fork import reset_after_fork
+from aioflags.runtime.logs import printable
 from aioflags.runtime.validation import time_limit
 
 __all__ = ["Lifecycle"]
@@ -45,6 +46,7 @@ class Lifecycle:
         start_wait: How many seconds a start waits for data by default.
         close_timeout: How many seconds a close may take by default.
         logger: The client's logger.
+        server: The server of the flags and its address, for the log; ``None`` if there may be several.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Lifecycle:
         start_wait: float,
         close_timeout: float,
         logger: logging.Logger,
+        server: str | None = None,
     ) -> None:
         self._cell = cell
         self._workload = workload
@@ -63,6 +66,7 @@ class Lifecycle:
         self._start_wait = start_wait
         self._close_timeout = close_timeout
         self._logger = logger
+        self._server = server
         self._root: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._prepared = anyio.Event()
@@ -157,7 +161,8 @@ class Lifecycle:
 
     def _log_start(self, wait: float, took: float) -> None:
         report = self._cell.newest
-        error = report.last_error or "no answer, and no failure so far"
+        by = "" if self._server is None else f" from {printable(self._server)}"
+        error = report.last_error or f"no answer{by}, and no failure so far"
         has_data = report.status in {Status.READY, Status.STALE} or self._cell.snapshot.has_data
         if has_data or report.source_state is SourceState.OFF:
             # Why no source is left was logged as an error, and why the data may be old as a warning.

@@ -74,6 +74,7 @@ def assemble(config: FlagdConfig, mode: Mode, *, register: RegisterPlugin) -> tu
         start_wait=config.deadline or math.inf,
         close_timeout=config.close_timeout,
         logger=logger,
+        server=mode.server,
     )
     answers = None
     if mode.remote is not None:

@@ -30,7 +30,7 @@ class Mode:
 
     ``source`` keeps the data current, or says what changed; ``None``: the data do not change. ``remote`` evaluates, if a server
     does. ``dialect``: that of the flags, if it is not flagd's. ``opened`` opens what ``remote`` needs while the client runs.
-    ``flags``: those that the client has from the beginning.
+    ``flags``: those that the client has from the beginning. ``server``: the server and its address, for the log.
     """
 
     source: SourceBuilder | None = None
@@ -38,6 +38,7 @@ class Mode:
     dialect: Dialect | None = None
     opened: Callable[[], AbstractAsyncContextManager[object]] = nullcontext
     flags: ChangeSet | None = None
+    server: str | None = None
 
 
 # A client has one mode: the modules of the others, and the libraries that they need, are not imported.
@@ -72,7 +73,7 @@ def _in_process(config: FlagdConfig, channel: FlagdChannel) -> Mode:
         sync_metadata=config.sync_metadata,
         context_enricher=config.context_enricher,
     )
-    return Mode(source=source)
+    return Mode(source=source, server=f"flagd at {channel.target}")
 
 
 def _rpc(config: FlagdConfig, channel: FlagdChannel) -> Mode:
@@ -85,7 +86,8 @@ def _rpc(config: FlagdConfig, channel: FlagdChannel) -> Mode:
         fatal_codes=frozenset(config.fatal_status_codes),
         logger=config.logger,
     )
-    return Mode(source=FlagdEvents(options=_stream_options(config, channel)), remote=remote)
+    events = FlagdEvents(options=_stream_options(config, channel))
+    return Mode(source=events, remote=remote, server=f"flagd at {channel.target}")
 
 
 def _file(config: FlagdConfig) -> Mode:
@@ -112,7 +114,7 @@ def _ofrep(config: FlagdConfig) -> Mode:
 
         body = request_body(attributes_of(config.ofrep_context))
         bulk = OfrepBulk(endpoint=endpoint, body=body, poll_interval=config.ofrep_poll_interval)
-        return Mode(source=bulk, dialect=RESOLVED)
+        return Mode(source=bulk, dialect=RESOLVED, server=config.ofrep_url)
     transport = HttpTransport(config.http, config.logger, idle_connections=_OFREP_CONNECTIONS)
     remote = OfrepEvaluation(OfrepRequests(endpoint, transport, config.logger), config.logger)
     return Mode(remote=remote, opened=lambda: transport)

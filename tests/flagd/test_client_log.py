@@ -102,18 +102,20 @@ async def test_the_log_of_a_start(resolver: str, first: Any, expected: str, capl
 
 
 REFUSED = "cannot connect to flagd: connection refused"
-SILENT = "no answer, and no failure so far"
+SILENT = "no answer from flagd at {}, and no failure so far"
 
 
 @pytest.mark.parametrize(("is_up", "why"), [pytest.param(False, REFUSED, id="refused"), pytest.param(True, SILENT, id="silent")])
 @pytest.mark.parametrize(
-    ("resolver", "what", "until"), [("in-process", "flag data", "some arrive"), ("rpc", "a connection", "there is one")]
+    ("resolver", "first", "what", "until"),
+    [("in-process", FLAGS, "flag data", "some arrive"), ("rpc", READY, "a connection", "there is one")],
 )
 async def test_the_log_of_a_start_without_an_answer(
-    resolver: str, what: str, until: str, is_up: bool, why: str, caplog: pytest.LogCaptureFixture
+    resolver: str, first: object, what: str, until: str, is_up: bool, why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     flagd = ScriptedFlagd([[]])
     if not is_up:
         flagd.stop()
     async with flagd.client(resolver):
-        assert lines(caplog)[-1] == ("WARNING", f"started without {what} after 0.5 s ({why}): defaults are served until {until}")
+        reason = why.format(target(first))
+        assert lines(caplog)[-1] == ("WARNING", f"started without {what} after 0.5 s ({reason}): defaults are served until {until}")
