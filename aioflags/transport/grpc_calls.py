@@ -6,11 +6,13 @@ Source: ``flagd.md`` 1.4, 2, 3.3.
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from urllib.parse import unquote
 
 import anyio
 import anyio.lowlevel
@@ -41,6 +43,7 @@ M = TypeVar("M", bound=Message)
 _PROBE: Final = "/aioflags.Probe/Reason"
 """A method that no server has. See :meth:`FlagdCalls.connect`."""
 _ALL_FAILED: Final = "failed to connect to all addresses; last error: "
+_IPV6: Final = re.compile(r"ipv6:%5B[^\s\]]*?%5D")
 _PROBE_INTERVAL: Final = 1.0
 _PROBE_TIMEOUT: Final = 0.25
 """Seconds. A call that does not wait for a connection fails in less than one millisecond."""
@@ -171,7 +174,7 @@ class FlagdCalls:
             return None
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNAVAILABLE:
-                self._last_reason = (error.details() or "").removeprefix(_ALL_FAILED)
+                self._last_reason = _details(error).removeprefix(_ALL_FAILED)
                 return self._last_reason
         return None
 
@@ -318,7 +321,7 @@ class FlagdCalls:
             with contain_cancellation():
                 yield
         except grpc.aio.AioRpcError as error:
-            raise RpcFailed(error.code().name, error.details() or "") from error
+            raise RpcFailed(error.code().name, _details(error)) from error
         except (StrayCancellationError, grpc.aio.UsageError) as error:
             if isinstance(error, StrayCancellationError) and self._settings.interceptors and not self._is_closed:
                 raise RpcFailed("UNKNOWN", f"an interceptor failed: {error}") from error
@@ -329,6 +332,11 @@ class FlagdCalls:
             if not self._settings.interceptors:
                 raise  # a bug in aioflags
             raise RpcFailed("UNKNOWN", f"an interceptor failed: {describe_error(error)}") from error
+
+
+def _details(error: grpc.aio.AioRpcError) -> str:
+    """Why a call failed. gRPC escapes the brackets of addresses, which are shown as they are written."""
+    return _IPV6.sub(lambda address: unquote(address[0]), error.details() or "")
 
 
 async def _answered(call: Awaitable[Any]) -> Any:

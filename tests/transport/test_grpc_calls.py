@@ -70,6 +70,19 @@ class Channel:
         return sync.GetMetadataResponse().SerializeToString()
 
 
+@pytest.mark.parametrize(
+    ("reason", "shown"),
+    [
+        ("UNKNOWN: ipv6:%5B::1%5D:8015: Connection refused", "UNKNOWN: ipv6:[::1]:8015: Connection refused"),
+        ("UNKNOWN: ipv6:%5Bfe80::1%25eth0%5D:8015: No route", "UNKNOWN: ipv6:[fe80::1%eth0]:8015: No route"),
+        ("UNKNOWN: unix:/a%5Bb: No such file", "UNKNOWN: unix:/a%5Bb: No such file"),
+    ],
+)
+async def test_addresses_of_ipv6_are_shown_without_escapes(channel: Channel, calls: FlagdCalls, reason: str, shown: str) -> None:
+    channel.state, channel.reason = FAILING, reason
+    assert await calls.connect(()) == shown
+
+
 @pytest.fixture
 def channel() -> Channel:
     """A connected channel."""
