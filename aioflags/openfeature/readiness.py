@@ -63,7 +63,7 @@ class ReadinessWait:
                 )
             if loop is running_loop():
                 raise ProviderNotReadyError(
-                    f"the client is {_described(report)}; on its own event loop nothing can wait for it. Await client.wait_ready() "
+                    f"{_described(report)}; on the client's own event loop nothing can wait for it. Await client.wait_ready() "
                     "before set_provider, or go on: the provider becomes ready with the client"
                 )
             self._wait(loop)
@@ -71,8 +71,8 @@ class ReadinessWait:
         if report.status in _USABLE:
             return
         if report.status is Status.FATAL:
-            raise ProviderFatalError(f"the client cannot get any flag data: it is {_described(report)}")
-        raise ProviderNotReadyError(f"the client is {_described(report)}")
+            raise ProviderFatalError(f"{_described(report)}; it cannot get any flag data")
+        raise ProviderNotReadyError(_described(report))
 
     def cancel(self) -> None:
         """Ends a call that waits in another thread. It raises."""
@@ -146,5 +146,6 @@ def _is_decided(report: StatusReport) -> bool:
 
 
 def _described(report: StatusReport) -> str:
-    error = f" ({report.last_error})" if report.last_error else ""
-    return f"{report.status.value}, source {report.source_state.value}{error}"
+    """The cause first, if there is one: logs cut long messages."""
+    state = f"the client is {report.status.value}, source {report.source_state.value}"
+    return f"{report.last_error} ({state})" if report.last_error else state
