@@ -27,6 +27,7 @@ from aioflags.evaluation.flagd.fractional import LATEST_VERSION
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.flagd.client import FlagdClient
 from aioflags.flagd.config import FlagdConfig
+from aioflags.model.context import Context
 from aioflags.model.flagd_options import FractionalVersion
 from aioflags.protocol.flag_documents import read_flag_document
 from aioflags.runtime.logs import SILENT
@@ -40,6 +41,8 @@ FLAGD: Final = "flagd"
 """The name of the dialect of files in flagd's format."""
 _CHECK_INTERVAL: Final = 0.25
 """Seconds. A person waits for the effect of an edit; flagd's clients check every 5 s."""
+_OFREP_POLL_INTERVAL: Final = 1.0
+"""Seconds. The server may have no event stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,22 @@ class FlagData:
         if not key:
             raise UsageMistake("no SDK key: set the environment variable LAUNCHDARKLY_SDK_KEY; for flagd use --flagd")
         return Client(key, config)
+
+    def watched_client(self, context: Context | None) -> BaseClient:
+        """A client that reports changes of these flags. With OFREP it evaluates them for this context alone.
+
+        Raises:
+            UsageMistake: as :meth:`client`; or OFREP is used without a context.
+        """
+        if self.file is not None or not self.is_flagd or (config := flagd_service(SILENT)).resolver != "ofrep":
+            return self.client()
+        if context is None:
+            raise UsageMistake("with FLAGD_RESOLVER=ofrep the server reports changes for one context only: give --context")
+        try:
+            config = replace(config, ofrep_context=context, ofrep_poll_interval=_OFREP_POLL_INTERVAL)
+        except ConfigError as mistake:
+            raise UsageMistake(str(mistake)) from None
+        return _flagd_client(config)
 
 
 def service(logger: logging.Logger = package_logger) -> tuple[str, Config]:

@@ -52,7 +52,8 @@ def command(
     """Print each change of a flag and of the client's status, for the flags in FILE, or, with --live, those of
     LaunchDarkly's service, or, with --flagd, those of flagd.
 
-    With KEYs, only these flags are printed. A change of a prerequisite or segment counts as a change of the flag.
+    With KEYs, only these flags are printed. A change of a prerequisite or segment counts as a change of the flag. With
+    FLAGD_RESOLVER=ofrep, --context is required.
     """
     data, keys = data_of(words, is_live=is_live, is_flagd=is_flagd, fractional=flagd_fractional)
     context = None if context_json is None else read_context(context_json, is_flagd=data.is_flagd)
@@ -62,7 +63,7 @@ def command(
 
     async def watch() -> None:
         with anyio.move_on_after(seconds):
-            await follow(data.client(), keys, context, show)
+            await follow(data.watched_client(context), keys, context, show)
 
     try:
         anyio.run(watch)

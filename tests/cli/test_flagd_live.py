@@ -30,16 +30,21 @@ RULE = {
 PRO = '{"targetingKey": "anna", "plan": "pro"}'
 
 
-async def run(flagd: FakeFlagd, resolver: str, *arguments: str) -> tuple[int | None, str, str]:
-    """The exit status, the output and the errors of a command."""
+async def started(flagd: FakeFlagd, resolver: str, *arguments: str) -> asyncio.subprocess.Process:
+    """A command that runs."""
     addresses = {"FLAGD_PORT": flagd.port, "FLAGD_SYNC_PORT": flagd.sync_port, "OFREP_ENDPOINT": flagd.ofrep_url}
     environment = {"FLAGD_RESOLVER": resolver, "FLAGD_DEADLINE_MS": "60000", **{key: str(at) for key, at in addresses.items()}}
-    program = await asyncio.create_subprocess_exec(
+    return await asyncio.create_subprocess_exec(
         *(*AIOFLAGS, *arguments),
         env={**os.environ, **environment, "no_proxy": "127.0.0.1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
+
+
+async def run(flagd: FakeFlagd, resolver: str, *arguments: str) -> tuple[int | None, str, str]:
+    """The exit status, the output and the errors of a command."""
+    program = await started(flagd, resolver, *arguments)
     output, errors = await program.communicate()
     return program.returncode, output.decode(), errors.decode()
 
@@ -57,6 +62,32 @@ async def test_a_flag_is_explained(fake_flagd: FakeFlagd, resolver: str, words: 
     fake_flagd.put("mistaken", {"state": "on", "variants": {"a": 1}})
     status, output, errors = await run(fake_flagd, resolver, "explain", "--flagd", "theme", "--context", PRO)
     assert (status, words in output, errors) == (0, True, ""), output
+
+
+async def test_an_explanation_names_the_address_of_ofrep(fake_flagd: FakeFlagd) -> None:
+    fake_flagd.set("theme", "dark")
+    _, output, _ = await run(fake_flagd, "ofrep", "explain", "--flagd", "theme", "--context", PRO)
+    assert f"data from OFREP at {fake_flagd.ofrep_url}; the client is READY" in output, output
+
+
+async def test_changes_of_ofrep_are_watched_for_the_context(fake_flagd: FakeFlagd) -> None:
+    fake_flagd.put("theme", {**RULE, "defaultVariant": "off"})
+    program = await started(fake_flagd, "ofrep", "watch", "--flagd", "theme", "--json", "--context", PRO)
+    assert program.stdout is not None
+    try:
+        lines = (json.loads(line) async for line in program.stdout if b'"flag"' in line)
+        assert await anext(lines) == {"flag": "theme", "value": "ON"}
+        fake_flagd.put("theme", {**RULE, "variants": {"on": "NEW", "off": "OFF"}, "defaultVariant": "off"})
+        assert await anext(lines) == {"flag": "theme", "value": "NEW", "before": "ON"}
+    finally:
+        program.kill()
+        await program.wait()
+
+
+def test_changes_of_ofrep_are_not_watched_without_a_context() -> None:
+    result = CliRunner(env={"FLAGD_RESOLVER": "ofrep"}).invoke(commands, ["watch", "--flagd"])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "with FLAGD_RESOLVER=ofrep the server reports changes for one context only: give --context" in result.stderr
 
 
 async def test_doctor_checks_a_client_for_flagd(fake_flagd: FakeFlagd) -> None:
