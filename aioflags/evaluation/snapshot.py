@@ -39,6 +39,7 @@ __all__ = ["Snapshot"]
 _FLAGS_PER_SLICE: Final = 10
 """How many flags are compiled between two pauses: about two milliseconds of work. Evaluation code reads no clock, so it counts."""
 _CHANGES_PER_SLICE: Final = 500
+_HIDDEN: Final[Mapping[str, FlagDefinition]] = {}
 _ERRORS: Final = {kind: Reason(kind=ReasonKind.ERROR, error_kind=kind) for kind in ErrorKind}
 
 _MESSAGES: Final[Mapping[ErrorKind, str]] = defaultdict(
@@ -118,8 +119,8 @@ class Snapshot:
 
     @property
     def flags(self) -> Mapping[str, FlagDefinition]:
-        """Live flags by key."""
-        return self.items.flags
+        """Live flags by key. None until the flags of a new context arrive."""
+        return _HIDDEN if self._hides_flags else self.items.flags
 
     @property
     def dialect(self) -> Dialect:

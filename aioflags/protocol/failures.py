@@ -20,8 +20,8 @@ _RECOVERABLE: Final = frozenset({400, 408, 429})
 """The statuses from 400 to 499 for which a retry may succeed."""
 
 _HINTS: Final = {
-    401: "the SDK key is probably invalid",
-    403: "the SDK key is probably invalid, or not meant for this service",
+    401: "the key is probably invalid",
+    403: "the key is probably invalid, or not meant for this service",
     404: "is the address right?",
 }
 

@@ -20,6 +20,7 @@ from aioflags.stores.files import System, check_place, read_own, replace_own
 
 __all__ = ["DiskThread", "FileFormat", "SealedFile", "UnusableContentsError"]
 
+_DIGEST_LENGTH: Final = 64
 _MAX_WAIT_FOR_EARLIER: Final = 1.0
 """Seconds that a call may take before later calls raise an error instead of waiting for its end."""
 
@@ -67,7 +68,9 @@ class SealedFile:
         words = head.split(b" ")
         if words[0] != self._form.name.encode():
             raise UnusableContentsError(f"{self.path} is not a file of {self._form.contents} that this release can read")
-        if words[1:2] != [self._owner.encode()]:
+        if len(words) != 3 or len(words[2]) != _DIGEST_LENGTH:
+            raise self.damaged()  # cut in its first line
+        if words[1] != self._owner.encode():
             raise UnusableContentsError(f"{self.path} has the {self._form.contents} of another {self._form.owner}")
         if head != self._head(body):
             raise self.damaged()

@@ -27,9 +27,9 @@ def test_all_other_statuses_are_recoverable(status: int) -> None:
 @pytest.mark.parametrize(
     ("status", "message"),
     [
-        pytest.param(401, "the service answered 401 Unauthorized: the SDK key is probably invalid", id="401 blames the key"),
+        pytest.param(401, "the service answered 401 Unauthorized: the key is probably invalid", id="401 blames the key"),
         pytest.param(
-            403, "the service answered 403 Forbidden: the SDK key is probably invalid, or not meant for this service", id="403, too"
+            403, "the service answered 403 Forbidden: the key is probably invalid, or not meant for this service", id="403, too"
         ),
         pytest.param(404, "the service answered 404 Not Found: is the address right?", id="404 blames the address"),
         pytest.param(503, "the service answered 503 Service Unavailable", id="503"),
