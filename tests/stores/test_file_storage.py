@@ -83,6 +83,10 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
 
+def cut_in_the_first_line(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:30])
+
+
 def grown(path: Path) -> None:
     path.write_bytes(path.read_bytes() + b" ")
 
@@ -103,6 +107,7 @@ def exchanged(path: Path) -> None:
 
 UNUSABLE = [
     pytest.param(cut, "is damaged", id="a byte too short"),
+    pytest.param(cut_in_the_first_line, "is damaged", id="cut in the first line"),
     pytest.param(grown, "is damaged", id="a byte too long"),
     pytest.param(empty, "is not a file of values", id="empty"),
     pytest.param(later_release, "is not a file of values that this release can read", id="of a later release"),
