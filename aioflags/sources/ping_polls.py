@@ -9,7 +9,7 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextvars import Context as VariableContext
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
 
@@ -42,8 +42,8 @@ class PingPolls:
         self._request = request
         self._is_requested = False
         self._not_before = -math.inf
-        self._poll: asyncio.Task[PollOutcome] | None = None
-        self._read: asyncio.Task[ServerSentEvent | None] | None = None
+        self._poll: _Step[PollOutcome] | None = None
+        self._read: _Step[ServerSentEvent | None] | None = None
         self._left: FallbackDirective | None = None
 
     @property
@@ -56,9 +56,7 @@ class PingPolls:
         """The directive of a poll whose outcome :meth:`next` has not returned."""
         if self._poll is None:
             return self._left
-        if self._poll.done() and not self._poll.cancelled():
-            return self._poll.result().directive
-        return self._poller.latched
+        return self._poll.task.result().directive if self._poll.task.done() else self._poller.latched
 
     def noticing(self, read: ReadEvent) -> ReadEvent:
         """A reader that returns ``PING`` for a ping, and the effects of ``read`` for other events."""
@@ -80,34 +78,30 @@ class PingPolls:
         """
         if self._poll is None and self._is_requested:
             self._is_requested = False
-            self._poll = _start(self._poll_once())
+            self._poll = _Step(self._poll_once())
         if self._read is None:
-            self._read = _start(_next(events))
-        waiting = {self._read} if self._poll is None else {self._read, self._poll}
+            self._read = _Step(_next(events))
+        waiting = [step.task for step in (self._poll, self._read) if step is not None]
         await asyncio.wait(waiting, timeout=None if timeout == math.inf else timeout, return_when=asyncio.FIRST_COMPLETED)
         # The poll is first: it may have a directive, and the event may be the last one.
-        if self._poll is not None and self._poll.done():
+        if self._poll is not None and self._poll.task.done():
             poll, self._poll = self._poll, None
-            return poll.result()
-        if self._read.done():
+            return poll.task.result()
+        if self._read.task.done():
             read, self._read = self._read, None
-            return read.result()
+            return read.task.result()
         raise TimeoutError
 
     async def aclose(self) -> None:
         """End the poll, and the wait for an event. :attr:`latched` keeps what the poll had received."""
         self._left = self.latched
-        tasks = {task for task in (self._poll, self._read) if task is not None}
+        steps = [step for step in (self._poll, self._read) if step is not None]
         self._poll = self._read = None
-        if not tasks:
-            return
-        for task in tasks:
-            task.cancel()
+        for step in steps:
+            step.scope.cancel()
         with anyio.move_on_after(CLOSE_GRACE, shield=True):
-            await asyncio.wait(tasks)
-        for task in tasks:
-            if task.done() and not task.cancelled():
-                task.exception()  # what it raised does not count any more, and asyncio would log it
+            for step in steps:
+                await asyncio.wait([step.task])
 
     async def _poll_once(self) -> PollOutcome:
         await anyio.sleep(max(self._not_before - anyio.current_time(), 0.0))
@@ -120,6 +114,21 @@ async def _next(events: AsyncGenerator[ServerSentEvent, None]) -> ServerSentEven
     return await anext(events, None)
 
 
-def _start(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    # A task of its own, and no task group: it goes on while the source waits at its yield. aclose() cancels it and waits.
-    return asyncio.get_running_loop().create_task(coroutine, name="aioflags-ping", context=VariableContext())
+class _Step(Generic[T]):
+    """A coroutine in a task of its own, which goes on while the source waits at its yield: a task group could not.
+
+    To end it, cancel its scope and wait for the task: what closes a connection is shielded against a scope alone.
+    """
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self.scope: anyio.CancelScope = anyio.CancelScope()
+        self.task: asyncio.Task[T] = asyncio.get_running_loop().create_task(
+            self._run(coroutine), name="aioflags-ping", context=VariableContext()
+        )
+        # What it raises does not count after it was cancelled, and asyncio would log it.
+        self.task.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    async def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        with self.scope:
+            return await coroutine
+        raise asyncio.CancelledError
