@@ -47,6 +47,7 @@ PROOFS = (
     "tests/client_core/test_status_model.py",
     "tests/evaluation/flagd/test_differential.py",
     "tests/evaluation/flagd/test_whole_flags.py",
+    "tests/mobile/test_machine.py",
 )
 """Tests whose amount of random runs comes from the environment."""
 PEERS = ("launchdarkly-server-sdk[async]==9.18.2", "eppo-server-sdk==4.4.1", "statsig-python-core==0.24.0")
@@ -175,9 +176,9 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def proofs(session: nox.Session) -> None:
-    """10,000 runs of the status; 50,000 rules and 50,000 whole flags beside ``openfeature-flagd-core``. Five minutes.
+    """10,000 runs of the status and of mobile clients; 50,000 rules and 50,000 whole flags beside ``openfeature-flagd-core``.
 
-    ``AIOFLAGS_SEED`` and ``AIOFLAGS_DIFFERENTIAL_SEED`` choose other runs.
+    Ten minutes on two cores. ``AIOFLAGS_SEED`` and ``AIOFLAGS_DIFFERENTIAL_SEED`` choose other runs.
     """
     session.install("-e", ".[dev]")
     amounts = {"AIOFLAGS_SEEDS": "10000", "AIOFLAGS_DIFFERENTIAL": "50000"}
