@@ -13,6 +13,7 @@ from aioflags.model.metadata import NO_METADATA
 from aioflags.model.source_state import ErrorCode, ErrorInfo, SourceState
 from aioflags.model.status import Status, StatusError, StatusReport
 from aioflags.model.status_event import Event, EventKind
+from aioflags.runtime.logs import as_seconds
 
 if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
@@ -61,7 +62,7 @@ def status_error(condition: Condition, status: Status, error: ErrorInfo | None, 
             return StatusError(code or ErrorCode.GENERAL, message or "no source of flag data is left")
         case Status.ERROR if condition.grace_over:
             code = ErrorCode.PARSE_ERROR if condition.is_unusable and not condition.grace else ErrorCode.GENERAL
-            duration = f" for {seconds:.3g} s" if seconds >= _SHORTEST_OUTAGE else ""
+            duration = f" for {as_seconds(seconds)}" if seconds >= _SHORTEST_OUTAGE else ""
             return StatusError(code, _joined(f"no contact to the source of flag data{duration}", message))
         case Status.ERROR:
             given = None if error is None else error.code

@@ -10,13 +10,18 @@ from __future__ import annotations
 import logging
 from typing import Final, cast
 
-__all__ = ["SILENT", "Once", "describe_error", "display_name", "logger", "printable"]
+__all__ = ["SILENT", "Once", "as_seconds", "describe_error", "display_name", "logger", "printable"]
 
 logger: logging.Logger = logging.getLogger("aioflags")
 SILENT: Final = logging.Logger("silent", logging.CRITICAL + 1)  # noqa: LOG001 -- not one of the program's loggers
 """A logger that drops everything."""
 
 _MAX_LENGTH = 200
+
+
+def as_seconds(seconds: float) -> str:
+    """A duration such as ``0.5 s`` or ``3600 s``."""
+    return f"{seconds:.3g} s" if seconds < 999.5 else f"{seconds:.0f} s"
 
 
 def printable(text: object) -> str:

@@ -21,7 +21,7 @@ from aioflags.protocol.effects import Completed, Effect, Goodbye, Malformed, Ser
 from aioflags.protocol.failures import invalid_data, located, server_failure, unexpected
 from aioflags.protocol.side import DataRequest
 from aioflags.runtime.checkpoints import run_cooperatively
-from aioflags.runtime.logs import logger
+from aioflags.runtime.logs import as_seconds, logger
 from aioflags.runtime.validation import TEXT, address, at_least, require, set_all
 from aioflags.sources.base import SourceContext, transport_for
 from aioflags.sources.poll_on_demand import PollOnDemand
@@ -122,7 +122,7 @@ class Poller:
                 if outcome.error is None or outcome.directive is not None or outcome.is_refused or attempts <= 0:
                     return outcome
                 pause = max(_BETWEEN_ATTEMPTS, outcome.retry_after)
-                self._context.logger.info("%s: polling again in %.3g s: %s", self._name, pause, outcome.error)
+                self._context.logger.info("%s: polling again in %s: %s", self._name, as_seconds(pause), outcome.error)
                 await anyio.sleep(pause)
 
     async def poll_every(
@@ -168,7 +168,7 @@ class Poller:
                     await demand.wait_for_request(wait if update.error is not None else start + interval - anyio.current_time())
                     continue
                 if wait > interval:
-                    self._context.logger.info("%s: next poll in %.3g s", self._name, wait)
+                    self._context.logger.info("%s: next poll in %s", self._name, as_seconds(wait))
                 next_poll = max(start + interval, end + wait)
                 await anyio.sleep(max(next_poll - anyio.current_time(), 0.0))
 

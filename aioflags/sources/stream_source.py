@@ -30,7 +30,7 @@ from aioflags.protocol.side import DataRequest, ReadEvent
 from aioflags.runtime.checkpoints import pause_when_spent, run_cooperatively
 from aioflags.runtime.clock import now_ms
 from aioflags.runtime.cooperative import Budget
-from aioflags.runtime.logs import logger, printable
+from aioflags.runtime.logs import as_seconds, logger, printable
 from aioflags.runtime.validation import TEXT, address, positive, require, set_all
 from aioflags.sources.base import SourceContext, transport_for
 from aioflags.sources.ping_polls import PingPolls
@@ -148,7 +148,7 @@ class StreamSource(ABC):
         state = self._backoff.state
         async with transport_for(self._context, self._http) as transport:
             if (left := state.not_before - anyio.current_time()) > 0:
-                self._context.logger.info("%s: connecting in %.3g s", self.name, left)
+                self._context.logger.info("%s: connecting in %s", self.name, as_seconds(left))
                 await anyio.sleep(left)
             while True:
                 connection = _Connection(self._context.attempted)
@@ -163,7 +163,7 @@ class StreamSource(ABC):
                     pause = self._pause(connection)
                     state.not_before = anyio.current_time() + pause
                 level = logging.WARNING if connection.is_refused else logging.INFO
-                self._context.logger.log(level, "%s: reconnecting in %.3g s", self.name, pause)
+                self._context.logger.log(level, "%s: reconnecting in %s", self.name, as_seconds(pause))
                 await anyio.sleep(pause)
 
     def _pause(self, connection: _Connection) -> float:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioflags.runtime.logs import Once, describe_error, display_name, logger, printable
+from aioflags.runtime.logs import Once, as_seconds, describe_error, display_name, logger, printable
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def stderr_of_a_program_with_a_wrong_key(*arguments: str) -> str:
 def test_a_wrong_key_is_printed_where_nothing_configures_logging() -> None:
     stderr = stderr_of_a_program_with_a_wrong_key()
     assert "401" in stderr
-    assert "SDK key" in stderr
+    assert "the key is probably invalid" in stderr
     assert "sdk-wrong" not in stderr
     assert "INFO" not in stderr
 
@@ -150,3 +150,11 @@ class StrRaisesError(Exception):
 )
 def test_an_exception_is_described_in_one_line(error: Exception, line: str) -> None:
     assert describe_error(error) == line
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.5, "0.5 s"), (0.0123, "0.0123 s"), (12.34, "12.3 s"), (999.4, "999 s"), (999.6, "1000 s"), (3456.7, "3457 s")],
+)
+def test_a_duration_reads(seconds: float, text: str) -> None:
+    assert as_seconds(seconds) == text
