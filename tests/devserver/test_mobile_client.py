@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -51,7 +51,7 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(**options: Any) -> AsyncIterator[Scene]:
+async def scene(**options: Any) -> AsyncGenerator[Scene]:
     state = ServerState.of(DOCUMENT)
     async with AsyncExitStack() as stack:
         url = (await stack.enter_async_context(serve(create_app(state)))).url

@@ -158,9 +158,10 @@ async def test_one_source_at_a_time_whatever_happens(seed: int, caplog: pytest.L
 
         return chosen
 
-    service = MobileService(
-        poll=[answer(named("poll"))], stream=[answer(lambda _: streamed("s", f="stream"))], fdv1=[value_of, DOWN, value_of]
-    )
+    def stream(_: Hit) -> Answer:
+        return streamed("s", f="stream")
+
+    service = MobileService(poll=[answer(named("poll"))], stream=[answer(stream)], fdv1=[value_of, DOWN, value_of])
     client = mobile_client(service, debounce=chance.choice([0, 1]), storage=MemoryStorage(), profile="mobile", start_wait=2)
     calls: list[asyncio.Task[Any]] = []
     tasks = len(asyncio.all_tasks())
