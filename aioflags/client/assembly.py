@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from aioflags.client.data_updates import DataUpdates, first_snapshot
-from aioflags.client.environment_metadata import environment_metadata
 from aioflags.client_core.analytics import Analytics
 from aioflags.client_core.core_client import Core
 from aioflags.client_core.data_answers import DataAnswers
+from aioflags.client_core.environment_metadata import environment_metadata
 from aioflags.client_core.evaluation_log import EvaluationLog
 from aioflags.client_core.evaluator import Evaluator
 from aioflags.client_core.flag_changes import FlagTracker
@@ -28,7 +28,7 @@ from aioflags.hooks.runner import HookRunner
 from aioflags.model.secret import SdkKey
 from aioflags.plugins.plugin import EnvironmentMetadata, Plugin
 from aioflags.plugins.registration import Registration
-from aioflags.protocol.requests import identity_headers
+from aioflags.protocol.requests import PRODUCT, identity_headers
 from aioflags.supervisor.holder import SnapshotHolder
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def assemble(config: Config, key: SdkKey, *, register: RegisterPlugin, update_fa
         key,
         service,
         cell,
-        on_stream_attempt=(lambda _: None) if analytics is None else analytics.on_stream_attempt,
+        on_stream_attempt=analytics.on_stream_attempt,
         on_store_mode_change=update_fast_path,
     )
     log = EvaluationLog(logger)
@@ -89,11 +89,11 @@ def assemble(config: Config, key: SdkKey, *, register: RegisterPlugin, update_fa
         recorder, log, is_offline=config.offline, defaults=config.defaults, big_segments=data_updates.big_segments
     )
     evaluator = Evaluator(cell, hooks, answers, log)
-    registration = Registration(config.plugins, environment_metadata(key, config), logger)
+    registration = Registration(config.plugins, environment_metadata(PRODUCT, key, config), logger)
     lifecycle = Lifecycle(
         cell,
         _ClientWorkload(service, data_updates, registration, register),
-        [deferred_hooks] if analytics is None else [deferred_hooks, *analytics.background],
+        [deferred_hooks, *analytics.background],
         start_wait=config.start_wait,
         close_timeout=config.close_timeout,
         logger=logger,
@@ -110,15 +110,10 @@ def assemble(config: Config, key: SdkKey, *, register: RegisterPlugin, update_fa
         logger=logger,
         store_session=data_updates.store_session,
     )
-    outbox = None if analytics is None else analytics.outbox
-    return Parts(core=core, outbox=outbox, data_updates=data_updates)
+    return Parts(core=core, outbox=analytics.outbox, data_updates=data_updates)
 
 
-def _analytics(config: Config, key: SdkKey, service: ServiceConnection, recorder: Recorder) -> Analytics | None:
-    """What sends events; ``None`` without a key, offline, or if the options say so."""
-    if not config.events.send_events or not key or config.offline:
-        return None
-
+def _analytics(config: Config, key: SdkKey, service: ServiceConnection, recorder: Recorder) -> Analytics:
     def describe() -> Description:
         from aioflags.client.diagnostics import describe_client  # noqa: PLC0415 - not imported if diagnostics are off
 
@@ -128,6 +123,7 @@ def _analytics(config: Config, key: SdkKey, service: ServiceConnection, recorder
         config.events,
         service,
         recorder,
+        is_on=bool(key) and not config.offline,
         events_uri=config.events_uri,
         key_suffix=key.suffix,
         describe=describe,

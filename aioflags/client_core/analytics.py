@@ -22,12 +22,13 @@ __all__ = ["Analytics"]
 
 
 class Analytics:
-    """Sends the events of ``recorder``, and diagnostics.
+    """Sends the events of ``recorder``, and diagnostics; nothing if it is off, or if the options say so.
 
     Args:
         settings: The options of events.
         service: The headers and connections of requests.
         recorder: Has the events.
+        is_on: Whether the client can send events.
         events_uri: The address of the service for events.
         key_suffix: The part of the key that may be shown.
         describe: Describes the client, for diagnostics.
@@ -40,11 +41,20 @@ class Analytics:
         service: ServiceConnection,
         recorder: Recorder,
         *,
+        is_on: bool,
         events_uri: str,
         key_suffix: str,
         describe: Callable[[], Description],
         logger: logging.Logger,
     ) -> None:
+        self.background: list[Background] = []
+        """The tasks that send events and diagnostics."""
+        self.outbox: Outbox | None = None
+        """Where events wait to be sent; ``None`` if nothing is sent."""
+        self.on_stream_attempt: Callable[[StreamAttempt], object] = lambda _: None
+        """To be called for each attempt to establish a stream: diagnostics count them."""
+        if not (is_on and settings.send_events):
+            return
         gate = SendGate()
         sender = Sender(
             service.post,
@@ -56,12 +66,8 @@ class Analytics:
             set_server_time=recorder.set_server_time,
             logger=logger,
         )
-        self.outbox: Outbox = Outbox(recorder, settings, sender, gate, logger)
-        """Where events wait to be sent."""
-        self.background: list[Background] = [self.outbox]
-        """The tasks that send events and diagnostics."""
-        self.on_stream_attempt: Callable[[StreamAttempt], object] = lambda _: None
-        """To be called for each attempt to establish a stream: diagnostics count them."""
+        self.outbox = Outbox(recorder, settings, sender, gate, logger)
+        self.background.append(self.outbox)
         if not settings.diagnostic_opt_out:
             from aioflags.events.diagnostics import Diagnostics  # noqa: PLC0415 - not imported if diagnostics are off
 

@@ -74,7 +74,7 @@ MOBILE: Final = Bindings(
     context="snapshot.evaluated_for",
     snapshot="snapshot",
     flags="snapshot.direct_flags",
-    is_valid="True",  # before the first context there are no flags
+    is_valid="True",  # before the first context `direct_flags` is empty
     target="self._report_to",
 )
 """For :class:`MobileClient`: the newest data, and the context that they were evaluated for."""

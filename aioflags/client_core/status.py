@@ -169,8 +169,8 @@ class StatusCell:
         ``state`` is ``None`` for data of a store, which may still be read when no source is left.
         """
         kind = FactKind.FATAL if state is SourceState.OFF and error is not None and error.is_fatal else _STATES[state]
-        fact = Fact(kind=kind, error=error, snapshot=snapshot, change_set=change_set, next_attempt=next_attempt)
-        self.apply(msgspec.structs.replace(fact, state=state) if state is not None and state.is_valid else fact)
+        valid = state if state is not None and state.is_valid else SourceState.VALID
+        self.apply(Fact(kind=kind, state=valid, error=error, snapshot=snapshot, change_set=change_set, next_attempt=next_attempt))
 
     @property
     def snapshot(self) -> Snapshot:

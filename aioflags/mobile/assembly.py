@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from aioflags.client_core.analytics import Analytics
 from aioflags.client_core.core_client import Core
 from aioflags.client_core.data_answers import DataAnswers
+from aioflags.client_core.environment_metadata import environment_metadata
 from aioflags.client_core.evaluation_log import EvaluationLog
 from aioflags.client_core.evaluator import Evaluator
 from aioflags.client_core.flag_changes import FlagTracker
@@ -40,10 +41,8 @@ from aioflags.model.defaults import FOREGROUND_POLL_INTERVAL, MOBILE_POLL_ATTEMP
 from aioflags.model.detail import ErrorKind
 from aioflags.model.identify import IdentifyResult
 from aioflags.model.secret import SdkKey
-from aioflags.plugins.plugin import ApplicationMetadata, EnvironmentMetadata, SdkMetadata
 from aioflags.plugins.registration import Registration
-from aioflags.protocol.requests import MOBILE_PRODUCT, MOBILE_USER_AGENT, identity_headers, usable_tag
-from aioflags.runtime.version import __version__
+from aioflags.protocol.requests import MOBILE_PRODUCT, MOBILE_USER_AGENT, identity_headers
 from aioflags.sources.base import SourceContext
 from aioflags.stores.device_storage import DeviceStorage
 from aioflags.stores.storage import MemoryStorage
@@ -121,17 +120,16 @@ def assemble(
         polls_once_by_fdv1=config.profile == Profile.CLI,
         logger=logger,
     )
-    analytics = None
-    if config.events.send_events and key:
-        analytics = Analytics(
-            config.events,
-            service,
-            recorder,
-            events_uri=config.events_uri,
-            key_suffix=key.suffix,
-            describe=lambda: describe_mobile_client(config, sources, os.environ),
-            logger=logger,
-        )
+    analytics = Analytics(
+        config.events,
+        service,
+        recorder,
+        is_on=bool(key),
+        events_uri=config.events_uri,
+        key_suffix=key.suffix,
+        describe=lambda: describe_mobile_client(config, sources, os.environ),
+        logger=logger,
+    )
 
     def source_context() -> SourceContext:
         return SourceContext(
@@ -143,7 +141,7 @@ def assemble(
             poll_interval=FOREGROUND_POLL_INTERVAL,
             poll_attempts=MOBILE_POLL_ATTEMPTS,
             initial_reconnect_delay=config.initial_reconnect_delay,
-            attempted=(lambda _: None) if analytics is None else analytics.on_stream_attempt,
+            attempted=analytics.on_stream_attempt,
             logger=logger,
         )
 
@@ -188,7 +186,7 @@ def assemble(
     if config.offline:
         modes.set_offline(is_offline=True)
     log = EvaluationLog(logger)
-    registration = Registration(config.plugins, _environment(config, key), logger)
+    registration = Registration(config.plugins, environment_metadata(MOBILE_PRODUCT, key, config), logger)
     workload = MobileWorkload(
         service=service,
         additions=additions,
@@ -204,7 +202,7 @@ def assemble(
     lifecycle = Lifecycle(
         cell,
         workload,
-        [deferred_hooks] if analytics is None else [deferred_hooks, *analytics.background],
+        [deferred_hooks, *analytics.background],
         start_wait=config.start_wait,
         close_timeout=config.close_timeout,
         logger=logger,
@@ -222,7 +220,7 @@ def assemble(
     )
     parts = MobileParts(
         core=core,
-        outbox=None if analytics is None else analytics.outbox,
+        outbox=analytics.outbox,
         modes=modes,
         manager=manager,
         connections=connections,
@@ -231,15 +229,3 @@ def assemble(
     )
     workload.on_open = parts.update_sending
     return parts
-
-
-def _environment(config: MobileConfig, key: SdkKey) -> EnvironmentMetadata:
-    """What plugins get: the SDK, the key, and the application that the options name."""
-    application = ApplicationMetadata(id=usable_tag(config.application_id), version=usable_tag(config.application_version))
-    return EnvironmentMetadata(
-        sdk=SdkMetadata(
-            name=MOBILE_PRODUCT, version=__version__, wrapper_name=config.wrapper_name, wrapper_version=config.wrapper_version
-        ),
-        sdk_key=key.value,
-        application=application if application.id or application.version else None,
-    )

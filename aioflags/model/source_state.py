@@ -26,7 +26,7 @@ class SourceState(StrEnum):
     SET_OFFLINE = "SET_OFFLINE"
     """``VALID`` without a source: the program set its mobile client offline."""
     NETWORK_UNAVAILABLE = "NETWORK_UNAVAILABLE"
-    """``VALID`` without a source: the mobile client was told that there is no network."""
+    """``VALID`` without a source: the program reported that the network is unavailable."""
     BACKGROUND_DISABLED = "BACKGROUND_DISABLED"
     """``VALID`` without a source: the program is in the background, where its mobile client gets no updates."""
 

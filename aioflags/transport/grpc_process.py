@@ -3,7 +3,7 @@
 Left alone, gRPC stops its thread when the last channel of the process is collected. It then blocks the event loop to join the
 thread, and leaves sockets to the garbage collector, which reports them as unclosed. A child of a fork is aborted by gRPC if the
 thread ran in the parent. If a channel is open during the fork, the thread cannot be stopped before it: the child gets no answer of
-gRPC, and would wait for the missing thread for ever when it closes its last channel.
+gRPC, and would wait without an end for the missing thread when it closes its last channel.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -19,6 +18,7 @@ from aioflags.transport.flagd_messages import RpcFailed
 from aioflags.transport.grpc import FlagdChannel
 from aioflags.transport.grpc_process import channel_closed, channel_opened, is_cut_off
 from tests.support.flagd_parts import grpc_settings
+from tests.support.forks import succeeds_in_a_child
 from tests.support.scripted_flagd import FLAGS, READY, ScriptedFlagd, flag, flags, value
 
 pytestmark = [
@@ -26,20 +26,6 @@ pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork"),
     pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
 ]
-
-
-def succeeds_in_a_child(check: Callable[[], Awaitable[None]]) -> bool:
-    """Whether ``check`` raises nothing in the child of a fork, on an event loop of its own."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            asyncio.events._set_running_loop(None)
-            asyncio.new_event_loop().run_until_complete(check())
-            status = 0
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 async def shown(client: FlagdClient) -> tuple[bool, str]:

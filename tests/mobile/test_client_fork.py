@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from aioflags import Status
 from aioflags.model.identify import IdentifyStatus
+from tests.support.forks import succeeds_in_a_child
 from tests.support.mobile_service import BEN, MobileService, mobile_client, named
 from tests.support.scripted_http import Answer
 
@@ -19,20 +19,6 @@ pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork"),
     pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
 ]
-
-
-def succeeds_in_a_child(check: Callable[[], Awaitable[None]]) -> bool:
-    """Whether ``check`` raises nothing in the child of a fork, on an event loop of its own."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            asyncio.events._set_running_loop(None)
-            asyncio.new_event_loop().run_until_complete(check())
-            status = 0
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 @pytest.mark.parametrize(

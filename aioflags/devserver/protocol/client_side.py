@@ -125,7 +125,7 @@ class _Handlers:
 
 
 async def _goals(_: Request) -> Response:
-    """The goals of a web page: there are none."""
+    """The goals of a web page: an empty list."""
     return Response(b"[]", media_type="application/json")
 
 

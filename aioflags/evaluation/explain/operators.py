@@ -21,7 +21,7 @@ _COUNTS: Final = {"sem_ver": 3, "starts_with": 2, "ends_with": 2}
 
 
 def rollout_text(flag_key: str, version: int, data: Mapping[str, Any], values: Sequence[Any]) -> str:
-    """Where the seed of ``fractional`` falls, or why there is no result. ``values``: the evaluated arguments."""
+    """Where the seed of ``fractional`` falls, or why it has no result. ``values``: the evaluated arguments."""
     if values and not is_array(values[0]):
         name, seed, written = "seed", values[0], values[1:]
         hash_ = seed_hash(version)(seed)
