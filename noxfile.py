@@ -1,4 +1,5 @@
-"""Sessions for developers and CI: tests, newest, interpreters, lowest, lint, types, check, docs, bench, proofs, mutants.
+"""Sessions for developers and CI: tests, newest, interpreters, lowest, lint, types, check, docs, bench,
+proofs, reliability, mutants.
 
 ``nox -s tests`` needs nothing but nox; with uv on the path, or beside nox, the environments are made by uv, which is faster.
 Arguments after ``--`` go to the tool: ``nox -s tests -- -k directive``.
@@ -50,6 +51,8 @@ PROOFS = (
     "tests/mobile/test_machine.py",
 )
 """Tests whose amount of random runs comes from the environment."""
+CAMPAIGNS = "--ignore=tests/reliability"
+"""Left out where ``nox -s reliability`` does not run: these tests do more with each form of it."""
 PEERS = ("launchdarkly-server-sdk[async]==9.18.2", "eppo-server-sdk==4.4.1", "statsig-python-core==0.24.0")
 """What aioflags is compared with. Pinned: raise one, and docs/explanation/performance.md needs a new table."""
 
@@ -64,10 +67,10 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         session.run("pytest", *session.posargs)
         return
-    session.run("pytest", "-n", "auto", "-m", "not speed", "--cov", "--cov-branch", "--cov-report=")
+    session.run("pytest", "-n", "auto", "-m", "not speed", CAMPAIGNS, "--cov", "--cov-branch", "--cov-report=")
     covered = ",".join(f"aioflags/{folder}/*" for folder in COVERED)
     session.run("coverage", "report", f"--include={covered}", f"--fail-under={LEAST_COVERAGE}")
-    session.run("pytest", "-n", "0", "-m", "speed")
+    session.run("pytest", "-n", "0", "-m", "speed", CAMPAIGNS)
 
 
 @nox.session(venv_backend="none")
@@ -105,7 +108,7 @@ def _test_on(session: nox.Session, version: str, interpreter: str) -> None:
     uv = shutil.which("uv", path=os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""))))
     install = [uv, "pip", "install", "--python", python] if uv else [sys.executable, "-m", "pip", "--python", python, "install"]
     session.run(*install, "-q", "-e", ".[dev]", external=True)
-    chosen = session.posargs or ["-m", "not one_interpreter and not speed"]
+    chosen = session.posargs or ["-m", "not one_interpreter and not speed", CAMPAIGNS]
     session.run(python, "-m", "pytest", "-q", "-n", "auto", *chosen, external=True)
 
 
@@ -183,6 +186,30 @@ def proofs(session: nox.Session) -> None:
     session.install("-e", ".[dev]")
     amounts = {"AIOFLAGS_SEEDS": "10000", "AIOFLAGS_DIFFERENTIAL": "50000"}
     session.run("pytest", "-n", "auto", "--timeout", "900", *(session.posargs or PROOFS), env=amounts)
+
+
+@nox.session
+def reliability(session: nox.Session) -> None:
+    """The scoreboard, which is tests that hold a rule ``RB-R…``: ``-- --smoke`` (3 minutes), ``--quick`` (the default), ``--full``.
+
+    ``-- --full R3 R20`` runs a slice of these lines alone. Tests that measure time run last, one after another.
+    """
+    session.install("-e", ".[dev]")
+    forms = [argument[2:] for argument in session.posargs if argument.startswith("--")] or ["quick"]
+    lines = [argument for argument in session.posargs if not argument.startswith("--")]
+    results = Path(session.create_tmp(), "reliability.json")
+    results.unlink(missing_ok=True)
+    env = {
+        "AIOFLAGS_RELIABILITY": forms[0],
+        "AIOFLAGS_RELIABILITY_LINES": ",".join(lines),
+        "AIOFLAGS_RELIABILITY_RESULTS": str(results.resolve()),
+    }
+    nothing_chosen = 5  # pytest's exit status: a line may have no test of one of the two kinds
+    limit = ("--timeout", "0") if forms[0] == "full" else ()
+    codes = [0, 1, nothing_chosen]  # the report decides
+    session.run("pytest", "-q", "-n", "auto", "-m", "not speed", *limit, env=env, success_codes=codes)
+    session.run("pytest", "-q", "-n", "0", "-m", "speed", *limit, env=env, success_codes=codes)
+    session.run("python", "-m", "tests.reliability", str(results), env=env)
 
 
 @nox.session

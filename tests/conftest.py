@@ -18,7 +18,13 @@ from hypothesis import HealthCheck, settings
 from aioflags.testing.virtual_time import VirtualTimeLoop
 from tests.support.redis_server import REDIS_SERVER, RedisCluster, RedisServer, WatchedRedis
 
-pytest_plugins = ["pytester", "tests.support.canaries", "tests.support.certificates", "tests.support.name_lookups"]
+pytest_plugins = [
+    "pytester",
+    "tests.reliability.plugin",
+    "tests.support.canaries",
+    "tests.support.certificates",
+    "tests.support.name_lookups",
+]
 
 # pytester unloads modules that an inner run imported first. This extension cannot be imported twice, so import it here.
 importlib.import_module("yaml")

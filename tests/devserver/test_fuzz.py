@@ -6,11 +6,13 @@ import random
 from typing import Any, Final
 
 import httpx
+import pytest
 
 from aioflags.devserver import ServerState, create_app
+from tests.reliability.scoreboard import amount
 
 SECRET: Final = "the-secret-token"
-REQUESTS: Final = 10_000
+REQUESTS: Final = amount("R27")
 PARTS: Final = [
     "control",
     "flags",
@@ -107,6 +109,7 @@ def random_request(rng: random.Random) -> dict[str, Any]:
     }
 
 
+@pytest.mark.holds("RB-R27")
 async def test_random_requests_write_nothing_and_read_no_flags(record_property: Any) -> None:
     seed = random.SystemRandom().randrange(2**32)
     record_property("seed", seed)
@@ -186,6 +189,7 @@ def mutated(rng: random.Random, value: Any, rate: float) -> Any:
     return [mutated(rng, inner, rate) for inner in value] if isinstance(value, list) else value
 
 
+@pytest.mark.holds("RB-R27")
 async def test_almost_valid_calls_leave_a_working_server(record_property: Any) -> None:
     seed = random.SystemRandom().randrange(2**32)
     record_property("seed", seed)

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from aioflags import Client, Context
+from tests.reliability.scoreboard import seeds
 from tests.support.canaries import SECRET
 from tests.support.events import ClientWithEvents, client_with_events, records
 from tests.support.scripted_http import HANG, Answer, Service
@@ -88,7 +89,7 @@ class Counting(Service):
 
 
 @pytest.mark.holds("RB-R20")
-@pytest.mark.parametrize("seed", range(200))
+@pytest.mark.parametrize("seed", seeds("R20"))
 async def test_recorded_is_sent_plus_dropped_plus_pending(seed: int, caplog: pytest.LogCaptureFixture) -> None:
     chance, made = random.Random(seed), Made()
     answers = [chance.choice(ANSWERS) for _ in range(40)]

@@ -15,6 +15,8 @@ import anyio
 import pytest
 
 from aioflags.stores import StoredItem
+from tests.reliability.plugin import Figures
+from tests.reliability.scoreboard import amount
 from tests.stores.disk_files import FLAG, ITEM, fill, other_files, store_at
 
 
@@ -127,13 +129,15 @@ def test_a_real_full_disk_and_a_real_read_only_disk_keep_the_old_file(tmp_path: 
 
 @pytest.mark.real_time
 @pytest.mark.holds("RB-R22")
-def test_a_writer_killed_300_times_leaves_the_old_file_or_the_new_one(path: Path) -> None:
-    command = [sys.executable, "-m", "tests.support.killed_writer", str(path), "300"]
+def test_a_writer_that_is_killed_leaves_the_old_file_or_the_new_one(path: Path, figures: Figures) -> None:
+    kills = amount("R22")
+    command = [sys.executable, "-m", "tests.support.killed_writer", str(path), str(kills)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
     assert ran.returncode == 0, ran.stderr
     outcomes: dict[str, int] = ast.literal_eval(ran.stdout)
-    assert sum(outcomes.values()) == 300
-    assert min(outcomes["the old one"], outcomes["the new one"]) > 30
+    assert sum(outcomes.values()) == kills
+    assert min(outcomes["the old one"], outcomes["the new one"]) > kills / 10
+    figures.total("kills", kills)
 
 
 async def test_old_temporary_files_of_killed_processes_are_removed(path: Path) -> None:
