@@ -1,0 +1,51 @@
+"""R13: what a client holds does not grow while connections are cut, flags change and contexts come that were never seen before."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.reliability.plot import plot
+from tests.reliability.plugin import Figures
+from tests.reliability.scoreboard import FORM, Form, amount
+from tests.reliability.soak import KINDS, Sample, slope, soak
+
+PLOT = Path(__file__).parents[2] / "docs" / "explanation" / "soak.svg"
+MEGABYTE = 1e6
+
+
+@pytest.mark.real_time
+@pytest.mark.one_interpreter
+@pytest.mark.timeout(0)
+@pytest.mark.holds("RB-R13")
+async def test_memory_descriptors_tasks_and_timers_do_not_grow(figures: Figures) -> None:
+    seconds = amount("R13")
+    soaks = dict(zip(KINDS, await asyncio.gather(*(asyncio.to_thread(soak, kind, seconds) for kind in KINDS)), strict=True))
+    for kind, samples in soaks.items():
+        check(kind, samples, seconds, figures)
+    if FORM is Form.FULL:
+        memory = {kind: [(sample.at / 60, sample.memory / MEGABYTE) for sample in samples] for kind, samples in soaks.items()}
+        PLOT.write_text(plot(memory, x="minutes", y="MB resident"), encoding="utf-8")
+
+
+def check(kind: str, samples: list[Sample], seconds: int, figures: Figures) -> None:
+    """Samples of the first third are the warm-up. Their largest values are the bounds of the others."""
+    warm, late = samples[: len(samples) // 3], samples[len(samples) // 3 :]
+    assert late[-1].reconnects >= seconds / 30
+    grown = slope([(sample.at, float(sample.memory)) for sample in late]) * 3600 / MEGABYTE
+    peak = max(sample.memory for sample in samples) / warm[-1].memory
+    figures.total("evaluations", late[-1].evaluations)
+    figures.total("reconnects", late[-1].reconnects)
+    figures.worst(f"{kind}: descriptors", max(sample.descriptors for sample in late))
+    figures.worst(f"{kind}: tasks", max(sample.tasks for sample in late))
+    if FORM is Form.FULL:
+        figures.worst(f"{kind}: slope", grown, "MB/h")
+        assert grown <= 0.2
+    assert peak <= 1.3
+    # A connection that ends while the next one is opened holds a descriptor, a task and two timers more for a moment.
+    for name, slack in (("descriptors", 2), ("tasks", 3), ("timers", 4), ("threads", 1)):
+        assert max(getattr(sample, name) for sample in late) <= max(getattr(sample, name) for sample in warm) + slack, (kind, name)
+    # A number of blocks that grows by one with each reconnect, each change or each context is a leak.
+    assert late[-1].blocks - late[0].blocks < 0.5 * (late[-1].reconnects - late[0].reconnects) + 2_000, kind
