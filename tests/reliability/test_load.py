@@ -1,0 +1,143 @@
+"""R7, R8 and R14: how long a client holds the event loop while flags arrive and afterwards, and how much memory it takes.
+
+Each load runs in a process of its own, as in the benchmarks. Other processes slow the machine down, so the best round counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from subprocess import PIPE, Popen
+from time import perf_counter
+
+import msgspec
+import pytest
+
+from aioflags import Client, Config, Context, Events
+from tests.benchmarks.documents import write
+from tests.benchmarks.flagset import large, thousand
+from tests.benchmarks.server import running
+from tests.reliability.plugin import Figures
+from tests.reliability.scoreboard import FORM, Form, amount
+
+pytestmark = [pytest.mark.real_time, pytest.mark.speed, pytest.mark.one_interpreter, pytest.mark.timeout(0)]
+
+ROOT = Path(__file__).parents[2]
+FLAGS = amount("R14")
+ROUNDS = 20
+MEGABYTE = 1e6
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """The folder with the flag sets, and the address of a service that serves them."""
+    folder = tmp_path_factory.mktemp("flags")
+    write(folder, "thousand", thousand())
+    write(folder, "large", large(FLAGS, FLAGS // 20))
+    with running(folder) as address:
+        yield folder, address
+
+
+def measured(protocol: str, served: tuple[Path, str]) -> dict[str, float]:
+    """What one load of the flags measured, in a new process."""
+    folder, address = served
+    command = [sys.executable, "-m", "tests.benchmarks.worker", "aioflags", "load", protocol, str(folder), address, "0"]
+    ran = subprocess.run(command, stdout=PIPE, cwd=ROOT, check=True)
+    readings: dict[str, float] = msgspec.json.decode(ran.stdout)
+    return {name.removeprefix(f"{protocol} "): value for name, value in readings.items()}
+
+
+@pytest.mark.holds("RB-R7", "RB-R14")
+@pytest.mark.parametrize(
+    ("protocol", "longest"),
+    [
+        pytest.param("fdv2-stream", 0.015, id="FDv2's stream"),
+        pytest.param("fdv2-poll", 0.015, id="FDv2's poll"),
+        pytest.param("fdv1-poll", 0.25 if FORM is Form.FULL else 0.04, id="one document of FDv1"),
+    ],
+)
+def test_flags_that_arrive_hold_the_loop_for_milliseconds(
+    protocol: str, longest: float, served: tuple[Path, str], figures: Figures
+) -> None:
+    rounds: list[dict[str, float]] = []
+    while len(rounds) < ROUNDS and not (rounds and rounds[-1]["block"] <= longest):
+        rounds.append(measured(protocol, served))
+    held, kept = min(found["block"] for found in rounds), max(found["kept"] for found in rounds)
+    figures.worst(f"loop held, {protocol}", held * 1e3, "ms")
+    figures.worst(f"memory, {protocol}", kept / MEGABYTE, "MB")
+    assert held <= longest
+    assert kept <= 30 * MEGABYTE * FLAGS / 5_000
+
+
+@pytest.mark.holds("RB-R14")
+def test_the_import_takes_little_longer_than_that_of_httpx(figures: Figures) -> None:
+    def took(module: str) -> float:
+        began = perf_counter()
+        subprocess.run([sys.executable, "-c", f"import {module}"], check=True)
+        return perf_counter() - began
+
+    bare, theirs, ours = (
+        min(times) for times in zip(*(map(took, ("sys", "httpx", "aioflags")) for _ in range(ROUNDS)), strict=True)
+    )
+    figures.worst("import", (ours - bare) / (theirs - bare), "times that of httpx")
+    assert ours - bare <= 1.2 * (theirs - bare)
+
+
+@pytest.fixture
+def changing_service() -> Iterator[str]:
+    """The address of the server of the soak: 20 changes a second, and every two seconds all connections are cut."""
+    command = [sys.executable, "-m", "tests.reliability.soak", "server", "server"]
+    with Popen(command, stdin=PIPE, stdout=PIPE, text=True, cwd=ROOT) as server:
+        assert server.stdin
+        assert server.stdout
+        try:
+            yield server.stdout.readline().strip()
+        finally:
+            server.stdin.close()
+
+
+async def lags(seconds: float, work: Callable[[], None]) -> list[float]:
+    """How much later than asked a task ran, a thousand times a second, while ``work`` runs 100 times a second."""
+    found: list[float] = []
+    end = perf_counter() + seconds
+    while (before := perf_counter()) < end:
+        await asyncio.sleep(0.001)
+        found.append(perf_counter() - before - 0.001)
+        if len(found) % 10 == 0:
+            work()
+    return found
+
+
+@pytest.mark.holds("RB-R8")
+async def test_a_client_with_changes_and_evaluations_hardly_delays_other_tasks(changing_service: str, figures: Figures) -> None:
+    seconds, added = amount("R8"), list[float]()
+    config = Config(
+        base_uri=changing_service,
+        stream_uri=changing_service,
+        events_uri=changing_service,
+        events=Events(flush_interval=1),
+    )
+    people = [Context(f"person-{number}") for number in range(20)]
+    for _ in range(ROUNDS):
+        idle = await lags(seconds, lambda: None)
+        async with Client("sdk-lag", config) as client:
+
+            def evaluate(client: Client = client) -> None:
+                for number, person in enumerate(people):
+                    client.variation_nowait(f"flag-{number}", person, -1)
+
+            busy = await lags(seconds, evaluate)
+        added.append(percentile(busy) - percentile(idle))
+        if added[-1] <= 0.002:
+            break
+    figures.worst("lag added at the 99.9th percentile", min(added) * 1e3, "ms")
+    assert min(added) <= 0.002
+
+
+def percentile(values: list[float]) -> float:
+    """The 99.9th."""
+    return statistics.quantiles(values, n=1000)[-1]
