@@ -62,7 +62,7 @@ class Client(MigrationMethods, FrontEndMethods, BaseClient):
         # A program that imports this module may never make a client; so the first client imports what clients are made of.
         from aioflags.client.assembly import assemble  # noqa: PLC0415 - as above
 
-        parts = assemble(config, self._key, register=self._register, update_fast_path=weakly(self._update_fast_path))
+        parts = assemble(config, self._key, register=weakly(self._register), update_fast_path=weakly(self._update_fast_path))
         self._outbox, self._data_updates = parts.outbox, parts.data_updates
         self._big_segments = parts.data_updates.big_segments
         super().__init__(parts.core)

@@ -117,3 +117,12 @@ def test_an_interpreter_that_exits_warns(argument: str, count: int) -> None:
     assert ended.stderr.count("ResourceWarning: unclosed client <Client ") == count
     assert "Traceback" not in ended.stderr
     assert "Exception ignored" not in ended.stderr
+
+
+async def test_a_running_client_that_is_dropped_is_collected_at_once() -> None:
+    clients = [Client.local({"flagValues": {"theme": "dark"}})]
+    await clients[0].start()
+    is_gone = weakref.ref(clients[0])
+    with pytest.warns(ResourceWarning, match="unclosed client <Client READY"):
+        clients.clear()
+    assert is_gone() is None
