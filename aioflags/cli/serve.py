@@ -68,10 +68,10 @@ def command(
     FILE has LaunchDarkly's format or flagd's. With flagd's format, or with --flagd, flagd's clients are served: rpc, in-process
     (flagd's format only), OFREP. With --flagd a FILE without flags has flagd's format.
 
-    Findings of lint are printed; the flags are served anyway. The server accepts any SDK key, so it listens on this machine
-    only, unless --host is given. Its page, where flags are edited and faults are injected, is always for this machine only:
-    its address is printed, with its token. Once addresses are printed, all of them serve. Ctrl-C and SIGTERM end the server
-    with exit status 0.
+    Findings of lint are printed; the flags are served anyway. The server accepts any SDK key and any mobile key, so it listens
+    on this machine only, unless --host is given. Its page, where flags are edited and faults are injected, is always for this
+    machine only: its address is printed, with its token. Once addresses are printed, all of them serve. Ctrl-C and SIGTERM end
+    the server with exit status 0.
     """
     flag_file, options = FlagFile(file), FlagdOptions(**flagd)
     with file_mistakes(file):
@@ -179,9 +179,11 @@ def _connection(state: ServerState, url: str, flagd: FlagdAddresses | None) -> s
         else:
             options = f'resolver="in-process", port={flagd.sync_port}'
         return f"\nConnect:\n  FlagdClient(FlagdConfig({options}))\n"
+    addresses = f'base_uri="{url}", stream_uri="{url}", events_uri="{url}"'
     return (
         "\nConnect with any key:\n"
-        f'  Client("any-key", Config(base_uri="{url}", stream_uri="{url}", events_uri="{url}"))\n'
+        f'  Client("any-key", Config({addresses}))\n'
+        f'  MobileClient("any-key", Context("user-123"), MobileConfig({addresses}))\n'
         "or by the environment, with Client.from_env():\n"
         "  export LAUNCHDARKLY_SDK_KEY=any-key\n"
         + "".join(f"  export LAUNCHDARKLY_{name}_URI={url}\n" for name in ("BASE", "STREAM", "EVENTS"))

@@ -101,6 +101,9 @@ def test_the_directive_can_be_on_from_the_start(file: Path) -> None:
 
 
 def test_the_server_prints_how_to_connect_and_no_prompt_into_a_pipe(server: Server) -> None:
+    addresses = f'base_uri="{server.url}", stream_uri="{server.url}", events_uri="{server.url}"'
+    assert server.line_after("  Client(") == f'  Client("any-key", Config({addresses}))'
+    assert server.line_after("  MobileClient(") == f'  MobileClient("any-key", Context("user-123"), MobileConfig({addresses}))'
     exported = [server.line_after("  export ") for _ in range(4)]
     assert exported == [
         "  export LAUNCHDARKLY_SDK_KEY=any-key",
