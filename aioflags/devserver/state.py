@@ -242,7 +242,12 @@ class ServerState:
         """Inject a fault into open streams at once, and into the responses to later requests.
 
         Call it in the event loop of the server if the fault has a duration.
+
+        Raises :class:`ConfigError` if the flags have flagd's format and none of the endpoints of the fault belongs to flagd.
         """
+        if self.flagd is not None and not fault.endpoints & FLAGD_ENDPOINTS:
+            on = ", ".join(sorted(fault.endpoints))
+            raise ConfigError(f'"{fault.kind}" on {on}: this server has flagd\'s format, and does not serve these endpoints')
         affected = (endpoint for endpoint in fault.endpoints if not fault.changes_only_response_start(endpoint))
         is_streaming = any(self.open_streams[endpoint] for endpoint in affected)
         injected = self.faults.inject(fault, affects_streams=is_streaming)

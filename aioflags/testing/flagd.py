@@ -108,7 +108,11 @@ class FakeFlagd:
         self.state.set_static_context(attributes)
 
     def inject(self, fault: Fault) -> int:
-        """Inject a fault. Returns its number, for :meth:`lift`."""
+        """Inject a fault. Returns its number, for :meth:`lift`.
+
+        Raises:
+            ConfigError: none of the endpoints of the fault belongs to flagd, as for the fallback directive.
+        """
         return self.state.inject(fault).number
 
     def lift(self, number: int | None = None) -> None:

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from aioflags import ConfigError, Context, Event, FlagdClient, FlagdConfig, Status
-from aioflags.devserver import Fault, FaultKind
+from aioflags.devserver import Endpoint, Fault, FaultKind
 from aioflags.testing import FakeFlagd
 from tests.devserver.flagd.flagd_client import SOON, connected
 
@@ -82,6 +82,21 @@ async def test_faults_are_injected_and_lifted(fake_flagd: FakeFlagd) -> None:
     fake_flagd.lift(numbers[0])
     fake_flagd.lift()
     assert await ofrep_value(fake_flagd, "theme") == "dark"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(Fault(kind=FaultKind.DIRECTIVE), id="the directive"),
+        pytest.param(Fault(kind=FaultKind.GOODBYE), id="a goodbye"),
+        pytest.param(Fault(kind=FaultKind.ERROR), id="an error event"),
+        pytest.param(Fault(kind=FaultKind.STATUS, on=frozenset({Endpoint.POLL, Endpoint.EVENTS})), id="other endpoints"),
+    ],
+)
+async def test_a_fault_that_has_no_effect_on_flagd_is_refused(fault: Fault, fake_flagd: FakeFlagd) -> None:
+    with pytest.raises(ConfigError, match=f'"{fault.kind}" on .*/sdk/poll.*: this server has flagd\'s format'):
+        fake_flagd.inject(fault)
+    assert not fake_flagd.state.faults.in_effect
 
 
 async def test_connections_are_cut(fake_flagd: FakeFlagd) -> None:
