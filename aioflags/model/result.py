@@ -54,13 +54,17 @@ class Basis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchFailure:
-    """The failure of an initializer: why it has no data."""
+    """The failure of an initializer: why it has no data.
+
+    ``will_retry``: the initializer tries again by itself, so another result follows.
+    """
 
     error: ErrorInfo
     directive: FallbackDirective | None
+    will_retry: bool = False
 
     def __post_init__(self) -> None:
-        _check(self, error=(ErrorInfo,), directive=_DIRECTIVE)
+        _check(self, error=(ErrorInfo,), directive=_DIRECTIVE, will_retry=(bool,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

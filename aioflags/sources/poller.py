@@ -44,7 +44,7 @@ class PollOutcome:
     """The outcome of a poll: a change set or an error.
 
     ``retry_after``: seconds that the server asked clients to wait. ``is_refused``: the service refused the request, so another poll
-    would fail in the same way for some time.
+    would fail in the same way for some time. ``will_retry``: another poll of the same initializer follows.
     """
 
     directive: FallbackDirective | None
@@ -53,6 +53,7 @@ class PollOutcome:
     environment_id: str | None = None
     retry_after: float = 0.0
     is_refused: bool = False
+    will_retry: bool = False
 
 
 def as_update(outcome: PollOutcome) -> Update:
@@ -113,16 +114,27 @@ class Poller:
         self._tag: tuple[str, str] | None = None
         """The URL of the last usable response, and its ETag."""
 
-    async def poll_once(self, request: Callable[[], DataRequest], *, attempts: int = 1) -> PollOutcome:
-        """The outcome of one poll. At most ``attempts`` polls, while the failure may be temporary and no directive comes."""
+    async def poll_once(self, request: Callable[[], DataRequest]) -> PollOutcome:
+        """The outcome of one poll."""
+        async with transport_for(self._context, self._http) as transport:
+            return await self._poll(transport, request)
+
+    async def poll_attempts(self, request: Callable[[], DataRequest], attempts: int) -> AsyncGenerator[PollOutcome, None]:
+        """The outcomes of at most ``attempts`` polls, a second apart, or as far apart as the service asks.
+
+        The last one has data, a directive, or the last failure.
+        """
         async with transport_for(self._context, self._http) as transport:
             while True:
                 outcome = await self._poll(transport, request)
                 attempts -= 1
-                if outcome.error is None or outcome.directive is not None or outcome.is_refused or attempts <= 0:
-                    return outcome
                 pause = max(_BETWEEN_ATTEMPTS, outcome.retry_after)
+                is_final = outcome.error is None or outcome.directive is not None or outcome.is_refused
+                if is_final or attempts <= 0:
+                    yield outcome
+                    return
                 self._context.logger.info("%s: polling again in %s: %s", self._name, as_seconds(pause), outcome.error)
+                yield replace(outcome, will_retry=True)
                 await anyio.sleep(pause)
 
     async def poll_every(

@@ -6,6 +6,7 @@ Source: ``data-system.md`` 1, 4.1.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -62,7 +63,9 @@ class PollingSource:
 
     async def fetch(self, selector: Callable[[], Selector]) -> AsyncGenerator[Basis | FetchFailure, None]:
         """One poll; after a failure that may be temporary, as many as the client allows."""
-        yield _as_result(await self._poller.poll_once(lambda: self._request(selector), attempts=self._attempts))
+        async with aclosing(self._poller.poll_attempts(lambda: self._request(selector), self._attempts)) as outcomes:
+            async for outcome in outcomes:
+                yield _as_result(outcome)
 
     def sync(self, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:
         """Poll until a response ends the source."""
@@ -74,6 +77,6 @@ class PollingSource:
 
 def _as_result(outcome: PollOutcome) -> Basis | FetchFailure:
     if outcome.error is not None:
-        return FetchFailure(error=outcome.error, directive=outcome.directive)
+        return FetchFailure(error=outcome.error, directive=outcome.directive, will_retry=outcome.will_retry)
     change_set = outcome.change_set or ChangeSet.unchanged()
     return Basis(change_set=change_set, directive=outcome.directive, environment_id=outcome.environment_id)

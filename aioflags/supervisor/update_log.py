@@ -56,6 +56,8 @@ class UpdateLog:
     def result(self, name: str, result: Result, verdict: Verdict, *, has_data: bool, is_on_demand: bool) -> None:
         """The source ``name`` yielded ``result``. ``is_on_demand``: it polls only when ``refresh()`` is called."""
         match result:
+            case FetchFailure(will_retry=True, error=error):
+                self._logger.debug("%s returned no data, and tries again: %s", name, error)
             case FetchFailure(error=error):
                 self._stopped(_Line(logging.WARNING, name, "returned no data", error), holds_back=is_refusal(error))
             case Update(state=SourceState.OFF, error=error):

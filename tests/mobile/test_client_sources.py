@@ -83,6 +83,19 @@ async def test_a_start_polls_up_to_three_times() -> None:
     assert service.times("poll") == [0, 1, 2]
 
 
+@pytest.mark.parametrize("wait", [pytest.param("9", id="before the next poll"), pytest.param("0", id="during the next poll")])
+async def test_a_start_that_times_out_names_the_failure_of_a_poll_before(wait: str, caplog: pytest.LogCaptureFixture) -> None:
+    client = mobile_client(MobileService(poll=[Answer(503, {"Retry-After": wait}), Answer(after=HANG)]))
+    result = await client.start(3)
+    assert result.status is IdentifyStatus.TIMEOUT
+    assert client.status.last_error is not None
+    assert client.status.last_error.status_code == 503
+    assert client.connection_info.last_failure is not None
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert ["503" in warning for warning in warnings] == [True]
+    await client.aclose()
+
+
 @pytest.mark.holds("S-39")
 async def test_if_the_poll_fails_the_first_payload_of_the_stream_completes_the_start() -> None:
     service = MobileService(poll=[Answer(404)], stream=[late(streamed("s1", f="stream"), 1)])

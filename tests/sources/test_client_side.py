@@ -101,13 +101,14 @@ async def test_an_error_names_the_address_without_the_context() -> None:
 async def test_a_polling_initializer_tries_three_times(answers: list[Any], times: list[float], error: int | None) -> None:
     start = anyio.current_time()
     service = Service(*answers)
-    (result,) = await results(Polling(), service, poll_attempts=3)
+    *before, result = await results(Polling(), service, poll_attempts=3)
     assert [when - start for when in service.times] == times
+    assert [isinstance(failure, FetchFailure) and failure.will_retry for failure in before] == [True] * (len(times) - 1)
     if error is None:
         assert isinstance(result, Basis)
     else:
         assert isinstance(result, FetchFailure)
-        assert result.error.status_code == error
+        assert (result.error.status_code, result.will_retry) == (error, False)
 
 
 async def test_a_server_side_initializer_polls_once() -> None:
