@@ -36,6 +36,8 @@ ReadHead: TypeAlias = Callable[[Mapping[str, str]], FallbackDirective | None]
 
 _BETWEEN_ATTEMPTS: Final = 1.0
 """Seconds between two polls of an initializer."""
+_MAX_BETWEEN_ATTEMPTS: Final = 10.0
+"""An initializer that the service asks to wait longer leaves the flags to the next source, as a synchronizer without data does."""
 _UNCHANGED: Final = Completed(ChangeSet.unchanged())
 
 
@@ -122,7 +124,7 @@ class Poller:
     async def poll_attempts(self, request: Callable[[], DataRequest], attempts: int) -> AsyncGenerator[PollOutcome, None]:
         """The outcomes of at most ``attempts`` polls, a second apart, or as far apart as the service asks.
 
-        The last one has data, a directive, or the last failure.
+        The last one has data, a directive, or a failure after which the client should not wait for another poll.
         """
         async with transport_for(self._context, self._http) as transport:
             while True:
@@ -130,7 +132,7 @@ class Poller:
                 attempts -= 1
                 pause = max(_BETWEEN_ATTEMPTS, outcome.retry_after)
                 is_final = outcome.error is None or outcome.directive is not None or outcome.is_refused
-                if is_final or attempts <= 0:
+                if is_final or attempts <= 0 or pause > _MAX_BETWEEN_ATTEMPTS:
                     yield outcome
                     return
                 self._context.logger.info("%s: polling again in %s: %s", self._name, as_seconds(pause), outcome.error)

@@ -83,6 +83,14 @@ async def test_a_start_polls_up_to_three_times() -> None:
     assert service.times("poll") == [0, 1, 2]
 
 
+async def test_the_stream_does_not_wait_for_a_poll_that_is_to_wait_long() -> None:
+    service = MobileService(poll=[Answer(503, {"Retry-After": "300"})], stream=[streamed("s1", f="stream")])
+    client = mobile_client(service)
+    assert (await client.start()).status is IdentifyStatus.COMPLETED
+    assert (service.seconds, client.variation("f", "")) == (0, "stream")
+    await client.aclose()
+
+
 @pytest.mark.parametrize("wait", [pytest.param("9", id="before the next poll"), pytest.param("0", id="during the next poll")])
 async def test_a_start_that_times_out_names_the_failure_of_a_poll_before(wait: str, caplog: pytest.LogCaptureFixture) -> None:
     client = mobile_client(MobileService(poll=[Answer(503, {"Retry-After": wait}), Answer(after=HANG)]))

@@ -95,6 +95,7 @@ async def test_an_error_names_the_address_without_the_context() -> None:
         pytest.param([Answer(401), Answer(after=HANG)], [0], 401, id="a refusal is final"),
         pytest.param([Answer(503, {"X-LD-FD-Fallback": "true"}), Answer(after=HANG)], [0], 503, id="F-42 a directive is final"),
         pytest.param([Answer(429, {"Retry-After": "7"}), poll_of(*PAYLOAD)], [0, 7], None, id="the server asks to wait"),
+        pytest.param([Answer(503, {"Retry-After": "60"}), Answer(after=HANG)], [0], 503, id="the server asks for a long wait"),
         pytest.param([Answer(304), Answer(after=HANG)], [0], None, id="no change is not a failure"),
     ],
 )
