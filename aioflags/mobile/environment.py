@@ -95,23 +95,29 @@ class MobileEnvironment(SendingMethods, CoreClient):
     @property
     def connection_info(self) -> ConnectionInfo:
         """How the client is connected now, and what its sources reported last."""
-        overall, mode, directive = self._parts.connections.overall, self._manager.mode, self._manager.fallback.directive
+        overall, mode = self._parts.connections.overall, self._manager.mode
         if self._cell.is_closed:
             name = "SHUTDOWN"
         else:
             name = _MODE_NAMES[mode.mode] if mode.reason is None else _OFFLINE_NAMES[mode.reason]
-        fallback = FallbackInfo(engaged=False)
-        if directive is not None:
-            fallback = FallbackInfo(engaged=True, since=self._manager.fallback.since, origin=directive.origin, ttl=directive.ttl)
         return ConnectionInfo(
             mode=name,
             last_success=overall.last_success,
             last_failure=overall.last_failure,
             last_failure_type=self._parts.connections.last_failure_type,
             active_protocol=self._active_protocol,
-            fallback=fallback,
+            fallback=self._fallback,
             sources=self._parts.connections.sources,
         )
+
+    @property
+    def _fallback(self) -> FallbackInfo:
+        state, loop = self._manager.fallback, self._lifecycle.loop
+        directive, since = state.directive, state.since
+        # A directive whose time is over is forgotten when sources start; offline, none do.
+        if directive is None or (loop is not None and loop.time() >= state.until):
+            return FallbackInfo(engaged=False)
+        return FallbackInfo(engaged=True, since=since, origin=directive.origin, ttl=directive.ttl)
 
     @property
     def _active_protocol(self) -> Literal["fdv1", "fdv2"] | None:

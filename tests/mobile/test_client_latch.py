@@ -266,7 +266,10 @@ async def test_a_directive_whose_time_ended_while_the_client_was_offline_does_no
     service = MobileService(poll=[for_seconds(Answer(500), 5), named("poll")])
     async with mobile_client(service, fdv1_fallback_recovery="ttl", initial_connection_mode=mode) as client:
         client.set_offline(True)
-        await anyio.sleep(100)
+        await anyio.sleep(4.9 - service.seconds)
+        assert client.connection_info.fallback.engaged
+        await anyio.sleep(95.1)
+        assert repr(client.connection_info.fallback) == "FallbackInfo(engaged=False)"
         client.set_offline(False)
         await anyio.sleep(1)
         assert client.variation("f", "") == "poll anna"
