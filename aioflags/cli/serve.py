@@ -184,8 +184,9 @@ def _connection(state: ServerState, url: str, flagd: FlagdAddresses | None) -> s
         "\nConnect with any key:\n"
         f'  Client("any-key", Config({addresses}))\n'
         f'  MobileClient("any-key", Context("user-123"), MobileConfig({addresses}))\n'
-        "or by the environment, with Client.from_env():\n"
+        "or by the environment, with Client.from_env() or MobileClient.from_env(context):\n"
         "  export LAUNCHDARKLY_SDK_KEY=any-key\n"
+        "  export LAUNCHDARKLY_MOBILE_KEY=any-key\n"
         + "".join(f"  export LAUNCHDARKLY_{name}_URI={url}\n" for name in ("BASE", "STREAM", "EVENTS"))
     )
 

@@ -1,19 +1,20 @@
-"""Options of a client from environment variables. Only ``Client.from_env`` reads them.
+"""Options of a client from environment variables. Only ``Client.from_env`` and ``MobileClient.from_env`` read them.
 
 Source: ``architecture.md`` 11.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from aioflags.errors import ConfigError
 from aioflags.runtime.validation import address
 
-__all__ = ["ADDRESS_VARIABLES", "from_environment"]
+__all__ = ["ADDRESS_VARIABLES", "MOBILE_KEYS", "SDK_KEYS", "from_environment"]
 
-_KEYS: Final = ("LAUNCHDARKLY_SDK_KEY", "LD_SDK_KEY")
+SDK_KEYS: Final = ("LAUNCHDARKLY_SDK_KEY", "LD_SDK_KEY")
+MOBILE_KEYS: Final = ("LAUNCHDARKLY_MOBILE_KEY", "LD_MOBILE_KEY")
 _OFFLINE: Final = "AIOFLAGS_OFFLINE"
 ADDRESS_VARIABLES: Final = {
     "base_uri": "LAUNCHDARKLY_BASE_URI",
@@ -23,8 +24,10 @@ ADDRESS_VARIABLES: Final = {
 _WORDS: Final = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
-def from_environment(environment: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
-    """The SDK key, empty if it is not set, and the options of ``Config`` that are set.
+def from_environment(environment: Mapping[str, str], keys: Sequence[str] = SDK_KEYS) -> tuple[str, dict[str, Any]]:
+    """The key, empty if it is not set, and the options of ``Config`` or ``MobileConfig`` that are set.
+
+    ``keys``: the variables that may have the key. The first one that is set counts.
 
     Raises:
         ConfigError: an address is not a valid URL, or ``AIOFLAGS_OFFLINE`` has an unknown value.
@@ -39,4 +42,4 @@ def from_environment(environment: Mapping[str, str]) -> tuple[str, dict[str, Any
         if word not in _WORDS:
             raise ConfigError(f"{_OFFLINE}: expected one of {', '.join(_WORDS)}")
         options["offline"] = _WORDS[word]
-    return next((variables[name] for name in _KEYS if name in variables), ""), options
+    return next((variables[name] for name in keys if name in variables), ""), options

@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import ClassVar, Final, Literal, TypeAlias
 
 from aioflags.client_core.sending_methods import SendingMethods
+from aioflags.config.environment import MOBILE_KEYS, from_environment
 from aioflags.errors import ConfigError
 from aioflags.mobile.config import MobileConfig
 from aioflags.mobile.context_switcher import Wait
@@ -67,6 +69,18 @@ class MobileClient(MobileEnvironment):
         self._secondary = {
             name: MobileEnvironment(SdkKey(key), context, secondary) for name, key in config.secondary_mobile_keys.items()
         }
+
+    @classmethod
+    def from_env(cls, context: Context, config: MobileConfig | None = None) -> MobileClient:
+        """A client with the key and the options that environment variables set; ``config`` has the other options.
+
+        ``LAUNCHDARKLY_MOBILE_KEY`` (or ``LD_MOBILE_KEY``), and the variables of :meth:`Client.from_env`, apart from its key.
+
+        Raises:
+            ConfigError: ``AIOFLAGS_OFFLINE`` has an unknown value, or an address is not a valid URL.
+        """
+        key, options = from_environment(os.environ, MOBILE_KEYS)
+        return cls(key, context, replace(MobileConfig() if config is None else config, **options))
 
     @property
     def _all(self) -> tuple[MobileEnvironment, ...]:

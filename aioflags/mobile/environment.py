@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MobileEnvironment"]
 
+_EMPTY: Final = "it is empty, so the service will refuse it; MobileClient.from_env takes it from LAUNCHDARKLY_MOBILE_KEY"
 _MODE_NAMES: Final = {
     ConnectionMode.STREAMING: "STREAMING",
     ConnectionMode.POLLING: "POLLING",
@@ -61,7 +62,7 @@ class MobileEnvironment(SendingMethods, CoreClient):
         from aioflags.mobile.assembly import assemble  # noqa: PLC0415 - as above
 
         if not key:
-            what = "it has characters that no key has, or is too long; none is sent" if key.discarded else "it is empty"
+            what = "it has characters that no key has, or is too long; none is sent" if key.discarded else _EMPTY
             config.logger.warning("mobile_key: %s", what)
         self._parts = parts = assemble(
             config, key, context, update_fast_path=weakly(self._update_fast_path), register=weakly(self._register)

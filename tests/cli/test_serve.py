@@ -104,9 +104,9 @@ def test_the_server_prints_how_to_connect_and_no_prompt_into_a_pipe(server: Serv
     addresses = f'base_uri="{server.url}", stream_uri="{server.url}", events_uri="{server.url}"'
     assert server.line_after("  Client(") == f'  Client("any-key", Config({addresses}))'
     assert server.line_after("  MobileClient(") == f'  MobileClient("any-key", Context("user-123"), MobileConfig({addresses}))'
-    exported = [server.line_after("  export ") for _ in range(4)]
+    exported = [server.line_after("  export ") for _ in range(5)]
     assert exported == [
-        "  export LAUNCHDARKLY_SDK_KEY=any-key",
+        *(f"  export LAUNCHDARKLY_{name}_KEY=any-key" for name in ("SDK", "MOBILE")),
         *(f"  export LAUNCHDARKLY_{name}_URI={server.url}" for name in ("BASE", "STREAM", "EVENTS")),
     ]
     assert server.line_after("Save ").endswith("flags.json, and clients see it. Ctrl-C ends.")
