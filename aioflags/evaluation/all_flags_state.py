@@ -5,7 +5,7 @@ Source: ``evaluation.md`` 6.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -103,6 +103,7 @@ def flags_state(
     snapshot: Snapshot,
     context: Context,
     *,
+    keys: Iterable[str] | None = None,
     client_side_only: bool = False,
     with_reasons: bool = False,
     details_only_for_tracked_flags: bool = False,
@@ -114,6 +115,7 @@ def flags_state(
     Args:
         snapshot: the flag data.
         context: the context, which must be valid.
+        keys: the flags, each once; unknown ones are left out. ``None``: all of them.
         client_side_only: leave out flags that front ends may not see.
         with_reasons: include the reason of each value.
         details_only_for_tracked_flags: leave out version and reason of flags that are neither tracked nor, at ``now_ms``, debugged.
@@ -123,7 +125,8 @@ def flags_state(
     states: dict[str, FlagState] = {}
     options = _Options(with_reasons, details_only_for_tracked_flags, now_ms)
     direct_flags, scope, batch = snapshot.direct_flags, snapshot.scope, BulkEvaluation(snapshot, context, memberships)
-    for key, flag in snapshot.flags.items():
+    flags = snapshot.flags
+    for key, flag in flags.items() if keys is None else [(key, flags[key]) for key in keys if key in flags]:
         if client_side_only and not flag.is_client_visible:
             continue
         try:

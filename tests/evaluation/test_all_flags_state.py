@@ -140,6 +140,14 @@ def test_the_state_without_valid_data() -> None:
     assert FlagsState(None).to_json_dict() == {"$flagsState": {}, "$valid": False}
 
 
+def test_only_the_flags_that_are_asked_for_are_evaluated() -> None:
+    snapshot = snapshot_of(flag("a", prerequisites=[{"key": "b", "variation": 0}]), flag("b"), flag("c"))
+    every = flags_state(snapshot, K, now_ms=NOW)
+    states = flags_state(snapshot, K, keys=["c", "a", "unknown"], now_ms=NOW)
+    assert list(states) == ["c", "a"]
+    assert [state.meta() for state in states.values()] == [every[key].meta() for key in states]
+
+
 @pytest.mark.parametrize(
     ("properties", "is_listed"),
     [

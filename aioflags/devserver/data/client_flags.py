@@ -7,7 +7,7 @@ Source: ``client-side.md`` 2.1; ``evaluation.md`` 2.1 and 6.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -28,21 +28,35 @@ __all__ = ["ClientFlags", "ContextFlags"]
 
 
 class ClientFlags:
-    """Evaluates the flags of a server for any context. Definitions are compiled once for each version of the data."""
+    """Evaluates the flags of a server for any context. Definitions are compiled once for each version of the data.
+
+    All methods are about the newest version.
+    """
 
     def __init__(self, state: ServerState) -> None:
         self._state = state
         self._served = ServedSnapshot(state)
         self._versions: Mapping[ObjectName, int] = {}
         self._version = -1
+        self._changed: dict[int, tuple[str, ...]] = {}
+        """What :meth:`changed_keys` returned for this version."""
 
     def of(self, context: Context, audience: Audience, *, with_reasons: bool) -> ContextFlags:
         """The flags of a valid context, with the reason of each value if asked for."""
         return ContextFlags(self._state, self, context, audience, with_reasons=with_reasons)
 
-    def states(self, context: Context, *, with_reasons: bool) -> dict[str, FlagState]:
-        """The state of every flag for a valid context, by key."""
-        return flags_state(self._served.current(), context, with_reasons=with_reasons, now_ms=now_ms())
+    def states(self, context: Context, keys: Iterable[str], *, with_reasons: bool) -> dict[str, FlagState]:
+        """The states of these flags for a valid context, by key."""
+        return flags_state(self._served.current(), context, keys=keys, with_reasons=with_reasons, now_ms=now_ms())
+
+    def changed_keys(self, since: int) -> tuple[str, ...]:
+        """The keys of the flags whose value may have changed after that version, in the order of the flags."""
+        versions = self.versions()
+        if since not in self._changed:
+            # After an edit all open streams ask for the same.
+            keys = self._served.current().flags
+            self._changed[since] = tuple(key for key in keys if versions[ObjectKind.FLAG, key] > since)
+        return self._changed[since]
 
     def versions(self) -> Mapping[ObjectName, int]:
         """The version of each evaluated flag."""
@@ -54,6 +68,7 @@ class ClientFlags:
                     dependencies[kind, key] = snapshot.dialect.dependencies(definition)
             self._versions = evaluation_versions(self._state.changed_since(0), dependencies)
             self._version = self._state.version
+            self._changed.clear()
         return self._versions
 
 
@@ -94,12 +109,13 @@ class ContextFlags:
 
     def _visible(self, since: int) -> tuple[ServedObject, ...]:
         """The flags that the client may see and that may have changed after that version."""
-        versions, gates = self._flags.versions(), self._state.gates
-        states = self._flags.states(self._context, with_reasons=self._with_reasons)
+        versions, gates, changed = self._flags.versions(), self._state.gates, self._flags.changed_keys(since)
+        # The gates of overrides are needed for the prerequisites of any flag.
+        states = self._flags.states(self._context, dict.fromkeys((*changed, *gates)), with_reasons=self._with_reasons)
         evaluated: list[ServedObject] = []
-        for key, state in states.items():
-            version = versions[ObjectKind.FLAG, key]
-            if version > since and key not in gates and self._audience.sees(state.flag):
+        for key in changed:
+            state, version = states[key], versions[ObjectKind.FLAG, key]
+            if key not in gates and self._audience.sees(state.flag):
                 fields = {**_fields(state, version), **_prerequisites(key, states, gates)}
                 body = msgspec.Raw(msgspec.json.encode(fields))
                 evaluated.append(ServedObject(kind=ObjectKind.FLAG, key=key, version=version, body=body, since=version))
