@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypeVar
 
+from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, ReportProblem
 from aioflags.evaluation.dialect import Dialect
 from aioflags.evaluation.items import Item, Items
@@ -55,11 +56,11 @@ class DefinitionLog:
 class CompiledData:
     """The data that evaluations read.
 
-    ``flags`` and ``segments`` are those compiled so far. ``direct_flags`` and ``static_context`` are described in
-    :class:`~aioflags.evaluation.snapshot.Snapshot`.
+    ``flags`` and ``segments`` are those compiled so far. ``constant_answers``, ``direct_flags`` and ``static_context`` are
+    described in :class:`~aioflags.evaluation.snapshot.Snapshot`.
     """
 
-    __slots__ = ("dialect", "direct_flags", "flags", "items", "log", "segments", "static_context")
+    __slots__ = ("constant_answers", "dialect", "direct_flags", "flags", "items", "log", "segments", "static_context")
 
     def __init__(
         self, items: Items, dialect: Dialect, log: DefinitionLog, static_context: Mapping[str, Any] = NO_ATTRIBUTES
@@ -68,6 +69,7 @@ class CompiledData:
         self.static_context: Mapping[str, Any] = static_context
         self.dialect: Dialect = dialect
         self.log: DefinitionLog = log
+        self.constant_answers: dict[str, Answer] = {}
         self.direct_flags: dict[str, Evaluate] = {}
         self.flags: dict[str, CompiledFlag] = {}
         self.segments: dict[str, CompiledSegment] = {}
@@ -82,29 +84,34 @@ class CompiledData:
         """
         static_context = self.static_context if static_context is None else static_context
         data, segments = CompiledData(items, self.dialect, self.log, static_context), set[str]()
-        # Other threads may compile meanwhile. `direct_flags` is copied first, so that each of them is in the copy of `flags`, too.
+        # Other threads may compile meanwhile. `flags` is copied last, so that each flag of the other two is in its copy, too.
         # Below, only the copies are read.
         if changed is None and len(items.flags) < len(self.flags):
             # Few new flags, perhaps one read from a store, and thousands compiled: the cost depends on the number of new ones.
+            data.constant_answers = _reuse(self.constant_answers, self.items.flags, items.flags)
             data.direct_flags = _reuse(self.direct_flags, self.items.flags, items.flags)
             data.flags = _reuse(self.flags, self.items.flags, items.flags)
             data.segments = _reuse(self.segments, self.items.segments, items.segments)
             named = {key for flag in data.flags.values() for key in flag.segments}
             segments = {key for key in named if items.segments.get(key) is not self.items.segments.get(key)}
         else:
+            data.constant_answers = dict(self.constant_answers)
             data.direct_flags, data.flags, data.segments = dict(self.direct_flags), dict(self.flags), dict(self.segments)
             for kind, key in data._outdated(self.items) if changed is None else changed:
                 if kind is ObjectKind.FLAG:
                     data.flags.pop(key, None)
                     data.direct_flags.pop(key, None)
+                    data.constant_answers.pop(key, None)
                 else:
                     data.segments.pop(key, None)
                     segments.add(key)
-        # Check flags with prerequisites or changed segments again: a change there can make them direct, or no longer direct.
+        # Check flags with prerequisites or changed segments again: a change there can make them direct, or no longer direct, and
+        # give them another answer.
         measured: dict[str, Any] = {}
         for key, flag in data.flags.items():
             if flag.prerequisites or not segments.isdisjoint(flag.segments):
                 data.direct_flags.pop(key, None)
+                data.constant_answers.pop(key, None)
                 if self.dialect.is_direct(items.flags[key], items, measured):
                     data.direct_flags[key] = flag.evaluate
         return data

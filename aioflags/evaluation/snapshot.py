@@ -61,6 +61,9 @@ class Snapshot:
     ``direct_flags``: the flags that may be called directly, as ``direct_flags[key](context, scope)`` with the shared :attr:`scope`
     and a valid context. A flag is added when it is compiled. If the call raises, and for every other flag, call :meth:`evaluate`.
 
+    ``constant_answers``: the answers of flags that a service evaluated: each is the same for all evaluations. :meth:`evaluate` adds
+    it.
+
     ``dependents``: the index of :mod:`aioflags.evaluation.dependents`. :meth:`builder` makes it if it is asked to, and otherwise
     :meth:`changed_since`.
 
@@ -75,6 +78,7 @@ class Snapshot:
         "_hides_flags",
         "_refusal",
         "_refusal_message",
+        "constant_answers",
         "dependents",
         "direct_flags",
         "evaluated_for",
@@ -105,6 +109,8 @@ class Snapshot:
         self.selector: Selector = selector
         self.has_data: bool = has_data
         self.direct_flags: dict[str, Evaluate] = data.direct_flags if refusal is None else {}
+        has_answers = refusal is None and evaluated_for is not None
+        self.constant_answers: dict[str, Answer] = data.constant_answers if has_answers else {}
         # The scope refers to the data, not to the snapshot: a reference cycle would leave old snapshots to the garbage collector.
         self.scope: Scope = Scope(data, is_shared=True)
         self.dependents: Dependents | None = None
@@ -305,6 +311,8 @@ class Snapshot:
             else:
                 scope.begin()
             answer = self._answer(flag, subject, scope)
+            if self.evaluated_for is not None and answer.problem is None:
+                self.constant_answers[key] = answer
             return Evaluation(
                 detail=_detail(dialect, answer, scope, default, expected_type(default) if wanted is None else wanted),
                 flag=flag,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, overload
 
 from aioflags.client_core.core_client import CoreClient, weakly
-from aioflags.client_core.fast_path import MOBILE, with_fast_path
+from aioflags.client_core.fast_path import with_constant_path
 from aioflags.client_core.flag_changes import Changes, FlagChange, FlagChanges, ValueChange, ValueChanges
 from aioflags.client_core.sending_methods import SendingMethods
 from aioflags.client_core.typed import D, Flag, J, PlainKey, T, implements_overloads, plain_key
@@ -151,7 +151,7 @@ class MobileEnvironment(SendingMethods, CoreClient):
     def variation(self, key: PlainKey, default: J = ..., *, expect: None = None) -> J: ...
     @overload
     def variation(self, key: PlainKey, default: T = ..., *, expect: None = None) -> T: ...
-    @with_fast_path(MOBILE)
+    @with_constant_path
     def variation(self, key: str, default: Any = None, *, expect: type[Any] | None = None) -> Any:
         """The value of a flag, or ``default``, whose type is the type of the value. See :meth:`Client.variation`."""
         evaluator, snapshot = self._evaluator, self._holder.snapshot

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -185,6 +186,71 @@ def test_a_chain_of_prerequisites_that_is_too_long_is_cut() -> None:
     evaluation = snapshot(**chain).evaluate("f0", K, 1)
     assert evaluation.detail.value == 0
     assert len(evaluation.prerequisites) == 100
+
+
+# -- constant answers
+
+
+def answered() -> Snapshot:
+    """A snapshot for the context ``k`` whose flags were all evaluated. Of ``a``, ``b`` is a prerequisite."""
+    made = (
+        Snapshot.empty(dialect=CLIENT_SIDE)
+        .switched(K, keeps_flags=False)
+        .apply(data({"a": flag(1, prerequisites=("b",)), "b": flag(2), "c": flag(3), "none": flag(None)}))
+    )
+    for key in made.flags:
+        made.evaluate(key, K, 0)
+    return made
+
+
+def test_an_evaluation_keeps_its_answer_for_the_next_ones() -> None:
+    made = answered()
+    assert made.constant_answers == {key: made.direct_flags[key](K, made.scope) for key in made.flags}
+    made.evaluate("unknown", K, 0)
+    assert "unknown" not in made.constant_answers
+
+
+@pytest.mark.parametrize(
+    ("flags", "kind", "kept"),
+    [
+        pytest.param({"b": flag(20)}, ChangeKind.CHANGES, {"c", "none"}, id="a prerequisite changes"),
+        pytest.param({"c": flag(30)}, ChangeKind.CHANGES, {"b", "none"}, id="another flag changes"),
+        pytest.param({"b": flag(2), "c": flag(30)}, ChangeKind.FULL, {"b"}, id="fewer flags"),
+        pytest.param({"d": flag(4)}, ChangeKind.CHANGES, {"b", "c", "none"}, id="a new flag"),
+    ],
+)
+def test_a_change_keeps_the_answers_of_flags_that_it_leaves_alone(
+    flags: dict[str, FlagEvaluation], kind: ChangeKind, kept: set[str]
+) -> None:
+    old = answered()
+    answers = dict(old.constant_answers)
+    assert old.apply(data(flags, kind)).constant_answers == {key: answers[key] for key in kept}
+    assert old.constant_answers == answers
+
+
+def test_the_answers_are_there_only_while_the_flags_serve() -> None:
+    made = answered()
+    assert made.switched(Context("other"), keeps_flags=True).constant_answers is made.constant_answers
+    assert made.switched(Context("other"), keeps_flags=False).constant_answers == {}
+    assert made.refused(ErrorKind.CLIENT_NOT_READY).constant_answers == {}
+
+
+def test_without_a_context_no_answer_is_kept() -> None:
+    made = snapshot(a=flag(1))
+    assert made.evaluate("a", K, 0).detail.value == 1
+    assert made.constant_answers == {}
+
+
+def test_an_error_that_depends_on_the_stack_of_the_caller_is_not_kept() -> None:
+    chain = {f"f{n}": flag(n, variation=0, prerequisites=(f"f{n + 1}",)) for n in range(90)}
+    made = Snapshot.empty(dialect=CLIENT_SIDE).switched(K, keeps_flags=False).apply(data(chain))
+
+    def evaluate(frames: int) -> EvaluationDetail[Any]:
+        return made.evaluate("f0", K, 7).detail if frames == 0 else evaluate(frames - 1)
+
+    assert evaluate(sys.getrecursionlimit() - 120).reason.error_kind is ErrorKind.MALFORMED_FLAG
+    assert made.constant_answers == {}
+    assert evaluate(0).value == made.constant_answers["f0"].value == 0
 
 
 # -- changes
