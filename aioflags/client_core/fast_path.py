@@ -4,8 +4,7 @@ Most evaluations look a flag up, call it and count the answer. ``Client.variatio
 ``Flags.variation`` do that inline, since a call from one of them to another would add a fifth to the time. The code stands
 once, in ``_TEMPLATE``: :func:`with_fast_path` compiles it into each of these methods, in front of the slow path that the
 method itself contains. ``MobileClient.variation`` has a shorter one, of :func:`with_constant_path`, since the answer of a flag
-is a constant of its data. ``Client.variation_detail`` and ``Client.variation_detail_nowait`` have a simpler one, of
-:func:`with_fast_detail`.
+is a constant of its data. Their methods that return details have a simpler one, of :func:`with_fast_detail`.
 
 ``docs/explanation/performance.md`` has the targets. Measure T1, T1a and T9 before and after a change to the template.
 """
@@ -23,7 +22,7 @@ import msgspec
 from aioflags.client_core.ambient import current_context
 from aioflags.client_core.typed import own_default
 
-__all__ = ["CLIENT", "PINNED", "Bindings", "with_constant_path", "with_fast_detail", "with_fast_path"]
+__all__ = ["CLIENT", "MOBILE", "PINNED", "Bindings", "with_constant_path", "with_fast_detail", "with_fast_path"]
 
 
 class Bindings(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +38,7 @@ class Bindings(msgspec.Struct, frozen=True, kw_only=True):
     load_snapshot: str = ""
     context: str
     snapshot: str
-    flags: str
+    answer: str
     is_valid: str
     target: str
 
@@ -51,7 +50,7 @@ CLIENT: Final = Bindings(
     load_snapshot="snapshot = self._holder.snapshot",
     context="context",
     snapshot="snapshot",
-    flags="snapshot.direct_flags",
+    answer="snapshot.direct_flags[key](context, snapshot.scope)",
     is_valid="context.error is None",
     target="self._report_to",
 )
@@ -62,11 +61,23 @@ PINNED: Final = Bindings(
     arguments="key, default",
     context="self._subject",
     snapshot="self._snapshot",
-    flags="self._direct_flags",
+    answer="self._direct_flags[key](self._subject, self._snapshot.scope)",
     is_valid="True",  # for an invalid context `_direct_flags` is empty
     target="self._evaluator.report_to",
 )
 """For :class:`Flags`: the context and the data of the object."""
+
+MOBILE: Final = Bindings(
+    parameters="key, default=None",
+    arguments="key, default",
+    load_snapshot="snapshot = self._holder.snapshot",
+    context="snapshot.evaluated_for",
+    snapshot="snapshot",
+    answer="snapshot.constant_answers[key]",
+    is_valid="True",  # before the first context `constant_answers` is empty
+    target="self._report_to",
+)
+"""For the details of :class:`MobileClient`: the newest data, and the context that they were evaluated for."""
 
 # `by_type` lacks a value whose type differs from the default's, and arrays and objects, which the slow path copies. The hot context
 # is valid, and an entry of `increments` counts one more evaluation without a lock. Any exception leads to the slow path, which
@@ -76,7 +87,7 @@ _TEMPLATE: Final = """\
     {bound.load_context}
     try:
         {bound.load_snapshot}
-        answer = {bound.flags}[key]({bound.context}, {bound.snapshot}.scope)
+        answer = {bound.answer}
         value = answer.by_type[default.__class__]
         if expect is None:
             recorder = {bound.target}
@@ -111,7 +122,7 @@ _DETAIL_TEMPLATE: Final = """\
     {bound.load_context}
     try:
         {bound.load_snapshot}
-        answer = {bound.flags}[key]({bound.context}, {bound.snapshot}.scope)
+        answer = {bound.answer}
         if (
             {bound.target} is None
             and {bound.is_valid}
@@ -126,33 +137,34 @@ _DETAIL_TEMPLATE: Final = """\
 # `constant_answers` is empty before the first context. Each branch loads only what it needs: a local variable costs some 5 ns.
 _CONSTANT_TEMPLATE: Final = """\
 def {name}(self, key, default=None, *, expect=None):
-    if expect is None:
-        try:
-            if self._report_to is None:
-                return self._holder.snapshot.constant_answers[key].by_type[default.__class__]
-            hot_context = self._report_to.hot_context
-            snapshot = self._holder.snapshot
-            if hot_context.context is snapshot.evaluated_for:
-                answer = snapshot.constant_answers[key]
-                value = answer.by_type[default.__class__]
-                try:
-                    hot_context.increments[answer]()
-                    return value
-                except KeyError:
-                    pass
-            recorder = self._report_to
-            if recorder.is_open:
-                answer = snapshot.constant_answers[key]
-                value = answer.by_type[default.__class__]
-                recorder.answered(snapshot, key, snapshot.evaluated_for, answer, default, value=value)
+    if expect is not None:
+        return slow_path(self, key, default, expect=expect)
+    try:
+        if self._report_to is None:
+            return self._holder.snapshot.constant_answers[key].by_type[default.__class__]
+        hot_context = self._report_to.hot_context
+        snapshot = self._holder.snapshot
+        if hot_context.context is snapshot.evaluated_for:
+            answer = snapshot.constant_answers[key]
+            value = answer.by_type[default.__class__]
+            try:
+                hot_context.increments[answer]()
                 return value
-        except Exception:
-            pass
-        if default is None:
-            default = own_default(key)
-            if default is not None:
-                return self.{name}(key, default)
-    return slow_path(self, key, default, expect=expect)
+            except KeyError:
+                pass
+        recorder = self._report_to
+        if recorder.is_open:
+            answer = snapshot.constant_answers[key]
+            value = answer.by_type[default.__class__]
+            recorder.answered(snapshot, key, snapshot.evaluated_for, answer, default, value=value)
+            return value
+    except Exception:
+        pass
+    if default is None:
+        default = own_default(key)
+        if default is not None:
+            return self.{name}(key, default)
+    return slow_path(self, key, default)
 """
 
 

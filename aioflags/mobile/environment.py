@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, overload
 
 from aioflags.client_core.core_client import CoreClient, weakly
-from aioflags.client_core.fast_path import with_constant_path
+from aioflags.client_core.fast_path import MOBILE, with_constant_path, with_fast_detail
 from aioflags.client_core.flag_changes import Changes, FlagChange, FlagChanges, ValueChange, ValueChanges
 from aioflags.client_core.sending_methods import SendingMethods
-from aioflags.client_core.typed import D, Flag, J, PlainKey, T, implements_overloads, plain_key
+from aioflags.client_core.typed import D, Flag, J, PlainKey, T, plain_key
 from aioflags.mobile.config import MobileConfig
 from aioflags.mobile.connection_info import ConnectionInfo, FallbackInfo
 from aioflags.mobile.modes import ConnectionMode, OfflineReason
@@ -177,7 +177,7 @@ class MobileEnvironment(SendingMethods, CoreClient):
     def variation_detail(self, key: PlainKey, default: J = ..., *, expect: None = None) -> EvaluationDetail[J]: ...
     @overload
     def variation_detail(self, key: PlainKey, default: T = ..., *, expect: None = None) -> EvaluationDetail[T]: ...
-    @implements_overloads
+    @with_fast_detail(MOBILE)
     def variation_detail(self, key: str, default: Any = None, *, expect: type[Any] | None = None) -> EvaluationDetail[Any]:
         """The value of :meth:`variation`, with the variation's index and the reason.
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import anyio
 import pytest
 
 from aioflags import ConfigError, Flag
-from aioflags.client_core.fast_path import with_constant_path
+from aioflags.client_core.fast_path import MOBILE, with_constant_path, with_fast_detail
 from aioflags.events.options import MobileEvents
 from aioflags.hooks.hook import EvaluationCall, Hook
 from aioflags.mobile.client import MobileClient
@@ -47,14 +47,19 @@ class Watcher(Hook):
 
 
 fast: Any = with_constant_path(not_taken)
+fast_detail: Any = with_fast_detail(MOBILE)(not_taken)
 
 
-def test_the_method_looks_like_the_one_that_was_written() -> None:
-    written = inspect.unwrap(MobileClient.variation)
-    assert inspect.signature(MobileClient.variation) == inspect.signature(written)
-    assert MobileClient.variation.__doc__ == written.__doc__
+@pytest.mark.parametrize("method", [MobileClient.variation, MobileClient.variation_detail], ids=lambda method: method.__name__)
+def test_a_method_with_a_fast_path_looks_like_the_one_that_was_written(method: Callable[..., Any]) -> None:
+    written = inspect.unwrap(method)
+    compiled, expected = inspect.signature(method, follow_wrapped=False), inspect.signature(written)
+    assert [(each.name, each.kind, each.default) for each in compiled.parameters.values()] == [
+        (each.name, each.kind, each.default) for each in expected.parameters.values()
+    ]
+    assert method.__doc__ == written.__doc__
     parameters = "self, key: str, default: Any = None, *, expect: type[Any] | None = None"
-    assert str(inspect.signature(MobileClient.variation)).replace("'", "").startswith(f"({parameters})")
+    assert str(inspect.signature(method)).replace("'", "").startswith(f"({parameters})")
 
 
 @pytest.mark.parametrize("records_events", [False, True])
@@ -93,6 +98,25 @@ async def test_an_evaluation_is_made_by_the_slow_path_if(key: Any, default: Any,
             client.variation(each, None)
         with pytest.raises(AssertionError, match="the slow path was taken"):
             fast(client, key, default, expect=expect)
+
+
+async def test_a_detail_is_that_of_the_flag_and_does_not_reach_the_slow_path() -> None:
+    async with mobile_client(MobileService(poll=[FLAGS]), events=MobileEvents(send_events=False)) as client:
+        detail = client.variation_detail("top", "")
+        assert fast_detail(client, "top", "") is fast_detail(client, "top", None, expect=str) is detail
+        for key, default in (("number", 0.5), ("list", []), ("null", ""), ("plain", 0), ("unknown", "")):
+            client.variation_detail(key, default)
+            with pytest.raises(AssertionError, match="the slow path was taken"):
+                fast_detail(client, key, default)
+
+
+async def test_a_detail_is_recorded_with_its_reason() -> None:
+    service = MobileService(poll=[poll_of(intent("xfer-full"), put("f", 1, trackEvents=True, reason={"kind": "OFF"}), END)])
+    async with mobile_client(service, events=EVENTS) as client:
+        for _ in range(2):
+            assert client.variation_detail("f", 0).value == 1
+        await client.flush_and_wait()
+    assert [event["reason"] for event in service.events if event["kind"] == "feature"] == [{"kind": "OFF"}] * 2
 
 
 async def counts(service: MobileService, client: MobileClient) -> dict[tuple[str, str, object], int]:
@@ -168,5 +192,5 @@ async def test_tracebacks_show_the_source_of_the_compiled_method() -> None:
     with pytest.raises(ConfigError) as raised:
         client.variation("f", BEN)
     lines = [(frame.name, frame.line) for frame in traceback.extract_tb(raised.value.__traceback__)]
-    assert ("variation", "return slow_path(self, key, default, expect=expect)") in lines
+    assert ("variation", "return slow_path(self, key, default)") in lines
     await client.aclose()
