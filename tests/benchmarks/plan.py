@@ -27,6 +27,7 @@ COLUMNS: Final[Mapping[str, Home]] = {
     "aioflags": Home("aioflags.Plain", "aioflags", "aioflags", "Client"),
     "aioflags, awaited": Home("aioflags.Awaited", "aioflags", "aioflags", "Client"),
     "aioflags, pinned": Home("aioflags.Pinned", "aioflags", "aioflags", "Client"),
+    "aioflags, mobile": Home("aioflags.Mobile", "aioflags", "aioflags", "MobileClient"),
     "LDClient": Home("launchdarkly.Sync", "launchdarkly-server-sdk", "ldclient", "LDClient"),
     "AsyncLDClient": Home("launchdarkly.Async", "launchdarkly-server-sdk", "ldclient.async_client", "AsyncLDClient"),
     "Eppo": Home("eppo.Eppo", "eppo-server-sdk", "eppo_client", "init"),

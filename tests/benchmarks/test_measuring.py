@@ -124,6 +124,13 @@ def test_a_column_is_measured_in_a_separate_process(tmp_path: Path, protocol: st
 
 
 @pytest.mark.real_time
+def test_a_mobile_client_is_measured_on_flags_that_are_evaluated_already(tmp_path: Path) -> None:
+    record = one_round(tmp_path, Job("aioflags, mobile", "evaluate", "fdv2-poll"))
+    assert not record.failures
+    assert {reading.measure for reading in record.readings} == {"E1", "E6", "E7 values", "E9"}
+
+
+@pytest.mark.real_time
 @pytest.mark.parametrize("column", ["aioflags", "aioflags, awaited"])
 def test_the_service_receives_all_evaluations_of_a_column_with_events(tmp_path: Path, column: str) -> None:
     record = one_round(tmp_path, Job(column, "events", "fdv2-stream"))

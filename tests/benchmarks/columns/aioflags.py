@@ -1,4 +1,4 @@
-"""aioflags by three evaluation methods: the plain call, the awaited call, and flags pinned to one snapshot."""
+"""aioflags by four evaluation methods: the plain call, the awaited call, flags pinned to one snapshot, and the mobile client."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from itertools import cycle, islice, repeat
 from time import perf_counter
 from typing import Final
 
-from aioflags import Client, Config, Context, DataSystem, Events
+from aioflags import Client, Config, Context, DataSystem, Events, MobileClient, MobileConfig, MobileEvents
 from aioflags.sources import Fdv1FallbackOptions, Polling, SourceBuilder, Streaming
 from tests.benchmarks.columns.base import Column, EventColumn, FlagLocation
-from tests.benchmarks.flagset import CROWD, SUBJECT, Person, member_flags
+from tests.benchmarks.flagset import CASES, CROWD, STRANGER, SUBJECT, Person, member_flags
 from tests.benchmarks.formats import launchdarkly
 from tests.benchmarks.timing import Loop
 
-__all__ = ["Awaited", "Pinned", "Plain"]
+__all__ = ["Awaited", "Mobile", "Pinned", "Plain"]
 
 _SOURCES: Final[Mapping[str, type[SourceBuilder]]] = {
     "fdv1-poll": Fdv1FallbackOptions,
@@ -127,6 +127,62 @@ class Pinned(Plain):
 
     def loops(self) -> dict[str, Loop]:
         return Column.loops(self)
+
+
+class Mobile(Column):
+    """``mobile.variation`` of an offline client for each person, with flags that a :class:`Client` has evaluated.
+
+    E9: the same with events, which it keeps.
+    """
+
+    unsupported_cases = frozenset({"E2", "E3", "E4", "E5"})  # those of E1: rules are the service's work
+
+    async def open(self, size: str, protocol: str) -> None:
+        server_side = Plain(self.location)
+        await server_side.open(size, protocol)
+        self.clients = {each.key: await self._client(server_side.client, each, events=False) for each in (SUBJECT, STRANGER)}
+        self.client = self.clients[SUBJECT.key]
+        self.recording = await self._client(server_side.client, SUBJECT, events=True)
+        await server_side.close()
+
+    async def _client(self, server_side: Client, person: Person, *, events: bool) -> MobileClient:
+        state = await server_side.all_flags_state(_context(person))
+        options = MobileEvents(send_events=events, diagnostic_opt_out=True)
+        client = MobileClient(
+            "bench", _context(person), MobileConfig(bootstrap=state.to_json_dict(), offline=True, start_wait=5, events=options)
+        )
+        await client.start()
+        return client
+
+    async def close(self) -> None:
+        for client in (*self.clients.values(), self.recording):
+            await client.aclose(0.1)
+
+    async def answer(self, key: str, person: Person) -> object:
+        return self.clients[person.key].variation(key, False)
+
+    async def calls(self, key: str, count: int) -> float:
+        return await _mobile_calls(self.client, key, count)
+
+    async def values(self) -> Mapping[str, object] | None:
+        return self.client.all()
+
+    def loops(self) -> dict[str, Loop]:
+        return {**super().loops(), "E7 values": self._values, "E9": partial(_mobile_calls, self.recording, CASES["E1"])}
+
+    async def _values(self, count: int) -> float:
+        client = self.client
+        started = perf_counter()
+        for _ in repeat(None, count):
+            client.all()
+        return perf_counter() - started
+
+
+async def _mobile_calls(client: MobileClient, key: str, count: int) -> float:
+    started = perf_counter()
+    for _ in repeat(None, count):
+        client.variation(key, False)
+    return perf_counter() - started
 
 
 async def _calls(client: Client, key: str, subject: Context, count: int) -> float:
