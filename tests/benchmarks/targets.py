@@ -76,8 +76,7 @@ def _evaluation() -> Iterator[Target]:
         most=1.4,
     )
     yield from case("T10", "making a context", "E10", {_LD: 0.4})
-    yield from case("T21", "on, no rules, evaluated by the service", "E1", {OURS: 0.7}, ours=f"{OURS}, mobile")
-    yield from case("T21", "the same, with events", "E9", {OURS: 0.95}, ours=f"{OURS}, mobile")
+    yield from case("T21", "on, no rules, evaluated by the service", "E1", {OURS: 0.5}, ours=f"{OURS}, mobile")
 
 
 def _process() -> Iterator[Target]:
