@@ -25,13 +25,17 @@ from aioflags.evaluation.visits import MalformedError
 from aioflags.model.change import ObjectKind, RuledDefinition
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind
-from aioflags.model.flag import FlagDefinition
+from aioflags.model.flag import FlagDefinition, FlagRule
 from aioflags.model.segment import SegmentDefinition
 
-__all__ = ["LAUNCHDARKLY", "SLOW_PATTERN_LENGTH", "LaunchDarklyDialect", "same_definition"]
+__all__ = ["LAUNCHDARKLY", "SLOW_PARTS", "SLOW_PATTERN_LENGTH", "LaunchDarklyDialect", "same_definition"]
 
 SLOW_PATTERN_LENGTH: Final = 500
 """In characters, all patterns of a definition together. Shorter patterns compile in 1 to 3 ms."""
+SLOW_PARTS: Final = 5000
+"""Values of clauses, shares of rollouts and prerequisites. A rule is ten parts; ten listed keys are one. They take some ms."""
+_PARTS_PER_RULE: Final = 10
+_KEYS_PER_PART: Final = 10
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -110,8 +114,8 @@ class LaunchDarklyDialect(Dialect):
         return tree_of(definition, items, measured) is not None
 
     def is_slow(self, definition: Any) -> bool:
-        """Whether its patterns are long. Compiling takes Python's ``re`` a millisecond for some hundred characters."""
-        return _pattern_length(definition) > SLOW_PATTERN_LENGTH
+        """Whether it has long patterns or very many parts. Python's ``re`` takes a millisecond for some hundred characters."""
+        return definition is not None and _is_slow(definition)
 
 
 def same_definition(present: RuledDefinition, new: RuledDefinition) -> bool:
@@ -121,13 +125,31 @@ def same_definition(present: RuledDefinition, new: RuledDefinition) -> bool:
     return present.version == new.version and _encode(present) == _encode(new)
 
 
-def _pattern_length(definition: RuledDefinition | None) -> int:
-    length = 0
-    for rule in (definition.rules if definition is not None else None) or ():
+def _is_slow(definition: RuledDefinition) -> bool:
+    # All definitions of a payload come here, so each clause is read once.
+    length = parts = 0
+    for rule in definition.rules or ():
+        parts += _PARTS_PER_RULE
         for clause in rule.clauses or ():
-            if clause.op == "matches":
-                length += sum(len(value) for value in clause.values or () if isinstance(value, str))
-    return length
+            if values := clause.values:
+                parts += len(values)
+                if clause.op == "matches":
+                    length += sum(len(value) for value in values if isinstance(value, str))
+        if isinstance(rule, FlagRule) and rule.rollout is not None:
+            parts += len(rule.rollout.variations or ())
+    if length > SLOW_PATTERN_LENGTH or parts > SLOW_PARTS:
+        return True
+    keys = 0
+    if isinstance(definition, SegmentDefinition):
+        keys = len(definition.included or ()) + len(definition.excluded or ())
+    else:
+        for targets in (definition.targets, definition.context_targets):
+            for target in targets or ():
+                keys += len(target.values or ())
+        parts += len(definition.prerequisites or ())
+        if definition.fallthrough is not None and definition.fallthrough.rollout is not None:
+            parts += len(definition.fallthrough.rollout.variations or ())
+    return parts + keys // _KEYS_PER_PART > SLOW_PARTS
 
 
 LAUNCHDARKLY: Final = LaunchDarklyDialect()

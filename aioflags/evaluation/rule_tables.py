@@ -5,6 +5,7 @@ Source: ``evaluation.md`` 3.4.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -62,14 +63,16 @@ def tables_of(in_clauses: Sequence[tuple[int, InClause]], every: int) -> tuple[K
     A rule with two clauses about an attribute needs two tables for it, since both clauses must match.
     """
     layers: dict[tuple[str, str], list[list[tuple[int, InClause]]]] = {}
+    uses: Counter[tuple[int, str, str]] = Counter()  # by the number of the rule: the bits of many rules have equal hashes
     for bit, clause in in_clauses:
         layer = layers.setdefault((clause.kind, clause.name), [])
-        for clauses in layer:
-            if clauses[-1][0] != bit:
-                clauses.append((bit, clause))
-                break
-        else:
-            layer.append([(bit, clause)])
+        # The rule's first clause about the attribute goes to the first table, its second one to the second table, and so on.
+        use = (bit.bit_length(), clause.kind, clause.name)
+        number = uses[use]
+        uses[use] += 1
+        if number == len(layer):
+            layer.append([])
+        layer[number].append((bit, clause))
     by_kind: dict[str, list[Table]] = {}
     for (kind, name), layer in layers.items():
         by_kind.setdefault(kind, []).extend(_table(name, clauses, every) for clauses in layer)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar, final
+from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar, final
 
 from aioflags.evaluation.clauses import InClause, as_in_clause, compile_clause
 from aioflags.evaluation.compiled import ReportProblem
@@ -25,7 +25,10 @@ from aioflags.model.flag import Clause
 if TYPE_CHECKING:
     from aioflags.model.context import Context
 
-__all__ = ["Always", "RuleOutcome", "RuleSpec", "compile_rules", "served_by"]
+__all__ = ["MAX_TABLE_RULES", "Always", "RuleOutcome", "RuleSpec", "compile_rules", "served_by"]
+
+MAX_TABLE_RULES: Final = 4096
+"""How many rules share tables. A table has a bit of each rule for each value, so its size grows with the square of the rules."""
 
 T = TypeVar("T")
 Rest: TypeAlias = tuple[Predicate, ...]
@@ -62,6 +65,13 @@ class RuleSpec(Generic[T]):
 
 def compile_rules(specs: Sequence[RuleSpec[T]], otherwise: RuleOutcome[T], note: ReportProblem) -> RuleOutcome[T]:
     """The function that returns the outcome of the first matching rule, or of ``otherwise``."""
+    # From the last rules to the first: if none of the first matches, the function of the others decides.
+    for start in reversed(range(0, len(specs), MAX_TABLE_RULES)):
+        otherwise = _compile_group(specs[start : start + MAX_TABLE_RULES], otherwise, note)
+    return otherwise
+
+
+def _compile_group(specs: Sequence[RuleSpec[T]], otherwise: RuleOutcome[T], note: ReportProblem) -> RuleOutcome[T]:
     in_clauses: list[tuple[int, InClause]] = []
     rules: list[tuple[Rest, RuleOutcome[T]]] = []
     for number, spec in enumerate(specs):

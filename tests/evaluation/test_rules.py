@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aioflags.evaluation.rules import MAX_TABLE_RULES
 from aioflags.model.context import Context
 from aioflags.model.values import same_json
 from tests.evaluation.data import flag, outcome, segment, snapshot_of
@@ -21,6 +23,7 @@ CYCLE = {"op": "segmentMatch", "values": ["s"]}
 HELD = {"op": "segmentMatch", "values": ["held"]}
 STARTS_WITH_Y = {"attribute": "a", "op": "startsWith", "values": ["y"]}
 NOT_ONE = {"attribute": "a", "op": "startsWith", "values": ["y"], "negate": True}
+MANY = [[one_of("a", "y")]] * MAX_TABLE_RULES
 
 
 def rules_of(*clauses: Any, **properties: Any) -> list[dict[str, Any]]:
@@ -57,6 +60,9 @@ def rules_of(*clauses: Any, **properties: Any) -> list[dict[str, Any]]:
         pytest.param(rules_of([one_of("c", True)], [one_of("c", 1)]), 0, id="a boolean is not a number"),
         pytest.param(rules_of(*[[one_of("a", "y")]] * 200, [one_of("a", "x")]), 200, id="the last of very many"),
         pytest.param(rules_of(*[[NOT_ONE, one_of("a", "y")]] * 1200, [NOT_ONE]), 1200, id="tests in very many rules"),
+        pytest.param(rules_of(*MANY, [one_of("a", "x")]), MAX_TABLE_RULES, id="the second tables"),
+        pytest.param(rules_of(*MANY, [one_of("a", "z")], [one_of("b", 1)]), MAX_TABLE_RULES + 1, id="the last of two tables"),
+        pytest.param(rules_of(*MANY, [one_of("a", "z")]), None, id="no rule of two tables"),
     ],
 )
 def test_the_rule_that_decides(rules: list[Any], number: int | None) -> None:
@@ -121,6 +127,20 @@ def test_tables_and_clauses_find_the_same_rule(rules: list[Any], context: Any) -
     for last in ([], [{"attribute": "kind", "op": "nope", "negate": True}]):  # with a last clause that no table knows
         one = flag(rules=[{"clauses": [*clauses, *last], "variation": 0} for clauses in rules])
         assert outcome(snapshot_of(one).evaluate("flag", context, None))[2].get("ruleIndex") == expected
+
+
+def test_the_memory_of_a_flag_grows_with_its_rules() -> None:
+    """Not with their square: 20,000 rules took 70 MB."""
+    rules = [[one_of("a", str(number))] for number in range(20_000)]
+    snapshot = snapshot_of(flag(rules=rules_of(*rules)))
+    tracemalloc.start()
+    try:
+        assert outcome(snapshot.evaluate("flag", Context("k", attributes={"a": "19999"}), None))[2].get("ruleIndex") == 19_999
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    print(peak)
+    assert peak < 50e6
 
 
 ALL_C = {"rollout": {"variations": [{"variation": 2, "weight": 100000}]}}

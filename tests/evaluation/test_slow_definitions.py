@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aioflags.evaluation.launchdarkly import LAUNCHDARKLY, SLOW_PATTERN_LENGTH
+from aioflags.evaluation.launchdarkly import LAUNCHDARKLY, SLOW_PARTS, SLOW_PATTERN_LENGTH
 from aioflags.evaluation.slow_definitions import slow_items
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeSet, ObjectKind
@@ -36,6 +36,32 @@ def change_set(values: list[Any], op: str = "matches") -> ChangeSet:
 def test_definitions_with_long_patterns_are_slow(values: list[Any], op: str, is_slow: bool) -> None:
     slow = run_at_once(slow_items(change_set(values, op), LAUNCHDARKLY))
     assert slow == ([(ObjectKind.FLAG, "f"), (ObjectKind.SEGMENT, "s")] if is_slow else [])
+
+
+MANY = SLOW_PARTS + 1
+KEYS = [f"k{number}" for number in range(10 * MANY)]
+SHARES = {"rollout": {"variations": [{"variation": 0, "weight": 1}] * MANY}}
+RULES = [{"clauses": [], "variation": 0}] * (MANY // 10 + 1)
+
+
+@pytest.mark.parametrize(
+    ("section", "definition"),
+    [
+        pytest.param("flags", {"rules": [{"clauses": [{"op": "in", "values": KEYS[:MANY]}]}]}, id="values of a clause"),
+        pytest.param("flags", {"rules": RULES}, id="rules"),
+        pytest.param("flags", {"rules": [SHARES]}, id="shares of a rollout in a rule"),
+        pytest.param("flags", {"fallthrough": SHARES}, id="shares of a rollout"),
+        pytest.param("flags", {"prerequisites": [{"key": "p", "variation": 0}] * MANY}, id="prerequisites"),
+        pytest.param("flags", {"targets": [{"variation": 0, "values": KEYS}]}, id="targets"),
+        pytest.param("flags", {"contextTargets": [{"variation": 0, "values": KEYS, "contextKind": "org"}]}, id="targets of a kind"),
+        pytest.param("segments", {"included": KEYS}, id="included keys"),
+        pytest.param("segments", {"excluded": KEYS}, id="excluded keys"),
+        pytest.param("segments", {"rules": [{"clauses": [{"op": "in", "values": KEYS[:MANY]}]}]}, id="values in a segment"),
+    ],
+)
+def test_definitions_with_very_many_parts_are_slow(section: str, definition: dict[str, Any]) -> None:
+    changes = read_document({section: {"x": {"key": "x", "version": 1, **definition}}})
+    assert [key for _, key in run_at_once(slow_items(changes, LAUNCHDARKLY))] == ["x"]
 
 
 def test_definitions_that_are_compiled_in_advance() -> None:
