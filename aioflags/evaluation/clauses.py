@@ -14,6 +14,7 @@ from aioflags.evaluation.compiled import ReportProblem
 from aioflags.evaluation.operators import NOT_SCALAR, OPERATORS, Test, never, scalar_key
 from aioflags.evaluation.scope import Predicate, Scope
 from aioflags.evaluation.visits import MalformedError
+from aioflags.evaluation.work import cost_of, free_steps
 from aioflags.model.flag import Clause, FlagRule
 from aioflags.model.segment import SegmentRule
 from aioflags.model.values import is_array
@@ -61,8 +62,11 @@ def named_segments(rules: Iterable[FlagRule | SegmentRule] | None) -> frozenset[
     )
 
 
-def compile_clause(clause: Clause, note: ReportProblem) -> Predicate:
-    """The predicate of any clause. A clause with an invalid attribute reference raises when it is evaluated."""
+def compile_clause(clause: Clause, note: ReportProblem, *, clauses: int = 1) -> Predicate:
+    """The predicate of any clause. A clause with an invalid attribute reference raises when it is evaluated.
+
+    ``clauses``: how many clauses the flag or segment has. Together they do some work without charging it to the scope.
+    """
     expected = not clause.negate
     if clause.op == SEGMENT_MATCH:
         return _in_segments(tuple(value for value in clause.values or () if isinstance(value, str)), expected=expected)
@@ -74,6 +78,8 @@ def compile_clause(clause: Clause, note: ReportProblem) -> Predicate:
     if attribute.path == ("kind",):
         return _of_kinds(test, expected=expected)
     kind, find = clean_kind(clause.context_kind), finder(attribute)
+    cost, free = cost_of(clause.op, clause.values or ()), free_steps(clauses)
+    max_length = cost.max_length(free)
 
     def matches(context: Context, scope: Scope) -> bool:
         single = context if context.kind == kind else context.member(kind)
@@ -82,7 +88,17 @@ def compile_clause(clause: Clause, note: ReportProblem) -> Predicate:
         value = find(single)
         if value is None:
             return False
-        return (any(map(test, value)) if is_array(value) else test(value)) is expected
+        if value.__class__ is str:
+            if len(value) > max_length:
+                scope.charge(cost.of(value))
+            return test(value) is expected
+        if is_array(value):
+            if (steps := cost.of_all(value)) > free:
+                scope.charge(steps)
+            return any(map(test, value)) is expected
+        if cost.other > free:
+            scope.charge(cost.of(value))
+        return test(value) is expected
 
     return matches
 

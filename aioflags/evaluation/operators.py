@@ -9,6 +9,7 @@ Source: ``evaluation.md`` 3.5.
 from __future__ import annotations
 
 import operator
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -21,6 +22,8 @@ __all__ = ["NOT_SCALAR", "OPERATORS", "Test", "never", "scalar_key"]
 
 Test: TypeAlias = Callable[[Any], bool]
 
+_MANY: Final = 16
+"""From more prefixes or suffixes on, a search in a sorted list is faster than testing all of them."""
 NOT_SCALAR: Final = object()
 _TRUE: Final = object()
 _FALSE: Final = object()
@@ -59,12 +62,32 @@ def _is_one_of(values: Sequence[Any], note: ReportProblem) -> Test:
 
 def _starts_with(values: Sequence[Any], note: ReportProblem) -> Test:
     prefixes = tuple(_strings(values))
+    if len(prefixes) > _MANY:
+        starts = _starts_with_one_of(prefixes)
+        return lambda value: isinstance(value, str) and starts(value)
     return lambda value: isinstance(value, str) and value.startswith(prefixes)
 
 
 def _ends_with(values: Sequence[Any], note: ReportProblem) -> Test:
     suffixes = tuple(_strings(values))
+    if len(suffixes) > _MANY:
+        starts = _starts_with_one_of([suffix[::-1] for suffix in suffixes])
+        return lambda value: isinstance(value, str) and starts(value[::-1])
     return lambda value: isinstance(value, str) and value.endswith(suffixes)
+
+
+def _starts_with_one_of(prefixes: Iterable[str]) -> Callable[[str], bool]:
+    """The test for many prefixes. It compares with a few of them: no prefix begins another one, so only one can fit."""
+    fewest: list[str] = []
+    for prefix in sorted(prefixes):
+        if not fewest or not prefix.startswith(fewest[-1]):
+            fewest.append(prefix)
+
+    def starts(value: str) -> bool:
+        place = bisect_right(fewest, value)
+        return place > 0 and value.startswith(fewest[place - 1])
+
+    return starts
 
 
 def _contains(values: Sequence[Any], note: ReportProblem) -> Test:

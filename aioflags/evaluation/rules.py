@@ -12,6 +12,7 @@ Source: ``evaluation.md`` 3.4.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar, final
@@ -29,6 +30,8 @@ __all__ = ["MAX_TABLE_RULES", "Always", "RuleOutcome", "RuleSpec", "compile_rule
 
 MAX_TABLE_RULES: Final = 4096
 """How many rules share tables. A table has a bit of each rule for each value, so its size grows with the square of the rules."""
+_MAX_TABLES: Final = 4
+"""How many tables an attribute has at most: each looks up every element of an array."""
 
 T = TypeVar("T")
 Rest: TypeAlias = tuple[Predicate, ...]
@@ -65,19 +68,21 @@ class RuleSpec(Generic[T]):
 
 def compile_rules(specs: Sequence[RuleSpec[T]], otherwise: RuleOutcome[T], note: ReportProblem) -> RuleOutcome[T]:
     """The function that returns the outcome of the first matching rule, or of ``otherwise``."""
+    clauses = sum(len(spec.clauses) for spec in specs)
     # From the last rules to the first: if none of the first matches, the function of the others decides.
     for start in reversed(range(0, len(specs), MAX_TABLE_RULES)):
-        otherwise = _compile_group(specs[start : start + MAX_TABLE_RULES], otherwise, note)
+        group = specs[start : start + MAX_TABLE_RULES]
+        otherwise = _compile_group(group, otherwise, note, clauses=clauses)
     return otherwise
 
 
-def _compile_group(specs: Sequence[RuleSpec[T]], otherwise: RuleOutcome[T], note: ReportProblem) -> RuleOutcome[T]:
+def _compile_group(specs: Sequence[RuleSpec[T]], otherwise: RuleOutcome[T], note: ReportProblem, *, clauses: int) -> RuleOutcome[T]:
     in_clauses: list[tuple[int, InClause]] = []
     rules: list[tuple[Rest, RuleOutcome[T]]] = []
     for number, spec in enumerate(specs):
         leading = _leading_in_clauses(spec.clauses)
         in_clauses += [(1 << number, clause) for clause in leading]
-        rest = [compile_clause(clause, note) for clause in spec.clauses[len(leading) :]]
+        rest = [compile_clause(clause, note, clauses=clauses) for clause in spec.clauses[len(leading) :]]
         rules.append(((*rest, *([spec.last] if spec.last else ())), spec.then))
     if not in_clauses:
         return _in_order(rules, otherwise)
@@ -90,9 +95,13 @@ def _compile_group(specs: Sequence[RuleSpec[T]], otherwise: RuleOutcome[T], note
 
 def _leading_in_clauses(clauses: Sequence[Clause]) -> list[InClause]:
     leading: list[InClause] = []
+    uses: Counter[tuple[str, str]] = Counter()
     for clause in clauses:
         in_clause = as_in_clause(clause)
         if in_clause is None:
+            break
+        uses[in_clause.kind, in_clause.name] += 1
+        if uses[in_clause.kind, in_clause.name] > _MAX_TABLES:
             break
         leading.append(in_clause)
     return leading

@@ -8,19 +8,33 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import msgspec
 
 from aioflags.evaluation.answers import Answer, PrerequisiteEvaluation, Tracking
-from aioflags.evaluation.visits import MAX_DEPTH, Visits
+from aioflags.evaluation.visits import MAX_DEPTH, MalformedError, Visits
+from aioflags.evaluation.work import MAX_WORK
 from aioflags.model.detail import BigSegmentsStatus
 from aioflags.model.membership import Membership
 
 if TYPE_CHECKING:
     from aioflags.model.context import Context
 
-__all__ = ["EvaluableFlag", "EvaluableSegment", "Evaluate", "EvaluationData", "FindMembership", "Predicate", "Scope"]
+__all__ = [
+    "EvaluableFlag",
+    "EvaluableSegment",
+    "Evaluate",
+    "EvaluationData",
+    "FindMembership",
+    "Predicate",
+    "Scope",
+    "SharedScopeError",
+]
 
 Evaluate: TypeAlias = "Callable[[Context, Scope], Answer]"
 Predicate: TypeAlias = "Callable[[Context, Scope], bool]"
 FindMembership: TypeAlias = Callable[[str], Membership | None]
 """Takes a context key of any kind, and returns its big-segment memberships; ``None`` if they are not fetched yet."""
+
+
+class SharedScopeError(Exception):
+    """An evaluation needs a scope of its own."""
 
 
 class EvaluableFlag(Protocol):
@@ -83,6 +97,8 @@ class Scope(msgspec.Struct, eq=False):
     """Context keys whose big-segment memberships are needed and not fetched yet."""
     big_segments_status: BigSegmentsStatus | None = None
     is_shared: bool = False
+    steps_left: int = MAX_WORK
+    """The allowance of this evaluation."""
     _flags: Visits[Answer] | None = None
     _segments: Visits[bool] | None = None
 
@@ -108,9 +124,23 @@ class Scope(msgspec.Struct, eq=False):
             )
         return visits
 
+    def charge(self, steps: int) -> None:
+        """Takes steps from the allowance of the evaluation.
+
+        Raises:
+            MalformedError: the allowance is used up.
+            SharedScopeError: the scope is shared. Evaluate in a scope of its own.
+        """
+        if self.is_shared:
+            raise SharedScopeError
+        self.steps_left -= steps
+        if self.steps_left < 0:
+            raise MalformedError(f"with this context is too much work: its clauses take more than {MAX_WORK} steps")
+
     def begin(self) -> None:
         """Starts the next evaluation: clears the notes of the one before, and keeps its results."""
         self.abandon()
+        self.steps_left = MAX_WORK
         self.notes.clear()
         self.missing.clear()
         self.big_segments_status = None

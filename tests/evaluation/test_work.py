@@ -1,0 +1,96 @@
+"""Work: an evaluation whose clauses would take too many steps ends with an error, others give the right answer."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aioflags.evaluation.operators import OPERATORS
+from aioflags.evaluation.work import MAX_WORK, cost_of
+from aioflags.model.context import Context
+from tests.evaluation.data import flag, outcome, segment, snapshot_of
+
+TEXTS = [f"text{number:05}" for number in range(10_000)]
+OBJECTS = [{"a": number} for number in range(1000)]
+
+
+def clause(op: str, *values: Any) -> dict[str, Any]:
+    return {"attribute": "a", "op": op, "values": list(values)}
+
+
+def rules_of(*clauses: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"clauses": [one], "variation": 0} for one in clauses]
+
+
+@pytest.mark.parametrize(
+    ("rules", "value"),
+    [
+        pytest.param(rules_of(clause("contains", *TEXTS)), ["no"] * 10_000, id="EV-E173 many texts in many elements"),
+        pytest.param(rules_of(clause("contains", *TEXTS)), "no" * 10_000, id="EV-E173 many texts in a long text"),
+        pytest.param(rules_of(clause("matches", *TEXTS[:1000])), ["no"] * 1000, id="EV-E173 many patterns in many elements"),
+        pytest.param(rules_of(clause("matches", *TEXTS[:1000])), "no" * 2000, id="EV-E173 many patterns in a long text"),
+        pytest.param(rules_of(clause("in", *OBJECTS)), [{"b": 1}] * 1000, id="EV-E173 many objects, compared with many"),
+        pytest.param(rules_of(*[clause("lessThan", 0)] * 1000), [1] * 1000, id="EV-E173 many rules about many elements"),
+    ],
+)
+def test_too_much_work_ends_the_evaluation(rules: list[Any], value: Any, caplog: pytest.LogCaptureFixture) -> None:
+    in_segment = [{"clauses": [{"op": "segmentMatch", "values": ["s"]}], "variation": 0}]
+    user = Context("k", attributes={"a": value})
+    for one, segments in [(flag(rules=rules), []), (flag(rules=in_segment), [segment("s", rules=rules)])]:
+        snapshot = snapshot_of(one, segments=segments)
+        caplog.clear()
+        with caplog.at_level(logging.ERROR):
+            for _ in range(3):
+                _, index, reason = outcome(snapshot.evaluate("flag", user, None))
+                assert (index, reason) == (None, {"kind": "ERROR", "errorKind": "MALFORMED_FLAG"})
+        assert [record.getMessage().partition("with this")[2] for record in caplog.records] == [
+            f" context is too much work: its clauses take more than {MAX_WORK} steps"
+        ]
+
+
+@pytest.mark.parametrize(
+    ("rules", "value"),
+    [
+        pytest.param(rules_of(clause("contains", *TEXTS)), ["no"] * 100 + ["a text09999"], id="many texts in some elements"),
+        pytest.param(rules_of(clause("matches", *TEXTS[:1000])), ["no"] * 30 + ["text00999"], id="many patterns in some elements"),
+        pytest.param(
+            rules_of(clause("startsWith", *TEXTS)), ["no"] * 9999 + ["text09999 or so"], id="many prefixes, many elements"
+        ),
+        pytest.param(rules_of(clause("endsWith", *TEXTS)), ["no"] * 9999 + ["a text09999"], id="many suffixes, many elements"),
+        pytest.param(rules_of(clause("in", *TEXTS)), ["no"] * 9999 + ["text09999"], id="many values, many elements"),
+        pytest.param(rules_of(*[clause("contains", "x" * 9)] * 9, clause("contains", "o")), "no" * 10_000, id="long text"),
+        pytest.param(rules_of(clause("in", *OBJECTS)), [{"b": 1}] * 9 + [{"a": 999}], id="many objects, some elements"),
+    ],
+)
+def test_an_evaluation_with_less_work_finds_its_rule(rules: list[Any], value: Any) -> None:
+    user = Context("k", attributes={"a": value})
+    snapshot = snapshot_of(flag(rules=rules))
+    assert outcome(snapshot.evaluate("flag", user, None))[2].get("ruleIndex") == len(rules) - 1
+
+
+def test_each_evaluation_in_a_scope_has_the_whole_allowance() -> None:
+    """An all-flags state evaluates every flag in one scope."""
+    snapshot = snapshot_of(flag(rules=rules_of(clause("contains", *TEXTS))))
+    scope, user = snapshot.new_scope(), Context("k", attributes={"a": ["no"] * 150 + ["text00000"]})
+    for _ in range(3):
+        assert outcome(snapshot.evaluate("flag", user, None, scope=scope))[2].get("ruleIndex") == 0
+
+
+AFFIXES = st.lists(st.text("ab", max_size=3), min_size=17, max_size=30)
+
+
+@given(AFFIXES, st.text("abc", max_size=5))
+def test_many_affixes_give_the_answers_of_one_after_the_other(affixes: list[str], value: str) -> None:
+    assert OPERATORS["startsWith"](affixes, print)(value) is value.startswith(tuple(affixes))
+    assert OPERATORS["endsWith"](affixes, print)(value) is value.endswith(tuple(affixes))
+
+
+@given(st.sampled_from(sorted(OPERATORS)), st.integers(0, 300), st.integers(0, 10**6))
+def test_a_text_up_to_the_length_takes_at_most_the_steps(op: str, count: int, steps: int) -> None:
+    cost = cost_of(op, ["x"] * count)
+    length = cost.max_length(steps)
+    assert length == 0 or cost.text(length) <= steps
