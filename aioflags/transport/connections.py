@@ -5,6 +5,7 @@ Source: ``data-system.md`` 1.6 and 1.7; ``client-surface.md`` 10.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -229,6 +230,16 @@ def _raw(response: httpx.Response) -> AsyncIterable[bytes]:
     return cast("httpx.AsyncByteStream", response.stream)
 
 
+def _message(failure: BaseException) -> str:
+    """The message of an exception, or of the first of its causes that has one: httpx drops some of them."""
+    cause: BaseException | None = failure
+    while cause is not None and not str(cause):
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(cause, ssl.SSLEOFError):
+        return f"the server ended the TLS handshake, so it may be older than TLS 1.2: {cause}"
+    return str(cause or "")
+
+
 def _plain(headers: httpx.Headers) -> dict[str, str]:
     """Headers with lower-case names. The values of a repeated header are joined with commas."""
     return dict(headers.items())
@@ -277,6 +288,6 @@ def _network_failures(headers: Mapping[str, str] | None = None, *, url: str = ""
         raise RequestFailed(error, headers or {}) from failure
     except _NETWORK as failure:
         name = "" if isinstance(failure, PaceError) else type(failure).__name__
-        text = ": ".join(part for part in (name, str(failure)) if part)
+        text = ": ".join(part for part in (name, _message(failure)) if part)
         error = network_failure(text + _address(url, text))
         raise RequestFailed(error, headers or {}) from failure

@@ -96,19 +96,22 @@ async def progressing(chunks: AsyncIterable[bytes], read_timeout: float) -> Asyn
     start, received = anyio.current_time(), 0
     async with _reading(chunks) as source:
         while True:
-            allowed = start + _GRACE_READS * read_timeout + received / _MIN_PACE - anyio.current_time()
-            if (chunk := await _next(source, min(read_timeout, allowed))) is None:
+            seconds = _GRACE_READS * read_timeout + received / _MIN_PACE
+            allowed = start + seconds - anyio.current_time()
+            problem = f"only {received} bytes in {seconds:.3g} s" if allowed < read_timeout else None
+            if (chunk := await _next(source, min(read_timeout, allowed), problem)) is None:
                 return
             received += len(chunk)
             yield chunk
 
 
-async def _next(source: AsyncIterator[bytes], seconds: float) -> bytes | None:
+async def _next(source: AsyncIterator[bytes], seconds: float, problem: str | None = None) -> bytes | None:
+    """The next bytes; ``None`` at the end. ``problem``: the message if they do not come within ``seconds``."""
     chunk = None
     with anyio.move_on_after(seconds) as scope:
         chunk = await anext(source, None)
     if scope.cancelled_caught:
-        raise PaceError(f"too few bytes in {max(seconds, 0):.3g} s")
+        raise PaceError(problem or f"no bytes for {seconds:.3g} s")
     return chunk
 
 

@@ -229,6 +229,17 @@ async def test_a_certificate_for_another_name_is_refused(authority: trustme.CA, 
     assert server.heads == []
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated:DeprecationWarning")
+async def test_the_error_of_an_old_server_names_the_version_of_tls(certified: ssl.SSLContext, ca_file: str) -> None:
+    certified.set_ciphers("ALL:@SECLEVEL=0")
+    certified.minimum_version = certified.maximum_version = ssl.TLSVersion.TLSv1_1
+    async with raw_server(answering(ok()), certified) as server:
+        with pytest.raises(
+            RequestFailed, match=r"ConnectError: the server ended the TLS handshake, so it may be older than TLS 1.2"
+        ):
+            await poll(server, Http(ca_certs=ca_file))
+
+
 async def test_a_client_certificate_is_sent(authority: trustme.CA, certified: ssl.SSLContext, ca_file: str, tmp_path: Path) -> None:
     certified.verify_mode = ssl.CERT_REQUIRED
     authority.configure_trust(certified)

@@ -138,20 +138,23 @@ async def test_silence_on_a_stream(steps: list[bytes | float], seconds: float | 
 
 
 @pytest.mark.parametrize(
-    ("steps", "seconds"),
+    ("steps", "seconds", "problem"),
     [
-        pytest.param([b"x" * 150_000, 14.0] * 20, None, id="a slow link that keeps up"),
-        pytest.param([b"x", 14.0] * 20, 60, id="one byte per timeout"),
-        pytest.param([b"x", 16.0, b"x"], 15, id="silence"),
-        pytest.param([b"x" * 102_400, *[14.0, b"x"] * 20], 70, id="a fast start allows ten more seconds"),
+        pytest.param([b"x" * 150_000, 14.0] * 20, None, "", id="a slow link that keeps up"),
+        pytest.param([b"x", 14.0] * 20, 60, "only 5 bytes in 60 s", id="one byte per timeout"),
+        pytest.param([b"x", 14.99] * 20, 60, "only 5 bytes in 60 s", id="one byte just before each timeout"),
+        pytest.param([b"x", 16.0, b"x"], 15, "no bytes for 15 s", id="silence"),
+        pytest.param(
+            [b"x" * 102_400, *[14.0, b"x"] * 20], 70, "only 102405 bytes in 70 s", id="a fast start allows ten more seconds"
+        ),
     ],
 )
-async def test_the_pace_of_a_body(steps: list[bytes | float], seconds: float | None) -> None:
+async def test_the_pace_of_a_body(steps: list[bytes | float], seconds: float | None, problem: str) -> None:
     start = anyio.current_time()
     if seconds is None:
         await joined(progressing(chunks_of(*steps), 15))
         return
-    with pytest.raises(PaceError):
+    with pytest.raises(PaceError, match=f"^{problem}$"):
         await joined(progressing(chunks_of(*steps), 15))
     assert anyio.current_time() - start == pytest.approx(seconds, abs=0.01)
 
