@@ -6,16 +6,27 @@ Source: ``client-surface.md`` 10.
 from __future__ import annotations
 
 import logging
+import os
 import ssl
+import weakref
+from collections.abc import Callable
 from pathlib import Path
+from time import perf_counter
+from typing import Final
 
 import httpx
 
 from aioflags.errors import ConfigError
+from aioflags.runtime.fork import Lock
+from aioflags.runtime.logs import logger as package_logger
 from aioflags.runtime.regular_files import check_regular
 from aioflags.transport.settings import Http
 
 __all__ = ["tls_context"]
+
+_MAX_AGE: Final = 60.0
+_VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+"""The environment variables that OpenSSL reads."""
 
 
 def tls_context(settings: Http, logger: logging.Logger) -> ssl.SSLContext:
@@ -26,6 +37,12 @@ def tls_context(settings: Http, logger: logging.Logger) -> ssl.SSLContext:
     """
     if settings.ssl_context is not None:
         return settings.ssl_context
+    if settings.ca_certs is None and settings.cert_file is None and not settings.disable_ssl_verification:
+        return _SYSTEM.context()
+    return _made(settings, logger)
+
+
+def _made(settings: Http, logger: logging.Logger) -> ssl.SSLContext:
     try:
         _check_file(settings.ca_certs)
         context = ssl.create_default_context(cafile=settings.ca_certs)
@@ -56,3 +73,28 @@ def _is_trusting(context: ssl.SSLContext) -> bool:
     """Whether the system has certificates. A directory of them is loaded on demand, so check that it is not empty."""
     directory: str | None = ssl.get_default_verify_paths().capath
     return context.cert_store_stats()["x509_ca"] > 0 or bool(directory and any(Path(directory).iterdir()))
+
+
+class _SystemContext:
+    """The context with the certificates of the system. Clients share it: reading them takes some 20 ms each time.
+
+    Two hundred clients that started together had two hundred threads read them, which held the event loop for seconds.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._kept: Callable[[], ssl.SSLContext | None] = lambda: None
+        self._key: object = None
+        self._made_at = 0.0
+
+    def context(self) -> ssl.SSLContext:
+        """A context that was made in the last minute and is in use, otherwise a new one. Certificates may change later."""
+        with self._lock:
+            key, context = [os.environ.get(name) for name in _VARIABLES], self._kept()
+            if context is None or key != self._key or perf_counter() - self._made_at > _MAX_AGE:
+                context = _made(Http(), package_logger)
+                self._kept, self._key, self._made_at = weakref.ref(context), key, perf_counter()
+            return context
+
+
+_SYSTEM: Final = _SystemContext()
