@@ -22,6 +22,7 @@ from aioflags.model.status import UNAVAILABLE, StatusReport, StoreStatus
 from aioflags.plugins.plugin import EnvironmentMetadata, Plugin
 from aioflags.runtime.async_lock import ForkSafeAsyncLock
 from aioflags.runtime.broadcast import LatestIterator
+from aioflags.runtime.event_loops import asyncio_loop
 from aioflags.runtime.logs import Once
 from aioflags.runtime.validation import require, time_limit
 
@@ -121,6 +122,7 @@ class Client(MigrationMethods, FrontEndMethods, BaseClient):
                 longer than ten seconds. Or ``start_wait`` is not a number of seconds.
         """
         time_limit("start_wait", start_wait)
+        asyncio_loop()
         async with self._start_lock:
             if self._read_document is not None:
                 try:

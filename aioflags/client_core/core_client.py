@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, ParamSpec, TypeVar
 from weakref import WeakMethod
 
 import msgspec
@@ -107,6 +107,10 @@ class CoreClient(StatusMethods):
     def __repr__(self) -> str:
         report = self._cell.newest
         return f"<{type(self).__name__} {report.status.value}, source {report.source_state.value}>"
+
+    def __reduce__(self) -> NoReturn:
+        # Otherwise the error would name a part: "cannot pickle 'mappingproxy' object".
+        raise TypeError(f"a {type(self).__name__} cannot be pickled or copied: make one in each process")
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         # A default argument: while the interpreter exits it clears its modules.

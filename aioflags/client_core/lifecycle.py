@@ -26,6 +26,7 @@ from aioflags.model.status import Status, StatusReport
 from aioflags.protocol.failures import unexpected
 from aioflags.runtime.cancellation import contain_cancellation
 from aioflags.runtime.clock import now
+from aioflags.runtime.event_loops import asyncio_loop
 from aioflags.runtime.fork import reset_after_fork
 from aioflags.runtime.logs import printable
 from aioflags.runtime.validation import time_limit
@@ -228,8 +229,8 @@ class Lifecycle:
         return self._cell.newest
 
     def check_loop(self) -> None:
-        """Raises :class:`LifecycleError` on another event loop than the client's."""
-        running = asyncio.get_running_loop()
+        """Raises :class:`LifecycleError` on another event loop than the client's, and under another library than asyncio."""
+        running = asyncio_loop()
         if self._loop is not None and self._loop is not running:
             raise LifecycleError(
                 "this client was started on another event loop: make one client for each asyncio.run(), "

@@ -24,7 +24,7 @@ from aioflags.model.context import Context
 from aioflags.model.defaults import MAX_IDENTIFY_WAIT, START_WAIT
 from aioflags.model.identify import IdentifyResult, IdentifyStatus
 from aioflags.model.secret import SdkKey
-from aioflags.runtime.event_loops import running_loop
+from aioflags.runtime.event_loops import asyncio_loop, running_loop
 from aioflags.runtime.validation import require, time_limit
 
 __all__ = ["MobileClient"]
@@ -117,6 +117,7 @@ class MobileClient(MobileEnvironment):
             ConfigError: ``start_wait`` is not a number of seconds, or ``wait_for`` is another word.
         """
         time_limit("start_wait", start_wait)
+        asyncio_loop()
         accepts_cached = _accepts_cached(wait_for)
         for each in self._all:
             each._add_plugin_hooks()

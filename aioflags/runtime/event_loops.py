@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-__all__ = ["loop_time", "running_loop"]
+from aioflags.errors import LifecycleError
+
+__all__ = ["asyncio_loop", "loop_time", "running_loop"]
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
@@ -13,6 +15,14 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
+
+
+def asyncio_loop() -> asyncio.AbstractEventLoop:
+    """The event loop that runs in this thread. Raises :class:`LifecycleError` without one: under trio, for example."""
+    loop = running_loop()
+    if loop is None:
+        raise LifecycleError("a client needs the event loop of asyncio, which is not running: it does not work under trio")
+    return loop
 
 
 def loop_time() -> float:
