@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Final
 from aioflags.client_core.status import StatusCell
 from aioflags.hooks.hook import IdentifyCall
 from aioflags.hooks.runner import HookRunner
+from aioflags.mobile.activation import Activation
 from aioflags.mobile.bootstrap import Bootstrap
 from aioflags.mobile.context_additions import ContextAdditions
-from aioflags.mobile.data_manager import Activation, DataManager
+from aioflags.mobile.data_manager import DataManager
 from aioflags.mobile.flag_cache import FlagCaches
 from aioflags.mobile.identify_queue import IdentifyQueue
 from aioflags.model.identify import IdentifyResult, IdentifyStatus
@@ -98,29 +99,31 @@ class ContextSwitcher:
         async def activate() -> asyncio.Future[IdentifyResult]:
             nonlocal activation, after
             complete = await self._additions.complete(context)
+            outcome: asyncio.Future[IdentifyResult] = asyncio.get_running_loop().create_future()
             try:
-                activation = self._activation(complete, secure_mode_hash)
+                activation = self._activation(complete, wait, outcome, secure_mode_hash)
             except (TypeError, ValueError) as error:
                 self._logger.warning("identify: the context cannot be used: %s", printable(str(error)))
-                refused: asyncio.Future[IdentifyResult] = asyncio.get_running_loop().create_future()
-                refused.set_result(IdentifyResult(IdentifyStatus.ERROR, str(error)))
-                return refused
+                outcome.set_result(IdentifyResult(IdentifyStatus.ERROR, str(error)))
+                return outcome
             if self._hooks:
                 after = await self._hooks.before_identify(IdentifyCall(context=complete, timeout=wait.timeout))
             self.given = context
-            self._manager.activate(activation, accepts_cached=wait.accepts_cached)
-            return activation.completion.result
+            self._manager.activate(activation)
+            return outcome
 
         def overdue() -> None:
             if activation is not None:
-                self._manager.overdue(activation)
+                activation.overdue()
 
         result = await self._queue.call(activate, is_sheddable=is_sheddable, timeout=wait.timeout, on_overdue=overdue)
         if after is not None:
             await after(result)
         return result
 
-    def _activation(self, context: Context, secure_mode_hash: str | None) -> Activation:
+    def _activation(
+        self, context: Context, wait: Wait, outcome: asyncio.Future[IdentifyResult], secure_mode_hash: str | None
+    ) -> Activation:
         """What makes a context the active one. Raises ``TypeError`` or ``ValueError`` for a context that cannot be used."""
         if context.error is not None:
             raise ValueError(context.error)
@@ -132,7 +135,14 @@ class ContextSwitcher:
         )
         is_first = self._cell.snapshot.evaluated_for is None
         first = Bootstrap(self._bootstrap) if is_first and self._bootstrap is not None else None
-        return Activation(context=context, side=side, kept=self._caches.of(context), first=first)
+        return Activation(
+            context=context,
+            side=side,
+            kept=self._caches.of(context, side.body),
+            first=first,
+            accepts_cached=wait.accepts_cached,
+            outcome=outcome,
+        )
 
 
 class FirstContext:

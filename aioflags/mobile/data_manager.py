@@ -12,13 +12,14 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import anyio
 from anyio.abc import TaskGroup
 
 from aioflags.client_core.status import StatusCell
-from aioflags.mobile.completion import Completion
+from aioflags.mobile.activation import Activation
 from aioflags.mobile.connection_info import ConnectionLog
 from aioflags.mobile.mode_selector import ModeSelector
 from aioflags.mobile.modes import ConnectionMode, ModeInEffect
@@ -31,7 +32,7 @@ from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
 from aioflags.runtime import clock
 from aioflags.runtime.broadcast import Signal
 from aioflags.runtime.fork import reset_after_fork
-from aioflags.sources.base import FlagCache, SourceContext
+from aioflags.sources.base import SourceContext
 from aioflags.sources.poll_on_demand import PollOnDemand
 from aioflags.sources.poller import PollOptions
 from aioflags.supervisor.fallback_state import FallbackState
@@ -42,42 +43,10 @@ from aioflags.supervisor.supervisor import Supervisor
 if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
     from aioflags.model.context import Context
-    from aioflags.protocol.client_side import ClientSide
 
-__all__ = ["Activation", "DataManager", "KeptFlags"]
+__all__ = ["DataManager"]
 
 _REPLACED: Final = "another context took its place before its flags arrived"
-
-
-class KeptFlags(FlagCache, Protocol):
-    """The flags that a device keeps for one context: read at the start, written when newer ones arrive."""
-
-    def applied(self, change_set: ChangeSet, snapshot: Snapshot) -> None:
-        """``change_set`` led to ``snapshot``."""
-        ...
-
-    def confirmed(self) -> None:
-        """The service has nothing newer than the flags applied last."""
-        ...
-
-
-@dataclass(slots=True, eq=False, kw_only=True)
-class Activation:
-    """A context that becomes the active one.
-
-    Args:
-        context: a valid context, complete.
-        side: asks the service for its flags.
-        kept: what the device keeps for it.
-        first: flags that serve until the service answers; by default those of ``kept``.
-    """
-
-    context: Context
-    side: ClientSide
-    kept: KeptFlags
-    first: FlagCache | None = None
-    completion: Completion = field(init=False)
-    number: int | None = field(init=False, default=None)
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -155,19 +124,12 @@ class DataManager:
 
     # -- requests
 
-    def activate(self, activation: Activation, *, accepts_cached: bool) -> None:
-        """Make a context the active one, soon. ``accepts_cached``: the call completes with flags that the device kept."""
-        activation.completion = Completion(
-            accepts_cached=accepts_cached, on_end=lambda result: self._reconciled(activation, result.error)
-        )
+    def activate(self, activation: Activation) -> None:
+        """Make a context the active one, soon."""
         replaced, self._next = self._next, activation
         if replaced is not None:
-            replaced.completion.failed(_REPLACED)
+            replaced.failed(_REPLACED)
         self._changed.send()
-
-    def overdue(self, activation: Activation) -> None:
-        """The call that made the context the active one does not wait any longer. Its flags may still come."""
-        self._reconciled(activation, "the flags of the context have not arrived in time")
 
     def mode_changed(self) -> None:
         """Another mode is in effect."""
@@ -190,7 +152,7 @@ class DataManager:
         finally:
             for activation in (self._active, self._next):
                 if activation is not None:
-                    activation.completion.failed("the client is closed")
+                    activation.failed("the client is closed")
 
     def _switch_context(self, group: TaskGroup) -> None:
         # The newest one: while sources closed, another may have come.
@@ -198,14 +160,15 @@ class DataManager:
         if activation is None:
             return
         if self._active is not None:
-            self._active.completion.failed(_REPLACED)
+            self._active.failed(_REPLACED)
         self._modes.settle()
         before = self._cell.snapshot
         is_equal = before.evaluated_for == activation.context
         self._active = activation
         self._has_flags = self._has_flags and is_equal
         self._confirmed_at = -math.inf
-        activation.number = self._cell.reconcile(before.switched(activation.context, keeps_flags=is_equal))
+        number = self._cell.reconcile(before.switched(activation.context, keeps_flags=is_equal))
+        activation.activated(partial(self._reconciled, activation, number))
         self._on_activated(activation.context)
         self._start_sources(group, activation, is_new=True)
 
@@ -235,7 +198,7 @@ class DataManager:
     def _start_sources(self, group: TaskGroup, activation: Activation, *, is_new: bool) -> None:
         mode = self._modes.in_effect
         pipeline = self._pipelines[mode.mode]
-        sink = RunSink(self._cell, activation.completion, mode.reason)
+        sink = RunSink(self._cell, activation, mode.reason)
         run = self._run = _Run(mode=mode, pipeline=pipeline, sink=sink)
         self.fallback.end_if_over(anyio.current_time())
         # Without network sources there is nothing to leave FDv2 with.
@@ -301,17 +264,15 @@ class DataManager:
         if change_set is None or change_set.kind is ChangeKind.NONE:
             activation.kept.confirmed()
 
-    def _reconciled(self, activation: Activation, reason: str | None) -> None:
+    def _reconciled(self, activation: Activation, number: int, reason: str | None) -> None:
         """The call that made the context the active one has ended. ``reason``: why without its flags."""
-        if activation.number is None:
-            return
         error = None
         if reason is not None:
             # The error of the sources says more, and has the status that the service sent.
             run = self._run if activation is self._active else None
             error = None if run is None else run.sink.last_error
             error = error or ErrorInfo(kind=FailureKind.UNKNOWN, message=reason, time=clock.now())
-        self._cell.reconciled(activation.number, error)
+        self._cell.reconciled(number, error)
 
 
 async def _run_sources(supervisor: Supervisor, run: _Run) -> None:

@@ -22,7 +22,6 @@ from aioflags.model.defaults import CACHE_PACE, STORAGE_PAUSE, STORE_CLOSE_GRACE
 from aioflags.model.flag_evaluation import FlagEvaluation
 from aioflags.protocol.documents.problems import UNREADABLE
 from aioflags.protocol.effects import Completed, Malformed
-from aioflags.protocol.event_json import as_json
 from aioflags.protocol.flag_evaluations import read_flag_map
 from aioflags.runtime import clock
 from aioflags.runtime.broadcast import Signal
@@ -91,15 +90,9 @@ class FlagCaches:
         """In the child of a fork: the task that writes runs in the parent only."""
         self._offered.after_fork()
 
-    def of(self, context: Context) -> ContextCache:
-        """The cache of a valid context.
-
-        Raises:
-            TypeError: an attribute of the context is not JSON.
-            ValueError: a number in it is not finite, or it nests too deeply.
-        """
-        fingerprint = digest(bytes(as_json(context.to_dict())))
-        return ContextCache(self, digest(context.canonical_key.encode(errors="surrogatepass")), fingerprint)
+    def of(self, context: Context, body: bytes) -> ContextCache:
+        """The cache of a valid context. ``body``: the JSON of the whole context."""
+        return ContextCache(self, digest(context.canonical_key.encode(errors="surrogatepass")), digest(body))
 
     async def run(self) -> None:
         """Write what is offered until cancelled, not faster than the pace. A write that failed is tried again."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from aioflags.client_core.status import StatusCell
-from aioflags.mobile.completion import Completion
+from aioflags.mobile.activation import Activation
 from aioflags.mobile.modes import OfflineReason
 from aioflags.model.change import ChangeSet
 from aioflags.model.source_state import ErrorInfo, SourceState
@@ -32,13 +32,13 @@ class RunSink:
 
     Args:
         cell: The client's status, to which the reports go.
-        completion: Ended when the flags of the context are there, or cannot be had.
+        activation: Ended when the flags of the context are there, or cannot be had.
         offline_reason: Why no source is to run, if that is so.
     """
 
-    def __init__(self, cell: StatusCell, completion: Completion, offline_reason: OfflineReason | None) -> None:
+    def __init__(self, cell: StatusCell, activation: Activation, offline_reason: OfflineReason | None) -> None:
         self._cell = cell
-        self._completion = completion
+        self._activation = activation
         self._offline_reason = offline_reason
         self._state: SourceState | None = None
         self.last_error: ErrorInfo | None = None
@@ -79,9 +79,9 @@ class RunSink:
         shown = _OFFLINE_STATES[self._offline_reason] if state is SourceState.VALID else state
         self._cell.report(shown, error=error, snapshot=snapshot, change_set=change_set, next_attempt=next_attempt)
         if state is SourceState.VALID:
-            self._completion.fresh()
+            self._activation.fresh()
         elif snapshot is not None:
-            self._completion.cached()
+            self._activation.cached()
 
     def set_environment(self, environment_id: str) -> None:
         """A source reported the environment of the data."""
@@ -96,4 +96,4 @@ class RunSink:
     def mark_ready(self) -> None:
         """There are data, or none will come."""
         if self.is_current:
-            self._completion.failed("no source has the flags" if self.last_error is None else str(self.last_error))
+            self._activation.failed("no source has the flags" if self.last_error is None else str(self.last_error))

@@ -47,12 +47,13 @@ class ClientSide(Side):
     use_report: bool = False
     with_reasons: bool = False
     secure_mode_hash: str | None = field(default=None, repr=False)
-    _body: bytes = field(init=False, repr=False)
+    body: bytes = field(init=False, repr=False)
+    """The JSON of the whole context."""
     _encoded: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         body = bytes(as_json(self.context.to_dict()))
-        object.__setattr__(self, "_body", body)
+        object.__setattr__(self, "body", body)
         encoded = urlsafe_b64encode(body).rstrip(b"=").decode()
         if len(encoded) > _MAX_IN_URL and not self.use_report:
             raise ValueError(
@@ -90,7 +91,7 @@ class ClientSide(Side):
             "h": self.secure_mode_hash or "",
         }
         if self.use_report:
-            return DataRequest(endpoint(base_uri, path, query), self._body)
+            return DataRequest(endpoint(base_uri, path, query), self.body)
         url = endpoint(base_uri, f"{path}/{self._encoded}", query)
         # Errors are logged, and the context may have private attributes.
         return DataRequest(url, public_url=endpoint(base_uri, f"{path}/<context>", {}))

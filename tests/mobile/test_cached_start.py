@@ -28,7 +28,7 @@ from aioflags.supervisor.holder import SnapshotHolder
 from aioflags.supervisor.options import SourceOptions
 from aioflags.supervisor.policy import MOBILE
 from aioflags.supervisor.supervisor import Supervisor
-from tests.support.device_storages import LOGGER, ScriptedStorage, device_storage
+from tests.support.device_storages import LOGGER, ScriptedStorage, cache_of, device_storage
 
 ANNA = Context("anna")
 DIRECTIVE = FallbackDirective(ttl=None, origin="header")
@@ -66,7 +66,7 @@ async def running(
     """A client's supervisor and cache; yields a function that evaluates the flag."""
     holder = SnapshotHolder(Snapshot.empty(dialect=CLIENT_SIDE))
     caches = FlagCaches(device_storage(storage), "mob-key", limit=limit, logger=LOGGER)
-    cache = caches.of(ANNA)
+    cache = cache_of(caches, ANNA)
     sources = SourceOptions(
         initializers=[Cache()], synchronizers=[network("fdv2", *fdv2)], fdv1_fallback=network("fdv1", *fdv1), policy=MOBILE
     )

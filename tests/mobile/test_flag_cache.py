@@ -23,7 +23,7 @@ from aioflags.runtime import clock
 from aioflags.sources.base import CachedFlags
 from aioflags.stores.file_storage import FileStorage
 from aioflags.stores.storage import MemoryStorage, Storage
-from tests.support.device_storages import LOGGER, ScriptedStorage, device_storage
+from tests.support.device_storages import LOGGER, ScriptedStorage, cache_of, device_storage
 
 KEY = "mob-key"
 NAMESPACE = environment_namespace(KEY)
@@ -81,7 +81,7 @@ def _values(found: CachedFlags | None) -> Found:
 
 async def kept(storage: Storage, context: Context, key: str = KEY) -> Found:
     """What a client of the next run reads."""
-    return await values(flags_of(storage, key).of(context))
+    return await values(cache_of(flags_of(storage, key), context))
 
 
 def context_id(context: Context) -> str:
@@ -103,8 +103,8 @@ async def test_the_next_run_reads_the_flags_of_this_one(tmp_path: Path) -> None:
     }
     changes = (flag("full", {"Ä": [1, 2.5, None, "\u2028"]}, 71, **everything), flag("least", None, 0), flag('"\\\n', False, 3))
     async with writing(FileStorage(tmp_path)) as caches:
-        deliver(caches.of(A), *changes)
-    found = await flags_of(FileStorage(tmp_path)).of(A).read()
+        deliver(cache_of(caches, A), *changes)
+    found = await cache_of(flags_of(FileStorage(tmp_path)), A).read()
     assert found is not None
     assert [(change.kind, change.key, change.version) for change in found.changes] == [
         (ObjectKind.FLAG, "full", 71),
@@ -118,7 +118,7 @@ async def test_the_next_run_reads_the_flags_of_this_one(tmp_path: Path) -> None:
 async def test_an_empty_data_set_is_cached() -> None:
     storage = MemoryStorage()
     async with writing(storage) as caches:
-        deliver(caches.of(A))
+        deliver(cache_of(caches, A))
     assert await kept(storage, A) == {}
 
 
@@ -133,7 +133,7 @@ async def test_an_empty_data_set_is_cached() -> None:
 async def test_flags_are_not_read(context: Context, key: str) -> None:
     storage = MemoryStorage()
     async with writing(storage) as caches:
-        deliver(caches.of(A), flag("f", 1))
+        deliver(cache_of(caches, A), flag("f", 1))
     assert await kept(storage, A) == {"f": 1}
     assert await kept(storage, context, key) is None
 
@@ -141,7 +141,7 @@ async def test_flags_are_not_read(context: Context, key: str) -> None:
 async def test_partial_updates_and_deletes_are_cached() -> None:
     storage = MemoryStorage()
     async with writing(storage) as caches:
-        cache = caches.of(A)
+        cache = cache_of(caches, A)
         snapshot = deliver(cache, flag("f", 1), flag("g", 1), flag("h", 1))
         deleted = Change(ObjectKind.FLAG, "g", 2, None)
         deliver(cache, flag("f", 2, 2), deleted, kind=ChangeKind.CHANGES, snapshot=snapshot)
@@ -151,7 +151,7 @@ async def test_partial_updates_and_deletes_are_cached() -> None:
 async def test_data_that_must_not_be_kept_are_not_cached() -> None:
     storage = ScriptedStorage()
     async with writing(storage) as caches:
-        deliver(caches.of(A), flag("f", 1), persist=False)
+        deliver(cache_of(caches, A), flag("f", 1), persist=False)
         await anyio.sleep(PACE)
     assert storage.calls == []
 
@@ -159,8 +159,8 @@ async def test_data_that_must_not_be_kept_are_not_cached() -> None:
 async def test_flags_are_read_before_they_are_written() -> None:
     """A program that returns to a context within a second must not miss its flags."""
     caches = flags_of(MemoryStorage())
-    deliver(caches.of(A), flag("f", 1, 3))
-    found = await caches.of(A).read()
+    deliver(cache_of(caches, A), flag("f", 1, 3))
+    found = await cache_of(caches, A).read()
     assert found is not None
     assert (_values(found), found.changes[0].version) == ({"f": 1}, 3)
     assert found.freshness_ms is not None
@@ -181,11 +181,11 @@ async def test_flags_are_read_before_they_are_written() -> None:
 async def test_freshness_counts(again: Context, is_fresh: bool, is_written: bool) -> None:
     storage, before = MemoryStorage(), clock.now_ms()
     async with writing(storage) as caches:
-        deliver(caches.of(A), flag("f", 1))
-        found = await (caches if not is_written else flags_of(storage)).of(again).read()
+        deliver(cache_of(caches, A), flag("f", 1))
+        found = await cache_of(caches if not is_written else flags_of(storage), again).read()
         if is_written:
             await anyio.sleep(PACE)
-            found = await flags_of(storage).of(again).read()
+            found = await cache_of(flags_of(storage), again).read()
     assert found is not None
     assert _values(found) == {"f": 1}
     assert (found.freshness_ms is not None) is is_fresh
@@ -195,7 +195,7 @@ async def test_freshness_counts(again: Context, is_fresh: bool, is_written: bool
 async def test_a_confirmation_writes_the_freshness_alone() -> None:
     storage = ScriptedStorage()
     async with writing(storage) as caches:
-        cache = caches.of(A)
+        cache = cache_of(caches, A)
         deliver(cache, flag("f", 1))
         await anyio.sleep(PACE + A_MOMENT)
         await storage.set(NAMESPACE, {f"fresh_{context_id(A)}": '{"timestamp":1,"fingerprint":"old"}'})
@@ -203,7 +203,7 @@ async def test_a_confirmation_writes_the_freshness_alone() -> None:
         cache.confirmed()
         await anyio.sleep(PACE)
         assert storage.calls == ["get index", f"set fresh_{context_id(A)}"]
-    found = await flags_of(storage).of(A).read()
+    found = await cache_of(flags_of(storage), A).read()
     assert found is not None
     assert found.freshness_ms is not None
 
@@ -211,7 +211,7 @@ async def test_a_confirmation_writes_the_freshness_alone() -> None:
 async def test_a_confirmation_without_data_writes_nothing() -> None:
     storage = ScriptedStorage()
     async with writing(storage) as caches:
-        caches.of(A).confirmed()
+        cache_of(caches, A).confirmed()
         await anyio.sleep(PACE)
     assert storage.calls == []
 
@@ -220,7 +220,7 @@ async def test_a_confirmation_without_data_writes_nothing() -> None:
 async def test_a_confirmation_writes_the_flags_again_after(loss: str) -> None:
     storage = ScriptedStorage()
     async with writing(storage) as caches:
-        cache = caches.of(A)
+        cache = cache_of(caches, A)
         storage.failure = OSError("full") if loss == "a write that failed" else None
         deliver(cache, flag("f", 1))
         await anyio.sleep(PACE + A_MOMENT)
@@ -251,7 +251,7 @@ async def test_over_the_limit_the_oldest_is_removed(limit: int, order: str, left
     storage = MemoryStorage()
     async with writing(storage, limit=limit) as caches:
         for name in order:
-            deliver(caches.of(Context(name)), flag("f", name))
+            deliver(cache_of(caches, Context(name)), flag("f", name))
             await anyio.sleep(PACE)
     assert await index(storage) == [context_id(Context(name)) for name in left]
     for name in set(order):
@@ -265,7 +265,7 @@ async def test_a_lower_limit_counts_at_the_next_write() -> None:
     for limit, names in [(5, "1234"), (2, "5")]:
         async with writing(storage, limit=limit) as caches:
             for name in names:
-                deliver(caches.of(Context(name)), flag("f", name))
+                deliver(cache_of(caches, Context(name)), flag("f", name))
     assert [name for name in "12345" if await kept(storage, Context(name)) is not None] == ["4", "5"]
 
 
@@ -273,7 +273,7 @@ async def test_a_limit_of_0_reads_and_writes_nothing() -> None:
     """S-89."""
     storage = ScriptedStorage()
     async with writing(storage, limit=0) as caches:
-        cache = caches.of(A)
+        cache = cache_of(caches, A)
         deliver(cache, flag("f", 1))
         cache.confirmed()
         await anyio.sleep(PACE)
@@ -287,7 +287,7 @@ async def test_a_limit_of_0_reads_and_writes_nothing() -> None:
 async def test_changes_in_quick_succession_are_written_together() -> None:
     storage = ScriptedStorage()
     async with writing(storage) as caches:
-        cache = caches.of(A)
+        cache = cache_of(caches, A)
         for number in range(100):
             deliver(cache, flag("f", number))
             await anyio.sleep(PACE / 50)
@@ -300,14 +300,14 @@ async def test_closing_writes_the_newest_flags() -> None:
     storage = MemoryStorage()
     async with writing(storage) as caches:
         for number in range(3):
-            deliver(caches.of(A), flag("f", number))
-            deliver(caches.of(B), flag("f", -number))
+            deliver(cache_of(caches, A), flag("f", number))
+            deliver(cache_of(caches, B), flag("f", -number))
     assert (await kept(storage, A), await kept(storage, B)) == ({"f": 2}, {"f": -2})
 
 
 async def test_closing_gives_up_a_storage_that_hangs(caplog: pytest.LogCaptureFixture) -> None:
     caches = flags_of(ScriptedStorage(delay=3600))
-    deliver(caches.of(A), flag("f", 1))
+    deliver(cache_of(caches, A), flag("f", 1))
     began = anyio.current_time()
     await caches.finish()
     assert anyio.current_time() == began + 0.5
@@ -317,7 +317,7 @@ async def test_closing_gives_up_a_storage_that_hangs(caplog: pytest.LogCaptureFi
 async def test_flags_that_are_delivered_during_a_write_are_written_next() -> None:
     storage = ScriptedStorage(delay=1)
     async with writing(storage) as caches:
-        cache = caches.of(A)
+        cache = cache_of(caches, A)
         deliver(cache, flag("f", 1))
         await anyio.sleep(1.5)  # in the middle of the write
         assert await values(cache) == {"f": 1}
@@ -352,11 +352,11 @@ async def test_a_corrupt_entry_is_a_miss(broken: Mapping[str, str], caplog: pyte
     """S-86: the whole set is discarded."""
     storage = MemoryStorage()
     async with writing(storage) as caches:
-        deliver(caches.of(A), flag("f", 1))
+        deliver(cache_of(caches, A), flag("f", 1))
     await set_text(storage, **broken)
     again = flags_of(storage)
     for _ in range(3):
-        assert await values(again.of(A)) is None
+        assert await values(cache_of(again, A)) is None
     (line,) = caplog.messages
     assert line.startswith("cached flags are not used: ")
 
@@ -366,10 +366,10 @@ async def test_a_corrupt_index_removes_all_flags(text: str, caplog: pytest.LogCa
     """Flags that the index does not have would never be removed."""
     storage = MemoryStorage()
     async with writing(storage) as caches:
-        deliver(caches.of(A), flag("f", 1))
+        deliver(cache_of(caches, A), flag("f", 1))
     await set_text(storage, index=text)
     async with writing(storage) as caches:
-        deliver(caches.of(B), flag("f", 2))
+        deliver(cache_of(caches, B), flag("f", 2))
     assert (await kept(storage, A), await kept(storage, B)) == (None, {"f": 2})
     assert await index(storage) == [context_id(B)]
     (line,) = caplog.messages
@@ -381,9 +381,9 @@ async def test_a_storage_that_fails_is_a_miss_and_one_warning(delay: float, capl
     """S-85 and F-45."""
     async with writing(ScriptedStorage(delay=delay, failure=OSError("broken"))) as caches:
         for _ in range(3):
-            assert await values(caches.of(B)) is None
+            assert await values(cache_of(caches, B)) is None
             began = anyio.current_time()
-            deliver(caches.of(A), flag("f", 1))
+            deliver(cache_of(caches, A), flag("f", 1))
             assert anyio.current_time() == began
             await anyio.sleep(20)
     (line,) = caplog.messages
@@ -394,7 +394,7 @@ async def test_a_write_that_failed_is_tried_again_for_the_newest_contexts() -> N
     storage = ScriptedStorage(failure=OSError("full"))
     async with writing(storage, limit=2) as caches:
         for name in "123":
-            deliver(caches.of(Context(name)), flag("f", name))
+            deliver(cache_of(caches, Context(name)), flag("f", name))
             await anyio.sleep(PACE)
         assert storage.calls == ["get index"]
         storage.failure = None
@@ -405,10 +405,10 @@ async def test_a_write_that_failed_is_tried_again_for_the_newest_contexts() -> N
 async def test_flags_that_cannot_be_written_as_json_are_skipped(caplog: pytest.LogCaptureFixture) -> None:
     storage = MemoryStorage()
     async with writing(storage) as caches:
-        deliver(caches.of(A), flag("f", object()))
-        deliver(caches.of(B), flag("f", "\ud800"))
+        deliver(cache_of(caches, A), flag("f", object()))
+        deliver(cache_of(caches, B), flag("f", "\ud800"))
         await anyio.sleep(2 * PACE)
-        deliver(caches.of(B), flag("f", 1))
+        deliver(cache_of(caches, B), flag("f", 1))
     assert (await kept(storage, A), await kept(storage, B)) == (None, {"f": 1})
     (line,) = caplog.messages
     assert line.startswith("flags cannot be cached: TypeError")

@@ -1,4 +1,4 @@
-"""Storages of a device that fail."""
+"""Storages of a device that fail, and what they keep for one context."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping
 
 import anyio
 
+from aioflags.mobile.flag_cache import ContextCache, FlagCaches
+from aioflags.model.context import Context
+from aioflags.protocol.event_json import as_json
 from aioflags.stores.device_storage import DeviceStorage
 from aioflags.stores.storage import MemoryStorage, Storage
 
@@ -48,3 +51,8 @@ class ScriptedStorage(MemoryStorage):
 def device_storage(storage: Storage | None = None) -> DeviceStorage:
     """A client's storage, empty without an argument."""
     return DeviceStorage(storage or MemoryStorage(), LOGGER)
+
+
+def cache_of(caches: FlagCaches, context: Context) -> ContextCache:
+    """The cache of a context."""
+    return caches.of(context, bytes(as_json(context.to_dict())))

@@ -1,0 +1,89 @@
+"""Activation: a context that becomes the active one, and how the call ends that waits for its flags.
+
+Source: ``client-side.md`` 4.3 and 5.2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from aioflags.model.identify import IdentifyResult, IdentifyStatus
+
+if TYPE_CHECKING:
+    from aioflags.mobile.flag_cache import ContextCache
+    from aioflags.model.context import Context
+    from aioflags.protocol.client_side import ClientSide
+    from aioflags.sources.base import FlagCache
+
+__all__ = ["Activation", "Report"]
+
+Report: TypeAlias = Callable[[str | None], object]
+"""Called when a call ends: with the reason why it ends without flags, or with ``None``."""
+
+_COMPLETED: Final = IdentifyResult(IdentifyStatus.COMPLETED)
+_OVERDUE: Final = "the flags of the context have not arrived in time"
+
+
+class Activation:
+    """A context that becomes the active one. Use it on the client's event loop.
+
+    Args:
+        context: A valid context, complete.
+        side: Asks the service for its flags.
+        kept: What the device keeps for it.
+        first: Flags that serve until the service answers; by default those of ``kept``.
+        accepts_cached: The call completes with flags that the service has not confirmed.
+        outcome: Gets the result when the flags of the context are there, or cannot be had.
+    """
+
+    def __init__(
+        self,
+        *,
+        context: Context,
+        side: ClientSide,
+        kept: ContextCache,
+        first: FlagCache | None,
+        accepts_cached: bool,
+        outcome: asyncio.Future[IdentifyResult],
+    ) -> None:
+        self.context = context
+        self.side = side
+        self.kept = kept
+        self.first = first
+        self._accepts_cached = accepts_cached
+        self._outcome = outcome
+        self._is_overdue = False
+        self._report: Report | None = None
+
+    def activated(self, report: Report) -> None:
+        """The context is the active one from now on. ``report`` is called when the call ends, at once if it is overdue."""
+        self._report = report
+        if self._is_overdue:
+            report(_OVERDUE)
+
+    def cached(self) -> None:
+        """The client has flags that the service has not confirmed, or not as the last ones."""
+        if self._accepts_cached:
+            self._end(_COMPLETED)
+
+    def fresh(self) -> None:
+        """The flags are as new as they can be."""
+        self._end(_COMPLETED)
+
+    def failed(self, error: str) -> None:
+        """The flags cannot be had."""
+        self._end(IdentifyResult(IdentifyStatus.ERROR, error))
+
+    def overdue(self) -> None:
+        """The call does not wait any longer. Its flags may still come."""
+        self._is_overdue = True
+        if self._report is not None:
+            self._report(_OVERDUE)
+
+    def _end(self, result: IdentifyResult) -> None:
+        if not self._outcome.done():
+            self._outcome.set_result(result)
+            if self._report is not None:
+                self._report(result.error)

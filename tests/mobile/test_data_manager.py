@@ -1,0 +1,55 @@
+"""A new context or mode while sources start, run or close: what is served and reported meanwhile."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import pytest
+
+from aioflags import Status
+from aioflags.model.identify import IdentifyStatus
+from tests.support.mobile_service import ANNA, BEN, UP_TO_DATE, Hit, MobileService, mobile_client, named
+from tests.support.scripted_http import HANG, Answer
+
+COMPLETED, TIMEOUT = IdentifyStatus.COMPLETED, IdentifyStatus.TIMEOUT
+SILENT = Answer(200, {}, (), HANG)
+
+
+def silent_for_ben(other: Any) -> Any:
+    """The answer ``other`` for every context but ``ben``, whose requests have none."""
+
+    def answer(hit: Hit) -> Answer:
+        if hit.key == "ben":
+            return SILENT
+        return other if isinstance(other, Answer) else other(hit)
+
+    return answer
+
+
+@pytest.mark.parametrize("closing", [0, 0.5, 1.5], ids=lambda seconds: f"the stream closes in {seconds} s")
+@pytest.mark.parametrize("timeout", [0, 0.2, 1, 3], ids=lambda seconds: f"the call waits {seconds} s")
+async def test_a_call_that_times_out_before_or_after_the_switch_ends_in_an_error(closing: float, timeout: float) -> None:
+    service = MobileService(poll=[silent_for_ben(named("poll"))], stream=[silent_for_ben(UP_TO_DATE)], closing=closing)
+    async with mobile_client(service) as client:
+        await anyio.sleep(1)
+        assert (await client.identify(BEN, timeout=timeout)).status is TIMEOUT
+        await anyio.sleep(8)
+        assert (client.status.status, client.context) == (Status.ERROR, BEN)
+        assert (await client.identify(ANNA)).status is COMPLETED
+        assert client.status.status is Status.READY
+
+
+async def test_flags_that_come_after_the_time_out_end_the_error() -> None:
+    def slow(hit: Hit) -> Answer:
+        made = named("poll")(hit)
+        return Answer(made.status, made.headers, made.body, 5 if hit.key == "ben" else 0)
+
+    service = MobileService(poll=[slow], closing=1)
+    async with mobile_client(service) as client:
+        await anyio.sleep(1)
+        assert (await client.identify(BEN, timeout=0.5)).status is TIMEOUT
+        await anyio.sleep(2)
+        assert client.status.status is Status.ERROR
+        await anyio.sleep(5)
+        assert (client.status.status, client.variation("f", "")) == (Status.READY, "poll ben")
