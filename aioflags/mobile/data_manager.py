@@ -170,6 +170,8 @@ class DataManager:
         number = self._cell.reconcile(before.switched(activation.context, keeps_flags=is_equal))
         activation.activated(partial(self._reconciled, activation, number))
         self._on_activated(activation.context)
+        if self._has_flags:
+            activation.cached()
         self._start_sources(group, activation, is_new=True)
 
     async def _switch_mode(self, group: TaskGroup, run: _Run) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from aioflags import Status
 from aioflags.model.identify import IdentifyStatus
-from tests.support.mobile_service import ANNA, BEN, UP_TO_DATE, Hit, MobileService, mobile_client, named
+from aioflags.model.source_state import SourceState
+from tests.support.mobile_service import ANNA, BEN, DOWN, UP_TO_DATE, Hit, MobileService, mobile_client, named
 from tests.support.scripted_http import HANG, Answer
 
 COMPLETED, TIMEOUT = IdentifyStatus.COMPLETED, IdentifyStatus.TIMEOUT
@@ -53,3 +54,15 @@ async def test_flags_that_come_after_the_time_out_end_the_error() -> None:
         assert client.status.status is Status.ERROR
         await anyio.sleep(5)
         assert (client.status.status, client.variation("f", "")) == (Status.READY, "poll ben")
+
+
+async def test_flags_in_memory_are_enough_for_a_call_that_accepts_cached_ones() -> None:
+    service = MobileService(poll=[named("poll"), DOWN, named("poll")], stream=[UP_TO_DATE, DOWN, UP_TO_DATE])
+    async with mobile_client(service) as client:
+        await anyio.sleep(1)
+        assert (await client.identify(ANNA, wait_for="cached")).status is COMPLETED
+        assert (service.seconds, client.variation("f", "")) == (1, "poll anna")
+        assert client.status.status is not Status.RECONCILING
+        await anyio.sleep(60)
+        assert client.status.source_state is SourceState.VALID
+        assert service.endpoints.count("poll") > 1
