@@ -53,7 +53,6 @@ _REPLACED: Final = "another context took its place before its flags arrived"
 class _Run:
     """The sources that run, or have run last."""
 
-    mode: ModeInEffect
     pipeline: Pipeline
     sink: RunSink
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
@@ -105,6 +104,8 @@ class DataManager:
         self._next: Activation | None = None
         self._active: Activation | None = None
         self._run: _Run | None = None
+        self._mode: ModeInEffect | None = None
+        """The mode whose sources started last."""
         self._has_flags = False
         """Whether flags of the active context were applied."""
         self._confirmed_at = -math.inf
@@ -114,8 +115,8 @@ class DataManager:
 
     @property
     def mode(self) -> ModeInEffect:
-        """The mode whose sources run; before the first context the one that is in effect."""
-        return self._modes.in_effect if self._run is None else self._run.mode
+        """The mode whose sources started last; before the first context the one that is in effect."""
+        return self._mode or self._modes.in_effect
 
     @property
     def pipeline(self) -> Pipeline:
@@ -145,7 +146,7 @@ class DataManager:
                     if self._next is not None:
                         await self._close_sources()
                         self._switch_context(group)
-                    elif self._run is not None and self._run.mode != self._modes.in_effect:
+                    elif self._run is not None and self._mode != self._modes.in_effect:
                         await self._switch_mode(group, self._run)
                     else:
                         await self._changed.wait()
@@ -177,10 +178,9 @@ class DataManager:
     async def _switch_mode(self, group: TaskGroup, run: _Run) -> None:
         mode = self._modes.in_effect
         if self._pipelines[mode.mode] == run.pipeline:
-            run.mode = mode
+            self._mode = mode
             run.sink.set_offline_reason(mode.reason)
             return
-        self._logger.info("connection mode: %s", mode.mode.value)
         await self._close_sources()
         if self._next is None and self._active is not None:
             self._start_sources(group, self._active, is_new=False)
@@ -201,7 +201,10 @@ class DataManager:
         mode = self._modes.in_effect
         pipeline = self._pipelines[mode.mode]
         sink = RunSink(self._cell, activation, mode.reason)
-        run = self._run = _Run(mode=mode, pipeline=pipeline, sink=sink)
+        run = self._run = _Run(pipeline=pipeline, sink=sink)
+        if self._mode is not None and self._mode.mode is not mode.mode:
+            self._logger.info("connection mode: %s", mode.mode.value)
+        self._mode = mode
         self.fallback.end_if_over(anyio.current_time())
         # Without network sources there is nothing to leave FDv2 with.
         fallback = self.fallback if pipeline.uses_network else FallbackState()

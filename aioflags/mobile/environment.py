@@ -85,7 +85,7 @@ class MobileEnvironment(SendingMethods, CoreClient):
 
     @property
     def mode(self) -> ConnectionMode:
-        """The connection mode whose sources run."""
+        """The connection mode whose sources started last. While sources close, that is still the old one."""
         return self._manager.mode.mode
 
     @property

@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from aioflags import Status
+from aioflags.mobile.modes import ConnectionMode
 from aioflags.model.identify import IdentifyStatus
 from aioflags.model.source_state import SourceState
 from tests.support.mobile_service import ANNA, BEN, DOWN, UP_TO_DATE, Hit, MobileService, mobile_client, named
@@ -66,3 +67,30 @@ async def test_flags_in_memory_are_enough_for_a_call_that_accepts_cached_ones() 
         await anyio.sleep(60)
         assert client.status.source_state is SourceState.VALID
         assert service.endpoints.count("poll") > 1
+
+
+async def test_the_mode_is_the_one_whose_sources_started_last(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    service = MobileService(closing=1)
+    async with mobile_client(service, debounce=0) as client:
+        await anyio.sleep(1)
+        for mode in ("polling", "offline", "one-shot"):
+            await client.set_connection_mode(mode)
+            await anyio.sleep(0.1)
+            assert client.mode is ConnectionMode.STREAMING
+        await anyio.sleep(2)
+        assert client.mode is ConnectionMode.ONE_SHOT
+    assert [message for message in caplog.messages if "mode" in message] == ["connection mode: one-shot"]
+
+
+async def test_a_mode_that_is_taken_back_while_the_sources_close_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    service = MobileService(closing=1)
+    async with mobile_client(service, debounce=0) as client:
+        await anyio.sleep(1)
+        await client.set_connection_mode("polling")
+        await anyio.sleep(0.1)
+        await client.set_connection_mode(None)
+        await anyio.sleep(2)
+        assert (client.mode, service.endpoints[-1]) == (ConnectionMode.STREAMING, "stream")
+    assert not [message for message in caplog.messages if "mode" in message]
