@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from aioflags.mobile.modes import ConnectionMode, Facts, ModeInEffect, ModeRules, resolve
+from aioflags.runtime.fork import reset_after_fork
 
 __all__ = ["ModeSelector"]
 
@@ -34,6 +35,12 @@ class ModeSelector:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.in_effect: ModeInEffect = resolve(self._facts, rules)
+        reset_after_fork(self)
+
+    def after_fork(self) -> None:
+        """In the child of a fork: the window belongs to the parent's event loop. What waits for its end takes effect."""
+        self._loop = self._timer = None
+        self.in_effect = resolve(self._facts, self._rules)
 
     @property
     def facts(self) -> Facts:

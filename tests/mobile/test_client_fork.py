@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from aioflags import Status
+from aioflags.mobile.modes import ConnectionMode
 from aioflags.model.identify import IdentifyStatus
 from tests.support.forks import succeeds_in_a_child
 from tests.support.mobile_service import BEN, MobileService, mobile_client, named
@@ -50,3 +51,24 @@ async def test_a_start_in_the_child_goes_on_with_the_context_and_the_protocol(po
 
         assert succeeds_in_a_child(check)
         assert client.variation("f", "") == f"{protocol} ben"
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["a change that waits in the parent", "a change in the child"])
+async def test_a_change_of_the_mode_takes_effect_in_the_child_before_its_start(*, waits: bool) -> None:
+    service = MobileService()
+    async with mobile_client(service, debounce=60) as client:
+        if waits:
+            await client.set_connection_mode("polling")
+
+        async def check() -> None:
+            if not waits:
+                await client.set_connection_mode("polling")
+            assert client.mode is ConnectionMode.POLLING
+            sent = len(service.hits)
+            await client.start()
+            await asyncio.sleep(0.1)
+            assert [hit.endpoint for hit in service.hits[sent:]] == ["poll"]
+            await client.aclose()
+
+        assert succeeds_in_a_child(check)
+        assert client.mode is ConnectionMode.STREAMING
