@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from aioflags.client_core.analytics import Analytics
 from aioflags.client_core.core_client import Core
@@ -19,27 +18,25 @@ from aioflags.client_core.service import ServiceConnection
 from aioflags.client_core.status import StatusCell
 from aioflags.evaluation.client_side import CLIENT_SIDE
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.events.outbox import Outbox
 from aioflags.events.recorder import Recorder
-from aioflags.events.send_gate import SendConditions
 from aioflags.hooks.deferred import DeferredHooks
 from aioflags.hooks.runner import HookRunner
 from aioflags.mobile.application import THIS_SDK, Application, usable_application
 from aioflags.mobile.config import MobileConfig, Profile
 from aioflags.mobile.connection_info import ConnectionLog
 from aioflags.mobile.context_additions import ContextAdditions
-from aioflags.mobile.context_switcher import ContextSwitcher, FirstContext, Wait
+from aioflags.mobile.context_switcher import ContextSwitcher, GivenContext
 from aioflags.mobile.data_manager import DataManager
 from aioflags.mobile.diagnostics import describe_mobile_client
 from aioflags.mobile.flag_cache import FlagCaches
 from aioflags.mobile.identify_queue import IdentifyQueue
 from aioflags.mobile.mode_selector import ModeSelector
+from aioflags.mobile.parts import EventSending, MobileParts
 from aioflags.mobile.pipelines import pipelines
 from aioflags.mobile.workload import MobileWorkload, RegisterPlugin
 from aioflags.model.context import Context
 from aioflags.model.defaults import FOREGROUND_POLL_INTERVAL, MOBILE_POLL_ATTEMPTS
 from aioflags.model.detail import ErrorKind
-from aioflags.model.identify import IdentifyResult
 from aioflags.model.secret import SdkKey
 from aioflags.plugins.registration import Registration
 from aioflags.protocol.requests import MOBILE_PRODUCT, MOBILE_USER_AGENT, identity_headers
@@ -48,39 +45,7 @@ from aioflags.stores.device_storage import DeviceStorage
 from aioflags.stores.storage import MemoryStorage
 from aioflags.supervisor.holder import SnapshotHolder
 
-__all__ = ["MobileParts", "assemble"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MobileParts:
-    """The parts of one client for a mobile key that its methods use."""
-
-    core: Core
-    outbox: Outbox | None
-    modes: ModeSelector
-    manager: DataManager
-    connections: ConnectionLog
-    switcher: ContextSwitcher
-    first: FirstContext
-
-    async def start(self, start_wait: float | None, *, accepts_cached: bool) -> IdentifyResult:
-        """Starts, and waits for the flags of the first context. See :meth:`MobileClient.start`."""
-        lifecycle = self.core.lifecycle
-        if not lifecycle.is_started:
-            wait = lifecycle.start_wait if start_wait is None else start_wait
-            self.first.wait = Wait(timeout=wait if wait > 0 else None, accepts_cached=accepts_cached)
-        await lifecycle.start(start_wait)
-        return self.first.result
-
-    def update_sending(self) -> None:
-        """Events are sent, or not, as the newest facts about the program say."""
-        if self.outbox is not None and self.core.recorder.is_open:
-            facts = self.modes.facts
-            self.outbox.set_conditions(
-                SendConditions(
-                    is_offline=facts.is_set_offline, has_network=facts.has_network, is_in_background=not facts.is_in_foreground
-                )
-            )
+__all__ = ["assemble"]
 
 
 def assemble(
@@ -170,7 +135,7 @@ def assemble(
     )
     queue = IdentifyQueue()
     switcher = ContextSwitcher(
-        context,
+        GivenContext(context=context, secure_mode_hash=config.secure_mode_hash, bootstrap=config.bootstrap),
         cell=cell,
         queue=queue,
         additions=additions,
@@ -179,12 +144,11 @@ def assemble(
         caches=caches,
         use_report=config.use_report,
         with_reasons=config.evaluation_reasons,
-        bootstrap=config.bootstrap,
         logger=logger,
     )
-    first = FirstContext(switcher, cell, config.secure_mode_hash)
     if config.offline:
         modes.set_offline(is_offline=True)
+    sending = EventSending(analytics.outbox, recorder, modes)
     log = EvaluationLog(logger)
     registration = Registration(config.plugins, environment_metadata(MOBILE_PRODUCT, key, config), logger)
     workload = MobileWorkload(
@@ -194,7 +158,7 @@ def assemble(
         manager=manager,
         queue=queue,
         caches=caches,
-        first=first,
+        on_open=sending.update,
         registration=registration,
         register=register,
         logger=logger,
@@ -218,14 +182,12 @@ def assemble(
         registration=registration,
         logger=logger,
     )
-    parts = MobileParts(
+    return MobileParts(
         core=core,
         outbox=analytics.outbox,
+        sending=sending,
         modes=modes,
         manager=manager,
         connections=connections,
         switcher=switcher,
-        first=first,
     )
-    workload.on_open = parts.update_sending
-    return parts

@@ -7,15 +7,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
-from typing import ClassVar, Final, Literal, TypeAlias
+from typing import Any, ClassVar, Final, Literal, TypeAlias, TypeVar
 
 from aioflags.client_core.sending_methods import SendingMethods
 from aioflags.config.environment import MOBILE_KEYS, from_environment
 from aioflags.errors import ConfigError
 from aioflags.mobile.config import MobileConfig
-from aioflags.mobile.context_switcher import Wait
+from aioflags.mobile.context_switcher import GivenContext, Wait
 from aioflags.mobile.environment import MobileEnvironment
 from aioflags.mobile.mode_selector import ModeSelector
 from aioflags.mobile.modes import ConnectionMode
@@ -29,6 +29,7 @@ from aioflags.runtime.validation import require, time_limit
 
 __all__ = ["MobileClient"]
 
+R = TypeVar("R")
 WaitFor: TypeAlias = Literal["fresh", "cached"]
 
 _NOT_STARTED: Final = IdentifyResult(IdentifyStatus.ERROR, "the client was not started")
@@ -121,7 +122,7 @@ class MobileClient(MobileEnvironment):
         accepts_cached = _accepts_cached(wait_for)
         for each in self._all:
             each._add_plugin_hooks()
-        return _worst(await asyncio.gather(*(each._parts.start(start_wait, accepts_cached=accepts_cached) for each in self._all)))
+        return _worst(await _together(each._parts.start(start_wait, accepts_cached=accepts_cached) for each in self._all))
 
     async def aclose(self, timeout: float | None = None) -> None:
         """Closes everything within ``timeout`` seconds, by default those of the option ``close_timeout``. Idempotent.
@@ -155,7 +156,7 @@ class MobileClient(MobileEnvironment):
                 keeps trying.
             wait_for: ``"fresh"`` waits for the service; for ``"cached"`` the flags that the storage kept are enough.
             sheddable: While the call waits for its turn, a newer call replaces it.
-            secure_mode_hash: The proof for this context; without it none is sent.
+            secure_mode_hash: The proof for this context; without it none is sent. It counts in the environment of ``mobile_key``.
 
         Raises:
             LifecycleError: the client runs on another event loop.
@@ -171,10 +172,10 @@ class MobileClient(MobileEnvironment):
         self._lifecycle.check_loop()
         if timeout is not None and timeout > MAX_IDENTIFY_WAIT and self._once("timeout"):
             self._logger.warning("identify: %g s is long for an application to wait for its flags", timeout)
-        switches = (
-            each._switcher.switch(context, wait, is_sheddable=sheddable, secure_mode_hash=secure_mode_hash) for each in self._all
-        )
-        return _worst(await asyncio.gather(*switches))
+        # The proof belongs to one environment. Those of the secondary keys get none, as at the start.
+        given, proved = GivenContext(context=context), GivenContext(context=context, secure_mode_hash=secure_mode_hash)
+        switches = (each._switcher.switch(proved if each is self else given, wait, is_sheddable=sheddable) for each in self._all)
+        return _worst(await _together(switches))
 
     # -- connection modes
 
@@ -225,7 +226,7 @@ class MobileClient(MobileEnvironment):
         def run() -> None:
             for each in self._all:
                 change(each._modes)
-                each._parts.update_sending()
+                each._parts.sending.update()
 
         loop = self._lifecycle.loop
         if loop is None or loop is running_loop():
@@ -252,6 +253,18 @@ class MobileClient(MobileEnvironment):
             ConfigError: ``timeout`` is not a number of seconds.
         """
         return all(await asyncio.gather(*(SendingMethods.flush_and_wait(each, timeout) for each in self._all)))
+
+
+async def _together(calls: Iterable[Coroutine[Any, Any, R]]) -> list[R]:
+    """The results of all calls. The first one begins at once, in the calling task, before another task can run."""
+    first, *others = calls
+    rest = asyncio.gather(*others)
+    try:
+        return [await first, *await rest]
+    except BaseException:
+        rest.cancel()
+        await asyncio.gather(rest, return_exceptions=True)
+        raise
 
 
 def _accepts_cached(wait_for: str) -> bool:

@@ -8,8 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
 
 from aioflags.client_core.status import StatusCell
 from aioflags.hooks.hook import IdentifyCall
@@ -19,7 +22,7 @@ from aioflags.mobile.bootstrap import Bootstrap
 from aioflags.mobile.context_additions import ContextAdditions
 from aioflags.mobile.data_manager import DataManager
 from aioflags.mobile.flag_cache import FlagCaches
-from aioflags.mobile.identify_queue import IdentifyQueue
+from aioflags.mobile.identify_queue import TIMEOUT, IdentifyQueue, Outcome, QueuedCall
 from aioflags.model.identify import IdentifyResult, IdentifyStatus
 from aioflags.protocol.client_side import ClientSide
 from aioflags.runtime.logs import printable
@@ -28,10 +31,22 @@ if TYPE_CHECKING:
     from aioflags.hooks.runner import AfterIdentify
     from aioflags.model.context import Context
 
-__all__ = ["ContextSwitcher", "FirstContext", "Wait"]
+__all__ = ["ContextSwitcher", "GivenContext", "Wait"]
 
-_CLOSED: Final = IdentifyResult(IdentifyStatus.ERROR, "the client is closed")
-_START_TIMEOUT: Final = IdentifyResult(IdentifyStatus.TIMEOUT, "no flags within the time of the start; the client keeps trying")
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenContext:
+    """A context as the program gave it, with what belongs to this context alone.
+
+    Args:
+        context: Without generated keys and attributes of the environment.
+        secure_mode_hash: The proof that the program may ask for its flags.
+        bootstrap: Its flags until the service answers.
+    """
+
+    context: Context
+    secure_mode_hash: str | None = field(default=None, repr=False)
+    bootstrap: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +55,21 @@ class Wait:
 
     timeout: float | None
     accepts_cached: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Change:
+    """A :class:`~aioflags.mobile.identify_queue.ContextChange`."""
+
+    activation: Activation
+    after: AfterIdentify | None
+
+    def overdue(self) -> None:
+        self.activation.overdue()
+
+    async def end(self, result: IdentifyResult) -> None:
+        if self.after is not None:
+            await self.after(result)
 
 
 class ContextSwitcher:
@@ -55,13 +85,12 @@ class ContextSwitcher:
         caches: The flags that the device kept.
         use_report: Requests have the context in their body.
         with_reasons: The service sends the reason of each value.
-        bootstrap: The flags of the first context until the service answers.
         logger: The client's logger.
     """
 
     def __init__(
         self,
-        given: Context,
+        given: GivenContext,
         *,
         cell: StatusCell,
         queue: IdentifyQueue,
@@ -71,11 +100,9 @@ class ContextSwitcher:
         caches: FlagCaches,
         use_report: bool,
         with_reasons: bool,
-        bootstrap: Mapping[str, object] | None,
         logger: logging.Logger,
     ) -> None:
-        self.given: Context = given
-        """The context of the last call, as the program gave it."""
+        self._given = given
         self._cell = cell
         self._queue = queue
         self._additions = additions
@@ -84,46 +111,58 @@ class ContextSwitcher:
         self._caches = caches
         self._use_report = use_report
         self._with_reasons = with_reasons
-        self._bootstrap = bootstrap
         self._logger = logger
+        self._outcome: Outcome | None = None
+        """How the newest change ended: that of the start, then those that had a context that can be used."""
 
-    async def switch(
-        self, context: Context, wait: Wait, *, is_sheddable: bool = False, secure_mode_hash: str | None = None
-    ) -> IdentifyResult:
+    @property
+    def given(self) -> Context:
+        """The context of the last change, as the program gave it."""
+        return self._given.context
+
+    def begin(self, wait: Wait) -> QueuedCall:
+        """Make the call of the start: the first of all. It activates the first context, or after a fork that of the last call."""
+        call = self._queue.put_first(partial(self._switch, self._given, wait), timeout=wait.timeout)
+        call.result.add_done_callback(lambda _: self._cell.mark_ready())
+        self._outcome = call.outcome
+        return call
+
+    async def first_result(self, call: QueuedCall) -> IdentifyResult:
+        """The result of :meth:`begin` now that the time of the start is over, or the call has ended."""
+        if call.timeout is None and not call.result.done():
+            return TIMEOUT  # It did not wait, so the call goes on.
+        return await self._queue.result_of(call, 0)
+
+    async def newest_result(self, timeout: float) -> IdentifyResult:
+        """The result of the newest change, after at most ``timeout`` seconds."""
+        with anyio.move_on_after(timeout):
+            while (outcome := self._outcome) is not None:
+                result = await asyncio.shield(outcome)
+                if outcome is self._outcome:
+                    return result
+        return TIMEOUT
+
+    async def switch(self, given: GivenContext, wait: Wait, *, is_sheddable: bool) -> IdentifyResult:
         """Make a context the active one, and wait for its flags. An invalid context changes nothing."""
-        if self._cell.is_closed:
-            return _CLOSED
-        activation: Activation | None = None
-        after: AfterIdentify | None = None
+        return await self._queue.call(partial(self._switch, given, wait), is_sheddable=is_sheddable, timeout=wait.timeout)
 
-        async def activate() -> asyncio.Future[IdentifyResult]:
-            nonlocal activation, after
-            complete = await self._additions.complete(context)
-            outcome: asyncio.Future[IdentifyResult] = asyncio.get_running_loop().create_future()
-            try:
-                activation = self._activation(complete, wait, outcome, secure_mode_hash)
-            except (TypeError, ValueError) as error:
-                self._logger.warning("identify: the context cannot be used: %s", printable(str(error)))
+    async def _switch(self, given: GivenContext, wait: Wait, outcome: Outcome) -> _Change | None:
+        complete = await self._additions.complete(given.context)
+        try:
+            activation = self._activation(complete, given, wait, outcome)
+        except (TypeError, ValueError) as error:
+            self._logger.warning("identify: the context cannot be used: %s", printable(str(error)))
+            if not outcome.done():  # The client may have closed meanwhile.
                 outcome.set_result(IdentifyResult(IdentifyStatus.ERROR, str(error)))
-                return outcome
-            if self._hooks:
-                after = await self._hooks.before_identify(IdentifyCall(context=complete, timeout=wait.timeout))
-            self.given = context
-            self._manager.activate(activation)
-            return outcome
+            return None
+        after: AfterIdentify | None = None
+        if self._hooks:
+            after = await self._hooks.before_identify(IdentifyCall(context=complete, timeout=wait.timeout))
+        self._given, self._outcome = given, outcome
+        self._manager.activate(activation)
+        return _Change(activation=activation, after=after)
 
-        def overdue() -> None:
-            if activation is not None:
-                activation.overdue()
-
-        result = await self._queue.call(activate, is_sheddable=is_sheddable, timeout=wait.timeout, on_overdue=overdue)
-        if after is not None:
-            await after(result)
-        return result
-
-    def _activation(
-        self, context: Context, wait: Wait, outcome: asyncio.Future[IdentifyResult], secure_mode_hash: str | None
-    ) -> Activation:
+    def _activation(self, context: Context, given: GivenContext, wait: Wait, outcome: Outcome) -> Activation:
         """What makes a context the active one. Raises ``TypeError`` or ``ValueError`` for a context that cannot be used."""
         if context.error is not None:
             raise ValueError(context.error)
@@ -131,38 +170,15 @@ class ContextSwitcher:
             context=context,
             use_report=self._use_report,
             with_reasons=self._with_reasons,
-            secure_mode_hash=secure_mode_hash,
+            secure_mode_hash=given.secure_mode_hash,
         )
+        # In the child of a fork the client has newer flags.
         is_first = self._cell.snapshot.evaluated_for is None
-        first = Bootstrap(self._bootstrap) if is_first and self._bootstrap is not None else None
         return Activation(
             context=context,
             side=side,
             kept=self._caches.of(context, side.body),
-            first=first,
+            first=Bootstrap(given.bootstrap) if is_first and given.bootstrap is not None else None,
             accepts_cached=wait.accepts_cached,
             outcome=outcome,
         )
-
-
-class FirstContext:
-    """The call that the start of a client makes: it gives the environment the context that it was created with.
-
-    After a fork, and then a start, that is the context of the last call.
-    """
-
-    def __init__(self, switcher: ContextSwitcher, cell: StatusCell, secure_mode_hash: str | None) -> None:
-        self._switcher = switcher
-        self._cell = cell
-        self._hash = secure_mode_hash
-        self.wait: Wait = Wait(timeout=None, accepts_cached=False)
-        """For what the start waits. Set it before the start."""
-        self.result: IdentifyResult = IdentifyResult(
-            IdentifyStatus.TIMEOUT, "no flags within the time of the start; the client keeps trying"
-        )
-        """The newest result of the call."""
-
-    async def switch(self) -> None:
-        """Make the call, then wake the start."""
-        self.result = await self._switcher.switch(self._switcher.given, self.wait, secure_mode_hash=self._hash)
-        self._cell.mark_ready()

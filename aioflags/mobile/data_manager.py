@@ -153,7 +153,7 @@ class DataManager:
         finally:
             for activation in (self._active, self._next):
                 if activation is not None:
-                    activation.failed("the client is closed")
+                    activation.failed("the client no longer updates its flags")
 
     def _switch_context(self, group: TaskGroup) -> None:
         # The newest one: while sources closed, another may have come.

@@ -8,36 +8,71 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from dataclasses import dataclass, field
+from typing import Final, Protocol, TypeAlias
 
 import anyio
+from anyio.abc import TaskGroup
 
+from aioflags.model.defaults import STORE_CLOSE_GRACE
 from aioflags.model.identify import IdentifyResult, IdentifyStatus
 from aioflags.runtime.broadcast import Signal
 from aioflags.runtime.fork import reset_after_fork
 
-__all__ = ["MAX_TURN", "IdentifyQueue", "Switch"]
+__all__ = ["MAX_TURN", "TIMEOUT", "ContextChange", "IdentifyQueue", "Outcome", "QueuedCall", "Switch"]
 
 MAX_TURN: Final = 15.0
 """Seconds that calls wait for the data of the call before them, if that has no shorter time-out."""
 
+TIMEOUT: Final = IdentifyResult(IdentifyStatus.TIMEOUT, "no flags within the time of the call; the client keeps trying")
+
 Outcome: TypeAlias = "asyncio.Future[IdentifyResult]"
-Switch: TypeAlias = Callable[[], Awaitable[Outcome]]
-"""Changes the context. What it returns is done when the client has data of the new context, or cannot get any."""
 
 _SHED: Final = IdentifyResult(IdentifyStatus.SHED, "a newer call replaced it")
-_TIMEOUT: Final = IdentifyResult(IdentifyStatus.TIMEOUT, "no data within the time of the call; the client keeps trying")
 _CLOSED: Final = IdentifyResult(IdentifyStatus.ERROR, "the client is closed")
+_STOPPED: Final = IdentifyResult(IdentifyStatus.ERROR, "the client no longer updates its flags: the log has the reason")
 
 
-@dataclass(eq=False, slots=True)
-class _Call:
+class ContextChange(Protocol):
+    """A change of the context that has begun."""
+
+    def overdue(self) -> None:
+        """The other calls do not wait for its data any longer."""
+        ...
+
+    async def end(self, result: IdentifyResult) -> None:
+        """Called once, with the result of the call, before its caller gets that. Raises nothing."""
+        ...
+
+
+Switch: TypeAlias = Callable[[Outcome], Awaitable[ContextChange | None]]
+"""Changes the context. Its argument is to be done when the client has data of the new context, or cannot get any. Returns ``None``
+if it is done already, because nothing changes."""
+
+
+def _future() -> Outcome:
+    return asyncio.get_running_loop().create_future()
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class QueuedCall:
+    """A call that waits or runs. ``outcome``: how the change ended. ``result``: what the caller gets, possibly a time-out."""
+
     switch: Switch
-    on_overdue: Callable[[], object]
-    is_sheddable: bool
-    turn: float
-    result: Outcome
+    timeout: float | None
+    is_sheddable: bool = False
+    outcome: Outcome = field(default_factory=_future)
+    result: Outcome = field(default_factory=_future)
+
+    @property
+    def turn(self) -> float:
+        """How many seconds the next call waits for the data of this one."""
+        return MAX_TURN if self.timeout is None else min(self.timeout, MAX_TURN)
+
+    def end(self, result: IdentifyResult) -> None:
+        """The call ends with this result, unless its change has ended with another."""
+        _settle(self.outcome, result)
+        _settle(self.result, self.outcome.result())
 
 
 class IdentifyQueue:
@@ -49,58 +84,88 @@ class IdentifyQueue:
 
     def after_fork(self) -> None:
         """In the child of a fork: the callers exist in the parent only."""
-        self._waiting: deque[_Call] = deque()
+        self._waiting: deque[QueuedCall] = deque()
+        self._running: set[QueuedCall] = set()
         self._arrived = Signal()
-        self._is_closed = False
+        self._closed: IdentifyResult | None = None
 
-    async def call(
-        self, switch: Switch, *, is_sheddable: bool, timeout: float | None, on_overdue: Callable[[], object] = lambda: None
-    ) -> IdentifyResult:
+    def put_first(self, switch: Switch, *, timeout: float | None) -> QueuedCall:
+        """Adds a call that runs before those that wait. It drops none of them."""
+        call = QueuedCall(switch=switch, timeout=timeout)
+        if self._closed is not None:
+            call.end(self._closed)
+            return call
+        self._waiting.appendleft(call)
+        self._arrived.send()
+        return call
+
+    async def call(self, switch: Switch, *, is_sheddable: bool, timeout: float | None) -> IdentifyResult:
         """Waits for its turn, changes the context, and waits for the data.
 
         Args:
             switch: changes the context. It runs in the task of the queue, so that a caller that is cancelled leaves no half change.
             is_sheddable: while it waits, a newer call replaces it.
             timeout: in seconds; ``None``: for as long as it takes. A call that times out goes on without its caller.
-            on_overdue: called if the turn ends before the data have arrived.
         """
-        if self._is_closed:
-            return _CLOSED
-        result: Outcome = asyncio.get_running_loop().create_future()
+        if self._closed is not None:
+            return self._closed
         for waiting in [waiting for waiting in self._waiting if waiting.is_sheddable]:
             self._waiting.remove(waiting)
-            _settle(waiting.result, _SHED)
-        turn = MAX_TURN if timeout is None else min(timeout, MAX_TURN)
-        self._waiting.append(_Call(switch, on_overdue, is_sheddable, turn, result))
+            waiting.end(_SHED)
+        call = QueuedCall(switch=switch, timeout=timeout, is_sheddable=is_sheddable)
+        self._waiting.append(call)
         self._arrived.send()
+        return await self.result_of(call, timeout)
+
+    async def result_of(self, call: QueuedCall, timeout: float | None) -> IdentifyResult:
+        """The result of a call, which is a time-out if there is none within ``timeout`` seconds."""
         with anyio.move_on_after(timeout):
-            return await asyncio.shield(result)
-        return _TIMEOUT
+            return await asyncio.shield(call.result)
+        _settle(call.result, TIMEOUT)
+        return call.result.result()
 
     async def run(self) -> None:
         """Runs the calls until it is cancelled."""
-        while True:
-            while self._waiting:
-                await self._run(self._waiting.popleft())
-            await self._arrived.wait()
+        async with anyio.create_task_group() as group:
+            try:
+                while True:
+                    while self._waiting:
+                        await self._run(group, self._waiting.popleft())
+                    await self._arrived.wait()
+            finally:
+                # Unless the client was closed, an internal error ended the updates.
+                self.close(_STOPPED)
 
-    async def _run(self, call: _Call) -> None:
+    async def _run(self, group: TaskGroup, call: QueuedCall) -> None:
+        self._running.add(call)
+        change = await call.switch(call.outcome)
+        await asyncio.wait({call.outcome}, timeout=call.turn)
+        if change is not None and not call.outcome.done():
+            change.overdue()
+        group.start_soon(self._end, call, change)
+
+    async def _end(self, call: QueuedCall, change: ContextChange | None) -> None:
+        """Gives a call its result. That may be long after its turn: the caller may have no time-out."""
+        # The queue settles all calls when it closes, so this ends.
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait({call.outcome, call.result}, return_when=asyncio.FIRST_COMPLETED)
+        result = (call.result if call.result.done() else call.outcome).result()
         try:
-            outcome = await call.switch()
-        except BaseException:
-            _settle(call.result, _CLOSED)
-            raise
-        # Also after the turn: the caller may have no time-out.
-        outcome.add_done_callback(lambda done: _settle(call.result, done.result()))
-        await asyncio.wait({outcome}, timeout=call.turn)
-        if not outcome.done():
-            call.on_overdue()
+            if change is not None:
+                is_closed = self._closed is not None
+                with anyio.move_on_after(STORE_CLOSE_GRACE if is_closed else None, shield=is_closed):
+                    await change.end(result)
+        finally:
+            _settle(call.result, result)
+            self._running.discard(call)
 
-    def close(self) -> None:
-        """Ends the calls that wait. Those that come later end at once."""
-        self._is_closed = True
-        while self._waiting:
-            _settle(self._waiting.popleft().result, _CLOSED)
+    def close(self, result: IdentifyResult = _CLOSED) -> None:
+        """Ends all calls with ``result``. Those that come later end at once."""
+        if self._closed is None:
+            self._closed = result
+        for call in (*self._waiting, *self._running):
+            call.end(self._closed)
+        self._waiting.clear()
 
 
 def _settle(future: Outcome, result: IdentifyResult) -> None:

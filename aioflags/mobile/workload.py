@@ -15,7 +15,6 @@ import anyio
 
 from aioflags.client_core.service import ServiceConnection
 from aioflags.mobile.context_additions import ContextAdditions
-from aioflags.mobile.context_switcher import FirstContext
 from aioflags.mobile.data_manager import DataManager
 from aioflags.mobile.flag_cache import FlagCaches
 from aioflags.mobile.identify_queue import IdentifyQueue
@@ -43,7 +42,6 @@ class MobileWorkload:
     manager: DataManager
     queue: IdentifyQueue
     caches: FlagCaches
-    first: FirstContext
     registration: Registration[MobilePlugin]
     register: RegisterPlugin
     logger: logging.Logger
@@ -71,7 +69,6 @@ class MobileWorkload:
                 group.start_soon(self.caches.run)
                 group.start_soon(self.manager.run)
                 group.start_soon(self.queue.run)
-                await self.first.switch()
         finally:
             self.modes.close()
             await self.caches.finish()

@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import anyio
+import anyio.lowlevel
 import pytest
 from anyio.abc import TaskGroup
 
-from aioflags.mobile.identify_queue import MAX_TURN, IdentifyQueue, Switch
+from aioflags.mobile.identify_queue import MAX_TURN, ContextChange, IdentifyQueue, Outcome, Switch
 from aioflags.model.identify import IdentifyResult, IdentifyStatus
 
 DONE = IdentifyResult(IdentifyStatus.COMPLETED)
@@ -23,12 +24,28 @@ COMPLETED, TIMEOUT, SHED, ERROR = (
 )
 
 
+class NamedChange:
+    """A change of the context: what is called for it goes into the lists of the test."""
+
+    def __init__(self, calls: Calls, name: str, hook: float) -> None:
+        self._calls, self._name, self._hook = calls, name, hook
+
+    def overdue(self) -> None:
+        self._calls.overdue.append((self._calls.now, self._name))
+
+    async def end(self, result: IdentifyResult) -> None:
+        self._calls.after[self._name] = self._calls.now, result.status
+        await anyio.sleep(self._hook)
+
+
 class Calls:
     """A queue, and the calls of a test with the times at which they changed the context and ended."""
 
     def __init__(self) -> None:
         self.queue = IdentifyQueue()
         self.switched: list[tuple[float, str]] = []
+        self.overdue: list[tuple[float, str]] = []
+        self.after: dict[str, tuple[float, IdentifyStatus]] = {}
         self.ended: dict[str, tuple[float, IdentifyStatus]] = {}
         self._start = anyio.current_time()
 
@@ -37,20 +54,29 @@ class Calls:
         return round(anyio.current_time() - self._start, 6)
 
     async def call(
-        self, name: str, *, after: float = 1, switching: float = 0, sheddable: bool = True, timeout: float | None = None
+        self,
+        name: str,
+        *,
+        after: float = 1,
+        switching: float = 0,
+        hook: float = 0,
+        sheddable: bool = True,
+        timeout: float | None = None,
     ) -> None:
-        """``after``: seconds until the data of the context arrive. ``switching``: seconds that the change itself takes."""
-        result = await self.queue.call(self._switch(name, after, switching), is_sheddable=sheddable, timeout=timeout)
+        """Seconds: until the data of the context arrive, that the change itself takes, and that a hook takes after it."""
+        result = await self.queue.call(self.switch(name, after, switching, hook), is_sheddable=sheddable, timeout=timeout)
         self.ended[name] = self.now, result.status
 
-    def _switch(self, name: str, after: float, switching: float) -> Switch:
-        async def switch() -> asyncio.Future[IdentifyResult]:
+    def switch(self, name: str, after: float = 1, switching: float = 0, hook: float = 0) -> Switch:
+        async def switch(outcome: Outcome) -> ContextChange:
+            def settle() -> None:
+                if not outcome.done():
+                    outcome.set_result(DONE)
+
             await anyio.sleep(switching)
             self.switched.append((self.now, name))
-            loop = asyncio.get_running_loop()
-            outcome: asyncio.Future[IdentifyResult] = loop.create_future()
-            loop.call_later(after, outcome.set_result, DONE)
-            return outcome
+            asyncio.get_running_loop().call_later(after, settle)
+            return NamedChange(self, name, hook)
 
         return switch
 
@@ -135,6 +161,20 @@ async def test_a_caller_that_is_cancelled_leaves_no_half_change() -> None:
         assert made.ended == {}
 
 
+@pytest.mark.parametrize("waiting", [0, 1, 3])
+async def test_the_first_call_runs_before_those_that_wait_and_drops_none(waiting: int) -> None:
+    made = Calls()
+    async with anyio.create_task_group() as group:
+        for number in range(waiting):
+            group.start_soon(partial(made.call, f"waiting {number}", sheddable=number == 0))
+        first = made.queue.put_first(made.switch("first"), timeout=None)
+        group.start_soon(made.queue.run)
+        assert (await first.outcome, await first.result) == (DONE, DONE)
+        await anyio.sleep(10)
+        assert made.switched[0][1] == "first"
+        group.cancel_scope.cancel()
+
+
 async def test_calls_of_a_closed_queue_are_errors() -> None:
     async with calls() as (made, group):
         group.start_soon(lambda: made.call("A", after=9))
@@ -145,3 +185,69 @@ async def test_calls_of_a_closed_queue_are_errors() -> None:
         await made.call("C")
         await anyio.sleep(0.1)
         assert (made.ended["B"], made.ended["C"]) == ((0.2, ERROR), (0.2, ERROR))
+
+
+# -- what runs after a change
+
+
+@pytest.mark.parametrize(
+    ("after", "timeout", "waits", "ended"),
+    [
+        pytest.param(2, None, 0, (2, COMPLETED), id="with the data"),
+        pytest.param(2, 1, 0, (1, TIMEOUT), id="with the end of its turn"),
+        pytest.param(18, 20, 0, (18, COMPLETED), id="with the data that come after its turn"),
+        pytest.param(22, 20, 0, (20, TIMEOUT), id="with a time-out after its turn"),
+        pytest.param(1, 2, 5, (6, TIMEOUT), id="with the data, if it timed out before its turn"),
+    ],
+)
+async def test_the_end_of_each_change_is_reported_once_with_the_result_of_the_call(
+    after: float, timeout: float | None, waits: float, ended: tuple[float, IdentifyStatus]
+) -> None:
+    async with calls() as (made, group):
+        if waits:
+            group.start_soon(partial(made.call, "before", after=waits))
+            await anyio.lowlevel.checkpoint()
+        group.start_soon(partial(made.call, "A", after=after, timeout=timeout))
+        await anyio.sleep(40)
+        assert made.after["A"] == ended
+        assert made.ended["A"][1] is ended[1]
+
+
+async def test_the_end_of_a_change_whose_caller_was_cancelled_is_reported() -> None:
+    async with calls() as (made, _):
+        with anyio.move_on_after(1):
+            await made.call("A", after=2)
+        await anyio.sleep(5)
+        assert made.after == {"A": (2, COMPLETED)}
+
+
+async def test_a_caller_waits_for_what_runs_after_the_change_and_the_next_call_does_not() -> None:
+    async with calls() as (made, group):
+        group.start_soon(partial(made.call, "A", hook=3))
+        await anyio.sleep(0.1)
+        group.start_soon(partial(made.call, "B", hook=3))
+        await anyio.sleep(10)
+        assert made.switched == [(0, "A"), (1, "B")]
+        assert made.ended == {"A": (4, COMPLETED), "B": (5, COMPLETED)}
+
+
+@pytest.mark.parametrize("is_closed", [True, False], ids=["the client closes", "an internal error"])
+async def test_every_call_ends_when_the_queue_ends(*, is_closed: bool) -> None:
+    made = Calls()
+    async with anyio.create_task_group() as callers:
+        async with anyio.create_task_group() as group:
+            group.start_soon(made.queue.run)
+            for number in range(3):
+                callers.start_soon(partial(made.call, f"{number}", after=40, sheddable=False, hook=60))
+                await anyio.sleep(16)
+            if is_closed:
+                made.queue.close()
+            group.cancel_scope.cancel()
+        assert made.now < 49
+        await anyio.sleep(1)
+        callers.start_soon(made.call, "late")
+        await anyio.sleep(0.1)
+        statuses = {name: status for name, (_, status) in made.ended.items()}
+        assert statuses == {"0": COMPLETED, "1": ERROR, "2": ERROR, "late": ERROR}
+        callers.cancel_scope.cancel()
+    assert {name: status for name, (_, status) in made.after.items()} == {"0": COMPLETED, "1": ERROR, "2": ERROR}
