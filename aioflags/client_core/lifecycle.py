@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context as VariableContext
-from typing import Final
+from typing import Any, Final
 
 import anyio
 from anyio.abc import TaskGroup
@@ -318,11 +318,12 @@ class Lifecycle:
 
     # -- close
 
-    async def aclose(self, timeout: float | None = None) -> None:
+    async def aclose(self, timeout: float | None = None, *, caller: asyncio.Task[Any] | None = None) -> None:
         """Closes everything within ``timeout`` seconds. A second call waits for the end of the first.
 
         Sources get half of the time, events that are left to send the rest. What is not done by then is abandoned, with one
-        warning.
+        warning. ``caller``: the task of the program that waits for the end, by default the calling one. If it is the task of a
+        handler, the close does not wait for that.
 
         Raises:
             LifecycleError: the client runs on another event loop.
@@ -333,7 +334,7 @@ class Lifecycle:
         if root is not None and not root.done():
             self.check_loop()
         self._stop(limit)
-        self._cell.observers.closed_by(asyncio.current_task())
+        self._cell.observers.closed_by(caller or asyncio.current_task())
         if root is None or root.done():
             await self._workload.release()
             return

@@ -133,7 +133,8 @@ class MobileClient(MobileEnvironment):
             LifecycleError: the client runs on another event loop.
             ConfigError: ``timeout`` is not a number of seconds. Earlier failures of the client raise nothing here.
         """
-        await asyncio.gather(*(each._lifecycle.aclose(timeout) for each in self._all))
+        caller = asyncio.current_task()
+        await _together(each._lifecycle.aclose(timeout, caller=caller) for each in self._all)
 
     # -- the context
 

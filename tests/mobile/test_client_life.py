@@ -9,6 +9,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from aioflags import Status
 from aioflags.errors import ConfigError, LifecycleError
 from aioflags.events.options import MobileEvents
 from aioflags.mobile.client import MobileClient
@@ -16,6 +17,7 @@ from aioflags.mobile.modes import ConnectionMode
 from aioflags.model.context import Context
 from aioflags.model.identify import IdentifyStatus
 from aioflags.model.source_state import SourceState
+from aioflags.model.status import StatusReport
 from aioflags.stores.storage import MemoryStorage
 from tests.support.canaries import KEY
 from tests.support.mobile_service import (
@@ -187,6 +189,27 @@ async def test_modes_and_offline_concern_all_environments() -> None:
         sent = len(service.hits)
         await anyio.sleep(3600)
         assert len(service.hits) == sent
+
+
+@pytest.mark.parametrize("name", ["default", "other"])
+async def test_a_handler_of_any_environment_may_close_the_client(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    service = MobileService()
+    client = mobile_client(service, secondary_mobile_keys={"other": OTHER})
+    took: list[float] = []
+
+    async def close(_: StatusReport) -> None:
+        began = service.seconds
+        try:
+            await client.aclose()
+        finally:  # The task of a handler ends with the client.
+            took.append(service.seconds - began)
+
+    client.environment(name).on_status(Status.READY, close)
+    await client.start()
+    await anyio.sleep(10)
+    assert (took, caplog.messages) == ([0], [])
+    assert client.environment("default").status.source_state is SourceState.OFF
+    assert client.environment("other").status.source_state is SourceState.OFF
 
 
 async def test_each_environment_keeps_its_own_flags() -> None:
