@@ -135,5 +135,8 @@ class Hook:
         return data
 
     def after_identify(self, series_context: IdentifyCall, data: Data, result: IdentifyResult) -> Returned:  # noqa: ARG002 -- as above
-        """Runs when the call has its result, in the reverse order of registration. Each has 5 seconds."""
+        """Runs when the call has its result, in the reverse order of registration. Each has 5 seconds.
+
+        It follows each :meth:`before_identify`, in the task of the client: also for a caller that timed out or was cancelled.
+        """
         return data

@@ -107,7 +107,7 @@ class MobileClient(MobileEnvironment):
         """Starts, and waits at most ``start_wait`` seconds for the flags of the context.
 
         A timeout does not raise: a warning is logged, and the client keeps trying. The default is the option ``start_wait``; with 0
-        it does not wait.
+        it does not wait. A start of a client that was started waits for the flags of the newest context.
 
         Args:
             start_wait: In seconds.

@@ -105,6 +105,17 @@ async def test_a_second_start_waits_for_the_first_and_has_its_result() -> None:
     assert service.endpoints.count("poll") == 1
 
 
+async def test_a_start_that_is_cancelled_closes_all_environments() -> None:
+    service = MobileService(poll=[SILENT])
+    client = mobile_client(service, secondary_mobile_keys={"other": OTHER})
+    with anyio.move_on_after(1):
+        await client.start()
+    assert service.open == 0
+    for name in ("default", "other"):
+        assert client.environment(name).status.source_state is SourceState.OFF
+    assert (await client.identify(BEN)).status is ERROR
+
+
 async def test_a_start_after_the_close_is_an_error() -> None:
     client = mobile_client(MobileService())
     await client.start()
