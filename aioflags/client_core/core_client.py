@@ -66,6 +66,7 @@ class CoreClient(StatusMethods):
         self._logger = core.logger
         self._store_session = core.store_session
         self._fast_path_lock = Lock()
+        OVERRIDES.watch(core.evaluator, type(core.evaluator).update_fast_path)  # pinned flags have it, and may outlive the client
         OVERRIDES.watch(self, CoreClient._update_fast_path)
 
     def add_hook(self, hook: Hook) -> None:

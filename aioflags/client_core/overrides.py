@@ -64,12 +64,12 @@ class OverrideRegistry:
         self.event_observers: tuple[EventObserver, ...] = ()
         self._global: tuple[Mapping[str, Any], ...] = ()
         self._in_task: ContextVar[tuple[Mapping[str, Any], ...]] = ContextVar("aioflags overrides", default=())
-        self._clients: WeakKeyDictionary[object, Callable[..., None]] = WeakKeyDictionary()
+        self._clients: WeakKeyDictionary[object, Callable[..., object]] = WeakKeyDictionary()
         self._lock = Lock()
         self._count = 0
 
-    def watch(self, client: object, update: Callable[..., None]) -> None:
-        """Calls ``update(client, overridden=…)`` now and whenever that changes, as long as the client lives."""
+    def watch(self, client: object, update: Callable[..., object]) -> None:
+        """Calls ``update(client, overridden=…)`` now and whenever that changes, as long as the client lives. Earlier calls come first."""
         with self._lock:
             self._clients[client] = update
             update(client, overridden=self._count > 0)
