@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from aioflags.testing.changes import FlagChangeLog
     from aioflags.testing.client import MemoryClient
     from aioflags.testing.events import EventRecorder
+    from aioflags.testing.fault_proxy import FaultProxy
+    from aioflags.testing.fault_schedule import Schedule, ScheduledFault
     from aioflags.testing.flag_overrides import FlagOverrides, overrides
     from aioflags.testing.flagd import FakeFlagd
     from aioflags.testing.flags_exist import assert_flags_exist
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EventRecorder",
     "FakeFlagd",
+    "FaultProxy",
     "FlagChangeLog",
     "FlagOverrides",
     "FlagRecorder",
@@ -31,6 +34,8 @@ __all__ = [
     "MemoryMobileClient",
     "Observation",
     "ObservedEvent",
+    "Schedule",
+    "ScheduledFault",
     "VirtualTimeLoop",
     "assert_flags_exist",
     "overrides",
@@ -47,6 +52,8 @@ if not TYPE_CHECKING:
             "aioflags.testing.flags_exist": ("assert_flags_exist",),
             "aioflags.testing.mobile": ("MemoryMobileClient",),
             "aioflags.testing.events": ("EventRecorder",),
+            "aioflags.testing.fault_proxy": ("FaultProxy",),
+            "aioflags.testing.fault_schedule": ("Schedule", "ScheduledFault"),
             "aioflags.testing.flag_overrides": ("FlagOverrides", "overrides"),
             "aioflags.testing.recorder": ("FlagRecorder",),
             "aioflags.testing.service": ("FlagsService",),

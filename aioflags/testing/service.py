@@ -52,23 +52,26 @@ class FlagsService:
         async with serve(create_app(state)) as serving:
             yield cls(state, serving)
 
-    def config(self, **options: Any) -> Config:
-        """A :class:`Config` for clients of this server, with more ``options``. By default diagnostic events are off."""
+    def config(self, *, url: str | None = None, **options: Any) -> Config:
+        """A :class:`Config` for clients of this server, with more ``options``. By default diagnostic events are off.
+
+        ``url`` replaces the server's address, for example by that of a :class:`FaultProxy` in front of it.
+        """
         settings: dict[str, Any] = {"events": Events(diagnostic_opt_out=True), **options}
-        return Config(base_uri=self.url, stream_uri=self.url, events_uri=self.url, **settings)
+        return Config(base_uri=url or self.url, stream_uri=url or self.url, events_uri=url or self.url, **settings)
 
-    def client(self, **options: Any) -> Client:
+    def client(self, *, url: str | None = None, **options: Any) -> Client:
         """A client of this server that is not started: ``async with flags_service.client() as client:``."""
-        return Client(_KEY, self.config(**options))
+        return Client(_KEY, self.config(url=url, **options))
 
-    def mobile_config(self, **options: Any) -> MobileConfig:
-        """A :class:`MobileConfig` for clients of this server, with more ``options``. By default diagnostic events are off."""
+    def mobile_config(self, *, url: str | None = None, **options: Any) -> MobileConfig:
+        """A :class:`MobileConfig` for clients of this server, like :meth:`config`."""
         settings: dict[str, Any] = {"events": MobileEvents(diagnostic_opt_out=True), **options}
-        return MobileConfig(base_uri=self.url, stream_uri=self.url, events_uri=self.url, **settings)
+        return MobileConfig(base_uri=url or self.url, stream_uri=url or self.url, events_uri=url or self.url, **settings)
 
-    def mobile_client(self, context: Context, **options: Any) -> MobileClient:
+    def mobile_client(self, context: Context, *, url: str | None = None, **options: Any) -> MobileClient:
         """A client for a mobile key that is not started. The server evaluates the flags for its context."""
-        return MobileClient(_MOBILE_KEY, context, self.mobile_config(**options))
+        return MobileClient(_MOBILE_KEY, context, self.mobile_config(url=url, **options))
 
     def set(self, key: str, value: object) -> None:
         """Serve this value to all contexts. Clients get it after a short time: wait for their ``changes``.

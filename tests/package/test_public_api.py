@@ -24,6 +24,7 @@ from aioflags import (
     stores,
     testing,
 )
+from aioflags.testing import toxics
 
 NAMES = [
     "BigSegments",
@@ -144,6 +145,7 @@ MIGRATION = ["Failure", "Migrator", "OpTracker", "Operation", "Origin", "ReadOrd
 TESTING = [
     "EventRecorder",
     "FakeFlagd",
+    "FaultProxy",
     "FlagChangeLog",
     "FlagOverrides",
     "FlagRecorder",
@@ -152,9 +154,32 @@ TESTING = [
     "MemoryMobileClient",
     "Observation",
     "ObservedEvent",
+    "Schedule",
+    "ScheduledFault",
     "VirtualTimeLoop",
     "assert_flags_exist",
     "overrides",
+]
+
+TOXICS = [
+    "HTTP",
+    "TCP",
+    "Bandwidth",
+    "BlackHole",
+    "Corrupt",
+    "Duplicate",
+    "HalfOpen",
+    "Latency",
+    "LimitData",
+    "Redirect",
+    "Refuse",
+    "ResetPeer",
+    "Slicer",
+    "Stream",
+    "TlsFailure",
+    "Toxic",
+    "WrongContentType",
+    "WrongStatus",
 ]
 
 METHODS = {
@@ -221,6 +246,7 @@ def test_an_unknown_name_raises_as_in_any_module(package: ModuleType) -> None:
         pytest.param(sources, SOURCES, id="sources"),
         pytest.param(stores, STORES, id="stores"),
         pytest.param(testing, TESTING, id="testing"),
+        pytest.param(toxics, TOXICS, id="toxics"),
         pytest.param(hooks, HOOKS, id="hooks"),
         pytest.param(plugins, PLUGINS, id="plugins"),
         pytest.param(migration, MIGRATION, id="migration"),
@@ -230,7 +256,7 @@ def test_an_unknown_name_raises_as_in_any_module(package: ModuleType) -> None:
 )
 def test_a_module_exports_exactly_these_names_in_order(module: ModuleType, names: list[str]) -> None:
     assert list(module.__all__) == names
-    assert names == sorted(names)
+    assert names == sorted(names, key=lambda name: (not name.isupper(), name))  # constants first
 
 
 @pytest.mark.parametrize("package", [aioflags, sources, stores, migration, testing], ids=lambda package: package.__name__)
@@ -261,6 +287,7 @@ def test_names_loaded_at_first_use_are_those_that_type_checkers_see(package: Mod
         pytest.param(migration, MIGRATION, id="migration"),
         pytest.param(devserver, devserver.__all__, id="devserver"),
         pytest.param(testing, TESTING, id="testing"),
+        pytest.param(toxics, [name for name in TOXICS if name not in {"HTTP", "Stream", "TCP"}], id="toxics"),
         *FRAMEWORKS,
         *OBSERVABILITY,
     ],

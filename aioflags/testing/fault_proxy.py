@@ -1,0 +1,209 @@
+"""FaultProxy: a TCP proxy in front of any server, in the event loop of the test. It does to connections what its toxics say.
+
+``fault_connection.py`` has one connection through it, ``toxics.py`` the toxics.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import socket
+from random import Random
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+import anyio
+from anyio.abc import TaskGroup
+
+from aioflags.errors import ConfigError, LifecycleError
+from aioflags.runtime.broadcast import Signal
+from aioflags.runtime.validation import require
+from aioflags.testing.fault_connection import ActiveToxic, ProxiedConnection
+from aioflags.testing.toxics import HTTP, Refuse, TlsFailure, Toxic
+
+__all__ = ["FaultProxy"]
+
+_UNRESOLVABLE: Final = "does-not-resolve.invalid"
+"""A name without an address: RFC 6761 reserves the domain."""
+_PORTS: Final = {"http": 80, "https": 443}
+
+
+class FaultProxy:
+    """A TCP proxy in front of a server, which breaks what :mod:`aioflags.testing.toxics` can break.
+
+    It works with any client and any server: give the client :attr:`url` in place of the server's address. The proxy needs a running
+    event loop, so run a client that blocks in a thread or in a process::
+
+        async with FaultProxy("http://127.0.0.1:8000") as proxy:
+            proxy.add(toxics.Latency(latency=0.5))
+
+    TLS passes through unread: for an ``https`` address the client must accept the server's certificate, and the toxics of HTTP
+    (:data:`~aioflags.testing.toxics.HTTP`) cannot be used.
+
+    Args:
+        upstream: the server, as ``host:port`` or as a URL. A URL's path is kept in :attr:`url`.
+        host: the address to listen on.
+        port: the port to listen on; 0 takes a free port.
+        seed: of what toxics do by chance: jitter, sizes of slices.
+
+    Raises:
+        ConfigError: ``upstream`` is not an address with a host and a port.
+    """
+
+    def __init__(self, upstream: str, *, host: str = "127.0.0.1", port: int = 0, seed: int = 0) -> None:
+        text = require("upstream", upstream, str)
+        try:
+            parts = urlsplit(text if "://" in text else f"//{text}")
+            name, number = parts.hostname, parts.port or _PORTS.get(parts.scheme)
+        except ValueError:
+            parts, name, number = urlsplit(""), None, None
+        if name is None or number is None:
+            raise ConfigError("upstream: expected host:port, or a URL such as http://127.0.0.1:8000")
+        self.host: str = host
+        self.port: int = port
+        self._upstream = name, number
+        self._scheme, self._path = parts.scheme or "http", parts.path.rstrip("/")
+        self._seed = seed
+        self._accepted = 0
+        self._actives: list[ActiveToxic] = []
+        self._open: set[ProxiedConnection] = set()
+        self._changed = Signal()
+        self._listener: socket.socket | None = None
+        self._listening: anyio.CancelScope | None = None
+        self._root: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        """The address for clients, with the scheme and path of the upstream, without a slash at the end."""
+        return f"{self._scheme}://{_netloc(self.host, self.port)}{self._path}"
+
+    @property
+    def unresolvable_url(self) -> str:
+        """:attr:`url` with a name that does not resolve: a failure of DNS, for a client that is given this address."""
+        return f"{self._scheme}://{_netloc(_UNRESOLVABLE, self.port)}{self._path}"
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._open)
+
+    @property
+    def accepted(self) -> int:
+        """How many connections were accepted so far."""
+        return self._accepted
+
+    @property
+    def toxics(self) -> tuple[Toxic, ...]:
+        """The toxics that affect new connections, in the order in which they were added."""
+        return tuple(active.toxic for active in self._actives if active.remaining != 0)
+
+    async def __aenter__(self) -> Self:
+        if self._root is not None:
+            raise LifecycleError("this proxy runs already, or was stopped: make a new FaultProxy")
+        self._listener = self._listen()
+        # One task has the listener and all connections, so that any task may stop the proxy.
+        self._root = asyncio.get_running_loop().create_task(self._run(), name="aioflags fault proxy", context=contextvars.Context())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._root is not None:
+            self._root.cancel()
+            await asyncio.wait([self._root])
+            if self._listener is not None:
+                self._listener.close()
+            if not self._root.cancelled():
+                self._root.result()
+
+    def add(self, toxic: Toxic, *, times: int | None = None) -> Toxic:
+        """Add a toxic, and return it.
+
+        It affects open and new connections until it is removed; with ``times`` so many new connections, and no others. Toxics of
+        HTTP, and ``TlsFailure``, affect new connections only: without ``times`` they close the open ones.
+
+        Raises:
+            ConfigError: it is not a toxic, ``times`` is less than 1, or ``times`` is given for ``Refuse``, whose connections
+                nothing can count.
+        """
+        require("toxic", toxic, Toxic)
+        if times is not None and (require("times", times, int) < 1 or isinstance(toxic, Refuse)):
+            raise ConfigError("times: expected 1 or more; a refused connection cannot be counted")
+        active = ActiveToxic(toxic, times)
+        self._actives.append(active)
+        if times is not None:
+            return toxic
+        if isinstance(toxic, Refuse):
+            if self._listening is not None:
+                self._listening.cancel()
+        elif isinstance(toxic, (*HTTP, TlsFailure)):
+            self.drop_connections()
+        else:
+            for connection in self._open:
+                connection.add(active)
+        return toxic
+
+    def remove(self, toxic: Toxic) -> bool:
+        """Remove every toxic that equals this one. Returns False if there was none."""
+        removed = [active for active in self._actives if active.toxic == toxic]
+        self._actives = [active for active in self._actives if active not in removed]
+        for active in removed:
+            active.remove()
+        self._changed.send()
+        return bool(removed)
+
+    def clear(self) -> None:
+        """Remove all toxics. Connections that are half open stay so: see :meth:`drop_connections`."""
+        for toxic in {active.toxic for active in self._actives}:
+            self.remove(toxic)
+
+    def drop_connections(self) -> int:
+        """Close every connection, like a failing network. Returns their number."""
+        for connection in self._open:
+            connection.abort()
+        return len(self._open)
+
+    def _listen(self) -> socket.socket:
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        listener = socket.create_server((self.host, self.port), family=family, backlog=1024)
+        listener.settimeout(0)
+        self.port = listener.getsockname()[1]
+        return listener
+
+    async def _run(self) -> None:
+        async with anyio.create_task_group() as group:
+            while True:
+                listener = self._listener = self._listener or self._listen()
+                with anyio.CancelScope() as self._listening:
+                    if not self._refuses():
+                        await self._accept(listener, group)
+                listener.close()
+                self._listener = None
+                while self._refuses():
+                    await self._changed.wait()
+
+    def _refuses(self) -> bool:
+        return any(isinstance(active.toxic, Refuse) for active in self._actives)
+
+    async def _accept(self, listener: socket.socket, group: TaskGroup) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            client, _ = await loop.sock_accept(listener)
+            self._accepted += 1
+            actives = [active for active in self._actives if active.remaining != 0]
+            for active in actives:
+                if active.remaining is not None:
+                    active.remaining -= 1
+            connection = ProxiedConnection(actives, Random(f"{self._seed} {self._accepted}"))
+            self._open.add(connection)
+            group.start_soon(self._serve, connection, client)
+
+    async def _serve(self, connection: ProxiedConnection, client: socket.socket) -> None:
+        try:
+            await connection.run(client, self._upstream)
+        except* OSError:
+            pass  # the client or the server ended the connection
+        finally:
+            self._open.discard(connection)
+
+
+def _netloc(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,105 @@
+"""Schedule: faults of a :class:`~aioflags.testing.FaultProxy`, one after another, chosen by a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from random import Random
+from typing import Final
+
+import anyio
+
+from aioflags.testing import toxics
+from aioflags.testing.fault_proxy import FaultProxy
+from aioflags.testing.toxics import Toxic
+
+__all__ = ["Schedule", "ScheduledFault"]
+
+_STATUSES: Final = (206, 301, 400, 401, 403, 404, 408, 410, 413, 418, 429, 500, 501, 502, 503, 504, 520, 599)
+_STREAMS: Final[Sequence[toxics.Stream]] = ("downstream", "upstream", "both")
+_CONTENT_TYPES: Final = ("text/html", "application/octet-stream", "application/json", "text/event-stream", "")
+_MAKERS: Final[Mapping[type[Toxic], Callable[[Random], Toxic]]] = {
+    toxics.ResetPeer: lambda random: toxics.ResetPeer(timeout=random.choice((0.0, random.uniform(0, 0.2)))),
+    toxics.BlackHole: lambda random: toxics.BlackHole(stream=random.choice(_STREAMS)),
+    toxics.Latency: lambda random: toxics.Latency(
+        latency=(latency := random.choice((0.05, 0.5, 5.0))), jitter=latency / 2, stream=random.choice(_STREAMS)
+    ),
+    toxics.Bandwidth: lambda random: toxics.Bandwidth(rate=random.choice((1, 100, 10_000)), stream=random.choice(_STREAMS)),
+    toxics.Slicer: lambda random: toxics.Slicer(
+        average_size=(size := random.choice((1, 10, 100))), size_variation=size // 2, stream=random.choice(_STREAMS)
+    ),
+    toxics.LimitData: lambda random: toxics.LimitData(
+        bytes=random.choice((0, 1, 100, 1_000, 10_000)), stream=random.choice(_STREAMS)
+    ),
+    toxics.Duplicate: lambda random: toxics.Duplicate(stream=random.choice(_STREAMS)),
+    toxics.Corrupt: lambda random: toxics.Corrupt(every=random.randint(20, 2_000), stream=random.choice(_STREAMS)),
+    toxics.WrongStatus: lambda random: toxics.WrongStatus(status=random.choice(_STATUSES)),
+    toxics.WrongContentType: lambda random: toxics.WrongContentType(content_type=random.choice(_CONTENT_TYPES)),
+}
+"""How a toxic is made by chance. Those that are missing have no options to choose."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduledFault:
+    """A toxic that is added for ``lasts`` seconds, and a ``pause`` without it. ``number`` counts from 1."""
+
+    number: int
+    toxic: Toxic
+    lasts: float
+    pause: float
+
+    def __str__(self) -> str:
+        return f"{self.number}: {self.toxic} for {self.lasts:.2f} s, then a pause of {self.pause:.2f} s"
+
+
+class Schedule:
+    """An endless list of faults that depends on its seed alone, so that a failure can be replayed.
+
+    ``await schedule.run(proxy, 100)`` injects the first hundred. ``log`` has the faults that were injected: print it when a test
+    fails.
+
+    Args:
+        seed: chooses the faults.
+        kinds: the toxics to choose from. For gRPC use ``toxics.TCP``.
+        lasts: how long a fault lasts at least and at most, in seconds.
+        pause: how long the pause after it is at least and at most, in seconds.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        kinds: Sequence[type[Toxic]] = (*toxics.TCP, *toxics.HTTP),
+        *,
+        lasts: tuple[float, float] = (0.05, 0.5),
+        pause: tuple[float, float] = (0.0, 0.5),
+    ) -> None:
+        self.seed: int = seed
+        self.log: list[ScheduledFault] = []
+        self._kinds = tuple(kinds)
+        self._lasts, self._pause = lasts, pause
+
+    def __iter__(self) -> Iterator[ScheduledFault]:
+        random = Random(self.seed)
+        for number in count(1):
+            kind = random.choice(self._kinds)
+            make = _MAKERS.get(kind)
+            yield ScheduledFault(
+                number=number,
+                toxic=make(random) if make else kind(),
+                lasts=random.uniform(*self._lasts),
+                pause=random.uniform(*self._pause),
+            )
+
+    async def run(self, proxy: FaultProxy, faults: int) -> None:
+        """Inject the first ``faults`` faults, one after another. A fault is removed at its end, or if the task is cancelled."""
+        for fault in self:
+            if fault.number > faults:
+                return
+            self.log.append(fault)
+            proxy.add(fault.toxic)
+            try:
+                await anyio.sleep(fault.lasts)
+            finally:
+                proxy.remove(fault.toxic)
+            await anyio.sleep(fault.pause)
