@@ -99,11 +99,13 @@ class ProxiedConnection:
                 if not await self._answer(reader, writer):
                     await self._forward(reader, writer, upstream)
                 self._group.cancel_scope.cancel()
+            self._is_running = False
             with anyio.move_on_after(_FLUSH_TIMEOUT):
                 for end in self._ends:
                     end.close()
                     await end.wait_closed()
         finally:
+            self._is_running = False
             self.abort()
             with anyio.CancelScope(shield=True):
                 for end in self._ends:

@@ -291,6 +291,17 @@ async def test_toxics_combine_in_their_order(proxy: FaultProxy) -> None:
     await line.close()
 
 
+async def test_a_toxic_can_be_added_while_a_connection_closes(proxy: FaultProxy) -> None:
+    line = await Line.to(proxy)
+    proxy.add(toxics.LimitData(bytes=1))
+    line.writer.write(b"echo\n")
+    with anyio.fail_after(5):
+        while proxy.connections:
+            proxy.add(toxics.Latency(latency=0))
+            await checkpoint()
+    await line.close()
+
+
 async def test_nothing_is_left_after_the_block(upstream: Upstream) -> None:
     before = asyncio.all_tasks()
     async with FaultProxy(upstream.address) as proxy:
