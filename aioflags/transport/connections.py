@@ -23,7 +23,7 @@ from aioflags.protocol.failures import http_failure, invalid_data, network_failu
 from aioflags.transport.clients import Clients, MakeClient
 from aioflags.transport.responses import RequestFailed, Response
 from aioflags.transport.settings import Http, origin
-from aioflags.transport.stream_limits import BodyError, PaceError, check_coding, events_within, inflate, lively, progressing
+from aioflags.transport.stream_limits import BodyError, PaceError, check_coding, events_within, inflate, lively, progressing, utf8
 
 __all__ = ["HttpxConnections"]
 
@@ -182,7 +182,8 @@ class _Reply:
         with _network_failures(self.headers):
             coding = check_coding(self.headers.get("content-encoding", ""), "gzip")
             body = bytearray()
-            async with aclosing(inflate(progressing(_raw(self._response), self._read_timeout), coding, self._limit)) as pieces:
+            received = progressing(_raw(self._response), self._read_timeout)
+            async with aclosing(utf8(inflate(received, coding, self._limit))) as pieces:
                 async for piece in pieces:
                     body += piece
                     await checkpoint()  # inflating takes time, and a body that has already arrived is read without a wait
@@ -201,7 +202,7 @@ class _EventStream:
             if kind != _EVENT_STREAM:
                 raise BodyError(f"content type {kind!r} is not an event stream")
             check_coding(self.headers.get("content-encoding", ""))
-            cleaned = events_within(lively(_raw(self._response), STREAM_READ_TIMEOUT), self._limit)
+            cleaned = events_within(utf8(lively(_raw(self._response), STREAM_READ_TIMEOUT)), self._limit)
             # A new response with the cleaned bytes: always UTF-8, with no content coding left.
             source = EventSource(httpx.Response(200, headers={"Content-Type": _EVENT_STREAM}, stream=_Bytes(cleaned)))
             async with aclosing(cleaned), aclosing(source.aiter_sse()) as events:

@@ -1,4 +1,4 @@
-"""Limits on response bodies: inflate in steps, count bytes, check the pace, and clean the bytes for the event parser.
+"""Limits on response bodies: inflate in steps, count bytes, check pace and text, and clean the bytes for the event parser.
 
 Bytes are counted while they are inflated: a count afterwards would come after a decompression bomb has filled the memory.
 
@@ -7,6 +7,7 @@ Source: ``data-system.md`` 1.6 and 1.7.
 
 from __future__ import annotations
 
+import codecs
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ from typing import Final, Protocol
 
 import anyio
 
-__all__ = ["BodyError", "PaceError", "check_coding", "events_within", "inflate", "lively", "progressing"]
+__all__ = ["BodyError", "PaceError", "check_coding", "events_within", "inflate", "lively", "progressing", "utf8"]
 
 _STEP: Final = 65536
 _GZIP: Final = 16 + zlib.MAX_WBITS
@@ -32,7 +33,7 @@ class _Inflation(Protocol):
 
 
 class BodyError(Exception):
-    """A body that cannot be used: too large, in a content coding that was not requested, or not in the coding of its header."""
+    """A body that cannot be used: too large, not UTF-8, or not in the coding of its header, or that coding was not requested."""
 
 
 class PaceError(Exception):
@@ -124,6 +125,29 @@ async def _reading(chunks: AsyncIterable[bytes]) -> AsyncGenerator[AsyncIterator
     finally:
         if isinstance(source, AsyncGenerator):
             await source.aclose()
+
+
+async def utf8(chunks: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
+    """The same bytes. Raises :class:`BodyError` if they are not UTF-8.
+
+    Otherwise such bytes would pass as a name: a field or an event that is unknown is ignored, and the rest would be used.
+    """
+    decoder, is_between = codecs.getincrementaldecoder("utf-8")(), True
+    async with _reading(chunks) as source:
+        async for chunk in source:
+            if not (is_between and chunk.isascii()):
+                is_between = _ends_between_characters(decoder, chunk)
+            yield chunk
+    if not is_between:
+        raise BodyError("text that is not UTF-8")
+
+
+def _ends_between_characters(decoder: codecs.IncrementalDecoder, chunk: bytes) -> bool:
+    try:
+        decoder.decode(chunk)
+    except UnicodeDecodeError:
+        raise BodyError("text that is not UTF-8") from None
+    return not decoder.getstate()[0]
 
 
 async def events_within(chunks: AsyncIterable[bytes], limit: int) -> AsyncGenerator[bytes, None]:

@@ -102,6 +102,11 @@ async def test_the_environment_is_reported_and_a_directive_is_ignored() -> None:
         pytest.param(Answer(503), FailureKind.ERROR_RESPONSE, id="503"),
         pytest.param(Answer(after=httpx.ConnectError("refused")), FailureKind.NETWORK_ERROR, id="no connection"),
         pytest.param(stream_of(sse(("put", "{"))), FailureKind.INVALID_DATA, id="a broken put"),
+        pytest.param(
+            stream_of(sse(put(f=1)).replace(b'"variation"', b'"variatio\xee"')),
+            FailureKind.INVALID_DATA,
+            id="a name that is not UTF-8",
+        ),
         pytest.param(stream_of(sse(("patch", {"path": "/flags/f", "data": True}))), FailureKind.INVALID_DATA, id="DS-56 bad data"),
         pytest.param(Answer(200, {"Content-Type": "text/event-stream"}), FailureKind.NETWORK_ERROR, id="a clean close"),
     ],

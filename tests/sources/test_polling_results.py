@@ -21,6 +21,9 @@ INVALID = [
     pytest.param(Answer(200, {}, [b"{oops"]), id="not JSON"),
     pytest.param(Answer(200, {}, []), id="an empty body"),
     pytest.param(Answer(200, {}, [b"\xff\xfe"]), id="not UTF-8"),
+    pytest.param(
+        Answer(200, {}, [poll_body(*payload("a")).replace(b'"variation"', b'"variatio\xee"')]), id="a name that is not UTF-8"
+    ),
     pytest.param(Answer(200, {}, [b'{"events": 1}']), id="DS-47 events that are not an array"),
     pytest.param(Answer(200, {}, [b"{}"]), id="DS-47 no events"),
     pytest.param(Answer(200, {}, [b'{"events": [1]}']), id="DS-47 an event that is not an object"),

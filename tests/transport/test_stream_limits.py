@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aioflags.transport.stream_limits import BodyError, PaceError, check_coding, events_within, inflate, lively, progressing
+from aioflags.transport.stream_limits import BodyError, PaceError, check_coding, events_within, inflate, lively, progressing, utf8
 
 
 async def chunks_of(*steps: bytes | float) -> AsyncGenerator[bytes, None]:
@@ -225,3 +225,19 @@ async def test_leaving_early_closes_the_source_of_the_chunks() -> None:
         await anext(chunks)
         await chunks.aclose()
     assert closed == [True, True]
+
+
+# -- text
+
+
+@pytest.mark.parametrize("sizes", [[1], [2], [3], [1000]], ids=str)
+@pytest.mark.parametrize("text", ["", "plain", "übergröße 😀 end", "\ufffd"], ids=ascii)
+async def test_utf8_passes_unchanged(text: str, sizes: list[int]) -> None:
+    assert await joined(utf8(chunks_of(*cut(text.encode(), sizes)))) == text.encode()
+
+
+@pytest.mark.parametrize("sizes", [[1], [2], [1000]], ids=str)
+@pytest.mark.parametrize("body", [b'{"variatio\xee": 1}', b"\xff", b"cut off \xc3", b"\xed\xa0\x80", b"\xc0\x80"], ids=ascii)
+async def test_other_bytes_are_refused(body: bytes, sizes: list[int]) -> None:
+    with pytest.raises(BodyError, match="not UTF-8"):
+        await joined(utf8(chunks_of(*cut(body, sizes))))
