@@ -115,7 +115,7 @@ class ProxiedConnection:
     def add(self, active: ActiveToxic) -> None:
         """Let a toxic affect this connection from now on."""
         self._actives.append(active)
-        if self._is_running:
+        if self._is_running and not self._group.cancel_scope.cancel_called:
             self._group.start_soon(self._affect, active)
 
     def abort(self, *, reset: bool = False) -> None:

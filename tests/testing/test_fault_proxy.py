@@ -297,7 +297,7 @@ async def test_a_toxic_can_be_added_while_a_connection_closes(proxy: FaultProxy)
     line.writer.write(b"echo\n")
     with anyio.fail_after(5):
         while proxy.connections:
-            proxy.add(toxics.Latency(latency=0))
+            proxy.remove(proxy.add(toxics.Latency(latency=0)))
             await checkpoint()
     await line.close()
 
