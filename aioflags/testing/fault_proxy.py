@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import socket
 from random import Random
 from typing import Final, Self
@@ -25,6 +26,7 @@ __all__ = ["FaultProxy"]
 
 _UNRESOLVABLE: Final = "does-not-resolve.invalid"
 """A name without an address: RFC 6761 reserves the domain."""
+_BACKLOG: Final = 1024
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -100,7 +102,9 @@ class FaultProxy:
     async def __aenter__(self) -> Self:
         if self._root is not None:
             raise LifecycleError("this proxy runs already, or was stopped: make a new FaultProxy")
-        self._listener = self._listen()
+        self._listener = self._bind()
+        if not self._refuses():
+            self._listener.listen(_BACKLOG)
         # One task has the listener and all connections, so that any task may stop the proxy.
         self._root = asyncio.get_running_loop().create_task(self._run(), name="aioflags fault proxy", context=contextvars.Context())
         return self
@@ -161,24 +165,31 @@ class FaultProxy:
             connection.abort()
         return len(self._open)
 
-    def _listen(self) -> socket.socket:
-        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        listener = socket.create_server((self.host, self.port), family=family, backlog=1024)
-        listener.settimeout(0)
+    def _bind(self) -> socket.socket:
+        """A socket that keeps the port, and refuses connections until it listens. The system may give away a free port."""
+        listener = socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET)
+        try:
+            if os.name == "posix":
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((self.host, self.port))
+            listener.settimeout(0)
+        except BaseException:
+            listener.close()
+            raise
         self.port = listener.getsockname()[1]
         return listener
 
     async def _run(self) -> None:
         async with anyio.create_task_group() as group:
             while True:
-                listener = self._listener = self._listener or self._listen()
-                with anyio.CancelScope() as self._listening:
-                    if not self._refuses():
-                        await self._accept(listener, group)
-                listener.close()
-                self._listener = None
                 while self._refuses():
                     await self._changed.wait()
+                listener = self._listener = self._listener or self._bind()
+                listener.listen(_BACKLOG)
+                with anyio.CancelScope() as self._listening:
+                    await self._accept(listener, group)
+                listener.close()
+                self._listener = self._bind()
 
     def _refuses(self) -> bool:
         return any(isinstance(active.toxic, Refuse) for active in self._actives)

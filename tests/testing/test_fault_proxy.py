@@ -264,6 +264,13 @@ async def test_an_open_connection_stays_while_others_are_refused(proxy: FaultPro
     await line.close()
 
 
+async def test_the_port_is_kept_while_connections_are_refused(proxy: FaultProxy) -> None:
+    proxy.add(toxics.Refuse())
+    await checkpoint()
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind((proxy.host, proxy.port))
+
+
 async def test_connections_are_dropped(proxy: FaultProxy, upstream: Upstream) -> None:
     line = await Line.to(proxy)
     assert proxy.drop_connections() == 1
