@@ -109,7 +109,8 @@ class ScriptedFlagd:
 
     def stop(self) -> None:
         """The server is gone: streams end, and calls wait for a connection."""
-        self.is_up, self.up = False, asyncio.Event()
+        if self.is_up:
+            self.is_up, self.up = False, asyncio.Event()
         self.send(GONE)
 
     def start(self) -> None:
