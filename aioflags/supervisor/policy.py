@@ -28,8 +28,8 @@ class Policy:
     The next are pauses before the next run:
 
     - ``after_rejection``: after data that could not be applied, also if only one source is left.
-    - ``after_round``: after each source has run once and none was ``VALID``. It doubles with each such round, up to
-      ``max_after_round``.
+    - ``after_round``: once each source has run and none was ``VALID``. It counts from the start of the last run, so that sources
+      start at least this far apart. It doubles with each such round, up to ``max_after_round``.
     - ``after_refusal``: after the service refused the last source. It doubles with each such refusal, up to ``max_after_refusal``.
     - ``between_starts``: from one start of a source to its next.
 
@@ -55,7 +55,7 @@ class Policy:
     restores_removed: bool = True
 
     def pause_after_round(self, rounds: int, *, chance: float) -> float:
-        """Seconds after ``rounds`` rounds in a row without a ``VALID``. ``chance`` in [0, 1) subtracts up to half."""
+        """Seconds between two starts after ``rounds`` rounds without a ``VALID``. ``chance`` in [0, 1) subtracts up to half."""
         return delay(self.after_round, rounds, chance=chance, ceiling=self.max_after_round)
 
     def pause_after_refusal(self, refusals: int, *, chance: float) -> float:

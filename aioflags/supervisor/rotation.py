@@ -73,9 +73,8 @@ class Rotation:
 
     @property
     def failed_rounds(self) -> int:
-        """How many times in a row every source has run without a ``VALID``, if the last of them has just ended; otherwise 0."""
-        rounds, rest = divmod(self.failed_runs, max(len(self.remaining), 1))
-        return 0 if rest else rounds
+        """How many times in a row every source has run without a ``VALID``."""
+        return self.failed_runs // max(len(self.remaining), 1)
 
     def after(
         self, verdict: Verdict, *, was_valid: bool = False, was_refused: bool = False, restores_removed: bool = True

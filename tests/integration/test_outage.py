@@ -21,8 +21,8 @@ USER = secretive("u")
 HOUR: Final = 3600.0
 MAX_ATTEMPTS: Final = 245
 """In any hour of an outage after its first minute."""
-LONGEST_RECOVERY: Final = 41.0
-"""Seconds: what is left of a source's first 10 s, the longest pause of 30 s, and one for the attempt itself."""
+LONGEST_RECOVERY: Final = 31.0
+"""Seconds: the longest time between two attempts, and one for the attempt itself."""
 LONGEST_FIRST_PAUSE: Final = 300.0
 """Seconds from the first refusal of every source to the next attempt."""
 

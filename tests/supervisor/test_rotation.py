@@ -102,7 +102,7 @@ def test_is_alone_and_is_primary(names: str, alone: bool, primary: bool) -> None
         pytest.param("", 0, id="before the first run"),
         pytest.param("x", 0, id="the others have not run"),
         pytest.param("xxx", 1, id="all of them have run"),
-        pytest.param("xxxx", 0, id="within the second round"),
+        pytest.param("xxxx", 1, id="within the second round"),
         pytest.param("xxxxxx", 2, id="all of them have run twice"),
         pytest.param("xxvxx", 0, id="one was VALID"),
         pytest.param("xxvxxx", 1, id="a round after one was VALID"),

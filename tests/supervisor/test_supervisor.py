@@ -122,7 +122,7 @@ from tests.support.scripted_sources import HANG, World, basis, down, failure, of
             Case(
                 synchronizers=[[off(401)], SILENT, SILENT],
                 wait=45,
-                opened=[("S1", 0), ("S2", 0), ("S3", 10), ("S2", 20.75), ("S3", 30.75), ("S2", 42.25)],
+                opened=[("S1", 0), ("S2", 0), ("S3", 10), ("S2", 20), ("S3", 30), ("S2", 40)],
                 served=None,
                 states=[INTERRUPTED],
                 ready=None,

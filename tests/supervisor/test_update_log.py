@@ -105,11 +105,11 @@ def lines(caplog: pytest.LogCaptureFixture, level: int = I) -> list[tuple[int, s
         pytest.param(
             [],
             [[HANG], [HANG]],
-            32,
+            101,
             [
+                *[(I, "S1 is not valid; S2 takes over"), (I, "S2 is not valid; S1 takes over")] * 4,
                 (I, "S1 is not valid; S2 takes over"),
-                (I, "S2 is not valid, nor is any other source; S1 starts in 0.75 s"),
-                (I, "S1 is not valid; S2 takes over"),
+                (I, "S2 is not valid, nor is any other source; S1 starts in 2 s"),
             ],
             id="sources that never become valid",
         ),
