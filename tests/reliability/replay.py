@@ -1,7 +1,8 @@
-"""replayable: adds to an error the command that tries the same seed again."""
+"""replayable: the same random numbers for the same seed, and the command that tries a seed again."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -10,7 +11,11 @@ __all__ = ["replayable"]
 
 @contextmanager
 def replayable(seed: int, test: str) -> Generator[None, None, None]:
-    """In a loop over seeds, around the work for one. ``test``: its path, and ``::name`` or more of its id."""
+    """In a loop over seeds, around the work for one. ``test``: the path of its file.
+
+    Clients take their jitter from the shared generator of :mod:`random`.
+    """
+    random.seed(seed)
     try:
         yield
     except Exception as error:

@@ -37,8 +37,8 @@ class World(ABC):
     """Whether the client applies whole change sets."""
     evaluates_itself: ClassVar[bool] = True
     """Whether the client has the flags, so that any thread can evaluate them."""
-    slowest: ClassVar[float] = 41.0
-    """Seconds after a fault until the newest flags are there: 10 for a hung attempt, 30 for a pause, one for the attempt itself."""
+    slowest: ClassVar[float] = 31.0
+    """Seconds after a fault until the newest flags are there: 30 between two attempts, one for the attempt itself."""
 
     def __init__(self) -> None:
         self.history: History = History()
@@ -196,7 +196,7 @@ class Fdv1Poll(HttpWorld):
 
 
 class Mobile(HttpWorld):
-    slowest = 341.0  # after an outage it may poll for a while, every 300 s
+    slowest = 331.0  # after an outage it may poll for a while, every 300 s
 
     def _client(self, **options: Any) -> Any:
         settings: dict[str, Any] = {"events": MobileEvents(send_events=False), **options}
