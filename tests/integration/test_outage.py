@@ -98,7 +98,7 @@ async def test_an_outage_costs_few_requests_an_hour(failure: Answer, had_data: b
     await client.aclose()
 
 
-@pytest.mark.holds("DS-147")
+@pytest.mark.holds("DS-147", "RB-R5")
 @pytest.mark.parametrize(
     "system",
     [
@@ -198,7 +198,7 @@ async def test_updates_return_after_a_short_refusal(status: int, had_data: bool)
     await client.aclose()
 
 
-@pytest.mark.holds("DS-151")
+@pytest.mark.holds("DS-151", "RB-R5")
 async def test_a_lasting_refusal_costs_few_requests_an_hour() -> None:
     service = Flaky(Answer(401))
     async with client_of(service) as client:
