@@ -1,0 +1,152 @@
+"""R30: 200 clients in four processes, one embedded server that restarts, and a slow network for a fifth of the clients."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from aioflags.devserver import ServerState, create_app, read_objects, serve
+from tests.reliability.fleet import FLAG
+from tests.reliability.plugin import Figures
+from tests.reliability.scoreboard import amount
+
+PROCESSES, CLIENTS = 4, 50
+LONGEST_DELAY, LONGEST_RECOVERY, MOST_IDLE = 0.25, 5.0, 0.001
+"""Seconds of 99 in 100 changes, seconds after a restart, and the share of a processor that an idle client uses."""
+BETWEEN_RESTARTS = 65
+"""Seconds. After a connection of less than a minute a client waits longer before it connects again."""
+AWAY, IDLE, BETWEEN_CHANGES, SHORTEST_RUN = 0.5, 3.0, 0.5, 6
+
+
+class FleetProcess:
+    """One process of clients, and what it printed."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self.printed: dict[str, Any] = {"version": 0}
+        self._news = asyncio.Event()
+
+    async def read(self) -> None:
+        assert self.process.stdout is not None
+        while line := await self.process.stdout.readline():
+            self.printed |= json.loads(line)
+            self._news.set()
+
+    def tell(self, line: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{line}\n".encode())
+
+    async def until(self, name: str, value: int = 0) -> Any:
+        """What it printed under ``name``, once that is at least ``value``."""
+        while name not in self.printed or (value and self.printed[name] < value):
+            self._news.clear()
+            await self._news.wait()
+        return self.printed[name]
+
+
+class Fleet:
+    """The server, and the processes."""
+
+    def __init__(self) -> None:
+        self.state = ServerState()
+        self.version = 0
+        self.processes: list[FleetProcess] = []
+        self._port = 0
+        self._serving = AsyncExitStack()
+
+    async def start_server(self) -> str:
+        running = await self._serving.enter_async_context(serve(create_app(self.state), port=self._port))
+        self._port = running.port
+        return running.url
+
+    async def stop_server(self) -> None:
+        await self._serving.aclose()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None, None]:
+        self.change(counts=False)
+        url = await self.start_server()
+        env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        command = [sys.executable, "-m", "tests.reliability.fleet", url, str(CLIENTS)]
+        readers: list[asyncio.Task[None]] = []
+        for _ in range(PROCESSES):
+            process = FleetProcess(await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, limit=2**24, env=env))
+            self.processes.append(process)
+            readers.append(asyncio.create_task(process.read()))
+        try:
+            yield
+        finally:
+            for each in self.processes:
+                if each.process.stdin is not None:
+                    each.process.stdin.close()
+            with anyio.move_on_after(20):
+                await asyncio.gather(*readers)
+            for each in self.processes:
+                if each.process.returncode is None:
+                    each.process.kill()
+                await each.process.wait()
+            await self.stop_server()
+
+    def change(self, *, counts: bool) -> None:
+        """Change the flag."""
+        self.version += 1
+        value = {"version": self.version, "time": time.monotonic(), "counts": counts}
+        self.state.write(read_objects({"flagValues": {FLAG: value}}))
+
+    async def until_converged(self, limit: float) -> float:
+        """The seconds until every client has the newest version."""
+        began = time.monotonic()
+        async with asyncio.timeout(limit):
+            for process in self.processes:
+                await process.until("version", self.version)
+        return time.monotonic() - began
+
+
+@pytest.mark.holds("RB-R30")
+@pytest.mark.real_time
+@pytest.mark.speed
+@pytest.mark.one_interpreter
+@pytest.mark.timeout(0)
+async def test_a_fleet_follows_its_server_through_restarts(figures: Figures) -> None:
+    fleet = Fleet()
+    async with fleet.running():
+        await fleet.until_converged(60)
+        for process in fleet.processes:
+            process.tell("idle")
+        await asyncio.sleep(IDLE)
+        for process in fleet.processes:
+            process.tell("done")
+        idle = [await process.until("idle") for process in fleet.processes]
+        began = time.monotonic()
+        ends = began + max(amount("R30") - IDLE, SHORTEST_RUN)
+        recoveries: list[float] = []
+        while time.monotonic() < ends:
+            until = min(time.monotonic() + BETWEEN_RESTARTS, ends)
+            while time.monotonic() < until:
+                fleet.change(counts=True)
+                await asyncio.sleep(BETWEEN_CHANGES)
+            await fleet.until_converged(LONGEST_RECOVERY)
+            await fleet.stop_server()
+            await asyncio.sleep(AWAY)
+            fleet.change(counts=False)
+            await fleet.start_server()
+            recoveries.append(await fleet.until_converged(4 * LONGEST_RECOVERY))
+    delays = sorted(delay for process in fleet.processes for delay in process.printed["delays"])
+    figures.worst("99th percentile of delays", 1000 * delays[len(delays) * 99 // 100], "ms")
+    figures.worst("after a restart", max(recoveries), "s")
+    figures.worst("processor time of an idle client", 100 * max(idle), "%")
+    figures.total("changes seen", len(delays))
+    assert delays[len(delays) * 99 // 100] <= LONGEST_DELAY
+    assert max(recoveries) <= LONGEST_RECOVERY
+    assert max(idle) <= MOST_IDLE
