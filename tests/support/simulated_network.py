@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
-from starlette.types import ASGIApp, Message, Scope
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aioflags.transport.settings import Http
 from tests.support.canaries import WATCH
@@ -77,11 +77,10 @@ class SimulatedNetwork(httpx.AsyncBaseTransport):
             if isinstance(answer.after, Exception):
                 raise answer.after
             await wait(answer.after)
-            return httpx.Response(answer.status, headers=answer.headers, stream=Body(answer.body))
-        if not self.is_up:
+        elif not self.is_up:
             raise httpx.ConnectError("connection refused")
-        exchange = _Exchange(self, self._exchanges)
-        return await exchange.response(self._app, _scope(request), body)
+        app = self._app if answer is None else _played(answer)
+        return await _Exchange(self, self._exchanges).response(app, _scope(request), body)
 
 
 class _Exchange(httpx.AsyncByteStream):
@@ -152,6 +151,18 @@ class _Exchange(httpx.AsyncByteStream):
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+
+
+def _played(answer: Answer) -> ASGIApp:
+    """An application that has one answer."""
+
+    async def app(_: Scope, __: Receive, send: Send) -> None:
+        headers = [(name.lower().encode(), value.encode()) for name, value in answer.headers.items()]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        async for part in Body(answer.body):
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+
+    return app
 
 
 def _scope(request: httpx.Request) -> Scope:
