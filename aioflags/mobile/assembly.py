@@ -44,6 +44,7 @@ from aioflags.sources.base import SourceContext
 from aioflags.stores.device_storage import DeviceStorage
 from aioflags.stores.storage import MemoryStorage
 from aioflags.supervisor.holder import SnapshotHolder
+from aioflags.transport.log_privacy import keep_contexts_out_of_logs
 
 __all__ = ["assemble"]
 
@@ -77,6 +78,7 @@ def assemble(
         wrapper_version=config.wrapper_version,
         logger=logger,
     )
+    keep_contexts_out_of_logs()
     service = ServiceConnection(headers, config.http, logger)
     sources = pipelines(
         config.definitions,

@@ -6,6 +6,7 @@ Source: ``client-side.md`` 1.2 to 1.4.
 from __future__ import annotations
 
 import logging
+import re
 from base64 import urlsafe_b64encode
 from collections.abc import Generator
 from dataclasses import dataclass, field
@@ -20,10 +21,25 @@ from aioflags.protocol.messages import ObjectReader
 from aioflags.protocol.requests import endpoint
 from aioflags.protocol.side import DataRequest, ReadEvent, Side
 
-__all__ = ["ClientSide"]
+__all__ = ["ClientSide", "public_text"]
 
 _MAX_IN_URL: Final = 60_000
 """Characters of a context. httpx sends no URL with more than 65,536, and most servers accept less."""
+
+_CONTEXT_AND_QUERY: Final = re.compile(
+    r"(?P<path>/(?:sdk/(?:poll|stream)/eval|msdk/evalx/contexts?|meval))(?P<context>/[^/?\s\"']+)?(?P<query>\?[^\s\"']*)?"
+)
+_HASH: Final = re.compile(r"([?&]h=)[^&]+")
+
+
+def public_text(text: str) -> str:
+    """``text`` with ``<context>`` and ``<hash>`` in the addresses of requests that :class:`ClientSide` makes."""
+    return _CONTEXT_AND_QUERY.sub(_public_address, text)
+
+
+def _public_address(match: re.Match[str]) -> str:
+    query = _HASH.sub(r"\1<hash>", match["query"] or "")
+    return match["path"] + ("/<context>" if match["context"] else "") + query
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

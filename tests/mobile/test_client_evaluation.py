@@ -256,11 +256,14 @@ async def test_the_connection_information_has_the_last_failure_and_success(poll:
         assert info.sources["streaming"].last_error is None
 
 
-async def test_nothing_of_a_private_attribute_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("use_report", [False, True])
+async def test_no_logger_shows_a_context_or_its_hash(use_report: bool, caplog: pytest.LogCaptureFixture) -> None:
     private = Context("anna", attributes={"plan": "secret plan"}, private=["plan"])
     service = MobileService(poll=[DOWN, Answer(200, {}, [b"{oops"])], stream=[DOWN])
-    with caplog.at_level(logging.DEBUG, "aioflags"):
-        async with mobile_client(service, private, start_wait=3) as client:
+    with caplog.at_level(logging.DEBUG):
+        options: dict[str, Any] = {"start_wait": 3, "use_report": use_report, "secure_mode_hash": "secret-hash"}
+        async with mobile_client(service, private, **options) as client:
             await client.identify(ANNA, timeout=3)
-    assert "secret plan" not in caplog.text
-    assert "eyJ" not in caplog.text
+    assert "httpx" in {record.name for record in caplog.records}
+    for secret in ("secret", "eyJ"):
+        assert secret not in caplog.text

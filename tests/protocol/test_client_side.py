@@ -12,7 +12,7 @@ import pytest
 
 from aioflags.model.change import Selector
 from aioflags.model.context import Context
-from aioflags.protocol.client_side import ClientSide
+from aioflags.protocol.client_side import ClientSide, public_text
 from aioflags.protocol.side import DataRequest
 
 BASE = "https://relay.test/ep/1"
@@ -116,3 +116,23 @@ def test_a_context_with_a_lone_surrogate_is_sent() -> None:
 def test_a_context_that_is_not_json_is_refused() -> None:
     with pytest.raises(ValueError, match="finite"):
         ClientSide(context=Context("a", attributes={"x": float("nan")}))
+
+
+# -- the log
+
+
+@pytest.mark.parametrize(
+    ("text", "public"),
+    [
+        pytest.param("/sdk/poll/eval/abc?basis=s&h=1f", "/sdk/poll/eval/<context>?basis=s&h=<hash>", id="FDv2 poll"),
+        pytest.param("/sdk/stream/eval/abc", "/sdk/stream/eval/<context>", id="FDv2 stream"),
+        pytest.param("/msdk/evalx/contexts/abc?h=1f", "/msdk/evalx/contexts/<context>?h=<hash>", id="FDv1 poll"),
+        pytest.param("/meval/abc", "/meval/<context>", id="FDv1 stream"),
+        pytest.param("/msdk/evalx/context?h=1f&withReasons=true", "/msdk/evalx/context?h=<hash>&withReasons=true", id="REPORT"),
+        pytest.param("[(b'Location', b'/meval/abc?h=1f'), x]", "[(b'Location', b'/meval/<context>?h=<hash>'), x]", id="a header"),
+        pytest.param("/sdk/poll?basis=s&h=1f", "/sdk/poll?basis=s&h=1f", id="not client-side"),
+    ],
+)
+def test_the_public_text_of_an_address_has_neither_context_nor_hash(text: str, public: str) -> None:
+    line = 'HTTP Request: GET https://relay.test/ep/1{} "HTTP/1.1 200 OK"'
+    assert public_text(line.format(text)) == line.format(public)
