@@ -2,13 +2,20 @@
 
 The threads of asyncio's default executor are joined when the loop closes, and again when the interpreter exits.
 
+The interpreter stops daemon threads wherever they are. A thread that is stopped in an import keeps the locks of the import, and the
+process never ends if anything is imported after that: ``warnings`` imports a module to show the first warning. So the exit waits,
+for a limited time, for a thread of this module that imports.
+
 Source: ``data-system.md`` 1.7; ``client-surface.md`` 1.4.
 """
 
 from __future__ import annotations
 
 import asyncio
+import atexit
+import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any, Final, ParamSpec, TypeVar
@@ -19,6 +26,13 @@ __all__ = ["DaemonThreads", "SerialThread", "ThreadBusyError"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_MAX_IMPORT: Final = 5.0
+"""Seconds that the exit of the process waits for imports in threads of this module."""
+_MAX_WORK: Final = 0.1
+"""Seconds that it waits for their other work: an import may come next."""
+_IMPORT_MACHINERY: Final = "<frozen importlib._bootstrap>"
+"""The file name of every frame that imports a module."""
 
 
 class DaemonThreads(Executor):
@@ -43,8 +57,33 @@ class DaemonThreads(Executor):
             else:
                 future.set_result(result)
 
-        threading.Thread(target=work, name=self._name, daemon=True).start()
+        _Thread(target=work, name=self._name, daemon=True).start()
         return future
+
+
+class _Thread(threading.Thread):
+    """A thread that the exit of the process may wait for."""
+
+    @property
+    def imports(self) -> bool:
+        """Whether an import runs in this thread."""
+        frame = None if self.ident is None else sys._current_frames().get(self.ident)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - documented
+        while frame is not None and frame.f_code.co_filename != _IMPORT_MACHINERY:
+            frame = frame.f_back
+        return frame is not None
+
+
+def _wait_for_imports() -> None:
+    """Wait until no thread of this module imports anything, and does not look as if it soon will."""
+    began = time.monotonic()
+    while threads := [thread for thread in threading.enumerate() if isinstance(thread, _Thread)]:
+        waited = time.monotonic() - began
+        if waited > _MAX_IMPORT or (waited > _MAX_WORK and not any(thread.imports for thread in threads)):
+            return
+        threads[0].join(0.005)
+
+
+atexit.register(_wait_for_imports)
 
 
 class ThreadBusyError(TimeoutError):

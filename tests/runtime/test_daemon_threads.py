@@ -95,6 +95,47 @@ def test_a_call_that_hangs_does_not_delay_the_end_of_the_process() -> None:
     assert (ran.stdout, ran.stderr) == ("given up\n", "")
 
 
+IMPORTS = """
+import asyncio, sys, time
+from aioflags.runtime.daemon_threads import SerialThread
+
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "wave":
+            time.sleep(0.5)
+
+class Late:
+    def __del__(self):
+        import chunk_that_does_not_exist
+
+def work():
+    import wave
+
+async def main():
+    calls.add(asyncio.ensure_future(SerialThread("aioflags-test").run(work)))
+    await asyncio.sleep(WAIT)
+    leave_garbage()
+    raise ValueError("program bug")
+
+def leave_garbage():
+    late = Late()
+    late.cycle = late  # collected while the interpreter ends
+
+calls = set()
+sys.meta_path.insert(0, Slow())
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("wait", [0, 0.1])
+def test_a_process_that_ends_during_an_import_in_a_thread_can_still_import(wait: float) -> None:
+    command = [sys.executable, "-c", IMPORTS.replace("WAIT", str(wait))]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert ran.returncode == 1
+    assert "ValueError: program bug" in ran.stderr
+    assert "No module named 'chunk_that_does_not_exist'" in ran.stderr
+
+
 def test_a_call_that_waited_starts_when_the_earlier_call_has_ended() -> None:
     released = threading.Event()
 
