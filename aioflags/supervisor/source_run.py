@@ -24,6 +24,7 @@ from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Result
 from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
 from aioflags.runtime import clock
 from aioflags.runtime.cancellation import contain_cancellation, is_cancelled
+from aioflags.runtime.tasks import start
 from aioflags.sources.base import Latching, SourceBuilder, SourceContext, closing
 from aioflags.supervisor.policy import Policy
 from aioflags.supervisor.state_timer import StateTimer
@@ -127,7 +128,7 @@ class SourceRun:
         """The first verdict other than ``STAY``; ``STAY`` if the timer expired, or the source ended when it was allowed to."""
         verdict = Verdict.STAY
         async with anyio.create_task_group() as group:
-            group.start_soon(self._cancel_when_expired, group.cancel_scope)
+            start(group, self._cancel_when_expired, group.cancel_scope)
             while verdict is Verdict.STAY and not self._has_failed and (result := await self._next(results)) is not None:
                 with self._timer.held():
                     if isinstance(result, Update):
