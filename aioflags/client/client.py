@@ -55,6 +55,8 @@ class Client(MigrationMethods, FrontEndMethods, BaseClient):
         self._logger = config.logger
         if self._key.discarded:
             self._logger.warning("sdk_key: it has characters that no key has, or is too long; none is sent")
+        elif self._key.is_mobile:
+            self._logger.warning("sdk_key: this looks like a mobile key, for MobileClient; use the SDK key (sdk-…)")
         self._read_document: Callable[[], Awaitable[MemorySource]] | None = None
         """Reads the file of :meth:`local`, at the start."""
         self._start_lock = ForkSafeAsyncLock()

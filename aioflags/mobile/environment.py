@@ -64,6 +64,11 @@ class MobileEnvironment(SendingMethods, CoreClient):
         if not key:
             what = "it has characters that no key has, or is too long; none is sent" if key.discarded else _EMPTY
             config.logger.warning("mobile_key: %s", what)
+        elif key.is_server_side:
+            config.logger.warning(
+                "mobile_key: this looks like an SDK key, which reads all flags with their rules: never put one into a program of "
+                "users; use the mobile key (mob-…)"
+            )
         self._parts = parts = assemble(
             config, key, context, update_fast_path=weakly(self._update_fast_path), register=weakly(self._register)
         )

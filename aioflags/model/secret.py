@@ -24,6 +24,16 @@ class SdkKey:
         self.discarded: bool = not usable
 
     @property
+    def is_mobile(self) -> bool:
+        """Whether the key looks like a mobile key."""
+        return self.value.startswith("mob-")
+
+    @property
+    def is_server_side(self) -> bool:
+        """Whether the key looks like a server-side SDK key."""
+        return self.value.startswith("sdk-")
+
+    @property
     def suffix(self) -> str:
         """The last six characters, which diagnostic events contain. No other part of the key may be shown."""
         return self.value[-6:]

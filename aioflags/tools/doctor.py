@@ -105,7 +105,7 @@ def _key(key: SdkKey, environment: Mapping[str, str]) -> Check:
         if flagd := next((name for name in sorted(environment) if name.startswith(_FLAGD)), None):
             advice = f"{flagd} is set: use --flagd to check a client for flagd; otherwise {advice}"
         return Check(name="key", grade=Grade.PROBLEM, text="the SDK key is missing", advice=advice)
-    if key.value.startswith("mob-"):
+    if key.is_mobile:
         advice = "use the server-side SDK key (sdk-…) of the environment"
         return Check(name="key", grade=Grade.WARNING, text="this looks like a mobile key", advice=advice)
     return Check(name="key", grade=Grade.GOOD, text="the SDK key is set, and has only valid characters")

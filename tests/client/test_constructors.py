@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aioflags import Client, Config, ConfigError, Context
+from aioflags import Client, Config, ConfigError, Context, MobileClient, MobileConfig
 from tests.support.client_flags import DOCUMENT, USER
 from tests.support.scripted_http import Service, payload, poll_of, sse, stream_of
 
@@ -30,6 +30,30 @@ def test_an_sdk_key_that_cannot_be_sent_is_logged_without_the_key(key: str, warn
     client = Client(key)
     assert warned in caplog.text
     assert not key or key not in caplog.text + repr(client) + repr(vars(client))
+
+
+@pytest.mark.parametrize(
+    ("make", "warned"),
+    [
+        pytest.param(lambda: Client("mob-canary"), "sdk_key: this looks like a mobile key", id="a mobile key"),
+        pytest.param(lambda: Client(KEY), None, id="an SDK key"),
+        pytest.param(lambda: MobileClient(KEY, USER), "mobile_key: this looks like an SDK key", id="an SDK key for users"),
+        pytest.param(
+            lambda: MobileClient("mob-key", USER, MobileConfig(secondary_mobile_keys={"beta": KEY})),
+            "mobile_key: this looks like an SDK key",
+            id="a secondary key",
+        ),
+        pytest.param(lambda: MobileClient("mob-canary", USER), None, id="a mobile key in a program of users"),
+        pytest.param(lambda: MobileClient("any-key", USER), None, id="a key of the development server"),
+    ],
+)
+def test_a_key_of_the_other_kind_is_warned_about_once(
+    make: Callable[[], object], warned: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = make()
+    assert [record.getMessage().startswith(warned or "") for record in caplog.records] == ([] if warned is None else [True])
+    assert "canary" not in caplog.text + repr(client)
+    assert KEY not in caplog.text
 
 
 def test_no_repr_has_the_sdk_key(caplog: pytest.LogCaptureFixture) -> None:
