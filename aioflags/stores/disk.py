@@ -23,7 +23,7 @@ from aioflags.protocol.documents.problems import UNREADABLE
 from aioflags.runtime.logs import printable
 from aioflags.runtime.validation import require, set_all
 from aioflags.stores.base import Store, StoreContext, StoredItem, StoredItems
-from aioflags.stores.files import FolderMissingError, System
+from aioflags.stores.files import FolderMissingError, System, home_expanded
 from aioflags.stores.sealed_file import DiskThread, FileFormat, SealedFile
 
 __all__ = ["DiskStore"]
@@ -55,11 +55,12 @@ _EMPTY: Final = _Contents(is_whole=False, items=[])
 class DiskStore:
     """Flags in the file at ``path``, for one environment: with another key or service address the store starts empty.
 
-    The folder must exist, on a local disk. The file belongs to the user of the process: a link, a file of another user and a
-    file that others may write to are refused. Processes may share the file: each write replaces all of it, and the last one counts.
+    The folder must exist, on a local disk; a leading ``~`` is the home directory. The file belongs to the user of the process: a
+    link, a file of another user and a file that others may write to are refused. Processes may share the file: each write replaces
+    all of it, and the last one counts.
 
     Raises:
-        ConfigError: ``path`` is not a path.
+        ConfigError: ``path`` is not a path, or the home directory of ``~`` is unknown.
     """
 
     path: str | os.PathLike[str]
@@ -68,7 +69,7 @@ class DiskStore:
     def __post_init__(self) -> None:
         if not require("path", self.path, str, os.PathLike, expected="the path of a file"):
             raise ConfigError("path: expected the path of a file, got an empty one")
-        set_all(self, {"path": Path(self.path).absolute()})
+        set_all(self, {"path": home_expanded("path", self.path)})
 
     def build(self, context: StoreContext, /) -> Store:
         """A store on the file, bound to the client's environment."""

@@ -24,7 +24,7 @@ from aioflags.runtime.fork import Lock
 from aioflags.runtime.logs import Once, describe_error, printable
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.runtime.validation import require
-from aioflags.stores.files import System
+from aioflags.stores.files import System, home_expanded
 from aioflags.stores.sealed_file import DiskThread, FileFormat, SealedFile, UnusableContentsError
 from aioflags.stores.storage import MemoryStorage
 
@@ -43,14 +43,14 @@ T = TypeVar("T")
 
 
 class FileStorage:
-    """Values in files of ``folder``, which is made if it does not exist.
+    """Values in files of ``folder``, which is made if it does not exist. A leading ``~`` is the home directory.
 
     The files belong to the user of the process: a link, a file of another user and a file that others may write to are refused.
     If the folder cannot be used, the values are in memory, and one warning is logged. Processes may share the folder: each write
     replaces the file of its namespace, and of two at the same time the last one counts.
 
     Raises:
-        ConfigError: ``folder`` is not a path.
+        ConfigError: ``folder`` is not a path, or the home directory of ``~`` is unknown.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class FileStorage:
     ) -> None:
         if not require("folder", folder, str, os.PathLike, expected="the path of a folder"):
             raise ConfigError("folder: expected the path of a folder, got an empty one")
-        self.folder: Path = Path(folder).absolute()
+        self.folder: Path = home_expanded("folder", folder)
         self._logger = logger
         self._system = _system
         self._disk = DiskThread(self.folder)

@@ -15,10 +15,10 @@ import stat
 from pathlib import Path
 from typing import Final, Protocol
 
-from aioflags.errors import StoreError
+from aioflags.errors import ConfigError, StoreError
 from aioflags.runtime.regular_files import open_to_read, read_at_most
 
-__all__ = ["FolderMissingError", "System", "check_place", "read_own", "replace_own"]
+__all__ = ["FolderMissingError", "System", "check_place", "home_expanded", "read_own", "replace_own"]
 
 _CHUNK: Final = 256 * 1024
 _NO_FOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
@@ -48,6 +48,18 @@ class System(Protocol):
     def replace(self, source: Path, target: Path, /) -> None: ...
 
     def unlink(self, path: Path, /) -> None: ...
+
+
+def home_expanded(option: str, path: str | os.PathLike[str]) -> Path:
+    """The absolute form of ``path``, in which a leading ``~`` is the home directory. It reads no file of the place.
+
+    Raises:
+        ConfigError: ``path`` starts with ``~``, and the home directory is unknown.
+    """
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError:
+        raise ConfigError(f"{option}: the home directory is unknown, so ~ cannot be used") from None
 
 
 def read_own(path: Path, limit: int) -> bytes | None:

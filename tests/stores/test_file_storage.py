@@ -16,6 +16,7 @@ import anyio
 import pytest
 
 from aioflags.errors import ConfigError, StoreError
+from aioflags.stores.disk import DiskStore
 from aioflags.stores.file_storage import FileStorage
 from tests.stores.disk_files import other_files
 from tests.stores.test_disk_writes import FailingSystem
@@ -254,3 +255,22 @@ async def test_a_folder_that_is_lost_later_is_an_error(path: Path) -> None:
 def test_a_value_that_is_not_a_path_is_refused(folder: Any) -> None:
     with pytest.raises(ConfigError, match="folder: expected the path of a folder"):
         FileStorage(folder)
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        pytest.param("~/folder", "{home}/folder", id="the home directory"),
+        pytest.param("folder/~", "{here}/folder/~", id="a folder with that name"),
+    ],
+)
+def test_a_leading_tilde_is_the_home_directory(given: str, used: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    expected = Path(used.format(home=tmp_path, here=Path.cwd()))
+    assert (FileStorage(given).folder, DiskStore(given).path) == (expected, expected)
+
+
+def test_the_home_directory_of_an_unknown_user_is_refused() -> None:
+    for make in (FileStorage, DiskStore):
+        with pytest.raises(ConfigError, match="home directory"):
+            make("~no-such-user-here/folder")
