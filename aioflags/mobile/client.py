@@ -161,10 +161,11 @@ class MobileClient(MobileEnvironment):
 
         Raises:
             LifecycleError: the client runs on another event loop.
-            ConfigError: an argument has the wrong type.
+            ConfigError: an argument has the wrong type, or ``timeout`` is negative.
         """
         require("context", context, Context)
-        time_limit("timeout", timeout)
+        if (time_limit("timeout", timeout) or 0) < 0:
+            raise ConfigError(f"timeout: expected 0 or more seconds, or None, got {timeout!r}")
         require("sheddable", sheddable, bool)
         require("secure_mode_hash", secure_mode_hash, str, type(None))
         wait = Wait(timeout=timeout, accepts_cached=_accepts_cached(wait_for))

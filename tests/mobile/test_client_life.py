@@ -131,6 +131,7 @@ async def test_a_start_after_the_close_is_an_error() -> None:
         pytest.param("start", [], {"wait_for": "soon"}, "wait_for", id="an unknown thing to wait for"),
         pytest.param("identify", ["anna"], {}, "context", id="a context that is text"),
         pytest.param("identify", [ANNA], {"timeout": "1"}, "timeout", id="a time-out that is text"),
+        pytest.param("identify", [ANNA], {"timeout": -1}, "timeout: expected 0 or more seconds", id="a negative time-out"),
         pytest.param("identify", [ANNA], {"wait_for": 1}, "wait_for", id="a number to wait for"),
         pytest.param("identify", [ANNA], {"sheddable": 1}, "sheddable", id="a number for a bool"),
         pytest.param("identify", [ANNA], {"secure_mode_hash": b"x"}, "secure_mode_hash", id="a hash of bytes"),
