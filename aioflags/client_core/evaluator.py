@@ -163,7 +163,8 @@ class Evaluator:
         if context.__class__ is not Context:
             context = self.context(context)
         if default.__class__ is Context:
-            raise ConfigTypeError("default: expected a JSON value, got Context (pinned flags have theirs: variation(key, default))")
+            advice = "pinned flags and MobileClient have their own context: variation(key, default)"
+            raise ConfigTypeError(f"default: expected a JSON value, got Context ({advice})")
         if expect is not None and expect not in EXPECTABLE:
             raise ConfigError(f"expect: flags cannot be of type {getattr(expect, '__name__', expect)}; object stands for any value")
         return Question(snapshot, key, context, default, expect, method, with_reason)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from aioflags import Client, Config, ConfigError, Context, DataSystem, Flag, FlagChange, LifecycleError, use_context
+from aioflags import Client, Config, ConfigError, Context, DataSystem, Flag, FlagChange, LifecycleError, MobileClient, use_context
 from aioflags.errors import ConfigTypeError
 from aioflags.sources import Fdv1FallbackOptions, MemorySource
 from aioflags.testing import MemoryClient
@@ -62,6 +62,10 @@ TYPES: dict[str, tuple[Callable[[MemoryClient], object], str]] = {
     "a context as default of pinned flags": (
         lambda client: client.flags_nowait(USER).variation("f", USER),
         r"default: expected a JSON value, got Context.*variation\(key, default\)",
+    ),
+    "a context for a client that has one": (
+        lambda _: MobileClient("mob-key", USER).variation("f", USER),
+        r"default: expected .*MobileClient have their own context: variation\(key, default\)",
     ),
     "a key to follow": (lambda client: client.changes(WRONG["number"], USER), "key: expected a string, got int"),
     "a hook": (lambda client: client.add_hook(WRONG["number"]), "hook: expected Hook, got int"),
