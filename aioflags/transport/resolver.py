@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+import ssl
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import chain, zip_longest
@@ -80,7 +81,7 @@ class DaemonResolver(httpcore.AsyncNetworkBackend):
             share = (deadline - anyio.current_time()) / (len(addresses) - tried)
             limit = None if timeout is None else max(share, 0.0)
             try:
-                return await self._network.connect_tcp(address, port, limit, local_address, socket_options)
+                return _Connection(await self._network.connect_tcp(address, port, limit, local_address, socket_options))
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
         raise failure
@@ -130,6 +131,37 @@ class DaemonResolver(httpcore.AsyncNetworkBackend):
     def _forget(self, name: tuple[str, int], finished: asyncio.Future[Sequence[str] | OSError]) -> None:
         if self._pending.get(name, (None, 0.0))[0] is finished:
             del self._pending[name]
+
+
+class _Connection(httpcore.AsyncNetworkStream):
+    """A connection that is closed if its TLS handshake is cancelled: httpcore leaves it open until the garbage collector comes."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """The same as in httpcore, as the next three."""
+        return await self._stream.read(max_bytes, timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.AsyncNetworkStream:
+        """Returns the encrypted connection, which is httpcore's own."""
+        try:
+            return await self._stream.start_tls(ssl_context, server_hostname, timeout)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._stream.aclose()
+            raise
 
 
 def _is_address(host: str) -> bool:

@@ -261,6 +261,22 @@ async def test_streams_over_tls_are_closed_in_time(certified: ssl.SSLContext, ca
         await gone(server)
 
 
+async def test_a_request_that_is_cancelled_during_the_handshake_closes_its_socket() -> None:
+    async def hear_and_say_nothing(server: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert await reader.read(1)
+        server.asked.set()
+        while await reader.read(4096):
+            pass
+
+    async with raw_server(hear_and_say_nothing) as server:
+        polling = asyncio.create_task(poll(server, Http()))
+        await server.asked.wait()
+        polling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await polling
+        await gone(server)
+
+
 # -- cookies
 
 
