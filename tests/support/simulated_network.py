@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import anyio
 import httpx
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -140,8 +141,8 @@ class _Exchange(httpx.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while (part := await self._next()) is not None:
-            await asyncio.sleep(self._network.delay())
-            if self._gone.is_set():
+            with anyio.move_on_after(self._network.delay()):
+                await self._gone.wait()
                 raise httpx.ReadError("connection reset")
             yield part.get("body", b"")
 
