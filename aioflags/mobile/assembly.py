@@ -29,6 +29,7 @@ from aioflags.mobile.context_switcher import ContextSwitcher, GivenContext
 from aioflags.mobile.data_manager import DataManager
 from aioflags.mobile.diagnostics import describe_mobile_client
 from aioflags.mobile.flag_cache import FlagCaches
+from aioflags.mobile.generated_keys import GeneratedKeys
 from aioflags.mobile.identify_queue import IdentifyQueue
 from aioflags.mobile.mode_selector import ModeSelector
 from aioflags.mobile.parts import EventSending, MobileParts
@@ -50,7 +51,13 @@ __all__ = ["assemble"]
 
 
 def assemble(
-    config: MobileConfig, key: SdkKey, context: Context, *, update_fast_path: Callable[[], None], register: RegisterPlugin
+    config: MobileConfig,
+    key: SdkKey,
+    context: Context,
+    *,
+    keys: GeneratedKeys | None,
+    update_fast_path: Callable[[], None],
+    register: RegisterPlugin,
 ) -> MobileParts:
     """Creates the parts of one client.
 
@@ -58,6 +65,7 @@ def assemble(
         config: The client's options.
         key: The mobile key.
         context: The first context.
+        keys: Those of the client's other environments, with their storage; ``None`` for the first environment.
         update_fast_path: Called when the recorder opens or closes. Must not keep the client alive: the recorder outlives it.
         register: Called for each plugin, before the client has data. Must not keep the client alive either.
     """
@@ -112,12 +120,12 @@ def assemble(
             logger=logger,
         )
 
-    device = None if config.kept_in is None else DeviceStorage(config.kept_in, logger)
+    keys = keys or GeneratedKeys(None if config.kept_in is None else DeviceStorage(config.kept_in, logger), logger)
     caches = FlagCaches(
-        device or DeviceStorage(MemoryStorage(), logger), key.value, limit=config.max_cached_contexts, logger=logger
+        keys.storage or DeviceStorage(MemoryStorage(), logger), key.value, limit=config.max_cached_contexts, logger=logger
     )
     additions = ContextAdditions(
-        device,
+        keys,
         replaces_keys=config.generate_anonymous_keys,
         adds_environment=config.auto_env_attributes,
         application=application or Application(),

@@ -68,7 +68,8 @@ class MobileClient(MobileEnvironment):
         self._config = config
         secondary = replace(config, secondary_mobile_keys={}, secure_mode_hash=None, bootstrap=None)
         self._secondary = {
-            name: MobileEnvironment(SdkKey(key), context, secondary) for name, key in config.secondary_mobile_keys.items()
+            name: MobileEnvironment(SdkKey(key), context, secondary, keys=self._parts.keys)
+            for name, key in config.secondary_mobile_keys.items()
         }
 
     @classmethod

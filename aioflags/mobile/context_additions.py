@@ -12,7 +12,6 @@ from aioflags.mobile.application import Application
 from aioflags.mobile.environment_attributes import EnvironmentAttributes
 from aioflags.mobile.generated_keys import GeneratedKeys
 from aioflags.model.context import Context
-from aioflags.stores.device_storage import DeviceStorage
 
 __all__ = ["ContextAdditions"]
 
@@ -21,7 +20,7 @@ class ContextAdditions:
     """What one client adds to contexts.
 
     Args:
-        storage: Keeps generated keys; ``None``: they live as long as the process.
+        keys: The keys of the device.
         replaces_keys: Anonymous contexts get a generated key even if they have one.
         adds_environment: Contexts get the kinds ``ld_application`` and ``ld_device``.
         application: What the program says of itself.
@@ -30,14 +29,13 @@ class ContextAdditions:
 
     def __init__(
         self,
-        storage: DeviceStorage | None,
+        keys: GeneratedKeys,
         *,
         replaces_keys: bool,
         adds_environment: bool,
         application: Application,
         logger: logging.Logger,
     ) -> None:
-        keys = GeneratedKeys(storage, logger)
         self._anonymous_keys = AnonymousKeys(keys, replaces_all=replaces_keys)
         self._attributes = EnvironmentAttributes(keys, logger, configured=application) if adds_environment else None
 

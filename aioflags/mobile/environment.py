@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from aioflags.evaluation.snapshot import Snapshot
+    from aioflags.mobile.generated_keys import GeneratedKeys
 
 __all__ = ["MobileEnvironment"]
 
@@ -51,13 +52,13 @@ _OFFLINE_NAMES: Final = {
 class MobileEnvironment(SendingMethods, CoreClient):
     """The flags of one environment. :class:`MobileClient` is one, and makes those of its secondary keys.
 
-    ``context``: the first one.
+    ``context``: the first one. ``keys``: the generated keys of the client's other environments, if there are any.
     """
 
     provider_name: ClassVar[str] = "aioflags"
     _warns_if_unclosed: ClassVar[bool] = False
 
-    def __init__(self, key: SdkKey, context: Context, config: MobileConfig) -> None:
+    def __init__(self, key: SdkKey, context: Context, config: MobileConfig, *, keys: GeneratedKeys | None = None) -> None:
         # A program that imports this module may never make a client; so the first client imports what clients are made of.
         from aioflags.mobile.assembly import assemble  # noqa: PLC0415 - as above
 
@@ -70,7 +71,7 @@ class MobileEnvironment(SendingMethods, CoreClient):
                 "users; use the mobile key (mob-…)"
             )
         self._parts = parts = assemble(
-            config, key, context, update_fast_path=weakly(self._update_fast_path), register=weakly(self._register)
+            config, key, context, keys=keys, update_fast_path=weakly(self._update_fast_path), register=weakly(self._register)
         )
         self._outbox, self._once = parts.outbox, Once()
         self._modes, self._manager, self._switcher = parts.modes, parts.manager, parts.switcher

@@ -22,13 +22,14 @@ _OF_THIS_PROCESS: Final[dict[str, str]] = {}
 
 
 class GeneratedKeys:
-    """Keys by name. All environments and clients of a storage have the same ones.
+    """Keys by name, for all environments of one client.
 
-    Without a storage that works, a key lives as long as the process, which is logged once.
+    Clients that share a storage have the same keys. If two of them generate a key at the same time, they use the one that was
+    written last. Without a storage that works, a key lives as long as the process, which is logged once.
     """
 
     def __init__(self, storage: DeviceStorage | None, logger: logging.Logger) -> None:
-        self._storage = storage
+        self.storage: DeviceStorage | None = storage
         self._logger = logger
         self._once = Once()
         self._keys: dict[str, str] = {}
@@ -43,15 +44,17 @@ class GeneratedKeys:
             return key
 
     async def _stored(self, name: str) -> str:
-        if self._storage is None:
+        if self.storage is None:
             if self._once("no storage"):
                 self._logger.warning("without a storage, generated context keys change when the program starts again")
             return self._of_this_process(name)
         try:
-            key = await self._storage.get(DEVICE_NAMESPACE, name)
+            key = await self.storage.get(DEVICE_NAMESPACE, name)
             if not key:
-                key = str(uuid.uuid4())
-                await self._storage.set(DEVICE_NAMESPACE, {name: key})
+                generated = str(uuid.uuid4())
+                await self.storage.set(DEVICE_NAMESPACE, {name: generated})
+                # Another client may have read at the same time, and written later: the next run will use its key.
+                key = await self.storage.get(DEVICE_NAMESPACE, name) or generated
         except StoreError:  # It has been logged.
             return self._of_this_process(name)
         return key

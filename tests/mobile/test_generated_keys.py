@@ -15,6 +15,7 @@ from aioflags.model.context import Context
 from aioflags.stores.file_storage import FileStorage
 from aioflags.stores.storage import MemoryStorage, Storage
 from tests.support.device_storages import LOGGER, ScriptedStorage, device_storage
+from tests.support.mobile_service import MobileService, mobile_client
 
 NO_KEY = cast("Any", None)
 ANONYMOUS = Context(NO_KEY, anonymous=True, name="Ä", attributes={"plan": "pro"}, private=["plan"])
@@ -117,7 +118,28 @@ async def test_a_key_is_generated_once_by_tasks_that_ask_at_the_same_time() -> N
         for _ in range(5):
             tasks.start_soon(ask)
     assert len(found) == 1
-    assert storage.calls == ["get deviceKey", "set deviceKey"]
+    assert storage.calls == ["get deviceKey", "set deviceKey", "get deviceKey"]
+
+
+async def test_clients_that_start_together_have_the_key_of_the_next_run() -> None:
+    storage, contexts = ScriptedStorage(delay=0.01), list[Context]()
+
+    async def start() -> None:
+        contexts.append(await anonymous_keys(storage).keyed(ANONYMOUS))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(2):
+            tasks.start_soon(start)
+    await start()
+    assert len({context.key for context in contexts}) == 1
+
+
+async def test_all_environments_of_a_client_have_the_key_of_the_next_run() -> None:
+    service, storage, used = MobileService(), ScriptedStorage(delay=0.01), list[str]()
+    for _ in range(2):
+        async with mobile_client(service, ANONYMOUS, storage=storage, secondary_mobile_keys={"beta": "mob-beta"}) as client:
+            used += [client.context.key, client.environment("beta").context.key]
+    assert len(set(used)) == 1
 
 
 @pytest.mark.parametrize(
