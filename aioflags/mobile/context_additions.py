@@ -1,13 +1,12 @@
 """ContextAdditions: what a client adds to contexts before it uses them: keys of anonymous ones, attributes of the environment.
 
-Source: ``client-side.md`` 5.2, I-4.
+Source: ``client-side.md`` 5.2, 5.5, I-4.
 """
 
 from __future__ import annotations
 
 import logging
 
-from aioflags.mobile.anonymous_keys import AnonymousKeys
 from aioflags.mobile.application import Application
 from aioflags.mobile.environment_attributes import EnvironmentAttributes
 from aioflags.mobile.generated_keys import GeneratedKeys
@@ -20,10 +19,10 @@ class ContextAdditions:
     """What one client adds to contexts.
 
     Args:
-        keys: The keys of the device.
+        keys: The keys of the device, one for each anonymous kind.
         replaces_keys: Anonymous contexts get a generated key even if they have one.
         adds_environment: Contexts get the kinds ``ld_application`` and ``ld_device``.
-        application: What the program says of itself.
+        application: What the options of the client say about the program.
         logger: The client's logger.
     """
 
@@ -36,7 +35,8 @@ class ContextAdditions:
         application: Application,
         logger: logging.Logger,
     ) -> None:
-        self._anonymous_keys = AnonymousKeys(keys, replaces_all=replaces_keys)
+        self._keys = keys
+        self._replaces_keys = replaces_keys
         self._attributes = EnvironmentAttributes(keys, logger, configured=application) if adds_environment else None
 
     async def find_application(self) -> Application | None:
@@ -47,6 +47,30 @@ class ContextAdditions:
         return self._attributes.application
 
     async def complete(self, context: Context) -> Context:
-        """The context as it is used: with generated keys and attributes. It may be invalid. Raises nothing."""
-        context = await self._anonymous_keys.keyed(context)
+        """The context with a key for each anonymous kind, and with attributes. Raises nothing.
+
+        It stays invalid if anything else is wrong.
+        """
+        if any(self._needs_key(member) for member in _members(context)):
+            context = Context.multi(*[await self._with_key(member) for member in _members(context)])
         return context if self._attributes is None else await self._attributes.added(context)
+
+    def _needs_key(self, member: Context) -> bool:
+        return member.anonymous and (self._replaces_keys or member.is_keyless)
+
+    async def _with_key(self, member: Context) -> Context:
+        if not self._needs_key(member):
+            return member
+        return Context(
+            await self._keys.get(f"anonKey_{member.kind}"),
+            member.kind,
+            name=member.name,
+            anonymous=True,
+            attributes=member.attributes,
+            private=member.private,
+        )
+
+
+def _members(context: Context) -> tuple[Context, ...]:
+    """The kinds of a context, also of one that lacks keys."""
+    return context.unkeyed or ((context,) if context.is_keyless else tuple(context))

@@ -1,4 +1,4 @@
-"""GeneratedKeys and AnonymousKeys: the keys of anonymous contexts."""
+"""GeneratedKeys: the keys that ContextAdditions gives to anonymous contexts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any, cast
 import anyio
 import pytest
 
-from aioflags.mobile.anonymous_keys import AnonymousKeys
+from aioflags.mobile.application import Application
+from aioflags.mobile.context_additions import ContextAdditions
 from aioflags.mobile.generated_keys import GeneratedKeys
 from aioflags.model.context import Context
 from aioflags.stores.file_storage import FileStorage
@@ -29,15 +30,18 @@ def keys_of(storage: Storage | None) -> GeneratedKeys:
     return GeneratedKeys(None if storage is None else device_storage(storage), LOGGER)
 
 
-def anonymous_keys(storage: Storage | None, *, replaces_all: bool = False) -> AnonymousKeys:
-    return AnonymousKeys(keys_of(storage), replaces_all=replaces_all)
+def additions(storage: Storage | None, *, replaces_keys: bool = False) -> ContextAdditions:
+    """What a new client adds to contexts: nothing but keys."""
+    return ContextAdditions(
+        keys_of(storage), replaces_keys=replaces_keys, adds_environment=False, application=Application(), logger=LOGGER
+    )
 
 
 # -- which contexts get a key
 
 
 async def test_an_anonymous_context_gets_a_uuid_and_keeps_the_rest() -> None:
-    context = await anonymous_keys(MemoryStorage()).keyed(ANONYMOUS)
+    context = await additions(MemoryStorage()).complete(ANONYMOUS)
     assert uuid.UUID(context.key).version == 4
     expected = {"kind": "user", "key": context.key, "name": "Ä", "anonymous": True, "plan": "pro"}
     assert context.to_dict() == {**expected, "_meta": {"privateAttributes": ["plan"]}}
@@ -57,7 +61,7 @@ async def test_an_anonymous_context_gets_a_uuid_and_keeps_the_rest() -> None:
 )
 async def test_keys_are_generated_for(context: Context, generated: list[str]) -> None:
     storage = MemoryStorage()
-    keyed = await anonymous_keys(storage).keyed(context)
+    keyed = await additions(storage).complete(context)
     assert keyed.is_valid
     for member in keyed:
         stored = await storage.get("aioflags_device", f"anonKey_{member.kind}")
@@ -77,18 +81,18 @@ async def test_keys_are_generated_for(context: Context, generated: list[str]) ->
     ],
 )
 async def test_a_context_with_another_mistake_stays_invalid(context: Context) -> None:
-    for replaces_all in (False, True):
-        keyed = await anonymous_keys(MemoryStorage(), replaces_all=replaces_all).keyed(context)
+    for replaces_keys in (False, True):
+        keyed = await additions(MemoryStorage(), replaces_keys=replaces_keys).complete(context)
         assert not keyed.is_valid
 
 
 async def test_all_anonymous_keys_are_replaced_if_the_program_asks_for_it() -> None:
     storage = MemoryStorage()
-    keys = anonymous_keys(storage, replaces_all=True)
-    keyed = await keys.keyed(Context.multi(KEYED, ORG, DEVICE))
+    keys = additions(storage, replaces_keys=True)
+    keyed = await keys.complete(Context.multi(KEYED, ORG, DEVICE))
     assert [(member.kind, member.key == "o") for member in keyed] == [("device", False), ("org", True), ("user", False)]
-    assert (await keys.keyed(KEYED)).key == await storage.get("aioflags_device", "anonKey_user") != "mine"
-    assert await keys.keyed(ORG) is ORG
+    assert (await keys.complete(KEYED)).key == await storage.get("aioflags_device", "anonKey_user") != "mine"
+    assert await keys.complete(ORG) is ORG
 
 
 # -- how long a key lives
@@ -96,14 +100,14 @@ async def test_all_anonymous_keys_are_replaced_if_the_program_asks_for_it() -> N
 
 async def test_two_runs_on_one_storage_have_the_same_key(tmp_path: Path) -> None:
     """S-87."""
-    first = [await anonymous_keys(FileStorage(tmp_path)).keyed(context) for context in (ANONYMOUS, DEVICE)]
-    second = [await anonymous_keys(FileStorage(tmp_path)).keyed(context) for context in (ANONYMOUS, DEVICE)]
+    first = [await additions(FileStorage(tmp_path)).complete(context) for context in (ANONYMOUS, DEVICE)]
+    second = [await additions(FileStorage(tmp_path)).complete(context) for context in (ANONYMOUS, DEVICE)]
     assert [context.key for context in first] == [context.key for context in second]
     assert first[0].key != first[1].key
 
 
 async def test_another_storage_has_other_keys() -> None:
-    one, two = [await anonymous_keys(MemoryStorage()).keyed(ANONYMOUS) for _ in range(2)]
+    one, two = [await additions(MemoryStorage()).complete(ANONYMOUS) for _ in range(2)]
     assert one.key != two.key
 
 
@@ -125,7 +129,7 @@ async def test_clients_that_start_together_have_the_key_of_the_next_run() -> Non
     storage, contexts = ScriptedStorage(delay=0.01), list[Context]()
 
     async def start() -> None:
-        contexts.append(await anonymous_keys(storage).keyed(ANONYMOUS))
+        contexts.append(await additions(storage).complete(ANONYMOUS))
 
     async with anyio.create_task_group() as tasks:
         for _ in range(2):
@@ -153,8 +157,8 @@ async def test_all_environments_of_a_client_have_the_key_of_the_next_run() -> No
 async def test_without_a_working_storage_a_key_lives_as_long_as_the_process(
     storage: Storage | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    clients = [anonymous_keys(storage) for _ in range(2)]
-    keyed = [await client.keyed(context) for client in clients for context in (ANONYMOUS, DEVICE)]
+    clients = [additions(storage) for _ in range(2)]
+    keyed = [await client.complete(context) for client in clients for context in (ANONYMOUS, DEVICE)]
     assert [context.key for context in keyed[:2]] == [context.key for context in keyed[2:]]
     assert keyed[0].key != keyed[1].key
     assert len(caplog.messages) == len(clients)
