@@ -28,6 +28,7 @@ from aioflags.mobile.context_additions import ContextAdditions
 from aioflags.mobile.context_switcher import ContextSwitcher, GivenContext
 from aioflags.mobile.data_manager import DataManager
 from aioflags.mobile.diagnostics import describe_mobile_client
+from aioflags.mobile.early_events import EarlyEvents, RecordTracked
 from aioflags.mobile.flag_cache import FlagCaches
 from aioflags.mobile.generated_keys import GeneratedKeys
 from aioflags.mobile.identify_queue import IdentifyQueue
@@ -58,6 +59,7 @@ def assemble(
     keys: GeneratedKeys | None,
     update_fast_path: Callable[[], None],
     register: RegisterPlugin,
+    record_tracked: RecordTracked,
 ) -> MobileParts:
     """Creates the parts of one client.
 
@@ -68,6 +70,7 @@ def assemble(
         keys: Those of the client's other environments, with their storage; ``None`` for the first environment.
         update_fast_path: Called when the recorder opens or closes. Must not keep the client alive: the recorder outlives it.
         register: Called for each plugin, before the client has data. Must not keep the client alive either.
+        record_tracked: Called for events that had to wait for the context. Must not keep the client alive either.
     """
     logger = config.logger
     holder = SnapshotHolder(Snapshot.empty(dialect=CLIENT_SIDE, log=logger).refused(ErrorKind.CLIENT_NOT_READY))
@@ -131,6 +134,12 @@ def assemble(
         application=application or Application(),
         logger=logger,
     )
+    early_events = EarlyEvents(record_tracked, additions.is_complete, logger)
+
+    def activated(active: Context) -> None:
+        recorder.identified(active)
+        early_events.activated(switcher.given, active)
+
     modes = ModeSelector(config.rules, window=config.debounce, on_switch=lambda _: manager.mode_changed())
     connections = ConnectionLog()
     manager = DataManager(
@@ -140,7 +149,7 @@ def assemble(
         source_context,
         connections,
         recovers_fdv2=config.fdv1_fallback_recovery == "ttl",
-        on_activated=recorder.identified,
+        on_activated=activated,
         logger=logger,
     )
     queue = IdentifyQueue()
@@ -200,4 +209,6 @@ def assemble(
         manager=manager,
         connections=connections,
         switcher=switcher,
+        keys=keys,
+        early_events=early_events,
     )

@@ -46,6 +46,10 @@ class ContextAdditions:
         await self._attributes.load()
         return self._attributes.application
 
+    def is_complete(self, context: Context) -> bool:
+        """Whether :meth:`complete` changes nothing, because a valid context lacks nothing."""
+        return context.is_valid and self._attributes is None and not any(self._needs_key(member) for member in context)
+
     async def complete(self, context: Context) -> Context:
         """The context with a key for each anonymous kind, and with attributes. Raises nothing.
 

@@ -71,7 +71,13 @@ class MobileEnvironment(SendingMethods, CoreClient):
                 "users; use the mobile key (mob-…)"
             )
         self._parts = parts = assemble(
-            config, key, context, keys=keys, update_fast_path=weakly(self._update_fast_path), register=weakly(self._register)
+            config,
+            key,
+            context,
+            keys=keys,
+            update_fast_path=weakly(self._update_fast_path),
+            register=weakly(self._register),
+            record_tracked=weakly(self._record_tracked),
         )
         self._outbox, self._once = parts.outbox, Once()
         self._modes, self._manager, self._switcher = parts.modes, parts.manager, parts.switcher
@@ -204,7 +210,8 @@ class MobileEnvironment(SendingMethods, CoreClient):
     def track(self, name: str, data: Any = None, metric_value: float | None = None) -> None:
         """Records an event of the context for metrics and experiments. From any thread, without a wait.
 
-        Nothing is recorded before the start and after the close; a warning is logged.
+        Nothing is recorded before the start and after the close; a warning is logged. While the start generates keys or reads
+        attributes for the context, calls are kept, and recorded when it is active.
 
         Args:
             name: The key of the event.
@@ -216,6 +223,9 @@ class MobileEnvironment(SendingMethods, CoreClient):
         """
         require("name", name, str)
         require("metric_value", metric_value, int, float, type(None))
+        context = self._holder.snapshot.evaluated_for
+        if context is None and self._lifecycle.is_open and self._parts.early_events.add(self.context, name, data, metric_value):
+            return
         self._record_tracked(name, self.context, data, metric_value)
 
     # -- changes of flags

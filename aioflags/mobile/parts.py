@@ -11,6 +11,7 @@ from aioflags.events.send_gate import SendConditions
 from aioflags.mobile.connection_info import ConnectionLog
 from aioflags.mobile.context_switcher import ContextSwitcher, Wait
 from aioflags.mobile.data_manager import DataManager
+from aioflags.mobile.early_events import EarlyEvents
 from aioflags.mobile.generated_keys import GeneratedKeys
 from aioflags.mobile.mode_selector import ModeSelector
 from aioflags.model.identify import IdentifyResult
@@ -55,6 +56,7 @@ class MobileParts:
     connections: ConnectionLog
     switcher: ContextSwitcher
     keys: GeneratedKeys
+    early_events: EarlyEvents
 
     async def start(self, start_wait: float | None, *, accepts_cached: bool) -> IdentifyResult:
         """Starts, and waits for the flags of the first context. See :meth:`MobileClient.start`.
