@@ -179,12 +179,19 @@ class FlagCaches:
         index = [entry for entry in index if entry[0] != context_id]
         index.append((context_id, offer.freshness.timestamp))
         index, evicted = index[-self._limit :], index[: -self._limit]
-        for old, _ in evicted:
-            self._written.pop(old, None)
-            await self._storage.remove(self._namespace, [f"flags_{old}", f"fresh_{old}"])
+        await self._remove_unlisted(index, evicted)
         # In this order: flags that the index does not have would stay on the device, and older flags must not count as fresh.
         await self._storage.set(self._namespace, {_INDEX: _encode(index).decode(), **flags, **fresh})
         self._written[context_id] = offer.flags
+
+    async def _remove_unlisted(self, index: _Index, evicted: _Index) -> None:
+        """Remove what was evicted, and the flags of contexts that the index lost, because two clients wrote it at the same time."""
+        listed = {cached for cached, _ in index}
+        present = [key.removeprefix("flags_") for key in await self._storage.list_keys(self._namespace) if key.startswith("flags_")]
+        for old in dict.fromkeys([*(cached for cached, _ in evicted), *present]):
+            if old not in listed:
+                self._written.pop(old, None)
+                await self._storage.remove(self._namespace, [f"flags_{old}", f"fresh_{old}"])
 
     async def _read_index(self) -> _Index:
         text = await self._storage.get(self._namespace, _INDEX)

@@ -13,7 +13,7 @@ from typing import TypeVar
 from aioflags.errors import StoreError
 from aioflags.model.defaults import STORAGE_LIMIT, STORAGE_PAUSE, STORE_CLOSE_GRACE, STORE_TIMEOUT
 from aioflags.stores.guest import GuestStore, timeout_reason
-from aioflags.stores.storage import Storage
+from aioflags.stores.storage import ListedStorage, Storage
 
 __all__ = ["DeviceStorage"]
 
@@ -60,6 +60,14 @@ class DeviceStorage:
         """Write the text of each key. Raises :class:`StoreError`, which has been logged."""
         await self._call(lambda storage: storage.set(namespace, values), STORE_TIMEOUT)
         self._guest.log_recovery()
+
+    async def list_keys(self, namespace: str) -> list[str]:
+        """The keys of the namespace; none if the storage cannot list them. Raises :class:`StoreError`, which has been logged."""
+
+        async def listed(storage: Storage) -> list[str]:
+            return await storage.list_keys(namespace) if isinstance(storage, ListedStorage) else []
+
+        return await self._call(listed, STORAGE_LIMIT)
 
     async def remove(self, namespace: str, keys: Iterable[str]) -> None:
         """Remove the keys. Raises :class:`StoreError`, which has been logged."""

@@ -89,6 +89,12 @@ class FileStorage:
             return await memory.set(namespace, values)
         return await self._run(lambda: self._update(self._file(namespace), lambda present: {**present, **values}))
 
+    async def list_keys(self, namespace: str) -> list[str]:
+        """All keys of the namespace. Raises like :meth:`get`."""
+        if (memory := await self._replacement()) is not None:
+            return await memory.list_keys(namespace)
+        return await self._run(lambda: list(self._read(self._file(namespace))))
+
     async def remove(self, namespace: str, keys: Iterable[str]) -> None:
         """Remove the keys, in one step. Raises like :meth:`get`."""
         if (memory := await self._replacement()) is not None:

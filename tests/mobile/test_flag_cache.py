@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeAlias
 
 import anyio
@@ -258,6 +259,35 @@ async def test_over_the_limit_the_oldest_is_removed(limit: int, order: str, left
         is_left = name in left
         assert await kept(storage, Context(name)) == ({"f": name} if is_left else None)
         assert (await storage.get(NAMESPACE, f"fresh_{context_id(Context(name))}") is not None) is is_left
+
+
+async def test_flags_that_the_index_lost_are_removed_by_the_next_write() -> None:
+    """Clients that write at the same time read the same index, and the last of them replaces it."""
+    storage = ScriptedStorage(delay=0.01)
+
+    async def write(key: str) -> None:
+        async with writing(storage) as caches:
+            deliver(caches.of(Context(key)), flag("f", key))
+
+    async with anyio.create_task_group() as tasks:
+        for key in "cdefgh":
+            tasks.start_soon(write, key)
+    await write("a")
+    cached = await index(storage)
+    expected = {f"{kind}_{context}" for context in cached for kind in ("flags", "fresh")}
+    assert set(await storage.list_keys(NAMESPACE)) == {"index", *expected}
+    assert context_id(A) in cached
+
+
+async def test_a_storage_that_cannot_list_its_keys_is_enough() -> None:
+    storage = MemoryStorage()
+    without_keys = SimpleNamespace(get=storage.get, set=storage.set, remove=storage.remove, clear=storage.clear)
+    async with writing(without_keys, limit=1) as caches:
+        deliver(caches.of(A), flag("f", 1))
+        await anyio.sleep(PACE)
+        deliver(caches.of(B), flag("f", 2))
+    assert await index(storage) == [context_id(B)]
+    assert len(await storage.list_keys(NAMESPACE)) == 3
 
 
 async def test_a_lower_limit_counts_at_the_next_write() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from aioflags.stores.file_storage import FileStorage
-from aioflags.stores.storage import MemoryStorage, Storage
+from aioflags.stores.storage import ListedStorage, MemoryStorage, Storage
 
 
 @pytest.fixture(params=["memory", "files"])
@@ -40,6 +40,14 @@ async def test_only_the_given_keys_are_removed(storage: Storage) -> None:
     await storage.set("a", {"one": "1", "two": "2", "three": "3"})
     await storage.remove("a", iter(["one", "three", "missing"]))
     assert [await storage.get("a", key) for key in ("one", "two", "three")] == [None, "2", None]
+
+
+async def test_the_keys_of_a_namespace_are_listed(storage: ListedStorage) -> None:
+    assert await storage.list_keys("a") == []
+    await storage.set("a", {"one": "1", "two": "2"})
+    await storage.set("b", {"other": "b"})
+    await storage.remove("a", ["one"])
+    assert await storage.list_keys("a") == ["two"]
 
 
 async def test_only_the_given_namespace_is_cleared(storage: Storage) -> None:
