@@ -272,6 +272,8 @@ def _modes(modes: object) -> Mapping[ConnectionMode, ModeDefinition]:
     for name, definition in cast("Mapping[object, object]", modes).items():
         mode = mode_named(cast("str", require("modes", name, str)), "modes")
         made[mode] = cast("ModeDefinition", require(f"modes[{mode.value!r}]", definition, ModeDefinition))
+        if mode is ConnectionMode.OFFLINE and made[mode].makes_requests:
+            raise ConfigError("modes['offline']: expected no sources that poll or stream; set_offline and a lost network use it")
     return MappingProxyType(made)
 
 

@@ -19,6 +19,7 @@ from aioflags.sources.cache import Cache
 from aioflags.sources.fdv1 import Fdv1FallbackOptions
 from aioflags.sources.poller import PollOptions
 from aioflags.sources.polling import Polling
+from aioflags.sources.stream_source import StreamOptions
 from aioflags.sources.streaming import Streaming
 
 __all__ = ["ModeDefinition", "Pipeline", "mode_named", "pipelines"]
@@ -36,6 +37,8 @@ class ModeDefinition:
 
     Raises:
         ConfigError: an item is not a builder of sources.
+
+    The mode ``offline`` takes no sources that poll or stream.
     """
 
     initializers: Sequence[SourceBuilder] = ()
@@ -49,6 +52,11 @@ class ModeDefinition:
             for builder in cast("Sequence[object]", builders):
                 require_methods(name, builder, SourceBuilder, "source builder")
             set_all(self, {name: tuple(cast("Sequence[object]", builders))})
+
+    @property
+    def makes_requests(self) -> bool:
+        """Whether a source polls or streams. A source of the program may do so as well."""
+        return any(isinstance(builder, PollOptions | StreamOptions) for builder in (*self.initializers, *self.synchronizers))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
