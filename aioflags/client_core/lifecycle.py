@@ -48,6 +48,7 @@ class Lifecycle:
         close_timeout: How many seconds a close may take by default.
         logger: The client's logger.
         server: The server of the flags and its address, for the log; ``None`` if there may be several.
+        long_start: A start that may wait longer, in seconds, is a warning.
     """
 
     def __init__(
@@ -60,11 +61,13 @@ class Lifecycle:
         close_timeout: float,
         logger: logging.Logger,
         server: str | None = None,
+        long_start: float = MAX_START_WAIT,
     ) -> None:
         self._cell = cell
         self._workload = workload
         self._background: Sequence[Background] = (*background, cell.observers)
         self._start_wait = start_wait
+        self._long_start = long_start
         self._close_timeout = close_timeout
         self._logger = logger
         self._server = server
@@ -112,7 +115,7 @@ class Lifecycle:
         if self._root is not None:
             await self._wait_for_readiness(wait)
             return self._cell.newest
-        if wait > MAX_START_WAIT and start_wait is not None:
+        if wait > self._long_start and start_wait is not None:
             self._logger.warning("start_wait: %g s is long for an application to wait for its flags", wait)
         self._loop = asyncio.get_running_loop()
         self._cell.open(self._loop)

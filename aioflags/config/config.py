@@ -8,15 +8,12 @@ Source: ``client-surface.md`` 8 to 13; ``data-system.md`` 8.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Final
 
+from aioflags.config.common_options import common_options, warn_of_common_options
 from aioflags.config.data_system import DataSystem
-from aioflags.config.environment import ADDRESS_VARIABLES
-from aioflags.errors import ConfigError
 from aioflags.events.options import Events
 from aioflags.hooks.hook import Hook
 from aioflags.model.defaults import (
@@ -27,19 +24,18 @@ from aioflags.model.defaults import (
     START_WAIT,
     STREAM_URI,
 )
-from aioflags.model.values import fresh
-from aioflags.plugins.plugin import Plugin, require_plugins
-from aioflags.protocol.requests import header_text
+from aioflags.plugins.plugin import Plugin
 from aioflags.runtime.logs import logger as package_logger
-from aioflags.runtime.validation import address, positive, require, require_items, set_all
+from aioflags.runtime.validation import positive, require, set_all
 from aioflags.stores.memberships import BigSegments
 from aioflags.transport.settings import Http
 
-__all__ = ["Config", "custom_addresses"]
+__all__ = ["ADDRESSES", "Config"]
 
 _DEADLINE: Final = 2 * CLOSE_TIMEOUT
 """Seconds for start and close together."""
-_ADDRESSES: Final = {"base_uri": BASE_URI, "stream_uri": STREAM_URI, "events_uri": EVENTS_URI}
+ADDRESSES: Final = {"base_uri": BASE_URI, "stream_uri": STREAM_URI, "events_uri": EVENTS_URI}
+"""LaunchDarkly's service."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,34 +75,13 @@ class Config:
     big_segments: BigSegments | None = None
 
     def __post_init__(self) -> None:
-        require("logger", self.logger, logging.Logger)
         require("offline", self.offline, bool)
         require("data_system", self.data_system, DataSystem)
-        require("http", self.http, Http)
         require("big_segments", self.big_segments, BigSegments, type(None))
         require("events", self.events, Events)
-        require("defaults", self.defaults, Mapping, expected="a mapping of flag keys to values")
-        for name in ("payload_filter_key", "wrapper_name", "wrapper_version"):
-            require(name, getattr(self, name), str, type(None))
-        header_text("wrapper_name", self.wrapper_name)
-        header_text("wrapper_version", self.wrapper_version)
-        for key in self.defaults:
-            require("defaults", key, str, expected="flag keys, which are strings")
-        values: dict[str, object] = {
-            "defaults": MappingProxyType(fresh(self.defaults)),
-            "hooks": require_items("hooks", self.hooks, Hook),
-            "plugins": require_plugins(self.plugins),
-        }
-        for name, default in _ADDRESSES.items():
-            values[name] = address(name, getattr(self, name), default)
-        require("start_wait", self.start_wait, int, float)
-        if math.isnan(self.start_wait) or self.start_wait == math.inf:
-            values["start_wait"] = positive("start_wait", self.start_wait, START_WAIT, self.logger)
-        elif self.start_wait < 0:
-            raise ConfigError(f"start_wait: expected 0 or more seconds, got {self.start_wait!r}; 0 does not wait")
-        values["close_timeout"] = positive("close_timeout", self.close_timeout, CLOSE_TIMEOUT, self.logger)
-        set_all(self, values)
-        self._warn()
+        require("payload_filter_key", self.payload_filter_key, str, type(None))
+        set_all(self, common_options(self, ADDRESSES))
+        warn_of_common_options(self, ADDRESSES, long_start=MAX_START_WAIT)
 
     def one_shot(self, deadline: float = _DEADLINE) -> Config:
         """These options for a program that runs once or now and then: a script, a cron job, a cloud function.
@@ -127,21 +102,3 @@ class Config:
             )
         events = replace(self.events, flush_interval=None, diagnostic_opt_out=True)
         return replace(self, data_system=system, events=events, start_wait=seconds / 2, close_timeout=seconds / 2)
-
-    def _warn(self) -> None:
-        if self.start_wait > MAX_START_WAIT:
-            self.logger.warning("start_wait: %g s is long for an application to wait for its flags", self.start_wait)
-        custom, default = custom_addresses(self)
-        if custom and default:
-            self.logger.warning(
-                "%s set, but not %s: requests to an address that is not set go to LaunchDarkly. Set it, too, in Config or by %s",
-                " and ".join(custom),
-                " and ".join(default),
-                " and ".join(ADDRESS_VARIABLES[name] for name in default),
-            )
-
-
-def custom_addresses(config: Config) -> tuple[list[str], list[str]]:
-    """The address options that differ from LaunchDarkly's own service, and those that do not. Usually all should differ."""
-    custom = [name for name, default in _ADDRESSES.items() if getattr(config, name) != default]
-    return custom, [name for name in _ADDRESSES if name not in custom]

@@ -37,7 +37,7 @@ from aioflags.mobile.parts import EventSending, MobileParts
 from aioflags.mobile.pipelines import pipelines
 from aioflags.mobile.workload import MobileWorkload, RegisterPlugin
 from aioflags.model.context import Context
-from aioflags.model.defaults import FOREGROUND_POLL_INTERVAL, MOBILE_POLL_ATTEMPTS
+from aioflags.model.defaults import FOREGROUND_POLL_INTERVAL, MAX_IDENTIFY_WAIT, MOBILE_POLL_ATTEMPTS
 from aioflags.model.detail import ErrorKind
 from aioflags.model.secret import SdkKey
 from aioflags.plugins.registration import Registration
@@ -187,6 +187,7 @@ def assemble(
         workload,
         [deferred_hooks, *analytics.background],
         start_wait=config.start_wait,
+        long_start=MAX_IDENTIFY_WAIT,
         close_timeout=config.close_timeout,
         logger=logger,
     )

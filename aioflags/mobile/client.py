@@ -66,7 +66,7 @@ class MobileClient(MobileEnvironment):
             raise ConfigError("secondary_mobile_keys: one of them is the key of the client itself")
         super().__init__(SdkKey(mobile_key), context, config)
         self._config = config
-        secondary = replace(config, secondary_mobile_keys={}, secure_mode_hash=None, bootstrap=None)
+        secondary = config.for_secondary_key()
         self._secondary = {
             name: MobileEnvironment(SdkKey(key), context, secondary, keys=self._parts.keys)
             for name, key in config.secondary_mobile_keys.items()

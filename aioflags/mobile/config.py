@@ -8,14 +8,15 @@ Source: ``client-side.md`` 1.1, 3.2, 3.3 and 5; ``client-surface.md`` 13.
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, Literal, cast
 
+from aioflags.config.common_options import common_options, flag_values, warn_of_common_options
 from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.events.options import MobileEvents
 from aioflags.hooks.hook import Hook
@@ -33,11 +34,9 @@ from aioflags.model.defaults import (
     RECONNECT_DELAY,
     START_WAIT,
 )
-from aioflags.model.values import fresh
-from aioflags.plugins.plugin import MobilePlugin, require_plugins
-from aioflags.protocol.requests import header_text
+from aioflags.plugins.plugin import MobilePlugin
 from aioflags.runtime.logs import logger as package_logger
-from aioflags.runtime.validation import address, positive, require, require_items, require_methods, set_all
+from aioflags.runtime.validation import positive, require, require_methods, set_all
 from aioflags.sources.fdv1 import Fdv1FallbackOptions
 from aioflags.stores.file_storage import FileStorage
 from aioflags.stores.storage import Storage
@@ -59,8 +58,6 @@ _TEXTS: Final = (
     "application_name",
     "application_version",
     "application_version_name",
-    "wrapper_name",
-    "wrapper_version",
     "secure_mode_hash",
 )
 
@@ -180,8 +177,7 @@ class MobileConfig:
     events: MobileEvents = field(default_factory=MobileEvents)
 
     def __post_init__(self) -> None:
-        require("logger", self.logger, logging.Logger)
-        require("http", self.http, Http)
+        log = require("logger", self.logger, logging.Logger)
         require("events", self.events, MobileEvents)
         require("fdv1_fallback", self.fdv1_fallback, Fdv1FallbackOptions, type(None))
         require("bootstrap", self.bootstrap, Mapping, type(None), expected="a mapping of flag keys to values")
@@ -189,36 +185,34 @@ class MobileConfig:
             require(name, getattr(self, name), bool)
         for name in _TEXTS:
             require(name, getattr(self, name), str, type(None))
-        header_text("wrapper_name", self.wrapper_name)
-        header_text("wrapper_version", self.wrapper_version)
         if self.fdv1_fallback_recovery not in ("never", "ttl"):
             raise ConfigError(f'fdv1_fallback_recovery: expected "never" or "ttl", got {self.fdv1_fallback_recovery!r}')
         require("max_cached_contexts", self.max_cached_contexts, int)
         if self.max_cached_contexts < 0:
             raise ConfigError(f"max_cached_contexts: expected 0 or more, got {self.max_cached_contexts}; 0 keeps no flags")
-        log = self.logger
         values: dict[str, object] = {
+            **common_options(self, _ADDRESSES),
             "profile": _profile(self.profile),
             "modes": _modes(self.modes),
             "debounce": 0.0 if self.debounce == 0 else positive("debounce", self.debounce, MODE_DEBOUNCE, log),
             "initial_reconnect_delay": positive("initial_reconnect_delay", self.initial_reconnect_delay, RECONNECT_DELAY, log),
             "storage": _storage(self.storage, log),
             "secondary_mobile_keys": _secondary_keys(self.secondary_mobile_keys),
-            "defaults": _values("defaults", self.defaults),
-            "bootstrap": None if self.bootstrap is None else _values("bootstrap", self.bootstrap),
-            "hooks": require_items("hooks", self.hooks, Hook),
-            "plugins": require_plugins(self.plugins),
-            "start_wait": _start_wait(self.start_wait, log),
-            "close_timeout": positive("close_timeout", self.close_timeout, CLOSE_TIMEOUT, log),
+            "bootstrap": None if self.bootstrap is None else flag_values("bootstrap", self.bootstrap),
         }
-        for name, default in _ADDRESSES.items():
-            values[name] = address(name, getattr(self, name), default)
         if self.initial_connection_mode is not None:
             require("initial_connection_mode", self.initial_connection_mode, str)
             values["initial_connection_mode"] = mode_named(self.initial_connection_mode, "initial_connection_mode")
         if self.automatic_mode_switching is not None:
             values["automatic_mode_switching"] = _switching(self.automatic_mode_switching)
         set_all(self, values)
+        warn_of_common_options(self, _ADDRESSES, long_start=MAX_IDENTIFY_WAIT)
+
+    def for_secondary_key(self) -> MobileConfig:
+        """These options for a further environment. What they warn about has been logged."""
+        config = copy(self)
+        set_all(config, {"secondary_mobile_keys": MappingProxyType(dict[str, str]()), "secure_mode_hash": None, "bootstrap": None})
+        return config
 
     @property
     def rules(self) -> ModeRules:
@@ -301,24 +295,6 @@ def _secondary_keys(keys: object) -> Mapping[str, str]:
     if len(set(made.values())) < len(made):
         raise ConfigError("secondary_mobile_keys: two names have the same key")
     return MappingProxyType(made)
-
-
-def _values(option: str, values: Mapping[str, object]) -> Mapping[str, object]:
-    require(option, values, Mapping, expected="a mapping of flag keys to values")
-    for key in values:
-        require(option, key, str, expected="flag keys, which are strings")
-    return MappingProxyType(fresh(values))
-
-
-def _start_wait(seconds: float, logger: logging.Logger) -> float:
-    require("start_wait", seconds, int, float)
-    if math.isnan(seconds) or seconds == math.inf:
-        return positive("start_wait", seconds, START_WAIT, logger)
-    if seconds < 0:
-        raise ConfigError(f"start_wait: expected 0 or more seconds, got {seconds!r}; 0 does not wait")
-    if seconds > MAX_IDENTIFY_WAIT:
-        logger.warning("start_wait: %g s is long for an application to wait for its flags", seconds)
-    return seconds
 
 
 def _switching(switching: object) -> tuple[bool, bool]:

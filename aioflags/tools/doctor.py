@@ -13,7 +13,8 @@ from urllib.parse import SplitResult, urlsplit
 
 import anyio
 
-from aioflags.config.config import Config, custom_addresses
+from aioflags.config.common_options import custom_addresses
+from aioflags.config.config import ADDRESSES, Config
 from aioflags.config.environment import ADDRESS_VARIABLES
 from aioflags.errors import ConfigError
 from aioflags.model.change import ObjectKind, Selector
@@ -72,7 +73,7 @@ async def run_checks(
     """
     key = SdkKey(sdk_key)
     yield _key(key, environment)
-    custom, default = custom_addresses(config)
+    custom, default = custom_addresses(config, ADDRESSES)
     if custom and default:
         yield _partly_custom(custom, default)
     reachable: dict[str, bool] = {}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
 
 from aioflags.errors import ConfigError
+from aioflags.mobile.client import MobileClient
 from aioflags.mobile.config import MobileConfig
 from aioflags.mobile.pipelines import ModeDefinition
+from aioflags.model.context import Context
 from aioflags.sources import Cache, Fdv1Polling, MemorySource, Polling, Streaming
+from tests.support.mobile_service import MobileService, mobile_client
 
 
 @pytest.mark.parametrize(
@@ -30,3 +34,36 @@ def test_the_mode_offline_takes_no_sources_that_make_requests(definition: ModeDe
 def test_the_mode_offline_takes_other_sources(options: dict[str, Any]) -> None:
     definition = ModeDefinition(**options)
     assert MobileConfig(modes={"offline": definition}).definitions == {"offline": definition}
+
+
+RELAY = "http://relay"
+
+
+@pytest.mark.parametrize(
+    ("options", "warning"),
+    [
+        pytest.param(
+            {"base_uri": RELAY},
+            "base_uri set, but not stream_uri and events_uri: requests to an address that is not set go to LaunchDarkly. "
+            "Set it, too, in MobileConfig or by LAUNCHDARKLY_STREAM_URI and LAUNCHDARKLY_EVENTS_URI",
+            id="one of three addresses",
+        ),
+        pytest.param({"base_uri": RELAY, "stream_uri": RELAY, "events_uri": RELAY}, None, id="all addresses"),
+        pytest.param({"start_wait": 16}, "start_wait: 16 s is long for an application to wait for its flags", id="a long start"),
+        pytest.param({"start_wait": 15}, None, id="a start"),
+        pytest.param({}, None, id="nothing"),
+    ],
+)
+def test_options_that_are_probably_a_mistake_log_one_warning(
+    options: dict[str, Any], warning: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        MobileClient("mob-key", Context("anna"), MobileConfig(secondary_mobile_keys={"beta": "mob-beta"}, **options))
+    assert caplog.messages == ([] if warning is None else [warning])
+
+
+async def test_a_start_that_may_wait_for_more_than_fifteen_seconds_logs_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    client = mobile_client(MobileService())
+    await client.start(16)
+    await client.aclose()
+    assert caplog.messages == ["start_wait: 16 s is long for an application to wait for its flags"]
