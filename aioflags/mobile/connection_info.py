@@ -75,7 +75,7 @@ class ConnectionInfo:
         last_success: when a source last sent or confirmed flags; ``None``: never.
         last_failure: when a source last failed; ``None``: never.
         last_failure_type: how it failed.
-        active_protocol: ``None`` if no source is to run.
+        active_protocol: ``None`` if no source runs that makes requests: offline, or once the mode ``one-shot`` has its flags.
         fallback: whether the service directed the client off FDv2.
         sources: what each source reported last, by its name.
     """

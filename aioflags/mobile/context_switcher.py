@@ -24,7 +24,9 @@ from aioflags.mobile.data_manager import DataManager
 from aioflags.mobile.flag_cache import FlagCaches
 from aioflags.mobile.identify_queue import TIMEOUT, IdentifyQueue, Outcome, QueuedCall
 from aioflags.model.identify import IdentifyResult, IdentifyStatus
+from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
 from aioflags.protocol.client_side import ClientSide
+from aioflags.runtime import clock
 from aioflags.runtime.logs import printable
 
 if TYPE_CHECKING:
@@ -151,7 +153,7 @@ class ContextSwitcher:
         try:
             activation = self._activation(complete, given, wait, outcome)
         except (TypeError, ValueError) as error:
-            self._logger.warning("identify: the context cannot be used: %s", printable(str(error)))
+            self._refuse(error)
             if not outcome.done():  # The client may have closed meanwhile.
                 outcome.set_result(IdentifyResult(IdentifyStatus.ERROR, str(error)))
             return None
@@ -161,6 +163,15 @@ class ContextSwitcher:
         self._given, self._outcome = given, outcome
         self._manager.activate(activation)
         return _Change(activation=activation, after=after)
+
+    def _refuse(self, error: TypeError | ValueError) -> None:
+        """Log why a context cannot be used. If it is the first one, no source starts, and the status has the reason."""
+        reason = f"the context cannot be used: {printable(str(error))}"
+        if self._cell.snapshot.evaluated_for is not None:
+            self._logger.warning("identify: %s", reason)
+            return
+        self._logger.warning("%s; no flags are requested until identify() is called with another one", reason)
+        self._cell.report(SourceState.OFF, error=ErrorInfo(kind=FailureKind.UNKNOWN, message=reason, time=clock.now()))
 
     def _activation(self, context: Context, given: GivenContext, wait: Wait, outcome: Outcome) -> Activation:
         """What makes a context the active one. Raises ``TypeError`` or ``ValueError`` for a context that cannot be used."""

@@ -119,9 +119,10 @@ class DataManager:
         return self._mode or self._modes.in_effect
 
     @property
-    def pipeline(self) -> Pipeline:
-        """The sources of :attr:`mode`."""
-        return self._pipelines[self.mode.mode]
+    def uses_network(self) -> bool:
+        """Whether sources run that make requests, or wait until they make one."""
+        run = self._run
+        return run is not None and not run.ended.is_set() and run.pipeline.uses_network
 
     # -- requests
 
@@ -204,6 +205,9 @@ class DataManager:
         run = self._run = _Run(pipeline=pipeline, sink=sink)
         if self._mode is not None and self._mode.mode is not mode.mode:
             self._logger.info("connection mode: %s", mode.mode.value)
+        if self.mode.reason is not None and mode.reason is None and pipeline.uses_network:
+            # The state says why no source is to run. From now on sources run, and have not reported yet.
+            self._cell.report(SourceState.INTERRUPTED)
         self._mode = mode
         self.fallback.end_if_over(anyio.current_time())
         # Without network sources there is nothing to leave FDv2 with.

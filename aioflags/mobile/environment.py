@@ -101,6 +101,11 @@ class MobileEnvironment(SendingMethods, CoreClient):
         return self._manager.mode.mode
 
     @property
+    def is_initialized(self) -> bool:
+        """Whether the client has flags of its context. Stays true through outages and after closing, but not for a new context."""
+        return self._holder.snapshot.refusal is None
+
+    @property
     def is_offline(self) -> bool:
         """Whether the program set the client offline."""
         return self._modes.facts.is_set_offline
@@ -134,8 +139,7 @@ class MobileEnvironment(SendingMethods, CoreClient):
 
     @property
     def _active_protocol(self) -> Literal["fdv1", "fdv2"] | None:
-        pipeline = self._manager.pipeline
-        if not self._lifecycle.is_open or not pipeline.uses_network or self._cell.newest.source_state is SourceState.OFF:
+        if not self._lifecycle.is_open or not self._manager.uses_network or self._cell.newest.source_state is SourceState.OFF:
             return None
         return "fdv1" if self._manager.fallback.is_on_fdv1 else "fdv2"
 

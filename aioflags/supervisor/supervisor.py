@@ -316,7 +316,7 @@ class Supervisor:
     @property
     def _serves_data(self) -> bool:
         """Whether evaluations have flag data, of a source or of a store."""
-        return self._sink.snapshot.has_data
+        return self._sink.snapshot.refusal is None
 
 
 def _is_on_demand(entry: RotationEntry | None) -> bool:

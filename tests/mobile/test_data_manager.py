@@ -7,7 +7,8 @@ from typing import Any
 import anyio
 import pytest
 
-from aioflags import Status
+from aioflags import Context, Status
+from aioflags.mobile.client import MobileClient
 from aioflags.mobile.modes import ConnectionMode
 from aioflags.model.identify import IdentifyStatus
 from aioflags.model.source_state import SourceState
@@ -94,3 +95,59 @@ async def test_a_mode_that_is_taken_back_while_the_sources_close_is_not_logged(c
         await anyio.sleep(2)
         assert (client.mode, service.endpoints[-1]) == (ConnectionMode.STREAMING, "stream")
     assert not [message for message in caplog.messages if "mode" in message]
+
+
+@pytest.mark.parametrize("is_by_hand", [True, False], ids=["set_offline", "no network"])
+async def test_back_online_the_state_is_not_valid_before_a_source_reports(*, is_by_hand: bool) -> None:
+    def switch(client: MobileClient, *, is_online: bool) -> None:
+        if is_by_hand:
+            client.set_offline(not is_online)
+        else:
+            client.notify_network(is_online)
+
+    service = MobileService(stream=[UP_TO_DATE, SILENT, UP_TO_DATE])
+    async with mobile_client(service, profile="mobile", debounce=0) as client:
+        await anyio.sleep(1)
+        switch(client, is_online=False)
+        await anyio.sleep(1)
+        assert client.status.source_state in {SourceState.SET_OFFLINE, SourceState.NETWORK_UNAVAILABLE}
+        switch(client, is_online=True)
+        await anyio.sleep(1)
+        assert (client.status.source_state, client.status.status) == (SourceState.INTERRUPTED, Status.STALE)
+        await anyio.sleep(60)
+        assert (client.status.source_state, client.status.status) == (SourceState.VALID, Status.READY)
+
+
+async def test_a_first_context_that_cannot_be_used_is_the_error_of_the_status(caplog: pytest.LogCaptureFixture) -> None:
+    service = MobileService()
+    reason = "the context cannot be used: key: expected a string that is not empty"
+    async with mobile_client(service, Context("")) as client:
+        await anyio.sleep(60)
+        report = client.status
+        assert (report.status, report.source_state, client.is_initialized) == (Status.ERROR, SourceState.OFF, False)
+        assert report.error is not None
+        assert (report.error.message, str(report.last_error)) == (reason, reason)
+        assert (client.connection_info.active_protocol, service.endpoints) == (None, [])
+        assert caplog.messages == [f"{reason}; no flags are requested until identify() is called with another one"]
+        assert (await client.identify(BEN)).status is COMPLETED
+        assert (client.status.status, client.variation("f", "")) == (Status.READY, "poll ben")
+
+
+async def test_a_new_context_without_flags_serves_defaults_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    service = MobileService(poll=[named("poll"), DOWN], stream=[UP_TO_DATE, DOWN])
+    async with mobile_client(service) as client:
+        assert client.is_initialized
+        assert (await client.identify(BEN)).status is TIMEOUT
+        assert (client.is_initialized, client.all()) == (False, {})
+        assert [message for message in caplog.messages if "serving defaults" in message]
+        assert not [message for message in caplog.messages if "last flag data" in message]
+
+
+async def test_a_client_that_has_all_it_asked_for_has_no_protocol() -> None:
+    service = MobileService()
+    async with mobile_client(service, profile="cli") as client:
+        await anyio.sleep(1)
+        assert (client.status.source_state, client.connection_info.active_protocol) == (SourceState.VALID, None)
+        await client.set_connection_mode("streaming")
+        await anyio.sleep(2)
+        assert client.connection_info.active_protocol == "fdv2"

@@ -45,6 +45,7 @@ class Recording:
     selector = Selector.none()
     flags: ClassVar[dict[str, FlagDefinition]] = {}
     has_data = False
+    refusal = None
 
     def __init__(self, world: World) -> None:
         self.world = world

@@ -75,6 +75,7 @@ class Slow:
     dialect = LAUNCHDARKLY
     selector = Selector.none()
     has_data = False
+    refusal = None
     flags: ClassVar[dict[str, FlagDefinition]] = {}
 
     def __init__(self, ticks: list[int]) -> None:
