@@ -246,6 +246,7 @@ def test_prerequisites_of_a_prerequisite_that_is_used_twice_are_listed_once(is_s
 
 @pytest.mark.real_time
 @pytest.mark.speed
+@pytest.mark.holds("RB-R18")
 @EVERY_GRAPH
 @pytest.mark.parametrize("function", [pytest.param(Snapshot.evaluate, id="evaluated"), pytest.param(explain, id="explained")])
 def test_25_levels_take_less_than_10_ms(graph_of: Callable[[int], Graph], function: Callable[..., Any]) -> None:
@@ -291,6 +292,7 @@ ORDERS = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.holds("RB-R18")
 @DEPTHS
 @ORDERS
 def test_a_long_path_of_prerequisites_fails_even_if_its_end_was_evaluated_before(
@@ -306,6 +308,7 @@ def test_a_long_path_of_prerequisites_fails_even_if_its_end_was_evaluated_before
     assert flags_state(snapshot, K, now_ms=0)["flag"].detail.reason.to_dict() == expected[2]
 
 
+@pytest.mark.holds("RB-R18")
 @DEPTHS
 @ORDERS
 def test_a_long_path_of_segments_fails_even_if_its_end_was_evaluated_before(
@@ -433,6 +436,7 @@ def test_all_flags_at_once_evaluate_each_flag_of_a_long_chain_once(
 
 @pytest.mark.real_time
 @pytest.mark.speed
+@pytest.mark.holds("RB-R18")
 def test_all_flags_of_a_long_chain_take_less_than_half_a_second(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL)
     snapshot = snapshot_of(*LONG.flags)

@@ -29,12 +29,14 @@ def test_a_rule_may_have_128_levels() -> None:
     assert compile_rule(nested(127, leaf={"var": "x"})).rule({}) is True
 
 
+@pytest.mark.holds("RB-R18")
 @pytest.mark.parametrize("levels", [129, 10_000, 200_000])
 def test_a_rule_with_more_levels_does_not_compile(levels: int) -> None:
     with pytest.raises(RuleError, match="more than 128 levels"):
         compile_rule(nested(levels))
 
 
+@pytest.mark.holds("RB-R18")
 def test_a_stack_that_is_nearly_full_is_reported_when_a_rule_is_evaluated() -> None:
     rule = nested(127, leaf={"var": "x"})
     compiled = compile_rule(rule)
