@@ -284,6 +284,7 @@ def slowest(search: Callable[[str], bool], lengths: set[int]) -> float:
 
 @pytest.mark.real_time
 @pytest.mark.speed
+@pytest.mark.holds("RB-R17")
 @pytest.mark.parametrize("with_re2", [pytest.param(True, id="EV-E169 with RE2"), pytest.param(False, id="EV-E169 without RE2")])
 @pytest.mark.parametrize("pattern", [*REAL, *HOSTILE, *LINEAR, *SUPERLINEAR, *HOPELESS])
 def test_a_search_takes_less_than_5_ms(pattern: str, with_re2: bool) -> None:

@@ -1,0 +1,101 @@
+"""R17: generated patterns that cost a backtracking engine much, searched in texts of 4 kB with and without RE2.
+
+The patterns that are known to be bad have the same mark in ``tests/evaluation/test_patterns.py``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+from collections.abc import Callable
+from time import thread_time
+
+import pytest
+
+from aioflags.evaluation.patterns import compile_pattern, max_length_without_re2
+from tests.reliability.plugin import Figures
+from tests.reliability.scoreboard import batches
+
+pytest.importorskip("re2", reason="half of the searches need the extra re2")
+
+BAR = 0.005
+"""In seconds, for a text of 4096 characters."""
+ATOMS = ["a", "[ab]", ".", r"\w", r"\d", r"\s", "[^b]", "ab", "é", "a|b", "a|ab", "a?", r"\b", "(?=a)", "k", r"\.", "@"]
+FLAGS = ["", "", "", "(?i)", "(?m)", "(?s)"]
+REPEATS = ["*", "+", "{2,}", "*?", "+?", "{0,40}", "{1,9}", "?", "{3}", "*+"]
+SHAPES = [
+    *("{0}{1}", "({0}{1}){1}", "({0}{1}|{2}{3}){1}x", "^({0}{1}){3}$", "{0}{1}{2}{3}y", "({0}{1}{2}){3}!", "{0}{1}{0}{1}{0}{1}x"),
+    *("(({0}{1}){3}){1}b", "^{0}{1}{2}{3}{4}{5}$", "({0}|{2})({0}|{4}){1}z", "({0}{1})?({2}{3})?({4}{5})?x", "(?!{0}{1}x){2}{3}y"),
+    *("({0}{1}@)+{2}{3}\\.", r"\b{0}{1}\b{2}{3}\b", "x({0}{1}y){3}", "(?:{0}(?:{2}(?:{4}){5}){3}){1}!", "(.){1}{0}\\1"),
+]
+ATTACKS = ["a", "ab", "aab", "a@", "a.", "aA1", "x", "é", "k", " a", "y!", "b\n", "1", "ba"]
+SHORT = ["", *("".join(text) for size in (1, 2, 3) for text in itertools.product("ab@é\n1", repeat=size)), "abab!", "xaby", "aaaab"]
+
+
+def random_pattern(chance: random.Random) -> str:
+    """A shape with random parts. A shape inside another one makes the depth."""
+    parts: list[str] = []
+    for at in range(6):
+        nests = at % 2 == 0 and chance.random() < 0.15
+        atom = random_pattern(chance) if nests else chance.choice(ATOMS)
+        parts.append(chance.choice(REPEATS) if at % 2 else f"(?:{atom})" if len(atom) > 1 else atom)
+    return chance.choice(SHAPES).format(*parts)
+
+
+def patterns(numbers: range) -> dict[int, str]:
+    """A pattern for each seed: the first one that ``re`` accepts."""
+    found: dict[int, str] = {}
+    for number in numbers:
+        chance = random.Random(number)
+        while number not in found:
+            try:
+                found[number] = re.compile(chance.choice(FLAGS) + random_pattern(chance)).pattern
+            except re.error:
+                continue
+    return found
+
+
+def slowest(search: Callable[[str], bool], lengths: set[int]) -> float:
+    """Seconds of the slowest search. The fastest of three runs counts, because other processes slow the machine down."""
+    worst = 0.0
+    for attack, ending, length in itertools.product(ATTACKS, ("", "!", "b"), lengths):
+        subject = (attack * length)[: length - len(ending)] + ending
+        times: list[float] = []
+        while len(times) < 3 and min(times, default=BAR) >= BAR / 2:
+            began = thread_time()
+            search(subject)
+            times.append(thread_time() - began)
+        worst = max(worst, min(times))
+    return worst
+
+
+@pytest.mark.real_time
+@pytest.mark.speed
+@pytest.mark.holds("RB-R17")
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("numbers", batches("R17"))
+@pytest.mark.parametrize("with_re2", [pytest.param(True, id="with RE2"), pytest.param(False, id="without RE2")])
+def test_a_generated_pattern_is_searched_in_5_ms(with_re2: bool, numbers: range, figures: Figures) -> None:
+    for number, pattern in patterns(numbers).items():
+        limit = max_length_without_re2(pattern)
+        search = compile_pattern(pattern, lambda problem: None, with_re2=with_re2)
+        seconds = slowest(search, {4096, limit or 4096})
+        figures.worst("slowest search", seconds * 1e3, "ms")
+        assert seconds <= BAR, f"{pattern!r}: AIOFLAGS_SEED={number} AIOFLAGS_SEEDS=1"
+    figures.total("patterns", len(numbers))
+
+
+@pytest.mark.holds("RB-R17")
+@pytest.mark.parametrize("numbers", batches("R17"))
+@pytest.mark.parametrize("with_re2", [pytest.param(True, id="with RE2"), pytest.param(False, id="without RE2")])
+def test_a_generated_pattern_has_the_results_of_re(with_re2: bool, numbers: range) -> None:
+    """A search that is not done has a note; all others have the result of ``re``."""
+    for number, pattern in patterns(numbers).items():
+        notes: list[str] = []
+        search, expected = compile_pattern(pattern, notes.append, with_re2=with_re2), re.compile(pattern)
+        for subject in SHORT:
+            result = search(subject)
+            if notes:
+                break
+            assert result is (expected.search(subject) is not None), f"{pattern!r} in {subject!r}: AIOFLAGS_SEED={number}"
