@@ -69,7 +69,7 @@ class OverrideRegistry:
         self._count = 0
 
     def watch(self, client: object, update: Callable[..., object]) -> None:
-        """Calls ``update(client, overridden=…)`` now and whenever that changes, as long as the client lives. Earlier calls come first."""
+        """Calls ``update(client, overridden=…)`` now and at each change, as long as the client lives, in the order of the calls."""
         with self._lock:
             self._clients[client] = update
             update(client, overridden=self._count > 0)

@@ -267,7 +267,7 @@ async def test_flags_that_the_index_lost_are_removed_by_the_next_write() -> None
 
     async def write(key: str) -> None:
         async with writing(storage) as caches:
-            deliver(caches.of(Context(key)), flag("f", key))
+            deliver(cache_of(caches, Context(key)), flag("f", key))
 
     async with anyio.create_task_group() as tasks:
         for key in "cdefgh":
@@ -283,9 +283,9 @@ async def test_a_storage_that_cannot_list_its_keys_is_enough() -> None:
     storage = MemoryStorage()
     without_keys = SimpleNamespace(get=storage.get, set=storage.set, remove=storage.remove, clear=storage.clear)
     async with writing(without_keys, limit=1) as caches:
-        deliver(caches.of(A), flag("f", 1))
+        deliver(cache_of(caches, A), flag("f", 1))
         await anyio.sleep(PACE)
-        deliver(caches.of(B), flag("f", 2))
+        deliver(cache_of(caches, B), flag("f", 2))
     assert await index(storage) == [context_id(B)]
     assert len(await storage.list_keys(NAMESPACE)) == 3
 
