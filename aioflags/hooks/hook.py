@@ -14,7 +14,7 @@ import msgspec
 
 from aioflags.model.context import Context
 from aioflags.model.detail import EvaluationDetail
-from aioflags.model.identify import IdentifyResult
+from aioflags.model.identify import DEFAULT_ENVIRONMENT, IdentifyResult
 
 __all__ = ["EvaluationCall", "Hook", "IdentifyCall", "Metadata", "TrackCall"]
 
@@ -56,11 +56,13 @@ class IdentifyCall(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """One call of :meth:`MobileClient.start` or ``identify``. LaunchDarkly's SDKs call it ``IdentifySeriesContext``.
 
     ``context`` is the one that the flags are requested for, with generated keys and attributes of the environment. ``timeout`` is
-    in seconds, ``None`` without a limit.
+    in seconds, ``None`` without a limit. Hooks are called once for each environment of the client; ``environment`` is its name in
+    ``secondary_mobile_keys``.
     """
 
     context: Context
     timeout: float | None
+    environment: str = DEFAULT_ENVIRONMENT
 
 
 class Metadata(msgspec.Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import uuid
 from collections.abc import Callable
@@ -56,6 +57,8 @@ def assemble(
     key: SdkKey,
     context: Context,
     *,
+    environment: str,
+    logger: logging.Logger,
     keys: GeneratedKeys | None,
     update_fast_path: Callable[[], None],
     register: RegisterPlugin,
@@ -67,12 +70,13 @@ def assemble(
         config: The client's options.
         key: The mobile key.
         context: The first context.
+        environment: The name of the environment, for hooks.
+        logger: The client's logger, which names the environment if there are several.
         keys: Those of the client's other environments, with their storage; ``None`` for the first environment.
         update_fast_path: Called when the recorder opens or closes. Must not keep the client alive: the recorder outlives it.
         register: Called for each plugin, before the client has data. Must not keep the client alive either.
         record_tracked: Called for events that had to wait for the context. Must not keep the client alive either.
     """
-    logger = config.logger
     holder = SnapshotHolder(Snapshot.empty(dialect=CLIENT_SIDE, log=logger).refused(ErrorKind.CLIENT_NOT_READY))
     flag_tracker = FlagTracker(logger)
     cell = StatusCell(holder, flag_tracker, logger, revives=True)
@@ -155,6 +159,7 @@ def assemble(
     queue = IdentifyQueue()
     switcher = ContextSwitcher(
         GivenContext(context=context, secure_mode_hash=config.secure_mode_hash, bootstrap=config.bootstrap),
+        environment=environment,
         cell=cell,
         queue=queue,
         additions=additions,

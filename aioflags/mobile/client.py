@@ -9,29 +9,28 @@ import contextlib
 import os
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
-from typing import Any, ClassVar, Final, Literal, TypeAlias, TypeVar
+from typing import Any, ClassVar, Final, Literal, TypeVar
 
 from aioflags.client_core.sending_methods import SendingMethods
 from aioflags.config.environment import MOBILE_KEYS, from_environment
 from aioflags.errors import ConfigError
 from aioflags.mobile.config import MobileConfig
 from aioflags.mobile.context_switcher import GivenContext, Wait
-from aioflags.mobile.environment import MobileEnvironment
+from aioflags.mobile.environment import MobileEnvironment, WaitFor
 from aioflags.mobile.mode_selector import ModeSelector
 from aioflags.mobile.modes import ConnectionMode
 from aioflags.mobile.pipelines import mode_named
 from aioflags.model.context import Context
 from aioflags.model.defaults import MAX_IDENTIFY_WAIT, START_WAIT
-from aioflags.model.identify import IdentifyResult, IdentifyStatus
+from aioflags.model.identify import DEFAULT_ENVIRONMENT, IdentifyResult, IdentifyStatus
 from aioflags.model.secret import SdkKey
 from aioflags.runtime.event_loops import asyncio_loop, running_loop
+from aioflags.runtime.logs import printable
 from aioflags.runtime.validation import require, time_limit
 
 __all__ = ["MobileClient"]
 
 R = TypeVar("R")
-WaitFor: TypeAlias = Literal["fresh", "cached"]
-
 _NOT_STARTED: Final = IdentifyResult(IdentifyStatus.ERROR, "the client was not started")
 _WORST_FIRST: Final = (IdentifyStatus.ERROR, IdentifyStatus.TIMEOUT, IdentifyStatus.SHED, IdentifyStatus.COMPLETED)
 
@@ -68,7 +67,7 @@ class MobileClient(MobileEnvironment):
         self._config = config
         secondary = config.for_secondary_key()
         self._secondary = {
-            name: MobileEnvironment(SdkKey(key), context, secondary, keys=self._parts.keys)
+            name: MobileEnvironment(SdkKey(key), context, secondary, name, keys=self._parts.keys)
             for name, key in config.secondary_mobile_keys.items()
         }
 
@@ -97,9 +96,11 @@ class MobileClient(MobileEnvironment):
         Raises:
             ConfigError: no environment has this name.
         """
-        environment = self if name == "default" else self._secondary.get(name)
+        environment = self if name == DEFAULT_ENVIRONMENT else self._secondary.get(name)
         if environment is None:
-            raise ConfigError(f"environment: expected one of {', '.join(map(repr, ('default', *self._secondary)))}, got {name!r}")
+            raise ConfigError(
+                f"environment: expected one of {', '.join(map(repr, (DEFAULT_ENVIRONMENT, *self._secondary)))}, got {name!r}"
+            )
         return environment
 
     # -- life cycle
@@ -123,7 +124,7 @@ class MobileClient(MobileEnvironment):
         accepts_cached = _accepts_cached(wait_for)
         for each in self._all:
             each._add_plugin_hooks()
-        return _worst(await _together(each._parts.start(start_wait, accepts_cached=accepts_cached) for each in self._all))
+        return self._worst(await _together(each._parts.start(start_wait, accepts_cached=accepts_cached) for each in self._all))
 
     async def aclose(self, timeout: float | None = None) -> None:
         """Closes everything within ``timeout`` seconds, by default those of the option ``close_timeout``. Idempotent.
@@ -178,7 +179,15 @@ class MobileClient(MobileEnvironment):
         # The proof belongs to one environment. Those of the secondary keys get none, as at the start.
         given, proved = GivenContext(context=context), GivenContext(context=context, secure_mode_hash=secure_mode_hash)
         switches = (each._switcher.switch(proved if each is self else given, wait, is_sheddable=sheddable) for each in self._all)
-        return _worst(await _together(switches))
+        return self._worst(await _together(switches))
+
+    def _worst(self, results: Iterable[IdentifyResult]) -> IdentifyResult:
+        """The result of all environments together, given in their order. Its error names the environment if it is a further one."""
+        named = zip((DEFAULT_ENVIRONMENT, *self._secondary), results, strict=True)
+        name, worst = min(named, key=lambda pair: _WORST_FIRST.index(pair[1].status))
+        if name == DEFAULT_ENVIRONMENT or worst.error is None:
+            return worst
+        return replace(worst, error=f"environment {printable(name)}: {worst.error}")
 
     # -- connection modes
 
@@ -274,8 +283,3 @@ def _accepts_cached(wait_for: str) -> bool:
     if wait_for not in ("fresh", "cached"):
         raise ConfigError(f'wait_for: expected "fresh" or "cached", got {wait_for!r}')
     return wait_for == "cached"
-
-
-def _worst(results: Iterable[IdentifyResult]) -> IdentifyResult:
-    """The result of all environments together."""
-    return min(results, key=lambda result: _WORST_FIRST.index(result.status))

@@ -79,6 +79,7 @@ class ContextSwitcher:
 
     Args:
         given: The first context.
+        environment: The name of the environment, for hooks.
         cell: The status of the environment.
         queue: Runs the calls.
         additions: Complete contexts.
@@ -94,6 +95,7 @@ class ContextSwitcher:
         self,
         given: GivenContext,
         *,
+        environment: str,
         cell: StatusCell,
         queue: IdentifyQueue,
         additions: ContextAdditions,
@@ -105,6 +107,7 @@ class ContextSwitcher:
         logger: logging.Logger,
     ) -> None:
         self._given = given
+        self._environment = environment
         self._cell = cell
         self._queue = queue
         self._additions = additions
@@ -159,7 +162,8 @@ class ContextSwitcher:
             return None
         after: AfterIdentify | None = None
         if self._hooks:
-            after = await self._hooks.before_identify(IdentifyCall(context=complete, timeout=wait.timeout))
+            call = IdentifyCall(context=complete, timeout=wait.timeout, environment=self._environment)
+            after = await self._hooks.before_identify(call)
         self._given, self._outcome = given, outcome
         self._manager.activate(activation)
         return _Change(activation=activation, after=after)

@@ -8,22 +8,24 @@ Source: ``client-side.md`` 6.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias, overload
 
 from aioflags.client_core.core_client import CoreClient, weakly
 from aioflags.client_core.fast_path import MOBILE, with_constant_path, with_fast_detail
 from aioflags.client_core.flag_changes import Changes, FlagChange, FlagChanges, ValueChange, ValueChanges
 from aioflags.client_core.sending_methods import SendingMethods
 from aioflags.client_core.typed import D, Flag, J, PlainKey, T, plain_key
+from aioflags.errors import LifecycleError
 from aioflags.mobile.config import MobileConfig
 from aioflags.mobile.connection_info import ConnectionInfo, FallbackInfo
 from aioflags.mobile.modes import ConnectionMode, OfflineReason
 from aioflags.model.context import Context
 from aioflags.model.detail import EvaluationDetail
+from aioflags.model.identify import DEFAULT_ENVIRONMENT, IdentifyResult
 from aioflags.model.secret import SdkKey
 from aioflags.model.source_state import SourceState
 from aioflags.plugins.plugin import EnvironmentMetadata, MobilePlugin
-from aioflags.runtime.logs import Once
+from aioflags.runtime.logs import Once, prefixed, printable
 from aioflags.runtime.validation import require
 
 if TYPE_CHECKING:
@@ -32,7 +34,9 @@ if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
     from aioflags.mobile.generated_keys import GeneratedKeys
 
-__all__ = ["MobileEnvironment"]
+__all__ = ["MobileEnvironment", "WaitFor"]
+
+WaitFor: TypeAlias = Literal["fresh", "cached"]
 
 _EMPTY: Final = "it is empty, so the service will refuse it; MobileClient.from_env takes it from LAUNCHDARKLY_MOBILE_KEY"
 _MODE_NAMES: Final = {
@@ -52,21 +56,31 @@ _OFFLINE_NAMES: Final = {
 class MobileEnvironment(SendingMethods, CoreClient):
     """The flags of one environment. :class:`MobileClient` is one, and makes those of its secondary keys.
 
-    ``context``: the first one. ``keys``: the generated keys of the client's other environments, if there are any.
+    ``context``: the first one. ``name``: that of the environment, in the log if there are several. ``keys``: the generated keys of
+    the client's other environments, if there are any.
     """
 
     provider_name: ClassVar[str] = "aioflags"
     _warns_if_unclosed: ClassVar[bool] = False
 
-    def __init__(self, key: SdkKey, context: Context, config: MobileConfig, *, keys: GeneratedKeys | None = None) -> None:
+    def __init__(
+        self,
+        key: SdkKey,
+        context: Context,
+        config: MobileConfig,
+        name: str = DEFAULT_ENVIRONMENT,
+        *,
+        keys: GeneratedKeys | None = None,
+    ) -> None:
         # A program that imports this module may never make a client; so the first client imports what clients are made of.
         from aioflags.mobile.assembly import assemble  # noqa: PLC0415 - as above
 
+        logger = config.logger if name == DEFAULT_ENVIRONMENT else prefixed(config.logger, f"environment {printable(name)}: ")
         if not key:
             what = "it has characters that no key has, or is too long; none is sent" if key.discarded else _EMPTY
-            config.logger.warning("mobile_key: %s", what)
+            logger.warning("mobile_key: %s", what)
         elif key.is_server_side:
-            config.logger.warning(
+            logger.warning(
                 "mobile_key: this looks like an SDK key, which reads all flags with their rules: never put one into a program of "
                 "users; use the mobile key (mob-…)"
             )
@@ -74,6 +88,8 @@ class MobileEnvironment(SendingMethods, CoreClient):
             config,
             key,
             context,
+            environment=name,
+            logger=logger,
             keys=keys,
             update_fast_path=weakly(self._update_fast_path),
             register=weakly(self._register),
@@ -82,6 +98,14 @@ class MobileEnvironment(SendingMethods, CoreClient):
         self._outbox, self._once = parts.outbox, Once()
         self._modes, self._manager, self._switcher = parts.modes, parts.manager, parts.switcher
         super().__init__(parts.core)
+
+    async def start(self, start_wait: float | None = None, *, wait_for: WaitFor = "fresh") -> IdentifyResult:  # noqa: ARG002 -- as MobileClient
+        """An environment starts with its client. Raises :class:`LifecycleError`."""
+        raise LifecycleError("an environment starts with its client: call start of the MobileClient")
+
+    async def aclose(self, timeout: float | None = None) -> None:  # noqa: ARG002 -- as MobileClient
+        """An environment closes with its client. Raises :class:`LifecycleError`."""
+        raise LifecycleError("an environment closes with its client: call aclose of the MobileClient")
 
     def _register(self, plugin: MobilePlugin, environment: EnvironmentMetadata) -> Awaitable[None] | None:
         return plugin.register(self, environment)

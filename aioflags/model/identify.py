@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from aioflags.runtime.reprs import repr_of_set_fields
 
-__all__ = ["IdentifyResult", "IdentifyStatus"]
+__all__ = ["DEFAULT_ENVIRONMENT", "IdentifyResult", "IdentifyStatus"]
+
+DEFAULT_ENVIRONMENT: Final = "default"
+"""The name of the environment of a mobile client itself, beside those of its secondary keys."""
 
 
 class IdentifyStatus(StrEnum):
@@ -28,7 +32,10 @@ class IdentifyStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class IdentifyResult:
-    """How a call of ``start`` or ``identify`` ended. ``error``: why, in words, if it did not complete."""
+    """How a call of ``start`` or ``identify`` ended. ``error``: why, in words, if it did not complete.
+
+    For a further environment of a client it begins with the name of the environment.
+    """
 
     status: IdentifyStatus
     error: str | None = None

@@ -10,13 +10,36 @@ from __future__ import annotations
 import logging
 from typing import Final, cast
 
-__all__ = ["SILENT", "Once", "as_seconds", "describe_error", "display_name", "logger", "printable"]
+__all__ = ["SILENT", "Once", "as_seconds", "describe_error", "display_name", "logger", "prefixed", "printable"]
 
 logger: logging.Logger = logging.getLogger("aioflags")
 SILENT: Final = logging.Logger("silent", logging.CRITICAL + 1)  # noqa: LOG001 -- not one of the program's loggers
 """A logger that drops everything."""
 
 _MAX_LENGTH = 200
+
+
+class _PrefixedLogger(logging.Logger):
+    """Puts a prefix before each message, and leaves the rest to another logger: its level, filters and handlers."""
+
+    def __init__(self, target: logging.Logger, prefix: str) -> None:
+        super().__init__(target.name)
+        self._target = target
+        self._prefix = prefix
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 -- the name in logging.Logger
+        return self._target.isEnabledFor(level)
+
+    def handle(self, record: logging.LogRecord) -> None:
+        # A message without arguments is not formatted.
+        prefix = self._prefix.replace("%", "%%") if record.args else self._prefix
+        record.msg = f"{prefix}{record.msg}"
+        self._target.handle(record)
+
+
+def prefixed(target: logging.Logger, prefix: str) -> logging.Logger:
+    """A logger whose messages go to ``target``, with the prefix."""
+    return _PrefixedLogger(target, prefix)
 
 
 def as_seconds(seconds: float) -> str:
