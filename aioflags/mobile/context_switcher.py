@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -136,7 +136,7 @@ class ContextSwitcher:
         """The result of :meth:`begin` now that the time of the start is over, or the call has ended."""
         if call.timeout is None and not call.result.done():
             return TIMEOUT  # It did not wait, so the call goes on.
-        return await self._queue.result_of(call, 0)
+        return self._with_cause(await self._queue.result_of(call, 0))
 
     async def newest_result(self, timeout: float) -> IdentifyResult:
         """The result of the newest change, after at most ``timeout`` seconds."""
@@ -145,11 +145,19 @@ class ContextSwitcher:
                 result = await asyncio.shield(outcome)
                 if outcome is self._outcome:
                     return result
-        return TIMEOUT
+        return self._with_cause(TIMEOUT)
 
     async def switch(self, given: GivenContext, wait: Wait, *, is_sheddable: bool) -> IdentifyResult:
         """Make a context the active one, and wait for its flags. An invalid context changes nothing."""
-        return await self._queue.call(partial(self._switch, given, wait), is_sheddable=is_sheddable, timeout=wait.timeout)
+        call = self._queue.call(partial(self._switch, given, wait), is_sheddable=is_sheddable, timeout=wait.timeout)
+        return self._with_cause(await call)
+
+    def _with_cause(self, result: IdentifyResult) -> IdentifyResult:
+        """The result; if it is a time-out, with the last failure of the sources that run."""
+        failure = self._manager.last_error
+        if result.status is not IdentifyStatus.TIMEOUT or failure is None:
+            return result
+        return replace(result, error=f"{result.error}; the last failure: {failure}")
 
     async def _switch(self, given: GivenContext, wait: Wait, outcome: Outcome) -> _Change | None:
         complete = await self._additions.complete(given.context)

@@ -124,6 +124,11 @@ class DataManager:
         run = self._run
         return run is not None and not run.ended.is_set() and run.pipeline.uses_network
 
+    @property
+    def last_error(self) -> ErrorInfo | None:
+        """The newest failure of the sources that run, or have run last."""
+        return None if self._run is None else self._run.sink.last_error
+
     # -- requests
 
     def activate(self, activation: Activation) -> None:

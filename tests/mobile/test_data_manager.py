@@ -151,3 +151,15 @@ async def test_a_client_that_has_all_it_asked_for_has_no_protocol() -> None:
         await client.set_connection_mode("streaming")
         await anyio.sleep(2)
         assert client.connection_info.active_protocol == "fdv2"
+
+
+async def test_the_result_of_a_time_out_has_the_last_failure() -> None:
+    reason = "no flags within the time of the call; the client keeps trying"
+    client = mobile_client(MobileService(poll=[DOWN], stream=[DOWN]))
+    for result in (await client.start(0.5), await client.start(0.2), await client.identify(BEN, timeout=0.5)):
+        failure = "the service answered 503 Service Unavailable (https://poll.test/sdk/poll/eval/<context>)"
+        assert (result.status, result.error) == (TIMEOUT, f"{reason}; the last failure: {failure}")
+    await client.aclose()
+    silent = mobile_client(MobileService(poll=[SILENT]))
+    assert (await silent.start(0.5)).error == reason
+    await silent.aclose()
