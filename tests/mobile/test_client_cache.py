@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from aioflags.mobile.client import MobileClient
+from aioflags.mobile.flag_cache import FlagCaches
 from aioflags.mobile.storage_keys import environment_namespace
 from aioflags.model.context import Context
 from aioflags.model.identify import IdentifyStatus
@@ -19,7 +20,7 @@ from aioflags.model.source_state import SourceState
 from aioflags.stores.file_storage import FileStorage
 from aioflags.stores.storage import MemoryStorage, Storage
 from tests.support.canaries import KEY
-from tests.support.device_storages import LOGGER, ScriptedStorage
+from tests.support.device_storages import LOGGER, ScriptedStorage, device_storage
 from tests.support.mobile_service import (
     ANNA,
     BEN,
@@ -299,3 +300,10 @@ async def test_attributes_of_the_environment_leave_a_kind_that_is_there(*, use_r
         assert hit.context["ld_application"]["id"] == "kiosk"
         assert hit.context["ld_application"]["envAttributesVersion"] == "1.0"
         assert "application-id/kiosk" in hit.request.headers["x-launchdarkly-tags"]
+
+
+async def test_no_more_contexts_than_the_limit_wait_until_they_are_written() -> None:
+    caches = FlagCaches(device_storage(MemoryStorage()), KEY, limit=2, logger=LOGGER)
+    for name in "123":
+        caches.offer(name, {}, "")
+    assert [await caches.read(name, "") is not None for name in "123"] == [False, True, True]

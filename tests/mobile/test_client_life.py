@@ -75,6 +75,16 @@ async def test_what_the_program_says_before_the_start_counts_from_the_start(
     await client.aclose()
 
 
+@pytest.mark.parametrize(("key", "sent"), [pytest.param("", 0, id="no key"), pytest.param(KEY, 1, id="a key")])
+async def test_without_a_key_no_events_are_sent(key: str, sent: int) -> None:
+    service = MobileService()
+    config = mobile_config(service, events=MobileEvents(diagnostic_opt_out=True))
+    async with MobileClient(key, ANNA, config) as client:
+        client.track("pressed")
+        await client.flush_and_wait(5)
+    assert len(service.posts) == sent
+
+
 # -- starts
 
 

@@ -57,6 +57,16 @@ def test_the_built_in_modes_have_these_sources() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("interval", "in_background"),
+    [pytest.param(600.0, HOURLY, id="below an hour"), pytest.param(7200.0, 7200.0, id="above an hour")],
+)
+def test_in_the_background_fdv1_polls_at_most_once_an_hour(interval: float, in_background: float) -> None:
+    made = table(fdv1_fallback=Fdv1FallbackOptions(interval=interval))
+    intervals = {mode: pipeline.fdv1_fallback.interval for mode, pipeline in made.items() if pipeline.fdv1_fallback is not None}
+    assert intervals == {STREAMING: interval, POLLING: interval, BACKGROUND: in_background}
+
+
 @pytest.mark.holds("S-21")
 async def test_a_short_interval_is_raised_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     service = MobileService()

@@ -100,3 +100,10 @@ async def test_a_further_environment_neither_starts_nor_closes_by_itself() -> No
             with pytest.raises(LifecycleError, match=reason):
                 await call()
         assert (await client.identify(BEN)).status is IdentifyStatus.COMPLETED
+
+
+async def test_the_bootstrap_belongs_to_the_client_itself() -> None:
+    client = mobile_client(MobileService(poll=[SILENT]), bootstrap={"f": "first"}, **FURTHER)
+    await client.start(0.5)
+    assert (client.variation("f", ""), client.environment("beta 100%").variation("f", "")) == ("first", "")
+    await client.aclose()

@@ -148,6 +148,11 @@ def test_an_fdv1_poll_is_a_full_set_without_a_selector() -> None:
     }
 
 
+def test_a_deleted_flag_of_an_fdv1_poll_is_not_there() -> None:
+    snapshot = Snapshot.empty(dialect=CLIENT_SIDE).apply(completed(polled({"f": {"value": 1, "version": 2, "deleted": True}})))
+    assert dict(snapshot.flags) == {}
+
+
 def test_an_empty_object_is_a_valid_set_without_flags() -> None:
     assert completed(polled({})).changes == ()
 
@@ -184,7 +189,10 @@ def test_an_fdv1_stream_replaces_and_changes_flags() -> None:
     assert receive("patch", {"key": "a", "value": 9, "version": 5}) == {"a": 1, "b": 2}
     assert receive("patch", {"key": "a", "value": 9, "version": 6}) == {"a": 9, "b": 2}
     assert receive("delete", {"key": "b", "version": 1}) == {"a": 9, "b": 2}
+    assert receive("patch", {"key": "b", "value": 2, "version": 1, "deleted": True}) == {"a": 9, "b": 2}
     assert receive("delete", {"key": "b", "version": 2}) == {"a": 9}
+    assert receive("patch", {"key": "b", "value": 3, "version": 3}) == {"a": 9, "b": 3}
+    assert receive("patch", {"key": "b", "value": 3, "version": 4, "deleted": True}) == {"a": 9}
     assert receive("delete", {"key": "new", "version": 8}) == {"a": 9}
     assert receive("patch", {"key": "new", "value": 1, "version": 8}) == {"a": 9}
     assert receive("patch", {"key": "new", "value": 1, "version": 9}) == {"a": 9, "new": 1}
@@ -198,6 +206,8 @@ def test_an_fdv1_stream_replaces_and_changes_flags() -> None:
         pytest.param("patch", "{oops", id="not JSON"),
         pytest.param("delete", '{"key":"a"}', id="no version"),
         pytest.param("delete", "[]", id="an array"),
+        pytest.param("patch", f'{{"key":"a","version":2,"value":{"[" * 200}{"]" * 200}}}', id="a value that nests too deeply"),
+        pytest.param("delete", f'{{"key":"a","version":2,"x":{"[" * 200}{"]" * 200}}}', id="a delete that nests too deeply"),
     ],
 )
 def test_a_malformed_update_is_refused(name: str, data: str) -> None:
