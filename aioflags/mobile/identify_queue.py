@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import anyio
 from anyio.abc import TaskGroup
@@ -22,7 +22,7 @@ from aioflags.runtime.fork import reset_after_fork
 __all__ = ["MAX_TURN", "TIMEOUT", "ContextChange", "IdentifyQueue", "Outcome", "QueuedCall", "Switch"]
 
 MAX_TURN: Final = 15.0
-"""Seconds that calls wait for the data of the call before them, if that has no shorter time-out."""
+"""Seconds that calls wait for the data of the call before them, if neither has a shorter time-out."""
 
 TIMEOUT: Final = IdentifyResult(IdentifyStatus.TIMEOUT, "no flags within the time of the call; the client keeps trying")
 
@@ -88,6 +88,8 @@ class IdentifyQueue:
         self._running: set[QueuedCall] = set()
         self._arrived = Signal()
         self._closed: IdentifyResult | None = None
+        self._turn_over: asyncio.Future[None] | None = None
+        """Done when the turn of the call that runs is to end."""
 
     def put_first(self, switch: Switch, *, timeout: float | None) -> QueuedCall:
         """Adds a call that runs before those that wait. It drops none of them."""
@@ -122,6 +124,7 @@ class IdentifyQueue:
         with anyio.move_on_after(timeout):
             return await asyncio.shield(call.result)
         _settle(call.result, TIMEOUT)
+        self._end_turn_if_awaited()
         return call.result.result()
 
     async def run(self) -> None:
@@ -139,10 +142,22 @@ class IdentifyQueue:
     async def _run(self, group: TaskGroup, call: QueuedCall) -> None:
         self._running.add(call)
         change = await call.switch(call.outcome)
-        await asyncio.wait({call.outcome}, timeout=call.turn)
+        await self._wait_for_data(call)
         if change is not None and not call.outcome.done():
             change.overdue()
         group.start_soon(self._end, call, change)
+
+    async def _wait_for_data(self, call: QueuedCall) -> None:
+        self._turn_over = asyncio.get_running_loop().create_future()
+        self._end_turn_if_awaited()
+        ends: set[asyncio.Future[Any]] = {call.outcome, self._turn_over}
+        await asyncio.wait(ends, timeout=call.turn, return_when=asyncio.FIRST_COMPLETED)
+        self._turn_over = None
+
+    def _end_turn_if_awaited(self) -> None:
+        """End the turn if the time of a waiting call is over: from then on the flags of before must not serve."""
+        if self._turn_over is not None and not self._turn_over.done() and any(waiting.result.done() for waiting in self._waiting):
+            self._turn_over.set_result(None)
 
     async def _end(self, call: QueuedCall, change: ContextChange | None) -> None:
         """Gives a call its result. That may be long after its turn: the caller may have no time-out."""

@@ -12,6 +12,7 @@ from aioflags.mobile.client import MobileClient
 from aioflags.mobile.modes import ConnectionMode
 from aioflags.model.identify import IdentifyStatus
 from aioflags.model.source_state import SourceState
+from aioflags.stores.storage import MemoryStorage
 from tests.support.mobile_service import ANNA, BEN, DOWN, UP_TO_DATE, Hit, MobileService, mobile_client, named
 from tests.support.scripted_http import HANG, Answer
 
@@ -163,3 +164,17 @@ async def test_the_result_of_a_time_out_has_the_last_failure() -> None:
     silent = mobile_client(MobileService(poll=[SILENT]))
     assert (await silent.start(0.5)).error == reason
     await silent.aclose()
+
+
+async def test_after_a_time_out_the_flags_of_the_context_before_do_not_serve() -> None:
+    storage = MemoryStorage()
+    async with mobile_client(MobileService(), storage=storage) as client:
+        await client.identify(BEN)
+    client = mobile_client(MobileService(poll=[SILENT], stream=[SILENT]), storage=storage)
+    await client.start(0)
+    await anyio.sleep(0.5)
+    assert client.variation("f", "") == "poll anna"
+    assert (await client.identify(BEN, timeout=3)).status is TIMEOUT
+    await anyio.sleep(0.1)
+    assert (client.context, client.variation("f", "")) == (BEN, "poll ben")
+    await client.aclose()

@@ -142,14 +142,23 @@ async def test_a_call_whose_data_do_not_come_does_not_stop_the_next(
         assert made.ended["A"] == ended
 
 
-async def test_a_call_that_times_out_before_its_turn_still_changes_the_context() -> None:
+async def test_a_call_that_times_out_before_its_turn_changes_the_context_then() -> None:
     async with calls() as (made, group):
         group.start_soon(lambda: made.call("A", after=3))
         await anyio.sleep(0.1)
         group.start_soon(lambda: made.call("B", timeout=1))
         await anyio.sleep(10)
         assert made.ended["B"] == (1.1, TIMEOUT)
-        assert made.switched == [(0, "A"), (3, "B")]
+        assert (made.switched, made.overdue) == ([(0, "A"), (1.1, "B")], [(1.1, "A")])
+
+
+async def test_a_call_that_timed_out_waits_for_no_call_before_it() -> None:
+    async with calls() as (made, group):
+        for name, timeout in (("A", None), ("B", None), ("C", 1)):
+            group.start_soon(partial(made.call, name, after=5, timeout=timeout, sheddable=False))
+            await anyio.lowlevel.checkpoint()
+        await anyio.sleep(10)
+        assert made.switched == [(0, "A"), (1, "B"), (1, "C")]
 
 
 async def test_a_caller_that_is_cancelled_leaves_no_half_change() -> None:
@@ -197,7 +206,7 @@ async def test_calls_of_a_closed_queue_are_errors() -> None:
         pytest.param(2, 1, 0, (1, TIMEOUT), id="with the end of its turn"),
         pytest.param(18, 20, 0, (18, COMPLETED), id="with the data that come after its turn"),
         pytest.param(22, 20, 0, (20, TIMEOUT), id="with a time-out after its turn"),
-        pytest.param(1, 2, 5, (6, TIMEOUT), id="with the data, if it timed out before its turn"),
+        pytest.param(1, 2, 5, (3, TIMEOUT), id="with the data, if it timed out before its turn"),
     ],
 )
 async def test_the_end_of_each_change_is_reported_once_with_the_result_of_the_call(
