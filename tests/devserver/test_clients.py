@@ -5,7 +5,7 @@ from __future__ import annotations
 from aioflags.devserver import Endpoint
 from aioflags.devserver.clients import ClientRegistry
 
-KEY = {"authorization": "sdk-canary"}
+KEY = {"authorization": "key-canary"}
 
 
 def test_requests_of_one_instance_id_are_one_client() -> None:

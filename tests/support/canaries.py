@@ -24,11 +24,11 @@ from aioflags.runtime.logs import logger
 
 __all__ = ["CANARIES", "KEY", "SECRET", "WATCH", "Watch", "redacted", "secretive"]
 
-KEY: Final = "sdk-canary-3f9c51b7"
+KEY: Final = "key-canary-3f9c51b7"
 """The SDK key of tests. Only its last characters may be sent, in diagnostic events."""
 SECRET: Final = "private-canary-3f9c51b7"
 """The value of attributes that are private."""
-CANARIES: Final = ("sdk-canary", "private-canary")
+CANARIES: Final = ("key-canary", "private-canary")
 """Text that must not appear in a watched place. A test that needs two keys begins both of them with it."""
 
 _LARGEST: Final = 4 * 2**20
