@@ -31,7 +31,7 @@ GUIDES = {
     "how-to/big-segments.md": 1,
     "how-to/coming-from-flagd-provider.md": 1,
     "how-to/coming-from-ldclient.md": 2,
-    "how-to/desktop.md": 5,
+    "how-to/desktop.md": 6,
     "how-to/dev-server.md": 1,
     "how-to/events.md": 3,
     "explanation/fallback-directive.md": 1,
