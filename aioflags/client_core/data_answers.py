@@ -81,7 +81,9 @@ class DataAnswers:
         if error is None:
             return detail
         dialect = snapshot.dialect
-        if error is not dialect.errors.wrong_type:
+        if snapshot.awaits_flags:
+            self._log.flags_awaited(key)
+        elif error is not dialect.errors.wrong_type:
             self._log.default_served(key, context, error, snapshot.flags, message=detail.error_message)
         elif self._log.is_new_wrong_type(key):
             any_value = snapshot.evaluate(key, context, None, wanted=object, memberships=memberships).detail.value

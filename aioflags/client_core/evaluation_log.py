@@ -50,6 +50,11 @@ class EvaluationLog:
             text = f"{kind.value}: {message}" if message else kind.value
             self._logger.warning("%s: the server gave no value (%s); serving the default", printable(key), printable(text))
 
+    def flags_awaited(self, key: str) -> None:
+        """Logs, once a flag, that the flags of a new context have not arrived."""
+        if self._once[ErrorKind.FLAG_NOT_FOUND]((key, "awaited")):
+            self._logger.info("%s: the flags of the new context have not arrived; serving the default", printable(key))
+
     def default_served(
         self, key: str, context: Context | None, kind: ErrorKind, flags: Iterable[str] = (), *, message: str | None = None
     ) -> None:

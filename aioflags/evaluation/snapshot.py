@@ -129,6 +129,11 @@ class Snapshot:
         return _HIDDEN if self._hides_flags else self.items.flags
 
     @property
+    def awaits_flags(self) -> bool:
+        """Whether the flags of a new context have not arrived."""
+        return self._hides_flags
+
+    @property
     def dialect(self) -> Dialect:
         """The rules of the provider that the definitions come from."""
         return self._data.dialect

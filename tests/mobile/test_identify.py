@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
@@ -107,6 +108,20 @@ async def test_without_kept_flags_the_new_context_has_none_and_followers_see_one
             with anyio.move_on_after(60) as silence:
                 await anext(flags)
             assert silence.cancelled_caught
+
+
+async def test_a_default_until_the_flags_of_the_new_context_come_is_not_logged_as_an_unknown_flag(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    service = MobileService(poll=[slow(3, "ben")])
+    async with mobile_client(service) as client:
+        with caplog.at_level(logging.INFO):
+            calls = Calls(client, service)
+            await calls.begin(BEN)
+            client.variation("f", "default")
+            await calls.all()
+    assert "f: the flags of the new context have not arrived; serving the default" in caplog.messages
+    assert "unknown flag" not in caplog.text
 
 
 async def test_a_context_with_the_same_flags_changes_nothing_for_followers() -> None:
