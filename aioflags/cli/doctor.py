@@ -10,7 +10,7 @@ import anyio
 import click
 import msgspec
 
-from aioflags.cli.flag_data import flagd_service, service
+from aioflags.cli.flag_data import flagd_service, mobile_service, service
 from aioflags.cli.fractional import FRACTIONAL_OPTION, fractional_option
 from aioflags.model.flagd_options import FractionalVersion
 from aioflags.runtime.logs import SILENT
@@ -27,23 +27,32 @@ _MARKS: Final = {Grade.GOOD: "ok     ", Grade.WARNING: "warning", Grade.PROBLEM:
 @click.option(
     "--flagd", "is_flagd", is_flag=True, help="Check a client for flagd. FLAGD_HOST, FLAGD_RESOLVER, ... are its options."
 )
+@click.option("--mobile", "is_mobile", is_flag=True, help="Check a MobileClient. LAUNCHDARKLY_MOBILE_KEY is its key.")
 @fractional_option
 @click.pass_context
-def command(ctx: click.Context, *, flagd_fractional: FractionalVersion | None, as_json: bool, is_flagd: bool) -> None:
+def command(
+    ctx: click.Context, *, flagd_fractional: FractionalVersion | None, as_json: bool, is_flagd: bool, is_mobile: bool
+) -> None:
     """Check the key, the addresses, the connection (proxy, DNS, TCP, TLS), a poll, the clock, and a stream.
 
     Key and addresses are read from the environment: LAUNCHDARKLY_SDK_KEY, LAUNCHDARKLY_BASE_URI, LAUNCHDARKLY_STREAM_URI,
-    LAUNCHDARKLY_EVENTS_URI. With --flagd, check the start of a client for flagd, its flags, and the file if it has one.
+    LAUNCHDARKLY_EVENTS_URI. With --mobile, the key is LAUNCHDARKLY_MOBILE_KEY, and the flags are those of an anonymous context.
+    With --flagd, check the start of a client for flagd, its flags, and the file if it has one.
     The exit status is 1 if there is a problem.
     """
+    # The checks cover the warnings of the options, so do not log these.
+    log = logging.Logger("doctor", logging.ERROR)  # noqa: LOG001 -- used by this command only
+    if is_flagd and is_mobile:
+        raise click.UsageError("use --flagd or --mobile, not both")
     if is_flagd:
         flagd_service(fractional=flagd_fractional)  # logs the warnings of the options
         found = run_flagd_checks(flagd_service(SILENT, fractional=flagd_fractional))
     elif flagd_fractional is not None:
         raise click.UsageError(f"{FRACTIONAL_OPTION} needs --flagd")
+    elif is_mobile:
+        found = run_checks(*mobile_service(log))
     else:
-        # The checks cover the warnings of the options, so do not log these.
-        found = run_checks(*service(logging.Logger("doctor", logging.ERROR)))  # noqa: LOG001 -- used by this command only
+        found = run_checks(*service(log))
 
     async def check_all() -> bool:
         has_problem = False

@@ -20,13 +20,14 @@ from aioflags.client.client import Client
 from aioflags.client_core.base_client import BaseClient
 from aioflags.config.config import Config
 from aioflags.config.data_system import DataSystem
-from aioflags.config.environment import from_environment
+from aioflags.config.environment import MOBILE_KEYS, from_environment
 from aioflags.errors import ConfigError
 from aioflags.evaluation.flagd.dialect import flagd_dialect
 from aioflags.evaluation.flagd.fractional import LATEST_VERSION
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.flagd.client import FlagdClient
 from aioflags.flagd.config import FlagdConfig
+from aioflags.mobile.config import MobileConfig
 from aioflags.model.context import Context
 from aioflags.model.flagd_options import FractionalVersion
 from aioflags.protocol.flag_documents import read_flag_document
@@ -35,7 +36,7 @@ from aioflags.runtime.logs import logger as package_logger
 from aioflags.runtime.regular_files import read_regular
 from aioflags.sources import FileSource
 
-__all__ = ["FLAGD", "FlagData", "data_of", "service", "snapshot_of"]
+__all__ = ["FLAGD", "FlagData", "data_of", "mobile_service", "service", "snapshot_of"]
 
 FLAGD: Final = "flagd"
 """The name of the dialect of files in flagd's format."""
@@ -109,6 +110,15 @@ def service(logger: logging.Logger = package_logger) -> tuple[str, Config]:
     try:
         key, options = from_environment(os.environ)
         return key, replace(Config(), logger=logger, **options)
+    except ConfigError as mistake:
+        raise UsageMistake(str(mistake)) from None
+
+
+def mobile_service(logger: logging.Logger = package_logger) -> tuple[str, MobileConfig]:
+    """The mobile key and the options from environment variables, as :func:`service`."""
+    try:
+        key, options = from_environment(os.environ, MOBILE_KEYS)
+        return key, replace(MobileConfig(logger=logger), **options)
     except ConfigError as mistake:
         raise UsageMistake(str(mistake)) from None
 

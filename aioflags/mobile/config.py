@@ -42,9 +42,9 @@ from aioflags.stores.file_storage import FileStorage
 from aioflags.stores.storage import Storage
 from aioflags.transport.settings import Http
 
-__all__ = ["MobileConfig", "Profile"]
+__all__ = ["MOBILE_ADDRESSES", "MobileConfig", "Profile"]
 
-_ADDRESSES: Final = {"base_uri": MOBILE_BASE_URI, "stream_uri": MOBILE_STREAM_URI, "events_uri": MOBILE_EVENTS_URI}
+MOBILE_ADDRESSES: Final = {"base_uri": MOBILE_BASE_URI, "stream_uri": MOBILE_STREAM_URI, "events_uri": MOBILE_EVENTS_URI}
 _FLAGS: Final = (
     "offline",
     "background_updating",
@@ -191,7 +191,7 @@ class MobileConfig:
         if self.max_cached_contexts < 0:
             raise ConfigError(f"max_cached_contexts: expected 0 or more, got {self.max_cached_contexts}; 0 keeps no flags")
         values: dict[str, object] = {
-            **common_options(self, _ADDRESSES),
+            **common_options(self, MOBILE_ADDRESSES),
             "profile": _profile(self.profile),
             "modes": _modes(self.modes),
             "debounce": 0.0 if self.debounce == 0 else positive("debounce", self.debounce, MODE_DEBOUNCE, log),
@@ -206,7 +206,7 @@ class MobileConfig:
         if self.automatic_mode_switching is not None:
             values["automatic_mode_switching"] = _switching(self.automatic_mode_switching)
         set_all(self, values)
-        warn_of_common_options(self, _ADDRESSES, long_start=MAX_IDENTIFY_WAIT)
+        warn_of_common_options(self, MOBILE_ADDRESSES, long_start=MAX_IDENTIFY_WAIT)
 
     def for_secondary_key(self) -> MobileConfig:
         """These options for a further environment. What they warn about has been logged."""

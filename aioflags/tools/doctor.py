@@ -15,15 +15,20 @@ import anyio
 
 from aioflags.config.common_options import custom_addresses
 from aioflags.config.config import ADDRESSES, Config
-from aioflags.config.environment import ADDRESS_VARIABLES
+from aioflags.config.environment import ADDRESS_VARIABLES, MOBILE_KEYS
 from aioflags.errors import ConfigError
+from aioflags.mobile.config import MOBILE_ADDRESSES, MobileConfig
 from aioflags.model.change import ObjectKind, Selector
+from aioflags.model.context import Context
 from aioflags.model.secret import SdkKey
+from aioflags.protocol.client_side import ClientSide
 from aioflags.protocol.dates import read_date
 from aioflags.protocol.directive import read_directive
 from aioflags.protocol.effects import Completed, Malformed
 from aioflags.protocol.fdv2 import read_poll
-from aioflags.protocol.requests import identity_headers, poll_url, stream_url
+from aioflags.protocol.requests import MOBILE_USER_AGENT, USER_AGENT, identity_headers
+from aioflags.protocol.server_side import SERVER_SIDE
+from aioflags.protocol.side import Side
 from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.clock import now
 from aioflags.runtime.logs import printable
@@ -43,6 +48,8 @@ _MAX_CLOCK_SKEW: Final = 60.0
 _MIN_CERTIFICATE_DAYS: Final = 14.0
 _FLAGD: Final = ("FLAGD_", "OFREP_")
 """How the variables of a client for flagd begin."""
+_CONTEXT: Final = Context("aioflags-doctor", anonymous=True)
+"""The context of requests with a mobile key."""
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -65,15 +72,23 @@ class Check:
 
 
 async def run_checks(
-    sdk_key: str, config: Config, environment: Mapping[str, str] = os.environ, *, first_event_timeout: float = _FIRST_EVENT_TIMEOUT
+    sdk_key: str,
+    config: Config | MobileConfig,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    first_event_timeout: float = _FIRST_EVENT_TIMEOUT,
 ) -> AsyncGenerator[Check, None]:
     """Yield each check when it is done. Requests one poll and the start of one stream from the service.
+
+    With a ``MobileConfig`` the key is a mobile key, and the requests are for an anonymous context.
 
     ``first_event_timeout``: seconds to wait for the first event of the stream.
     """
     key = SdkKey(sdk_key)
-    yield _key(key, environment)
-    custom, default = custom_addresses(config, ADDRESSES)
+    is_mobile = isinstance(config, MobileConfig)
+    side: Side = ClientSide(context=_CONTEXT) if is_mobile else SERVER_SIDE
+    yield _mobile_key(key) if is_mobile else _key(key, environment)
+    custom, default = custom_addresses(config, MOBILE_ADDRESSES if is_mobile else ADDRESSES)
     if custom and default:
         yield _partly_custom(custom, default)
     reachable: dict[str, bool] = {}
@@ -88,13 +103,14 @@ async def run_checks(
         connection = await _reach(name, target, config)
         reachable[name] = connection.grade is not Grade.PROBLEM
         yield connection
-    headers = identity_headers(key, instance_id="doctor", logger=config.logger)
+    agent = MOBILE_USER_AGENT if is_mobile else USER_AGENT
+    headers = identity_headers(key, instance_id="doctor", user_agent=agent, logger=config.logger)
     async with HttpTransport(config.http, config.logger) as transport:
         if reachable["base_uri"]:
-            for check in await _poll(transport, config.base_uri, headers, config.logger):
+            for check in await _poll(transport, config, side, headers):
                 yield check
         if reachable["stream_uri"]:
-            yield await _stream(transport, config.stream_uri, headers, first_event_timeout)
+            yield await _stream(transport, config, side, headers, first_event_timeout)
 
 
 def _key(key: SdkKey, environment: Mapping[str, str]) -> Check:
@@ -103,13 +119,28 @@ def _key(key: SdkKey, environment: Mapping[str, str]) -> Check:
         return Check(name="key", grade=Grade.PROBLEM, text="the SDK key has invalid characters", advice=advice)
     if not key:
         advice = "set LAUNCHDARKLY_SDK_KEY to a server-side SDK key"
+        if any(name in environment for name in MOBILE_KEYS):
+            advice = f"use --mobile to check a MobileClient with {MOBILE_KEYS[0]}; otherwise {advice}"
         if flagd := next((name for name in sorted(environment) if name.startswith(_FLAGD)), None):
             advice = f"{flagd} is set: use --flagd to check a client for flagd; otherwise {advice}"
         return Check(name="key", grade=Grade.PROBLEM, text="the SDK key is missing", advice=advice)
     if key.is_mobile:
-        advice = "use the server-side SDK key (sdk-…) of the environment"
+        advice = "use the server-side SDK key (sdk-…) of the environment; --mobile checks LAUNCHDARKLY_MOBILE_KEY for MobileClient"
         return Check(name="key", grade=Grade.WARNING, text="this looks like a mobile key", advice=advice)
     return Check(name="key", grade=Grade.GOOD, text="the SDK key is set, and has only valid characters")
+
+
+def _mobile_key(key: SdkKey) -> Check:
+    if key.discarded:
+        advice = "look for spaces, quotes or line breaks around it"
+        return Check(name="key", grade=Grade.PROBLEM, text="the mobile key has invalid characters", advice=advice)
+    if not key:
+        advice = f"set {MOBILE_KEYS[0]} to the mobile key (mob-…) of the environment"
+        return Check(name="key", grade=Grade.PROBLEM, text="the mobile key is missing", advice=advice)
+    if key.is_server_side:
+        advice = "never put an SDK key into a program of users: it reads all flags with their rules; use the mobile key (mob-…)"
+        return Check(name="key", grade=Grade.WARNING, text="this looks like an SDK key", advice=advice)
+    return Check(name="key", grade=Grade.GOOD, text="the mobile key is set, and has only valid characters")
 
 
 def _partly_custom(custom: Sequence[str], default: Sequence[str]) -> Check:
@@ -141,7 +172,7 @@ def _route(name: str, target: SplitResult, proxy: str | None) -> Check:
     return Check(name=f"{name} route", grade=Grade.GOOD, text=text, advice=advice)
 
 
-async def _reach(name: str, target: SplitResult, config: Config) -> Check:
+async def _reach(name: str, target: SplitResult, config: Config | MobileConfig) -> Check:
     check, host = f"{name} connection", target.hostname or ""
     try:
         reached = await probe(target.scheme, host, _port(target), config.http, config.logger)
@@ -177,24 +208,24 @@ async def _reach(name: str, target: SplitResult, config: Config) -> Check:
 # -- the service
 
 
-async def _poll(transport: HttpTransport, base: str, headers: Mapping[str, str], logger: logging.Logger) -> list[Check]:
+async def _poll(transport: HttpTransport, config: Config | MobileConfig, side: Side, headers: Mapping[str, str]) -> list[Check]:
     """Check one poll, and the difference of the clocks."""
     began = time.perf_counter()
     try:
-        async with transport.get(poll_url(base, Selector.none()), headers) as reply:
+        async with transport.get(side.poll(config.base_uri, Selector.none()).url, headers) as reply:
             body, seen = await reply.read(), reply.headers
         text = f"it answered with {len(body):,} bytes in {time.perf_counter() - began:.2f} s"
-        check = await _answer(text, body, seen, logger)
+        check = await _answer(text, body, side, seen, config.logger)
     except RequestFailed as failure:
         seen = failure.headers
-        check = _failed("poll", failure)
+        check = _failed("poll", failure, side)
     skew = _skew(seen)
     return [check] if skew is None else [check, skew]
 
 
-async def _answer(text: str, body: bytes, headers: Mapping[str, str], logger: logging.Logger) -> Check:
+async def _answer(text: str, body: bytes, side: Side, headers: Mapping[str, str], logger: logging.Logger) -> Check:
     """Check the body of a poll: ``text`` with the number of flags and the environment, or why the body is not flag data."""
-    effect = await run_cooperatively(read_poll(body, logger=logger))
+    effect = await run_cooperatively(read_poll(body, side.objects, logger=logger))
     directs = read_directive(headers) is not None
     if isinstance(effect, Completed):
         count = sum(change.kind is ObjectKind.FLAG and change.definition is not None for change in effect.change_set.changes)
@@ -222,19 +253,21 @@ def _skew(headers: Mapping[str, str]) -> Check | None:
     return Check(name="clock", grade=Grade.WARNING, text=text, advice="set it with NTP: certificates and experiments depend on it")
 
 
-async def _stream(transport: HttpTransport, base: str, headers: Mapping[str, str], first_event_timeout: float) -> Check:
+async def _stream(
+    transport: HttpTransport, config: Config | MobileConfig, side: Side, headers: Mapping[str, str], first_event_timeout: float
+) -> Check:
     """Check that the first event arrives in time."""
     began = time.perf_counter()
     try:
         with anyio.fail_after(first_event_timeout):
-            async with transport.open_stream(stream_url(base, Selector.none()), headers) as stream:
+            async with transport.open_stream(side.stream(config.stream_uri, Selector.none()).url, headers) as stream:
                 events = stream.events()
                 try:
                     first = await anext(events, None)
                 finally:
                     await events.aclose()
     except RequestFailed as failure:
-        return _failed("stream", failure)
+        return _failed("stream", failure, side)
     except TimeoutError:
         advice = "a proxy may buffer streams: let it pass text/event-stream unbuffered, or use DataSystem.polling()"
         return Check(name="stream", grade=Grade.PROBLEM, text=f"no event within {first_event_timeout:g} s", advice=advice)
@@ -245,10 +278,11 @@ async def _stream(transport: HttpTransport, base: str, headers: Mapping[str, str
     return Check(name="stream", grade=Grade.GOOD, text=text)
 
 
-def _failed(check: str, failure: RequestFailed) -> Check:
+def _failed(check: str, failure: RequestFailed, side: Side) -> Check:
     status = failure.error.status_code
     if status in {401, 403}:
-        advice = "check that this is the server-side SDK key of the right environment, and that it was not reset"
+        kind = "server-side SDK key" if side is SERVER_SIDE else "mobile key"
+        advice = f"check that this is the {kind} of the right environment, and that it was not reset"
     elif status == 404:
         variable = ADDRESS_VARIABLES["stream_uri" if check == "stream" else "base_uri"]
         advice = f"check {variable}: is this the service, or a relay that speaks FDv2?"

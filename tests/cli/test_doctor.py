@@ -16,7 +16,7 @@ NOWHERE = {f"LAUNCHDARKLY_{part}_URI": "http://127.0.0.1:1" for part in ("BASE",
 
 
 def run(*arguments: str, **environment: str) -> Result:
-    unset = dict.fromkeys(("LAUNCHDARKLY_SDK_KEY", "LD_SDK_KEY", "AIOFLAGS_OFFLINE"))
+    unset = dict.fromkeys(("LAUNCHDARKLY_SDK_KEY", "LD_SDK_KEY", "LAUNCHDARKLY_MOBILE_KEY", "LD_MOBILE_KEY", "AIOFLAGS_OFFLINE"))
     result = CliRunner(env={**unset, **NOWHERE, **environment}).invoke(commands, ["doctor", *arguments])
     WATCH.text("aioflags doctor", result.output)
     return result
@@ -32,6 +32,14 @@ def test_a_problem_is_printed_with_its_remedy_and_sets_status_1() -> None:
     assert lines[2].startswith("PROBLEM  base_uri connection: no connection for 127.0.0.1")
     assert lines[3].startswith("         no server listens there: is the port right")
     assert result.exit_code == 1
+
+
+def test_a_mobile_key_is_checked_with_the_option() -> None:
+    mobile = {"LAUNCHDARKLY_MOBILE_KEY": "mob-canary"}
+    assert run("--mobile", **mobile).output.startswith("ok       key: the mobile key is set")
+    assert "use --mobile to check a MobileClient" in run(**mobile).output
+    assert "LAUNCHDARKLY_MOBILE_KEY" in run(LAUNCHDARKLY_SDK_KEY="mob-canary").output
+    assert run("--mobile", "--flagd").exit_code == 2
 
 
 def test_a_problem_can_be_printed_as_json() -> None:

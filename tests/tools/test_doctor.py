@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aioflags import Config, Http
+from aioflags import Config, Http, MobileConfig
 from aioflags.devserver import Endpoint, Fault, FaultKind, ServerState, create_app, serve
 from aioflags.runtime.clock import now
 from aioflags.tools.doctor import Check, Grade, run_checks
@@ -22,7 +22,9 @@ pytestmark = pytest.mark.real_time
 LOCAL = {"no_proxy": "*"}
 
 
-async def findings(config: Config, key: str = KEY, *, first_event_timeout: float = 30, **more: str) -> dict[str, Check]:
+async def findings(
+    config: Config | MobileConfig, key: str = KEY, *, first_event_timeout: float = 30, **more: str
+) -> dict[str, Check]:
     """The checks by name, in order."""
     return {
         found.name: found async for found in run_checks(key, config, {**LOCAL, **more}, first_event_timeout=first_event_timeout)
@@ -55,6 +57,33 @@ async def test_without_a_problem_all_checks_are_good() -> None:
     assert found["poll"].text.startswith("it answered with ")
     assert ": 1 flag of environment " in found["poll"].text
     assert found["stream"].text.startswith("its first event came after ")
+
+
+@pytest.mark.parametrize(
+    ("key", "verdict", "text"),
+    [
+        pytest.param("mob-canary", Grade.GOOD, "the mobile key is set, and has only valid characters", id="a mobile key"),
+        pytest.param("", Grade.PROBLEM, "the mobile key is missing", id="none"),
+        pytest.param("mob 1", Grade.PROBLEM, "the mobile key has invalid characters", id="a space"),
+        pytest.param("sdk-1", Grade.WARNING, "this looks like an SDK key", id="an SDK key"),
+    ],
+)
+async def test_the_mobile_key_is_checked_and_flags_are_polled_for_a_context(key: str, verdict: Grade, text: str) -> None:
+    state = ServerState.of({"flagValues": {"a": True}})
+    async with serve(WATCH.app(create_app(state))) as serving:
+        found = await findings(MobileConfig(base_uri=serving.url, stream_uri=serving.url, events_uri=serving.url), key)
+    assert (found["key"].grade, found["key"].text, found["key"].advice is None) == (verdict, text, verdict is Grade.GOOD)
+    if verdict is Grade.GOOD:
+        assert ": 1 flag of environment " in found["poll"].text
+        assert {one.grade for one in found.values()} == {Grade.GOOD}
+
+
+async def test_a_refused_mobile_key_is_called_by_its_name() -> None:
+    state = ServerState.of({"flagValues": {"a": True}})
+    state.inject(Fault(kind=FaultKind.STATUS, status=401))
+    async with serve(WATCH.app(create_app(state))) as serving:
+        config = MobileConfig(base_uri=serving.url, stream_uri=serving.url, events_uri=serving.url)
+        assert "mobile key" in ((await findings(config, "mob-canary"))["poll"].advice or "")
 
 
 @pytest.mark.parametrize(
