@@ -42,9 +42,12 @@ class Dashboard(logging.Handler):
         self.lines.append(f"{record.levelname.lower()}: {record.getMessage()}")
 
     async def follow(self) -> None:
-        """Notes when a flag changes."""
+        """Notes when the value of a flag changes. A change of its configuration may leave the value as it is."""
+        values = self.client.all()
         async for change in self.client.changes():
-            self._changed[change.key] = monotonic()
+            before, values = values, self.client.all()
+            if before.get(change.key) != values.get(change.key):
+                self._changed[change.key] = monotonic()
 
     async def press(self, key: str) -> None:
         """Does what is asked for by a key."""

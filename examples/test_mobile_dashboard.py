@@ -1,7 +1,12 @@
-"""Tests of the dashboard, with the fixtures of aioflags' pytest plugin: no terminal, no server, no network."""
+"""Tests of the dashboard, with the fixtures of aioflags' pytest plugin: no terminal, no server, no network.
+
+Run in a clone: pip install ".[dev]"; pytest examples/test_mobile_dashboard.py
+Tests of your own need: pip install aioflags pytest-asyncio
+"""
 
 import asyncio
 import logging
+import re
 from io import StringIO
 
 import pytest
@@ -30,6 +35,18 @@ async def test_it_shows_flags_and_their_changes(mobile_flags: MemoryMobileClient
         await asyncio.sleep(0.1)
         assert "'light'" in screen(dashboard)
         assert "0 s ago" in screen(dashboard)
+        following.cancel()
+
+
+async def test_a_new_configuration_with_the_same_value_is_not_a_change(mobile_flags: MemoryMobileClient) -> None:
+    mobile_flags.set("theme", "light")
+    async with mobile_flags:
+        dashboard = Dashboard(mobile_flags)
+        following = asyncio.create_task(dashboard.follow())
+        await asyncio.sleep(0)
+        mobile_flags.set("theme", "light")
+        await asyncio.sleep(0.1)
+        assert not re.search(r"theme .* s ago", screen(dashboard))
         following.cancel()
 
 
