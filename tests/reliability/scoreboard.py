@@ -71,7 +71,7 @@ LINES: Final[dict[str, Line]] = {
     "R21": Line("Stores that fail", "memory serves; the store is filled again within 5 s", "operations", 100, 300, 10_000),
     "R22": Line("Disk store", "never a torn file or one of another environment", "kills", 100, 300, 2_000),
     "R23": Line("Forks and workers", "a child has its own client, or a clear error"),
-    "R24": Line("Threads", "no torn read, no override of another task", "seconds", 2, 30, 600),
+    "R24": Line("Threads", "no torn read, no override of another task", "seconds a client", 1, 15, 300),
     "R25": Line("Keys stay secret", "the key stands in one header alone"),
     "R26": Line("Transport security", "all refused, the key never sent"),
     "R27": Line("Development server under attack", "no write without a token, stays up", "requests", 3_000, 10_000, 100_000),
