@@ -21,7 +21,7 @@ from aioflags.protocol.requests import header_text
 from aioflags.runtime.validation import TEXT, address, positive, require, require_items
 from aioflags.transport.settings import Http
 
-__all__ = ["CommonOptions", "common_options", "custom_addresses", "flag_values", "warn_of_common_options"]
+__all__ = ["CommonOptions", "common_options", "custom_addresses", "warn_of_common_options"]
 
 _WRAPPER: Final = ("wrapper_name", "wrapper_version")
 
@@ -67,7 +67,7 @@ def common_options(options: CommonOptions, addresses: Mapping[str, str]) -> dict
         header_text(name, require(name, getattr(options, name), *TEXT))
     return {
         **{name: address(name, getattr(options, name), default) for name, default in addresses.items()},
-        "defaults": flag_values("defaults", options.defaults),
+        "defaults": _flag_values("defaults", options.defaults),
         "hooks": require_items("hooks", options.hooks, Hook),
         "plugins": require_plugins(options.plugins),
         "start_wait": _start_wait(options.start_wait, options.logger),
@@ -96,7 +96,7 @@ def custom_addresses(options: CommonOptions, addresses: Mapping[str, str]) -> tu
     return custom, [name for name in addresses if name not in custom]
 
 
-def flag_values(option: str, values: Mapping[str, object]) -> Mapping[str, object]:
+def _flag_values(option: str, values: Mapping[str, object]) -> Mapping[str, object]:
     """A copy of values by flag key."""
     require(option, values, Mapping, expected="a mapping of flag keys to values")
     for key in values:

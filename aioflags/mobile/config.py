@@ -16,7 +16,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, Literal, cast
 
-from aioflags.config.common_options import common_options, flag_values, warn_of_common_options
+from aioflags.config.common_options import common_options, warn_of_common_options
 from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.events.options import MobileEvents
 from aioflags.hooks.hook import Hook
@@ -35,6 +35,7 @@ from aioflags.model.defaults import (
     START_WAIT,
 )
 from aioflags.plugins.plugin import MobilePlugin
+from aioflags.protocol.documents.document import plain_json
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.runtime.validation import positive, require, require_methods, set_all
 from aioflags.sources.fdv1 import Fdv1FallbackOptions
@@ -198,7 +199,7 @@ class MobileConfig:
             "initial_reconnect_delay": positive("initial_reconnect_delay", self.initial_reconnect_delay, RECONNECT_DELAY, log),
             "storage": _storage(self.storage, log),
             "secondary_mobile_keys": _secondary_keys(self.secondary_mobile_keys),
-            "bootstrap": None if self.bootstrap is None else flag_values("bootstrap", self.bootstrap),
+            "bootstrap": None if self.bootstrap is None else plain_json(self.bootstrap, "bootstrap"),
         }
         if self.initial_connection_mode is not None:
             require("initial_connection_mode", self.initial_connection_mode, str)

@@ -66,4 +66,26 @@ async def test_a_start_that_may_wait_for_more_than_fifteen_seconds_logs_a_warnin
     client = mobile_client(MobileService())
     await client.start(16)
     await client.aclose()
-    assert caplog.messages == ["start_wait: 16 s is long for an application to wait for its flags"]
+    assert caplog.messages[-1:] == ["start_wait: 16 s is long for an application to wait for its flags"]
+
+
+@pytest.mark.parametrize(
+    ("bootstrap", "path"),
+    [
+        pytest.param({"f": float("nan")}, "bootstrap.f: nan is not a number in JSON", id="not a number"),
+        pytest.param({"f": [object()]}, r"bootstrap.f\[0\]: expected a JSON value, got object", id="an object of Python"),
+        pytest.param({1: True}, "bootstrap: ", id="a key that is not a string"),
+        pytest.param([], "bootstrap: expected a mapping of flag keys to values, got list", id="not a mapping"),
+    ],
+)
+def test_a_bootstrap_that_is_not_json_is_refused(bootstrap: Any, path: str) -> None:
+    with pytest.raises(ConfigError, match=path):
+        MobileConfig(bootstrap=bootstrap)
+
+
+def test_a_bootstrap_is_copied() -> None:
+    given = {"f": [1], "$flagsState": {"f": {"version": 1}}, "$valid": True}
+    config = MobileConfig(bootstrap=given)
+    assert config.bootstrap == given
+    assert config.bootstrap is not given
+    assert config.bootstrap["f"] is not given["f"]
