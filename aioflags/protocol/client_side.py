@@ -23,8 +23,10 @@ from aioflags.protocol.side import DataRequest, ReadEvent, Side
 
 __all__ = ["ClientSide", "public_text"]
 
+_MAX_URL: Final = 65_536
+"""Characters of a URL that httpx sends. Most servers accept less."""
 _MAX_IN_URL: Final = 60_000
-"""Characters of a context. httpx sends no URL with more than 65,536, and most servers accept less."""
+"""Characters of a context, so that the URL has room for the rest."""
 
 _CONTEXT_AND_QUERY: Final = re.compile(
     r"(?P<path>/(?:sdk/(?:poll|stream)/eval|msdk/evalx/contexts?|meval))(?P<context>/[^/?\s\"']+)?(?P<query>\?[^\s\"']*)?"
@@ -101,13 +103,12 @@ class ClientSide(Side):
         return Fdv1EvaluationReader().feed
 
     def _request(self, base_uri: str, path: str, *, basis: str = "") -> DataRequest:
-        query = {
-            "basis": basis,
-            "withReasons": "true" if self.with_reasons else "",
-            "h": self.secure_mode_hash or "",
-        }
+        query = {"withReasons": "true" if self.with_reasons else "", "h": self.secure_mode_hash or ""}
+        address = path if self.use_report else f"{path}/{self._encoded}"
+        url = endpoint(base_uri, address, {"basis": basis, **query})
+        if len(url) > _MAX_URL:
+            url = endpoint(base_uri, address, query)  # Without the selector the service sends all flags.
         if self.use_report:
-            return DataRequest(endpoint(base_uri, path, query), self.body)
-        url = endpoint(base_uri, f"{path}/{self._encoded}", query)
+            return DataRequest(url, self.body)
         # Errors are logged, and the context may have private attributes.
         return DataRequest(url, public_url=endpoint(base_uri, f"{path}/<context>", {}))

@@ -118,6 +118,14 @@ def test_a_context_that_is_not_json_is_refused() -> None:
         ClientSide(context=Context("a", attributes={"x": float("nan")}))
 
 
+@pytest.mark.parametrize("use_report", [False, True])
+@pytest.mark.parametrize(("characters", "is_sent"), [(1_000, True), (65_536, False)])
+def test_a_selector_that_is_too_long_for_a_url_is_not_sent(characters: int, is_sent: bool, use_report: bool) -> None:
+    request = side(use_report=use_report, with_reasons=True).poll(BASE, Selector("x" * characters, 1))
+    assert ("basis=xxx" in request.url) is is_sent
+    assert request.url.endswith("withReasons=true")
+
+
 # -- the log
 
 
