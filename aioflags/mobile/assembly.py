@@ -6,6 +6,7 @@ import logging
 import os
 import uuid
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from aioflags.client_core.analytics import Analytics
 from aioflags.client_core.core_client import Core
@@ -28,7 +29,6 @@ from aioflags.mobile.connection_info import ConnectionLog
 from aioflags.mobile.context_additions import ContextAdditions
 from aioflags.mobile.context_switcher import ContextSwitcher, GivenContext
 from aioflags.mobile.data_manager import DataManager
-from aioflags.mobile.diagnostics import describe_mobile_client
 from aioflags.mobile.early_events import EarlyEvents, RecordTracked
 from aioflags.mobile.flag_cache import FlagCaches
 from aioflags.mobile.generated_keys import GeneratedKeys
@@ -48,6 +48,9 @@ from aioflags.stores.device_storage import DeviceStorage
 from aioflags.stores.storage import MemoryStorage
 from aioflags.supervisor.holder import SnapshotHolder
 from aioflags.transport.log_privacy import keep_contexts_out_of_logs
+
+if TYPE_CHECKING:
+    from aioflags.protocol.diagnostics import Description
 
 __all__ = ["assemble"]
 
@@ -102,6 +105,12 @@ def assemble(
         polls_once_by_fdv1=config.profile == Profile.CLI,
         logger=logger,
     )
+
+    def describe() -> Description:
+        from aioflags.mobile.diagnostics import describe_mobile_client  # noqa: PLC0415 - not imported if diagnostics are off
+
+        return describe_mobile_client(config, sources, os.environ)
+
     analytics = Analytics(
         config.events,
         service,
@@ -109,7 +118,7 @@ def assemble(
         is_on=bool(key),
         events_uri=config.events_uri,
         key_suffix=key.suffix,
-        describe=lambda: describe_mobile_client(config, sources, os.environ),
+        describe=describe,
         logger=logger,
     )
 
