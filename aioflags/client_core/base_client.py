@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 from aioflags.client_core.core_client import CoreClient
 from aioflags.client_core.evaluation_methods import EvaluationMethods
-from aioflags.client_core.flag_changes import Changes, FlagChange, FlagChanges, ValueChange, ValueChanges
+from aioflags.client_core.flag_changes import Changes, FlagChange, ValueChange
 from aioflags.client_core.typed import plain_key
 from aioflags.errors import ConfigError
 from aioflags.model.context import Context
@@ -14,7 +14,7 @@ from aioflags.model.status import StatusReport
 from aioflags.runtime.validation import time_limit
 
 if TYPE_CHECKING:
-    from aioflags.evaluation.snapshot import Snapshot
+    pass
 
 __all__ = ["BaseClient"]
 
@@ -39,8 +39,7 @@ class BaseClient(EvaluationMethods, CoreClient):
             ConfigError: ``start_wait`` is not a number of seconds.
         """
         time_limit("start_wait", start_wait)
-        if self._registration is not None and not self._cell.is_closed_for_good:
-            self._update_fast_path(hooks=self._registration.hooks())
+        self._add_plugin_hooks()
         return await self._lifecycle.start(start_wait)
 
     @property
@@ -66,15 +65,11 @@ class BaseClient(EvaluationMethods, CoreClient):
         if key is None:
             if context is not None:
                 raise ConfigError("changes: a context needs a key, as in changes(key, context); changes() follows every flag")
-            return FlagChanges(self._flag_tracker, self._lifecycle.check_loop)
+            return self._changes_of_flags()
         key = plain_key(key)
         given = self._evaluator.context(context)
         subject = self._holder.snapshot.dialect.subject(given)
         if subject is None:
             why = given.error if given else "none was given, and none is ambient (changes() without a key follows all flags)"
             raise ConfigError(f"changes: the context cannot be used: {why}")
-
-        def value(snapshot: Snapshot) -> Any:
-            return self._evaluator.value(snapshot, key, subject)
-
-        return ValueChanges(self._flag_tracker, self._lifecycle.check_loop, key, value, lambda: self._holder.snapshot)
+        return self._changes_of_value(key, lambda _: subject)

@@ -10,6 +10,7 @@ from weakref import WeakMethod
 
 import msgspec
 
+from aioflags.client_core.flag_changes import FlagChanges, ValueChanges
 from aioflags.client_core.overrides import OVERRIDES
 from aioflags.client_core.status_methods import StatusMethods
 from aioflags.hooks.hook import Hook
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from aioflags.client_core.flag_changes import FlagTracker
     from aioflags.client_core.lifecycle import Lifecycle
     from aioflags.client_core.status import StatusCell
+    from aioflags.evaluation.snapshot import Snapshot
     from aioflags.events.recorder import Recorder
     from aioflags.hooks.runner import HookRunner
+    from aioflags.model.context import Context
     from aioflags.persistence.session import StoreSession
     from aioflags.plugins.registration import Registration
     from aioflags.supervisor.holder import SnapshotHolder
@@ -86,6 +89,23 @@ class CoreClient(StatusMethods):
             self._hooks.add(hooks)
             reads_store = self._store_session is not None and self._store_session.looks_up
             self._report_to = self._evaluator.update_fast_path(overridden=overridden, reads_store=reads_store)
+
+    def _add_plugin_hooks(self) -> None:
+        """Adds the hooks of plugins, before the start."""
+        if self._registration is not None and not self._cell.is_closed_for_good:
+            self._update_fast_path(hooks=self._registration.hooks())
+
+    def _changes_of_flags(self) -> FlagChanges:
+        return FlagChanges(self._flag_tracker, self._lifecycle.check_loop)
+
+    def _changes_of_value(self, key: str, subject: Callable[[Snapshot], Context | None]) -> ValueChanges:
+        """The changes of a value for the context that ``subject`` returns for a snapshot; ``None`` counts as no value."""
+
+        def value(snapshot: Snapshot) -> Any:
+            context = subject(snapshot)
+            return None if context is None else self._evaluator.value(snapshot, key, context)
+
+        return ValueChanges(self._flag_tracker, self._lifecycle.check_loop, key, value, lambda: self._holder.snapshot)
 
     @property
     def is_initialized(self) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias, over
 
 from aioflags.client_core.core_client import CoreClient, weakly
 from aioflags.client_core.fast_path import MOBILE, with_constant_path, with_fast_detail
-from aioflags.client_core.flag_changes import Changes, FlagChange, FlagChanges, ValueChange, ValueChanges
+from aioflags.client_core.flag_changes import Changes, FlagChange, ValueChange
 from aioflags.client_core.sending_methods import SendingMethods
 from aioflags.client_core.typed import D, Flag, J, PlainKey, T, plain_key
 from aioflags.errors import LifecycleError
@@ -31,7 +31,6 @@ from aioflags.runtime.validation import require
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from aioflags.evaluation.snapshot import Snapshot
     from aioflags.mobile.generated_keys import GeneratedKeys
 
 __all__ = ["MobileEnvironment", "WaitFor"]
@@ -109,10 +108,6 @@ class MobileEnvironment(SendingMethods, CoreClient):
 
     def _register(self, plugin: MobilePlugin, environment: EnvironmentMetadata) -> Awaitable[None] | None:
         return plugin.register(self, environment)
-
-    def _add_plugin_hooks(self) -> None:
-        if self._registration is not None and not self._cell.is_closed_for_good:
-            self._update_fast_path(hooks=self._registration.hooks())
 
     @property
     def context(self) -> Context:
@@ -272,11 +267,5 @@ class MobileEnvironment(SendingMethods, CoreClient):
             ConfigError: the key is not a string.
         """
         if key is None:
-            return FlagChanges(self._flag_tracker, self._lifecycle.check_loop)
-        key = plain_key(key)
-
-        def value(snapshot: Snapshot) -> Any:
-            context = snapshot.evaluated_for
-            return None if context is None else self._evaluator.value(snapshot, key, context)
-
-        return ValueChanges(self._flag_tracker, self._lifecycle.check_loop, key, value, lambda: self._holder.snapshot)
+            return self._changes_of_flags()
+        return self._changes_of_value(plain_key(key), lambda snapshot: snapshot.evaluated_for)
