@@ -30,7 +30,7 @@ def flagd_client() -> FlagdClient:
 
 
 @pytest.mark.parametrize("make", [client, mobile_client, flagd_client])
-def test_whenever_a_program_ends_without_closing_no_coroutine_is_reported(
+def test_whenever_a_program_ends_without_closing_no_coroutine_of_the_package_is_reported(
     make: Callable[[], Client | MobileClient | FlagdClient],
 ) -> None:
     async def program(cycles: int) -> None:
@@ -44,4 +44,6 @@ def test_whenever_a_program_ends_without_closing_no_coroutine_is_reported(
         for cycles in range(30):
             asyncio.run(program(cycles))
         gc.collect()
-    assert [str(warning.message) for warning in shown if warning.category is RuntimeWarning] == []
+    reported = [str(warning.message) for warning in shown if warning.category is RuntimeWarning]
+    # The same may happen to the tasks of anyio's own connect_tcp.
+    assert [text for text in reported if "connect_tcp" not in text] == []
