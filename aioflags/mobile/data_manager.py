@@ -32,6 +32,7 @@ from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
 from aioflags.runtime import clock
 from aioflags.runtime.broadcast import Signal
 from aioflags.runtime.fork import reset_after_fork
+from aioflags.runtime.tasks import start
 from aioflags.sources.base import SourceContext
 from aioflags.sources.poll_on_demand import PollOnDemand
 from aioflags.sources.poller import PollOptions
@@ -248,7 +249,7 @@ class DataManager:
                 self._note(name, result, activation)
 
         supervisor = Supervisor(options, context, sink, fallback, on_applied=on_applied, on_result=on_result)
-        group.start_soon(_run_sources, supervisor, run)
+        start(group, _run_sources, supervisor, run)
 
     def _first_pause(self, pipeline: Pipeline, *, is_on_fdv1: bool) -> float:
         """Seconds until the first poll after a mode switch, so that switching to and fro does not multiply requests."""
