@@ -20,7 +20,7 @@ from aioflags.model.defaults import (
     STORE_CACHE_TTL,
 )
 from aioflags.runtime.logs import logger as package_logger
-from aioflags.runtime.validation import at_least, positive, require, require_methods, set_all
+from aioflags.runtime.validation import at_least, one_of, positive, require, require_methods, set_all
 from aioflags.stores.base import Store, StoreBuilder
 
 __all__ = ["DataSystem"]
@@ -50,8 +50,7 @@ class DataSystem:
     def __post_init__(self) -> None:
         require("fdv1_fallback", self.fdv1_fallback, sources.Fdv1FallbackOptions, type(None))
         require("persistence", self.persistence, Persistence, type(None))
-        if self.fdv1_fallback_recovery not in ("never", "ttl"):
-            raise ConfigError(f'fdv1_fallback_recovery: expected "never" or "ttl", got {self.fdv1_fallback_recovery!r}')
+        one_of("never", "ttl")("fdv1_fallback_recovery", self.fdv1_fallback_recovery)
         if self.refused_retry not in ("extended", "never"):
             raise ConfigError(f'refused_retry: expected "extended" or "never", got {self.refused_retry!r}')
         set_all(

@@ -18,15 +18,14 @@ from aioflags.mobile.config import MobileConfig
 from aioflags.mobile.context_switcher import GivenContext, Wait
 from aioflags.mobile.environment import MobileEnvironment, WaitFor
 from aioflags.mobile.mode_selector import ModeSelector
-from aioflags.mobile.modes import ConnectionMode
-from aioflags.mobile.pipelines import mode_named
+from aioflags.mobile.modes import ConnectionMode, mode_named
 from aioflags.model.context import Context
 from aioflags.model.defaults import MAX_IDENTIFY_WAIT, START_WAIT
 from aioflags.model.identify import DEFAULT_ENVIRONMENT, IdentifyResult, IdentifyStatus
 from aioflags.model.secret import SdkKey
 from aioflags.runtime.event_loops import asyncio_loop, running_loop
 from aioflags.runtime.logs import printable
-from aioflags.runtime.validation import require, time_limit
+from aioflags.runtime.validation import one_of, require, time_limit
 
 __all__ = ["MobileClient"]
 
@@ -201,7 +200,7 @@ class MobileClient(MobileEnvironment):
             LifecycleError: the client runs on another event loop.
         """
         self._lifecycle.check_loop()
-        wanted = None if mode is None else mode_named(require("mode", mode, str), "mode")
+        wanted = None if mode is None else mode_named(mode, "mode")
         self._change_modes(lambda modes: modes.override(wanted))
 
     def set_offline(self, offline: bool) -> None:  # noqa: FBT001 -- as in LaunchDarkly's SDKs
@@ -219,8 +218,7 @@ class MobileClient(MobileEnvironment):
         Raises:
             ConfigError: ``state`` is another word.
         """
-        if state not in ("foreground", "background"):
-            raise ConfigError(f'state: expected "foreground" or "background", got {state!r}')
+        one_of("foreground", "background")("state", state)
         self._change_modes(lambda modes: modes.note_foreground(is_in_foreground=state == "foreground"))
 
     def notify_network(self, available: bool) -> None:  # noqa: FBT001 -- the one argument says all
@@ -280,6 +278,4 @@ async def _together(calls: Iterable[Coroutine[Any, Any, R]]) -> list[R]:
 
 
 def _accepts_cached(wait_for: str) -> bool:
-    if wait_for not in ("fresh", "cached"):
-        raise ConfigError(f'wait_for: expected "fresh" or "cached", got {wait_for!r}')
-    return wait_for == "cached"
+    return one_of("fresh", "cached")("wait_for", wait_for) == "cached"

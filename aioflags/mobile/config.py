@@ -21,8 +21,8 @@ from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.events.options import MobileEvents
 from aioflags.hooks.hook import Hook
 from aioflags.mobile.application import Application
-from aioflags.mobile.modes import ConnectionMode, ModeRules
-from aioflags.mobile.pipelines import ModeDefinition, mode_named
+from aioflags.mobile.modes import ConnectionMode, ModeRules, mode_named
+from aioflags.mobile.pipelines import ModeDefinition
 from aioflags.model.defaults import (
     CLOSE_TIMEOUT,
     MAX_CACHED_CONTEXTS,
@@ -37,7 +37,7 @@ from aioflags.model.defaults import (
 from aioflags.plugins.plugin import MobilePlugin
 from aioflags.protocol.documents.document import plain_json
 from aioflags.runtime.logs import logger as package_logger
-from aioflags.runtime.validation import positive, require, require_methods, set_all
+from aioflags.runtime.validation import one_of, positive, require, require_methods, set_all
 from aioflags.sources.fdv1 import Fdv1FallbackOptions
 from aioflags.stores.file_storage import FileStorage
 from aioflags.stores.storage import Storage
@@ -186,14 +186,13 @@ class MobileConfig:
             require(name, getattr(self, name), bool)
         for name in _TEXTS:
             require(name, getattr(self, name), str, type(None))
-        if self.fdv1_fallback_recovery not in ("never", "ttl"):
-            raise ConfigError(f'fdv1_fallback_recovery: expected "never" or "ttl", got {self.fdv1_fallback_recovery!r}')
+        one_of("never", "ttl")("fdv1_fallback_recovery", self.fdv1_fallback_recovery)
         require("max_cached_contexts", self.max_cached_contexts, int)
         if self.max_cached_contexts < 0:
             raise ConfigError(f"max_cached_contexts: expected 0 or more, got {self.max_cached_contexts}; 0 keeps no flags")
         values: dict[str, object] = {
             **common_options(self, MOBILE_ADDRESSES),
-            "profile": _profile(self.profile),
+            "profile": Profile(str(one_of(*(each.value for each in Profile))("profile", require("profile", self.profile, str)))),
             "modes": _modes(self.modes),
             "debounce": 0.0 if self.debounce == 0 else positive("debounce", self.debounce, MODE_DEBOUNCE, log),
             "initial_reconnect_delay": positive("initial_reconnect_delay", self.initial_reconnect_delay, RECONNECT_DELAY, log),
@@ -202,7 +201,6 @@ class MobileConfig:
             "bootstrap": None if self.bootstrap is None else plain_json(self.bootstrap, "bootstrap"),
         }
         if self.initial_connection_mode is not None:
-            require("initial_connection_mode", self.initial_connection_mode, str)
             values["initial_connection_mode"] = mode_named(self.initial_connection_mode, "initial_connection_mode")
         if self.automatic_mode_switching is not None:
             values["automatic_mode_switching"] = _switching(self.automatic_mode_switching)
@@ -252,20 +250,11 @@ class MobileConfig:
         )
 
 
-def _profile(profile: str) -> Profile:
-    require("profile", profile, str)
-    try:
-        return Profile(profile)
-    except ValueError:
-        known = ", ".join(repr(name.value) for name in Profile)
-        raise ConfigError(f"profile: expected one of {known}, got {profile!r}") from None
-
-
 def _modes(modes: object) -> Mapping[ConnectionMode, ModeDefinition]:
     require("modes", modes, Mapping, expected="a mapping of connection modes to definitions")
     made: dict[ConnectionMode, ModeDefinition] = {}
     for name, definition in cast("Mapping[object, object]", modes).items():
-        mode = mode_named(cast("str", require("modes", name, str)), "modes")
+        mode = mode_named(name, "modes")
         made[mode] = cast("ModeDefinition", require(f"modes[{mode.value!r}]", definition, ModeDefinition))
         if mode is ConnectionMode.OFFLINE and made[mode].makes_requests:
             raise ConfigError("modes['offline']: expected no sources that poll or stream; set_offline and a lost network use it")

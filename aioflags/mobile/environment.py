@@ -18,7 +18,7 @@ from aioflags.client_core.typed import D, Flag, J, PlainKey, T, plain_key
 from aioflags.errors import LifecycleError
 from aioflags.mobile.config import MobileConfig
 from aioflags.mobile.connection_info import ConnectionInfo, FallbackInfo
-from aioflags.mobile.modes import ConnectionMode, OfflineReason
+from aioflags.mobile.modes import ConnectionMode
 from aioflags.model.context import Context
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.identify import DEFAULT_ENVIRONMENT, IdentifyResult
@@ -38,18 +38,6 @@ __all__ = ["MobileEnvironment", "WaitFor"]
 WaitFor: TypeAlias = Literal["fresh", "cached"]
 
 _EMPTY: Final = "it is empty, so the service will refuse it; MobileClient.from_env takes it from LAUNCHDARKLY_MOBILE_KEY"
-_MODE_NAMES: Final = {
-    ConnectionMode.STREAMING: "STREAMING",
-    ConnectionMode.POLLING: "POLLING",
-    ConnectionMode.ONE_SHOT: "POLLING",
-    ConnectionMode.BACKGROUND: "BACKGROUND_POLLING",
-    ConnectionMode.OFFLINE: "OFFLINE",
-}
-_OFFLINE_NAMES: Final = {
-    OfflineReason.SET_OFFLINE: "SET_OFFLINE",
-    OfflineReason.BACKGROUND_DISABLED: "BACKGROUND_DISABLED",
-    OfflineReason.NETWORK_UNAVAILABLE: "OFFLINE",
-}
 
 
 class MobileEnvironment(SendingMethods, CoreClient):
@@ -133,10 +121,7 @@ class MobileEnvironment(SendingMethods, CoreClient):
     def connection_info(self) -> ConnectionInfo:
         """How the client is connected now, and what its sources reported last."""
         overall, mode = self._parts.connections.overall, self._manager.mode
-        if self._cell.is_closed:
-            name = "SHUTDOWN"
-        else:
-            name = _MODE_NAMES[mode.mode] if mode.reason is None else _OFFLINE_NAMES[mode.reason]
+        name = "SHUTDOWN" if self._cell.is_closed else mode.connection_name
         return ConnectionInfo(
             mode=name,
             last_success=overall.last_success,

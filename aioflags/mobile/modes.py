@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
-__all__ = ["ConnectionMode", "Facts", "ModeInEffect", "ModeRules", "OfflineReason", "resolve"]
+from aioflags.runtime.validation import one_of, require
+
+__all__ = ["ConnectionMode", "Facts", "ModeInEffect", "ModeRules", "OfflineReason", "mode_named", "resolve"]
 
 
 class ConnectionMode(StrEnum):
@@ -24,6 +27,15 @@ class ConnectionMode(StrEnum):
     """The flags once, then no connection. For programs that end soon."""
     BACKGROUND = "background"
     """Polls every hour by default, while the program is in the background."""
+
+
+def mode_named(name: object, option: str) -> ConnectionMode:
+    """The mode with this name.
+
+    Raises:
+        ConfigError: no mode has this name. It is a ``ValueError``, too.
+    """
+    return ConnectionMode(str(one_of(*(mode.value for mode in ConnectionMode))(option, require(option, name, str))))
 
 
 class OfflineReason(StrEnum):
@@ -74,6 +86,25 @@ class ModeInEffect:
 
     mode: ConnectionMode
     reason: OfflineReason | None = None
+
+    @property
+    def connection_name(self) -> str:
+        """The mode in the words of :class:`~aioflags.mobile.connection_info.ConnectionInfo`."""
+        return _MODE_NAMES[self.mode] if self.reason is None else _OFFLINE_NAMES[self.reason]
+
+
+_MODE_NAMES: Final = {
+    ConnectionMode.STREAMING: "STREAMING",
+    ConnectionMode.POLLING: "POLLING",
+    ConnectionMode.ONE_SHOT: "POLLING",
+    ConnectionMode.BACKGROUND: "BACKGROUND_POLLING",
+    ConnectionMode.OFFLINE: "OFFLINE",
+}
+_OFFLINE_NAMES: Final = {
+    OfflineReason.SET_OFFLINE: "SET_OFFLINE",
+    OfflineReason.BACKGROUND_DISABLED: "BACKGROUND_DISABLED",
+    OfflineReason.NETWORK_UNAVAILABLE: "OFFLINE",
+}
 
 
 def resolve(facts: Facts, rules: ModeRules) -> ModeInEffect:

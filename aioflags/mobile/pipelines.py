@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar, cast
 
-from aioflags.errors import ConfigError, ConfigTypeError
+from aioflags.errors import ConfigTypeError
 from aioflags.mobile.modes import ConnectionMode
 from aioflags.model.defaults import BACKGROUND_POLL_INTERVAL, FOREGROUND_POLL_INTERVAL
 from aioflags.runtime.validation import require_methods, set_all
@@ -22,7 +22,7 @@ from aioflags.sources.polling import Polling
 from aioflags.sources.stream_source import StreamOptions
 from aioflags.sources.streaming import Streaming
 
-__all__ = ["ModeDefinition", "Pipeline", "mode_named", "pipelines"]
+__all__ = ["ModeDefinition", "Pipeline", "pipelines"]
 
 P = TypeVar("P", bound=PollOptions)
 
@@ -150,16 +150,3 @@ def _with_interval(options: P, mode: ConnectionMode, interval: float, minimum: f
         logger.warning("%s: the poll interval %g s is less than %g s, which is used", mode.value, options.interval, minimum)
         return replace(options, interval=minimum)
     return options
-
-
-def mode_named(name: str, option: str) -> ConnectionMode:
-    """The mode with this name.
-
-    Raises:
-        ConfigError: no mode has this name. It is a ``ValueError``, too.
-    """
-    try:
-        return ConnectionMode(name)
-    except ValueError:
-        known = ", ".join(repr(mode.value) for mode in ConnectionMode)
-        raise ConfigError(f"{option}: expected one of {known}, got {name!r}") from None
