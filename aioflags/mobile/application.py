@@ -16,7 +16,7 @@ from typing import Final
 from aioflags.protocol.requests import usable_tag
 from aioflags.runtime.version import __version__
 
-__all__ = ["THIS_SDK", "Application", "Program", "completed", "find_application", "usable_application"]
+__all__ = ["THIS_SDK", "Application", "Program", "find_application", "merge_applications", "usable_application"]
 
 _SCRIPT_GROUPS: Final = ("console_scripts", "gui_scripts")
 _NOT_IN_TAGS: Final = re.compile(r"[^A-Za-z0-9._-]+")
@@ -71,7 +71,7 @@ def usable_application(configured: Application, logger: logging.Logger) -> Appli
     return None
 
 
-def completed(configured: Application, installed: Application | None) -> Application:
+def merge_applications(configured: Application, installed: Application | None) -> Application:
     """What is configured, completed by what is installed; if both lack an id, by this SDK's name and version."""
     if installed is None:
         is_known = configured.id is not None

@@ -136,7 +136,7 @@ def assemble(
             logger=logger,
         )
 
-    keys = keys or GeneratedKeys(None if config.kept_in is None else DeviceStorage(config.kept_in, logger), logger)
+    keys = keys or GeneratedKeys(None if config.device_storage is None else DeviceStorage(config.device_storage, logger), logger)
     caches = FlagCaches(
         keys.storage or DeviceStorage(MemoryStorage(), logger), key.value, limit=config.max_cached_contexts, logger=logger
     )

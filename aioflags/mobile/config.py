@@ -235,7 +235,7 @@ class MobileConfig:
         return cast("Mapping[ConnectionMode, ModeDefinition]", self.modes)
 
     @property
-    def kept_in(self) -> Storage | None:
+    def device_storage(self) -> Storage | None:
         """The option ``storage``."""
         return cast("Storage | None", self.storage)
 

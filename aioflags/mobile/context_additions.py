@@ -57,7 +57,7 @@ class ContextAdditions:
         """
         if any(self._needs_key(member) for member in _members(context)):
             context = Context.multi(*[await self._with_key(member) for member in _members(context)])
-        return context if self._attributes is None else await self._attributes.added(context)
+        return context if self._attributes is None else await self._attributes.add_to(context)
 
     def _needs_key(self, member: Context) -> bool:
         return member.anonymous and (self._replaces_keys or member.is_keyless)

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from aioflags.mobile.application import Application, Program, completed, find_application
+from aioflags.mobile.application import Application, Program, find_application, merge_applications
 from aioflags.mobile.device import Device, read_device
 from aioflags.mobile.generated_keys import GeneratedKeys
 from aioflags.mobile.storage_keys import digest
@@ -56,11 +56,11 @@ class EnvironmentAttributes:
             application, device = await SerialThread("aioflags-device").run(self._look_up, timeout=STORAGE_LIMIT)
         except Exception as error:  # noqa: BLE001 -- whatever the platform raises, the client starts
             self._logger.warning("the attributes of this device are incomplete: %s", describe_error(error))
-        self.application = completed(self.application, application)
+        self.application = merge_applications(self.application, application)
         key = await self._keys.get("deviceKey")
         self._kinds = (_application_kind(self.application, device.locale), _device_kind(key, device))
 
-    async def added(self, context: Context) -> Context:
+    async def add_to(self, context: Context) -> Context:
         """The context with both kinds; one that it has stays as it is. An invalid context stays invalid. Raises nothing."""
         await self.load()
         if not context.is_valid:

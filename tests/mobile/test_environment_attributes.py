@@ -32,7 +32,7 @@ def attributes_of(
 async def test_a_context_gets_both_kinds() -> None:
     """S-88."""
     storage = MemoryStorage()
-    context = await attributes_of(storage=storage).added(ANNA)
+    context = await attributes_of(storage=storage).add_to(ANNA)
     assert context.to_dict() == {
         "kind": "multi",
         "user": {"key": "anna", "plan": "pro"},
@@ -56,10 +56,10 @@ async def test_a_context_gets_both_kinds() -> None:
 
 
 async def test_what_is_unknown_is_left_out() -> None:
-    data = (await attributes_of(Application(id="x"), None, Device(os=OperatingSystem(family="Plan 9"))).added(ANNA)).to_dict()
+    data = (await attributes_of(Application(id="x"), None, Device(os=OperatingSystem(family="Plan 9"))).add_to(ANNA)).to_dict()
     assert data["ld_application"] == {"key": digest(b"x"), "id": "x", "envAttributesVersion": "1.0"}
     assert data["ld_device"] == {"key": data["ld_device"]["key"], "os": {"family": "Plan 9"}, "envAttributesVersion": "1.0"}
-    empty = (await attributes_of(device=Device()).added(ANNA)).to_dict()
+    empty = (await attributes_of(device=Device()).add_to(ANNA)).to_dict()
     assert empty["ld_device"].keys() == {"key", "envAttributesVersion"}
 
 
@@ -72,25 +72,25 @@ async def test_a_kind_of_the_program_stays_as_it_is(kind: str, caplog: pytest.Lo
         (own, {"ld_application", "ld_device"}),
         (Context.multi(own, ANNA), {"user", "ld_application", "ld_device"}),
     ]:
-        added = await attributes.added(context)
+        added = await attributes.add_to(context)
         assert {member.kind for member in added} == kinds
         assert added.member(kind) == own
     assert caplog.messages == [f"a context has the kind {kind}, so the attributes of this environment are not added to it"]
 
 
 async def test_a_context_of_several_kinds_keeps_them() -> None:
-    context = await attributes_of().added(Context.multi(ANNA, Context("o", "org")))
+    context = await attributes_of().add_to(Context.multi(ANNA, Context("o", "org")))
     assert [member.kind for member in context] == ["ld_application", "ld_device", "org", "user"]
 
 
 async def test_an_invalid_context_stays_invalid() -> None:
     invalid = Context("")
-    assert await attributes_of().added(invalid) is invalid
+    assert await attributes_of().add_to(invalid) is invalid
 
 
 async def test_the_keys_are_the_same_in_the_next_run() -> None:
     storage = MemoryStorage()
-    first, second = [await attributes_of(storage=storage).added(ANNA) for _ in range(2)]
+    first, second = [await attributes_of(storage=storage).add_to(ANNA) for _ in range(2)]
     assert first == second
 
 
@@ -140,7 +140,7 @@ async def test_a_look_up_that_fails_leaves_the_required_attributes(caplog: pytes
     keys = GeneratedKeys(device_storage(), LOGGER)
     attributes = EnvironmentAttributes(keys, LOGGER, configured=NOTHING, look_up=fail)
     for _ in range(2):
-        data = (await attributes.added(ANNA)).to_dict()
+        data = (await attributes.add_to(ANNA)).to_dict()
         assert data["ld_device"].keys() == {"key", "envAttributesVersion"}
         assert data["ld_application"]["id"] == "aioflags"
     assert caplog.messages == ["the attributes of this device are incomplete: OSError: no such platform"]
@@ -149,6 +149,6 @@ async def test_a_look_up_that_fails_leaves_the_required_attributes(caplog: pytes
 @pytest.mark.real_time
 async def test_the_attributes_of_this_device_have_what_rules_need() -> None:
     attributes = EnvironmentAttributes(GeneratedKeys(device_storage(), LOGGER), LOGGER, configured=Application(id="x"))
-    data = (await attributes.added(ANNA)).to_dict()
+    data = (await attributes.add_to(ANNA)).to_dict()
     assert data["ld_application"]["id"] == "x"
     assert data["ld_device"]["os"]["family"]
