@@ -141,21 +141,22 @@ def of_ofrep(data: bytes) -> list[ChangeSet]:
     return []
 
 
+def json_of(document: Any) -> bytes:
+    return json.dumps(document).encode()
+
+
+Encode: TypeAlias = Callable[[Any], bytes]
 Make: TypeAlias = Callable[[list[Any], list[Any], random.Random], Any]
-TARGETS: list[Any] = [
-    pytest.param(
-        lambda flags, segments, chance: {"events": events_of(flags)}, None, lambda: lambda d: taken(read_poll(d)), id="FDv2 poll"
-    ),
-    pytest.param(
-        lambda flags, segments, chance: events_of(flags), stream_of, lambda: of_stream(Fdv2Reader().feed), id="FDv2 stream"
-    ),
-    pytest.param(
+TARGETS: list[tuple[Make, Encode, Callable[[], Read], str]] = [
+    (lambda flags, segments, chance: {"events": events_of(flags)}, json_of, lambda: lambda d: taken(read_poll(d)), "FDv2 poll"),
+    (lambda flags, segments, chance: events_of(flags), stream_of, lambda: of_stream(Fdv2Reader().feed), "FDv2 stream"),
+    (
         lambda flags, segments, chance: {"flags": keyed(flags), "segments": keyed(segments)},
-        None,
+        json_of,
         lambda: lambda d: taken(read_latest_all(d)),
-        id="FDv1 poll",
+        "FDv1 poll",
     ),
-    pytest.param(
+    (
         lambda flags, segments, chance: [
             {"event": "put", "data": {"data": {"flags": keyed(flags), "segments": keyed(segments)}}},
             {"event": "patch", "data": {"path": "/flags/f0", "data": flags[0] | {"version": 99}}},
@@ -163,47 +164,47 @@ TARGETS: list[Any] = [
         ],
         stream_of,
         lambda: of_stream(Fdv1Reader(LOGGER).feed),
-        id="FDv1 stream",
+        "FDv1 stream",
     ),
-    pytest.param(
+    (
         lambda flags, segments, chance: events_of(evaluated(flags), "flag-eval"),
         stream_of,
         lambda: of_stream(Fdv2Reader(FLAG_EVALUATIONS).feed),
-        id="mobile FDv2",
+        "mobile FDv2",
     ),
-    pytest.param(
+    (
         lambda flags, segments, chance: {f"f{at}": each for at, each in enumerate(evaluated(flags))},
-        None,
+        json_of,
         lambda: lambda d: taken(read_flag_map(d)),
-        id="mobile FDv1",
+        "mobile FDv1",
     ),
-    pytest.param(
+    (
         lambda flags, segments, chance: [
             {"event": "put", "data": {"f0": evaluated(flags)[0]}},
             {"event": "patch", "data": {"key": "f0", **evaluated(flags)[0]}},
         ],
         stream_of,
         lambda: of_stream(Fdv1EvaluationReader().feed),
-        id="mobile FDv1 stream",
+        "mobile FDv1 stream",
     ),
-    pytest.param(lambda flags, segments, chance: flagd_document(chance), None, lambda: of_flag_set, id="flagd"),
-    pytest.param(
+    (lambda flags, segments, chance: flagd_document(chance), json_of, lambda: of_flag_set, "flagd"),
+    (
         lambda flags, segments, chance: {"flags": keyed(flags), "segments": keyed(segments)},
-        None,
+        json_of,
         lambda: of_document,
-        id="document",
+        "document",
     ),
-    pytest.param(lambda flags, segments, chance: flagd_document(chance), None, lambda: of_yaml, id="YAML"),
-    pytest.param(lambda flags, segments, chance: flags[0], None, lambda: of_store, id="stored flag"),
-    pytest.param(
+    (lambda flags, segments, chance: flagd_document(chance), json_of, lambda: of_yaml, "YAML"),
+    (lambda flags, segments, chance: flags[0], json_of, lambda: of_store, "stored flag"),
+    (
         lambda flags, segments, chance: {
             "flags": [{"key": "f0", "value": 1, "reason": "STATIC", "variant": "x"}],
             "metadata": {"a": 1},
             "eventStreams": [{"type": "sse", "url": "http://h/x"}],
         },
-        None,
+        json_of,
         lambda: of_ofrep,
-        id="OFREP",
+        "OFREP",
     ),
 ]
 
@@ -223,19 +224,17 @@ def evaluate_all(change_sets: list[ChangeSet], contexts: list[Context], *, is_fl
 @pytest.mark.timeout(0)
 @pytest.mark.real_time
 @pytest.mark.parametrize("numbers", batches("R15", 2))
-@pytest.mark.parametrize(("make", "encode", "reader"), TARGETS)
+@pytest.mark.parametrize(("make", "encode", "reader", "name"), [pytest.param(*each, id=each[-1]) for each in TARGETS])
 def test_hostile_bytes_are_used_or_refused_as_a_whole(
     make: Make,
-    encode: Any,
+    encode: Encode,
     reader: Callable[[], Read],
+    name: str,
     numbers: range,
     caplog: pytest.LogCaptureFixture,
     figures: Figures,
-    request: pytest.FixtureRequest,
 ) -> None:
     caplog.set_level(logging.CRITICAL)
-    encode = encode or (lambda document: json.dumps(document).encode())
-    name = request.node.callspec.id
     is_evaluated = not any(word in name for word in ("mobile", "OFREP"))
     is_flagd = "flagd" in name or "YAML" in name
     used = 0
