@@ -136,6 +136,8 @@ class MobileClient(MobileEnvironment):
         """
         caller = asyncio.current_task()
         await _together(each._lifecycle.aclose(timeout, caller=caller) for each in self._all)
+        for each in self._all:
+            each._parts.early_events.closed()
 
     # -- the context
 

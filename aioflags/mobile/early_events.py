@@ -79,9 +79,17 @@ class EarlyEvents:
         for call in calls:
             if call.given is given:
                 self._record(call.name, context, call.data, call.metric_value)
-        dropped = sum(call.given is not given for call in calls)
-        if dropped:
-            self._logger.warning("track: %d calls dropped, because their context was never active", dropped)
+        self._log_dropped([call for call in calls if call.given is not given])
+
+    def closed(self) -> None:
+        """Drop what waits: the client closes."""
+        with self._lock:
+            calls, self._calls = self._calls, []
+        self._log_dropped(calls)
+
+    def _log_dropped(self, calls: list[_Call]) -> None:
+        if calls:
+            self._logger.warning("track: %d calls dropped, because their context was never active", len(calls))
 
 
 def _copy(data: Any) -> Any:

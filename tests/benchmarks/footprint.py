@@ -5,12 +5,17 @@ from __future__ import annotations
 import resource
 from pathlib import Path
 
-__all__ = ["forget_peak", "peak_memory", "resident_memory", "thread_count", "wake_ups"]
+__all__ = ["forget_peak", "own_memory", "peak_memory", "resident_memory", "thread_count", "wake_ups"]
 
 
 def resident_memory() -> int:
     """Bytes of memory in use now."""
     return _status("VmRSS") * 1024
+
+
+def own_memory() -> int:
+    """Bytes of memory in use now that are not pages of files."""
+    return _status("RssAnon") * 1024
 
 
 def peak_memory() -> int:

@@ -79,6 +79,18 @@ async def test_an_event_of_an_invalid_context_is_not_recorded_for_the_next_one(c
     assert "track: 1 calls dropped, because their context was never active" in caplog.text
 
 
+async def test_an_event_whose_context_is_not_complete_before_the_close_is_dropped_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    service = MobileService()
+    client = mobile_client(service, KEYLESS, storage=ScriptedStorage(delay=1), events=EVENTS)
+    await client.start(0)
+    client.track("opened")
+    await client.aclose()
+    assert tracked(service) == []
+    assert "track: 1 calls dropped, because their context was never active" in caplog.text
+
+
 async def test_a_hundred_events_wait_for_the_context(caplog: pytest.LogCaptureFixture) -> None:
     service = MobileService()
     async with mobile_client(service, KEYLESS, storage=ScriptedStorage(delay=1), events=EVENTS, start_wait=0) as client:

@@ -11,7 +11,6 @@ import asyncio
 import gc
 import itertools
 import logging
-import resource
 import statistics
 import subprocess
 import sys
@@ -27,6 +26,7 @@ import msgspec
 from aioflags import Client, Config, Context, Events, FlagdClient, FlagdConfig, MobileClient, MobileConfig, MobileEvents
 from aioflags.devserver import ServerState, create_app, serve
 from aioflags.testing.flagd import FakeFlagd
+from tests.benchmarks.footprint import own_memory
 
 __all__ = ["KINDS", "Sample", "slope", "soak"]
 
@@ -41,7 +41,10 @@ _TICKS: Final = 20
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """What a process holds at one moment. ``at`` is in seconds since the start, ``memory`` resident bytes."""
+    """What a process holds at one moment. ``at`` is in seconds since the start, ``memory`` bytes of its own.
+
+    Pages of files do not count: the system takes and returns them as it likes.
+    """
 
     at: float
     memory: int
@@ -190,7 +193,7 @@ def _sample(at: float, evaluations: int, reconnects: int) -> Sample:
     loop: Any = asyncio.get_running_loop()
     return Sample(
         at=round(at, 2),
-        memory=int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize(),
+        memory=own_memory(),
         blocks=sys.getallocatedblocks(),
         descriptors=sum(1 for _ in Path("/proc/self/fd").iterdir()) - 1,
         tasks=len(asyncio.all_tasks()),

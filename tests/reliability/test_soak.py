@@ -27,7 +27,7 @@ async def test_memory_descriptors_tasks_and_timers_do_not_grow(figures: Figures)
         check(kind, samples, seconds, figures)
     if FORM is Form.FULL:
         memory = {kind: [(sample.at / 60, sample.memory / MEGABYTE) for sample in samples] for kind, samples in soaks.items()}
-        PLOT.write_text(plot(memory, x="minutes", y="MB resident"), encoding="utf-8")
+        PLOT.write_text(plot(memory, x="minutes", y="MB of memory"), encoding="utf-8")
 
 
 def check(kind: str, samples: list[Sample], seconds: int, figures: Figures) -> None:
