@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from aioflags.errors import ConfigError
 from aioflags.model.change import Selector
 from aioflags.model.secret import SdkKey
+from aioflags.protocol.ofrep_headers import sendable_headers
 from aioflags.protocol.requests import (
     header_text,
     identity_headers,
@@ -93,6 +95,32 @@ def test_identity_headers_of_a_client() -> None:
         "User-Agent": f"AioFlags/{__version__}",
         "X-LaunchDarkly-Instance-Id": "id-1",
     }
+
+
+LINES = ["\r\n", "\n", "\r", "\r\n\r\n", "\u2028", "\u2029", "\u560a", "\x85"]
+CONTROLS = [*LINES, "\0", "\t", "\v", "\f", "\x1b", "\x7f", "é", "\ud800"]
+PAYLOADS = [text for end in CONTROLS for text in (end, f"{end}X-Other: 1", f"app{end}X-Other: 1", f"app{end}")]
+"""64 texts that would add a header, end the headers, or cannot be in one."""
+
+
+@pytest.mark.holds("RB-R26")
+@pytest.mark.parametrize("payload", PAYLOADS, ids=ascii)
+def test_no_text_adds_a_header(payload: str) -> None:
+    makers: list[Callable[[], Mapping[str, str]]] = [
+        lambda: headers(payload),
+        lambda: headers(application={"application_id": payload, "application_version": payload}),
+        lambda: headers(wrapper_name=payload),
+        lambda: headers(wrapper_name="wrapper", wrapper_version=payload),
+        lambda: sendable_headers("ofrep_headers", {"name": payload}),
+        lambda: sendable_headers("ofrep_headers", {payload: "value"}),
+    ]
+    for make in makers:
+        try:
+            made = make()
+        except ConfigError:
+            continue
+        assert all(name.isascii() and text.isascii() and text.isprintable() for name, text in made.items())
+        assert not any("X-Other" in name or "X-Other" in text for name, text in made.items())
 
 
 def test_an_invalid_sdk_key_is_not_sent() -> None:

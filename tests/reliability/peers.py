@@ -43,9 +43,9 @@ class Peer:
         return f"{'https' if self.tls else 'http'}://{self.host}:{self.port}"
 
 
-def client_for(kind: str, peer: Peer, **options: Any) -> AnyClient:
-    """A client that is not started."""
-    options = {"close_timeout": CLOSE_TIMEOUT, **options}
+def client_for(kind: str, peer: Peer, ca_file: str | None = None, **options: Any) -> AnyClient:
+    """A client that is not started. ``ca_file``: the authorities that it trusts."""
+    options = {"close_timeout": CLOSE_TIMEOUT, "http": Http(connect_timeout=5, ca_certs=ca_file), **options}
     if kind.startswith("flagd"):
         name = f"dns://127.0.0.1:{peer.name_server}/{peer.host}:{peer.port}" if peer.name_server else None
         config = FlagdConfig(
@@ -54,6 +54,7 @@ def client_for(kind: str, peer: Peer, **options: Any) -> AnyClient:
             port=peer.port,
             target_uri=name,
             tls=peer.tls,
+            cert_path=ca_file,
             ofrep_base_url=peer.url,
             ofrep_context=Context("anna") if kind == "flagd ofrep" else None,
             fatal_status_codes=("UNAUTHENTICATED",),
@@ -62,10 +63,9 @@ def client_for(kind: str, peer: Peer, **options: Any) -> AnyClient:
         )
         return FlagdClient(config)
     uris: dict[str, Any] = {"base_uri": peer.url, "stream_uri": peer.url, "events_uri": peer.url}
-    http = Http(connect_timeout=5)
     if kind == "mobile":
-        return MobileClient(KEY, Context("anna"), MobileConfig(**uris, http=http, **options))
-    return Client(KEY, Config(**uris, http=http, **options))
+        return MobileClient(KEY, Context("anna"), MobileConfig(**uris, **options))
+    return Client(KEY, Config(**uris, **options))
 
 
 # -- tasks

@@ -318,6 +318,7 @@ async def test_an_allowed_origin_gets_no_user_and_password() -> None:
     assert "authorization" not in service.requests[1].headers
 
 
+@pytest.mark.holds("RB-R26")
 @pytest.mark.parametrize(
     "location",
     [
@@ -352,6 +353,7 @@ async def test_three_redirects_are_followed_and_no_more(hops: int, followed: boo
     assert len(service.requests) == 4
 
 
+@pytest.mark.holds("RB-R26")
 async def test_an_allowed_origin_gets_no_identifying_headers() -> None:
     service = Service(to("https://elsewhere.test/a"), to("/b"), to("https://home.test/c"), FINE)
     origins = ["https://elsewhere.test", "https://home.test"]
@@ -362,6 +364,7 @@ async def test_an_allowed_origin_gets_no_identifying_headers() -> None:
         assert names == {"accept", "accept-encoding", "user-agent", "if-none-match"}
 
 
+@pytest.mark.holds("RB-R26")
 async def test_an_allowed_origin_does_not_allow_others() -> None:
     service = Service(to("https://elsewhere.test/a"), to("https://third.test/b"), FINE)
     await failed(service, redirect_origins=["https://elsewhere.test"])
