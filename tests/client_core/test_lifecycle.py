@@ -203,6 +203,7 @@ def test_a_client_belongs_to_the_loop_that_started_it() -> None:
         one.run(client.aclose())
 
 
+@pytest.mark.holds("RB-R23")
 @pytest.mark.real_time
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")

@@ -101,6 +101,7 @@ def test_the_cache_of_a_child_is_empty() -> None:
     assert len(cache) == 1
 
 
+@pytest.mark.holds("RB-R23")
 @pytest.mark.parametrize("is_open", [True, False])
 def test_a_channel_that_was_open_during_the_fork_makes_grpc_unusable_in_the_child(is_open: bool) -> None:
     channel = FlagdChannel(grpc_settings("127.0.0.1:1"), logger)

@@ -1,0 +1,72 @@
+"""Worker processes that use a client: ``python -m tests.reliability.workers METHOD KIND ADDRESS COUNT``.
+
+``METHOD`` is a start method of :mod:`multiprocessing`, or ``fork after start``. With a fork, the workers use the client that their
+parent made, as with gunicorn's ``--preload``; otherwise each makes its own. A worker succeeds if it sees a change of the flag.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import sys
+import warnings
+from typing import Any
+
+from aioflags import Client, Config, Context, Events, FlagdClient, FlagdConfig, MobileClient, MobileConfig, MobileEvents
+from tests.reliability.peers import AnyClient
+
+_LIMIT = 5.0
+"""Seconds from the start of a worker's client to the change that it sees."""
+_clients: list[AnyClient] = []
+"""The client of the parent."""
+
+
+def _client(kind: str, address: str) -> AnyClient:
+    uris: dict[str, Any] = {"base_uri": address, "stream_uri": address, "events_uri": address}
+    if kind == "server":
+        return Client("sdk-workers", Config(**uris, events=Events(diagnostic_opt_out=True)))
+    if kind == "mobile":
+        return MobileClient("mob-workers", Context("anna"), MobileConfig(**uris, events=MobileEvents(diagnostic_opt_out=True)))
+    return FlagdClient(FlagdConfig(resolver="in-process", port=int(address), environment={}))
+
+
+async def _see_a_change(client: AnyClient) -> None:
+    def value() -> int:
+        return client.variation("f", -1) if isinstance(client, MobileClient) else client.variation_nowait("f", Context("anna"), -1)
+
+    async with asyncio.timeout(_LIMIT), client:
+        await client.wait_ready()
+        first = value()
+        while value() in {first, -1}:
+            await asyncio.sleep(0.01)
+
+
+def _work(kind: str, address: str) -> None:
+    # Where the child of a fork began in a running loop, that loop is not its own.
+    asyncio.events._set_running_loop(None)
+    with asyncio.Runner() as runner:
+        runner.run(_see_a_change(_clients[0] if _clients else _client(kind, address)))
+
+
+async def _main(method: str, kind: str, address: str, count: int) -> int:
+    """The number of workers that failed."""
+    processes: Any = multiprocessing.get_context(method.split(maxsplit=1)[0])
+    if method.startswith("fork") and method != "forkserver":
+        _clients.append(_client(kind, address))
+        if "after" in method:
+            await _clients[0].start()
+    workers = [processes.Process(target=_work, args=(kind, address)) for _ in range(count)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        await asyncio.to_thread(worker.join, 60)
+    for client in _clients:
+        await client.aclose()
+    return sum(worker.exitcode != 0 for worker in workers)
+
+
+if __name__ == "__main__":
+    logging.disable()
+    warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
+    sys.exit(asyncio.run(_main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))))
