@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from random import Random
@@ -75,71 +75,68 @@ class ActiveToxic:
 class ProxiedConnection:
     """A connection of a client, and the one to the server that belongs to it."""
 
-    def __init__(self, actives: Sequence[ActiveToxic], random: Random) -> None:
-        self._actives = list(actives)
+    def __init__(self, client: socket.socket, actives: Iterable[ActiveToxic], random: Random) -> None:
+        self._client = client
         self._random = random
-        self._group = anyio.create_task_group()
+        self._actives: list[ActiveToxic] = []
         self._ends: list[asyncio.StreamWriter] = []
-        self._is_running = False
+        self._scope = anyio.CancelScope()
+        self._timers: list[asyncio.TimerHandle] = []
         self._is_half_open = False
+        for active in actives:
+            self.add(active)
 
-    async def run(self, client: socket.socket, upstream: tuple[str, int]) -> None:
-        """Forward what client and server send, until both have ended or a toxic closes the connection. May raise OSError."""
+    async def run(self, upstream: tuple[str, int]) -> None:
+        """Forward what client and server send, until both have ended or a toxic closes the connection."""
         try:
-            reader, writer = await asyncio.open_connection(sock=client)
-        except BaseException:
-            client.close()
-            raise
-        self._ends.append(writer)
-        try:
-            async with self._group:
-                self._is_running = True
-                for active in self._actives:
-                    self._group.start_soon(self._affect, active)
+            with self._scope:
+                reader, writer = await asyncio.open_connection(sock=self._client)
+                self._ends.append(writer)
                 if not await self._answer(reader, writer):
                     await self._forward(reader, writer, upstream)
-                self._group.cancel_scope.cancel()
-            self._is_running = False
             with anyio.move_on_after(_FLUSH_TIMEOUT):
                 for end in self._ends:
                     end.close()
                     await end.wait_closed()
+        except* OSError:
+            pass  # the client or the server ended the connection
         finally:
-            self._is_running = False
             self.abort()
-            with anyio.CancelScope(shield=True):
-                for end in self._ends:
-                    with suppress(OSError):
-                        await end.wait_closed()
+            for end in self._ends:
+                with suppress(OSError):
+                    await end.wait_closed()
+            self._client.close()
+            for timer in self._timers:
+                timer.cancel()
 
     def add(self, active: ActiveToxic) -> None:
         """Let a toxic affect this connection from now on."""
         self._actives.append(active)
-        if self._is_running and not self._group.cancel_scope.cancel_called:
-            self._group.start_soon(self._affect, active)
-
-    def abort(self, *, reset: bool = False) -> None:
-        """Close both connections at once, the client's with a reset if that is asked for."""
-        self._group.cancel_scope.cancel()
-        if reset and self._ends:
-            with suppress(OSError):  # it is closed already
-                self._ends[0].get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        for end in self._ends:
-            end.transport.abort()
-
-    async def _affect(self, active: ActiveToxic) -> None:
-        """What a toxic does to a connection by itself, whatever that carries."""
         match active.toxic:
             case ResetPeer(timeout=timeout):
-                await active.sleep(timeout)
-                if not active.is_removed:
-                    self.abort(reset=True)
+                self._timers.append(asyncio.get_running_loop().call_later(timeout, self._reset_unless_removed, active))
             case HalfOpen():
                 self._is_half_open = True
                 for end in self._ends[1:]:
                     end.transport.abort()
             case _:
                 pass
+
+    def abort(self) -> None:
+        """Close both connections at once."""
+        self._scope.cancel()
+        for end in self._ends:
+            end.transport.abort()
+
+    def _reset(self) -> None:
+        """Close both connections at once, the client's with a reset."""
+        with suppress(OSError):  # it is closed already
+            self._client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.abort()
+
+    def _reset_unless_removed(self, active: ActiveToxic) -> None:
+        if not active.is_removed:
+            self._reset()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Answer in place of the server, if a toxic says so."""
@@ -162,19 +159,18 @@ class ProxiedConnection:
         return False
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, upstream: tuple[str, int]) -> None:
+        if self._is_half_open:
+            await self._pump(reader, None, "upstream", None)
+            return
         edits: dict[_Direction, _Edit] = {}
         for active in self._actives:
             if isinstance(active.toxic, WrongContentType):
                 edits["upstream"] = partial(_with_headers, {"Connection": "close"})
                 edits["downstream"] = partial(_with_headers, {"Connection": "close", "Content-Type": active.toxic.content_type})
-        if any(isinstance(active.toxic, HalfOpen) for active in self._actives):
-            self._is_half_open = True
-            await self._pump(reader, None, "upstream", None)
-            return
         try:
             server_reader, server_writer = await asyncio.open_connection(*upstream)
         except OSError:
-            self.abort(reset=True)
+            self._reset()
             return
         self._ends.append(server_writer)
         if self._is_half_open:
@@ -246,7 +242,7 @@ class ProxiedConnection:
             case LimitData(bytes=limit):
                 await send(data[: max(0, limit - start)])
                 if start + len(data) >= limit:
-                    self._group.cancel_scope.cancel()
+                    self._scope.cancel()
             case Duplicate():
                 await send(data)
                 await send(data)

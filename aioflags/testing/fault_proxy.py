@@ -13,11 +13,7 @@ from random import Random
 from typing import Final, Self
 from urllib.parse import urlsplit
 
-import anyio
-from anyio.abc import TaskGroup
-
 from aioflags.errors import ConfigError, LifecycleError
-from aioflags.runtime.broadcast import Signal
 from aioflags.runtime.validation import require
 from aioflags.testing.fault_connection import ActiveToxic, ProxiedConnection
 from aioflags.testing.toxics import HTTP, Refuse, TlsFailure, Toxic
@@ -34,7 +30,7 @@ class FaultProxy:
     """A TCP proxy in front of a server, which breaks what :mod:`aioflags.testing.toxics` can break.
 
     It works with any client and any server: give the client :attr:`url` in place of the server's address. The proxy needs a running
-    event loop, so run a client that blocks in a thread or in a process::
+    event loop (on Windows an ``asyncio.SelectorEventLoop``), so run a client that blocks in a thread or in a process::
 
         async with FaultProxy("http://127.0.0.1:8000") as proxy:
             proxy.add(toxics.Latency(latency=0.5))
@@ -68,11 +64,9 @@ class FaultProxy:
         self._seed = seed
         self._accepted = 0
         self._actives: list[ActiveToxic] = []
-        self._open: set[ProxiedConnection] = set()
-        self._changed = Signal()
+        self._open: dict[ProxiedConnection, asyncio.Task[None]] = {}
         self._listener: socket.socket | None = None
-        self._listening: anyio.CancelScope | None = None
-        self._root: asyncio.Task[None] | None = None
+        self._is_listening = False
 
     @property
     def url(self) -> str:
@@ -100,23 +94,17 @@ class FaultProxy:
         return tuple(active.toxic for active in self._actives if active.remaining != 0)
 
     async def __aenter__(self) -> Self:
-        if self._root is not None:
+        if self._listener is not None:
             raise LifecycleError("this proxy runs already, or was stopped: make a new FaultProxy")
         self._listener = self._bind()
-        if not self._refuses():
-            self._listener.listen(_BACKLOG)
-        # One task has the listener and all connections, so that any task may stop the proxy.
-        self._root = asyncio.get_running_loop().create_task(self._run(), name="aioflags fault proxy", context=contextvars.Context())
+        self._listen_or_refuse()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._root is not None:
-            self._root.cancel()
-            await asyncio.wait([self._root])
-            if self._listener is not None:
-                self._listener.close()
-            if not self._root.cancelled():
-                self._root.result()
+        if self._listener is not None:
+            self._close(self._listener)
+            if self.drop_connections():
+                await asyncio.wait(self._open.values())
 
     def add(self, toxic: Toxic, *, times: int | None = None) -> Toxic:
         """Add a toxic, and return it.
@@ -136,8 +124,7 @@ class FaultProxy:
         if times is not None:
             return toxic
         if isinstance(toxic, Refuse):
-            if self._listening is not None:
-                self._listening.cancel()
+            self._listen_or_refuse()
         elif isinstance(toxic, (*HTTP, TlsFailure)):
             self.drop_connections()
         else:
@@ -151,7 +138,7 @@ class FaultProxy:
         self._actives = [active for active in self._actives if active not in removed]
         for active in removed:
             active.remove()
-        self._changed.send()
+        self._listen_or_refuse()
         return bool(removed)
 
     def clear(self) -> None:
@@ -179,41 +166,40 @@ class FaultProxy:
         self.port = listener.getsockname()[1]
         return listener
 
-    async def _run(self) -> None:
-        async with anyio.create_task_group() as group:
-            while True:
-                while self._refuses():
-                    await self._changed.wait()
-                listener = self._listener = self._listener or self._bind()
-                listener.listen(_BACKLOG)
-                with anyio.CancelScope() as self._listening:
-                    await self._accept(listener, group)
-                listener.close()
-                self._listener = self._bind()
+    def _listen_or_refuse(self) -> None:
+        """Listen, unless a toxic refuses."""
+        if self._listener is None or self._listener.fileno() < 0:
+            return  # the proxy does not run
+        refuses = any(isinstance(active.toxic, Refuse) for active in self._actives)
+        if self._is_listening and refuses:
+            self._close(self._listener)
+            self._listener = self._bind()
+        elif not (self._is_listening or refuses):
+            self._listener.listen(_BACKLOG)
+            # asyncio's server and sock_accept() lose a connection that they accept in the cycle in which they are stopped.
+            asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
+            self._is_listening = True
 
-    def _refuses(self) -> bool:
-        return any(isinstance(active.toxic, Refuse) for active in self._actives)
+    def _close(self, listener: socket.socket) -> None:
+        if self._is_listening:
+            asyncio.get_running_loop().remove_reader(listener)
+            self._is_listening = False
+        listener.close()
 
-    async def _accept(self, listener: socket.socket, group: TaskGroup) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            client, _ = await loop.sock_accept(listener)
-            self._accepted += 1
-            actives = [active for active in self._actives if active.remaining != 0]
-            for active in actives:
-                if active.remaining is not None:
-                    active.remaining -= 1
-            connection = ProxiedConnection(actives, Random(f"{self._seed} {self._accepted}"))
-            self._open.add(connection)
-            group.start_soon(self._serve, connection, client)
-
-    async def _serve(self, connection: ProxiedConnection, client: socket.socket) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         try:
-            await connection.run(client, self._upstream)
-        except* OSError:
-            pass  # the client or the server ended the connection
-        finally:
-            self._open.discard(connection)
+            client, _ = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return  # the client went away
+        self._accepted += 1
+        actives = [active for active in self._actives if active.remaining != 0]
+        for active in actives:
+            if active.remaining is not None:
+                active.remaining -= 1
+        connection = ProxiedConnection(client, actives, Random(f"{self._seed} {self._accepted}"))
+        task = asyncio.create_task(connection.run(self._upstream), name="aioflags fault proxy", context=contextvars.Context())
+        task.add_done_callback(lambda _: self._open.pop(connection))
+        self._open[connection] = task
 
 
 def _netloc(host: str, port: int) -> str:
