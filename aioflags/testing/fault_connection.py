@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from random import Random
@@ -13,22 +13,7 @@ from typing import Final, Literal, TypeAlias
 
 import anyio
 
-from aioflags.testing.toxics import (
-    Bandwidth,
-    BlackHole,
-    Corrupt,
-    Duplicate,
-    HalfOpen,
-    Latency,
-    LimitData,
-    Redirect,
-    ResetPeer,
-    Slicer,
-    TlsFailure,
-    Toxic,
-    WrongContentType,
-    WrongStatus,
-)
+from aioflags.testing import toxics
 
 __all__ = ["ActiveToxic", "ProxiedConnection"]
 
@@ -44,7 +29,7 @@ _TLS_ALERT: Final = bytes.fromhex("15 03 01 00 02 02 28")
 
 _Direction: TypeAlias = Literal["downstream", "upstream"]
 _Send: TypeAlias = Callable[[bytes], Awaitable[None]]
-_Edit: TypeAlias = Callable[[bytes], bytes]
+_Headers: TypeAlias = Mapping[str, str]
 
 
 class ActiveToxic:
@@ -52,8 +37,8 @@ class ActiveToxic:
 
     __slots__ = ("_removed", "remaining", "toxic")
 
-    def __init__(self, toxic: Toxic, remaining: int | None) -> None:
-        self.toxic: Toxic = toxic
+    def __init__(self, toxic: toxics.Toxic, remaining: int | None) -> None:
+        self.toxic: toxics.Toxic = toxic
         self.remaining: int | None = remaining
         self._removed = anyio.Event()
 
@@ -113,9 +98,9 @@ class ProxiedConnection:
         """Let a toxic affect this connection from now on."""
         self._actives.append(active)
         match active.toxic:
-            case ResetPeer(timeout=timeout):
-                self._timers.append(asyncio.get_running_loop().call_later(timeout, self._reset_unless_removed, active))
-            case HalfOpen():
+            case toxics.ResetPeer(timeout=timeout):
+                self._timers.append(asyncio.get_running_loop().call_later(timeout, self._reset, active))
+            case toxics.HalfOpen():
                 self._is_half_open = True
                 for end in self._ends[1:]:
                     end.transport.abort()
@@ -128,25 +113,22 @@ class ProxiedConnection:
         for end in self._ends:
             end.transport.abort()
 
-    def _reset(self) -> None:
-        """Close both connections at once, the client's with a reset."""
-        with suppress(OSError):  # it is closed already
-            self._client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self.abort()
-
-    def _reset_unless_removed(self, active: ActiveToxic) -> None:
-        if not active.is_removed:
-            self._reset()
+    def _reset(self, cause: ActiveToxic | None = None) -> None:
+        """Close both connections at once, the client's with a reset; not if its cause was removed."""
+        if cause is None or not cause.is_removed:
+            with suppress(OSError):  # it is closed already
+                self._client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self.abort()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Answer in place of the server, if a toxic says so."""
         for active in self._actives:
             match active.toxic:
-                case WrongStatus(status=status):
+                case toxics.WrongStatus(status=status):
                     answer = _response(status)
-                case Redirect(location=location, status=status):
+                case toxics.Redirect(location=location, status=status):
                     answer = _response(status, f"Location: {location}\r\n")
-                case TlsFailure():
+                case toxics.TlsFailure():
                     answer = _TLS_ALERT
                 case _:
                     continue
@@ -160,13 +142,14 @@ class ProxiedConnection:
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, upstream: tuple[str, int]) -> None:
         if self._is_half_open:
-            await self._pump(reader, None, "upstream", None)
+            await self._pump(reader, None, "upstream", {})
             return
-        edits: dict[_Direction, _Edit] = {}
+        requests: _Headers = {}
+        answers: _Headers = {}
         for active in self._actives:
-            if isinstance(active.toxic, WrongContentType):
-                edits["upstream"] = partial(_with_headers, {"Connection": "close"})
-                edits["downstream"] = partial(_with_headers, {"Connection": "close", "Content-Type": active.toxic.content_type})
+            if isinstance(active.toxic, toxics.WrongContentType):
+                requests = {"Connection": "close"}
+                answers = {"Connection": "close", "Content-Type": active.toxic.content_type}
         try:
             server_reader, server_writer = await asyncio.open_connection(*upstream)
         except OSError:
@@ -176,13 +159,13 @@ class ProxiedConnection:
         if self._is_half_open:
             server_writer.transport.abort()
         async with anyio.create_task_group() as pumps:
-            pumps.start_soon(self._pump, reader, server_writer, "upstream", edits.get("upstream"))
-            pumps.start_soon(self._pump, server_reader, writer, "downstream", edits.get("downstream"))
+            pumps.start_soon(self._pump, reader, server_writer, "upstream", requests)
+            pumps.start_soon(self._pump, server_reader, writer, "downstream", answers)
 
     async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter | None, direction: _Direction, edit: _Edit | None
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter | None, direction: _Direction, headers: _Headers
     ) -> None:
-        """Carry bytes in one direction. ``edit`` changes the first head of a message."""
+        """Carry bytes in one direction. ``headers`` replace those of the first message."""
         passed: dict[ActiveToxic, int] = {}
 
         async def deliver(data: bytes) -> None:
@@ -191,8 +174,10 @@ class ProxiedConnection:
                 await writer.drain()
 
         try:
-            while data := await (reader.read(_CHUNK) if edit is None else reader.readuntil(b"\r\n\r\n")):
-                data, edit = (data if edit is None else edit(data)), None
+            while data := await (reader.readuntil(b"\r\n\r\n") if headers else reader.read(_CHUNK)):
+                if headers:
+                    data = _with_headers(headers, data)
+                    headers = {}
                 send: _Send = deliver
                 for active in reversed(self._in_force(direction)):
                     send = partial(self._apply, active, passed, send)
@@ -212,7 +197,7 @@ class ProxiedConnection:
     async def _hold(self, direction: _Direction) -> None:
         """A black hole holds the end of a connection, too."""
         for active in self._in_force(direction):
-            if isinstance(active.toxic, BlackHole):
+            if isinstance(active.toxic, toxics.BlackHole):
                 await active.sleep()
 
     def _in_force(self, direction: _Direction) -> list[ActiveToxic]:
@@ -225,31 +210,32 @@ class ProxiedConnection:
         start = passed.get(active, 0)
         passed[active] = start + len(data)
         match active.toxic:
-            case BlackHole():
+            case toxics.BlackHole():
                 await active.sleep()
-                await send(data)
-            case Latency(latency=latency, jitter=jitter):
+            case toxics.Latency(latency=latency, jitter=jitter):
                 await active.sleep(latency + self._random.uniform(-jitter, jitter))
-                await send(data)
-            case Bandwidth(rate=rate):
+            case toxics.Bandwidth(rate=rate):
                 for piece in _pieces(data, lambda: int(rate / _PER_SECOND)):
                     await active.sleep(len(piece) / rate)
                     await send(piece)
-            case Slicer(average_size=size, size_variation=variation, delay=delay):
+                return
+            case toxics.Slicer(average_size=size, size_variation=variation, delay=delay):
                 for piece in _pieces(data, lambda: size + self._random.randint(-variation, variation)):
                     await send(piece)
                     await active.sleep(delay)
-            case LimitData(bytes=limit):
+                return
+            case toxics.LimitData(bytes=limit):
                 await send(data[: max(0, limit - start)])
                 if start + len(data) >= limit:
                     self._scope.cancel()
-            case Duplicate():
+                return
+            case toxics.Duplicate():
                 await send(data)
-                await send(data)
-            case Corrupt(every=every):
-                await send(_corrupted(data, start, every))
+            case toxics.Corrupt(every=every):
+                data = _corrupted(data, start, every)
             case _:
-                await send(data)
+                pass
+        await send(data)
 
 
 def _pieces(data: bytes, size: Callable[[], int]) -> list[bytes]:
@@ -272,7 +258,7 @@ def _response(status: int, headers: str = "") -> bytes:
     return f"HTTP/1.1 {status} Fault\r\n{headers}Content-Length: 0\r\nConnection: close\r\n\r\n".encode("latin-1")
 
 
-def _with_headers(headers: dict[str, str], head: bytes) -> bytes:
+def _with_headers(headers: _Headers, head: bytes) -> bytes:
     """The head of a message with these headers in place of its own."""
     replaced = tuple(f"{name}:".lower().encode() for name in headers)
     first, *lines = head.split(b"\r\n")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from random import Random
-from typing import Final
+from typing import Final, get_args
 
 import anyio
 
@@ -16,28 +16,19 @@ from aioflags.testing.toxics import Toxic
 
 __all__ = ["Schedule", "ScheduledFault"]
 
-_STATUSES: Final = (206, 301, 400, 401, 403, 404, 408, 410, 413, 418, 429, 500, 501, 502, 503, 504, 520, 599)
-_STREAMS: Final[Sequence[toxics.Stream]] = ("downstream", "upstream", "both")
-_CONTENT_TYPES: Final = ("text/html", "application/octet-stream", "application/json", "text/event-stream", "")
-_MAKERS: Final[Mapping[type[Toxic], Callable[[Random], Toxic]]] = {
-    toxics.ResetPeer: lambda random: toxics.ResetPeer(timeout=random.choice((0.0, random.uniform(0, 0.2)))),
-    toxics.BlackHole: lambda random: toxics.BlackHole(stream=random.choice(_STREAMS)),
-    toxics.Latency: lambda random: toxics.Latency(
-        latency=(latency := random.choice((0.05, 0.5, 5.0))), jitter=latency / 2, stream=random.choice(_STREAMS)
-    ),
-    toxics.Bandwidth: lambda random: toxics.Bandwidth(rate=random.choice((1, 100, 10_000)), stream=random.choice(_STREAMS)),
-    toxics.Slicer: lambda random: toxics.Slicer(
-        average_size=(size := random.choice((1, 10, 100))), size_variation=size // 2, stream=random.choice(_STREAMS)
-    ),
-    toxics.LimitData: lambda random: toxics.LimitData(
-        bytes=random.choice((0, 1, 100, 1_000, 10_000)), stream=random.choice(_STREAMS)
-    ),
-    toxics.Duplicate: lambda random: toxics.Duplicate(stream=random.choice(_STREAMS)),
-    toxics.Corrupt: lambda random: toxics.Corrupt(every=random.randint(20, 2_000), stream=random.choice(_STREAMS)),
-    toxics.WrongStatus: lambda random: toxics.WrongStatus(status=random.choice(_STATUSES)),
-    toxics.WrongContentType: lambda random: toxics.WrongContentType(content_type=random.choice(_CONTENT_TYPES)),
+_CHOICES: Final[Mapping[type[Toxic], Mapping[str, Sequence[object]]]] = {
+    toxics.ResetPeer: {"timeout": (0.0, 0.02, 0.2)},
+    toxics.Latency: {"latency": (0.05, 0.5, 5.0), "jitter": (0.0, 0.05, 2.0)},
+    toxics.Bandwidth: {"rate": (1, 100, 10_000)},
+    toxics.Slicer: {"average_size": (1, 10, 100), "size_variation": (0, 5, 50)},
+    toxics.LimitData: {"bytes": (0, 1, 100, 1_000, 10_000)},
+    toxics.Corrupt: {"every": range(20, 2_000)},
+    toxics.WrongStatus: {"status": (206, 301, 400, 401, 403, 404, 408, 410, 413, 418, 429, 500, 501, 502, 503, 504, 520, 599)},
+    toxics.WrongContentType: {
+        "content_type": ("text/html", "application/octet-stream", "application/json", "text/event-stream", "")
+    },
 }
-"""How a toxic is made by chance. Those that are missing have no options to choose."""
+"""The options that are chosen, beside ``stream``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,10 +74,10 @@ class Schedule:
         random = Random(self.seed)
         for number in count(1):
             kind = random.choice(self._kinds)
-            make = _MAKERS.get(kind)
+            choices = {**_CHOICES.get(kind, {}), **({"stream": get_args(toxics.Stream)} if hasattr(kind, "stream") else {})}
             yield ScheduledFault(
                 number=number,
-                toxic=make(random) if make else kind(),
+                toxic=kind(**{name: random.choice(values) for name, values in choices.items()}),
                 lasts=random.uniform(*self._lasts),
                 pause=random.uniform(*self._pause),
             )

@@ -7,7 +7,7 @@ direction: ``"downstream"`` to the client, ``"upstream"`` to the server, or ``"b
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 from aioflags.errors import ConfigError
 from aioflags.runtime.validation import require
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 Stream: TypeAlias = Literal["downstream", "upstream", "both"]
-_STREAMS: Final = ("downstream", "upstream", "both")
+_STREAMS: Final[tuple[str, ...]] = get_args(Stream)
 _TEXT: Final = frozenset({"content_type", "location", "stream"})
 _AT_LEAST_1: Final = frozenset({"average_size", "every", "rate"})
 
@@ -49,23 +49,15 @@ class Toxic:
 
     def __post_init__(self) -> None:
         for option in fields(self):
-            if option.name in _TEXT:
-                _check_text(option.name, getattr(self, option.name))
-            else:
-                _check_number(option.name, getattr(self, option.name))
-
-
-def _check_text(name: str, value: str) -> None:
-    if not require(name, value, str).isprintable():
-        raise ConfigError(f"{name}: expected a value for a header, got {value!r}")
-    if name == "stream" and value not in _STREAMS:
-        raise ConfigError(f"stream: expected one of {', '.join(_STREAMS)}, got {value!r}")
-
-
-def _check_number(name: str, value: float) -> None:
-    least = int(name in _AT_LEAST_1)
-    if not require(name, value, int, float) >= least:  # true for NaN, too
-        raise ConfigError(f"{name}: expected {least} or more, got {value!r}")
+            name, value = option.name, getattr(self, option.name)
+            least = int(name in _AT_LEAST_1)
+            if name not in _TEXT:
+                if not require(name, value, int, float) >= least:  # true for NaN, too
+                    raise ConfigError(f"{name}: expected {least} or more, got {value!r}")
+            elif not require(name, value, str).isprintable():
+                raise ConfigError(f"{name}: expected a value for a header, got {value!r}")
+            elif name == "stream" and value not in _STREAMS:
+                raise ConfigError(f"stream: expected one of {', '.join(_STREAMS)}, got {value!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
