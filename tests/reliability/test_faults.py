@@ -34,6 +34,8 @@ CLIENTS: Final = 3
 """Clients behind one proxy."""
 LONGEST_RECOVERY: Final = 45.0
 """Seconds: a hung attempt of 10 s, a pause of 30 s, and some for the attempt itself on a busy machine."""
+LONGEST_SILENCE: Final = 345.0
+"""Seconds: only its read timeout, of 300 s, tells a client that a connection is half open; then the recovery."""
 STATUSES: Final = (206, 400, 408, 429, *range(500, 512), 520, 599)
 """Statuses after which a client tries again at once. The others stop it for minutes: see :data:`REFUSALS`."""
 REFUSALS: Final = tuple(status for status in range(401, 432) if status not in STATUSES)
@@ -235,7 +237,8 @@ async def campaign(world: World, part: range, log: list[ScheduledFault]) -> floa
             world.history.check()
         proxy.clear()
         tasks[-1].cancel()
-        slowest = await until_converged(world, begun)
+        is_silent = any(isinstance(fault.toxic, toxics.HalfOpen) for fault in log)
+        slowest = await until_converged(world, begun, LONGEST_SILENCE if is_silent else LONGEST_RECOVERY)
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
