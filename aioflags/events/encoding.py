@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from aioflags.model.defaults import MAX_EVENT_DATA_BYTES
+from aioflags.model.defaults import MAX_PAYLOAD_BYTES
 from aioflags.model.values import is_number
 from aioflags.protocol.event_json import try_json
 from aioflags.runtime.logs import Once, printable
@@ -34,7 +34,7 @@ def frozen_value(value: Any) -> Any:
 def encode_data(name: str, data: Any, *, once: Once, logger: logging.Logger) -> msgspec.Raw | None:
     """The data of the tracked event ``name`` as JSON; ``None`` without data.
 
-    Data that JSON cannot represent, or that are longer than ``MAX_EVENT_DATA_BYTES``, are left out, with one warning for each
+    Data that JSON cannot represent, or that are longer than ``MAX_PAYLOAD_BYTES``, are left out, with one warning for each
     ``name`` (``once`` remembers the names).
     """
     if data is None:
@@ -42,10 +42,10 @@ def encode_data(name: str, data: Any, *, once: Once, logger: logging.Logger) -> 
     encoded = try_json(data)
     if isinstance(encoded, Exception):
         problem = printable(encoded)
-    elif (size := memoryview(encoded).nbytes) <= MAX_EVENT_DATA_BYTES:
+    elif (size := memoryview(encoded).nbytes) <= MAX_PAYLOAD_BYTES:
         return encoded
     else:
-        problem = f"they have {size} bytes, more than {MAX_EVENT_DATA_BYTES}"
+        problem = f"they have {size} bytes, more than {MAX_PAYLOAD_BYTES}"
     if once(("data", name)):
         logger.warning("track: %s is sent without its data: %s", printable(name), problem)
     return None

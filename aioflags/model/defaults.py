@@ -125,5 +125,3 @@ MAX_HOT_ANSWERS: Final = 30_000
 """Answers that one ``HotContext`` can count without a lock: more than a few variations of ten thousand flags."""
 MAX_PAYLOAD_BYTES: Final = 5 * 1024 * 1024
 """The maximum size of a payload of events in bytes. A single record may be longer, and is sent alone."""
-MAX_EVENT_DATA_BYTES: Final = 1024 * 1024
-"""The maximum size of the data of one tracked event, as JSON. Longer data are left out."""

@@ -22,13 +22,15 @@ _CHOICES: Final[Mapping[type[Toxic], Mapping[str, Sequence[object]]]] = {
     toxics.Bandwidth: {"rate": (1, 100, 10_000)},
     toxics.Slicer: {"average_size": (1, 10, 100), "size_variation": (0, 5, 50)},
     toxics.LimitData: {"bytes": (0, 1, 100, 1_000, 10_000)},
+    # The network repeats no bytes of a connection. An answer with repeated bytes can be a valid one with other data.
+    toxics.Duplicate: {"stream": ("upstream",)},
     toxics.Corrupt: {"every": range(20, 2_000)},
     toxics.WrongStatus: {"status": (206, 301, 400, 401, 403, 404, 408, 410, 413, 418, 429, 500, 501, 502, 503, 504, 520, 599)},
     toxics.WrongContentType: {
         "content_type": ("text/html", "application/octet-stream", "application/json", "text/event-stream", "")
     },
 }
-"""The options that are chosen, beside ``stream``."""
+"""The options that are chosen; ``stream`` is chosen if it is not here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +76,7 @@ class Schedule:
         random = Random(self.seed)
         for number in count(1):
             kind = random.choice(self._kinds)
-            choices = {**_CHOICES.get(kind, {}), **({"stream": get_args(toxics.Stream)} if hasattr(kind, "stream") else {})}
+            choices = {**({"stream": get_args(toxics.Stream)} if hasattr(kind, "stream") else {}), **_CHOICES.get(kind, {})}
             yield ScheduledFault(
                 number=number,
                 toxic=kind(**{name: random.choice(values) for name, values in choices.items()}),

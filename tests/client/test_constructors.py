@@ -40,7 +40,7 @@ def test_an_sdk_key_that_cannot_be_sent_is_logged_without_the_key(key: str, warn
         pytest.param(lambda: MobileClient(KEY, USER), "mobile_key: this looks like an SDK key", id="an SDK key for users"),
         pytest.param(
             lambda: MobileClient("mob-key", USER, MobileConfig(secondary_mobile_keys={"beta": KEY})),
-            "mobile_key: this looks like an SDK key",
+            "environment beta: mobile_key: this looks like an SDK key",
             id="a secondary key",
         ),
         pytest.param(lambda: MobileClient("mob-canary", USER), None, id="a mobile key in a program of users"),

@@ -7,7 +7,7 @@ from typing import Any, Never
 import pytest
 
 from aioflags import Context
-from aioflags.model.defaults import MAX_EVENT_DATA_BYTES
+from aioflags.model.defaults import MAX_PAYLOAD_BYTES
 from tests.support.canaries import SECRET, redacted
 from tests.support.events import U1, client_with_events
 
@@ -40,10 +40,8 @@ class RaisesOnRead(dict[str, object]):
         pytest.param({"metric_value": 10**400}, {"metricValue": 10**400}, id="a very large number"),
         pytest.param({"metric_value": 10**5000}, {}, id="a number with more digits than Python converts"),
         pytest.param({"data": {"n": 10**5000}}, {}, id="such a number inside an object"),
-        pytest.param(
-            {"data": "x" * (MAX_EVENT_DATA_BYTES - 2)}, {"data": "x" * (MAX_EVENT_DATA_BYTES - 2)}, id="data up to the limit"
-        ),
-        pytest.param({"data": "x" * MAX_EVENT_DATA_BYTES, "metric_value": 1}, {"metricValue": 1}, id="data that are too long"),
+        pytest.param({"data": "x" * 5_000_000}, {"data": "x" * 5_000_000}, id="data that nearly fill a payload"),
+        pytest.param({"data": "x" * MAX_PAYLOAD_BYTES, "metric_value": 1}, {"metricValue": 1}, id="data that are too long"),
         pytest.param({"data": RaisesOnRead(x=1)}, {}, id="a mapping that raises when it is read"),
     ],
 )

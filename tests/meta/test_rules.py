@@ -49,7 +49,7 @@ def carried() -> set[str]:
     [
         pytest.param("DS-", 156, id="the data system's scenarios"),
         pytest.param("FB-", 34, id="the directive"),
-        pytest.param("EV-E", 172, id="evaluation"),
+        pytest.param("EV-E", 173, id="evaluation"),
         pytest.param("CS-C", 24, id="the client"),
         pytest.param("CS-O", 33, id="the client's options"),
         pytest.param("EVT-V", 11, id="redaction"),
