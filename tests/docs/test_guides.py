@@ -48,7 +48,7 @@ GUIDES = {
     "how-to/scripts.md": 1,
     "how-to/servers.md": 1,
     "how-to/stores.md": 1,
-    "explanation/what-happens-when.md": 10,
+    "explanation/what-happens-when.md": 11,
     "how-to/worker.md": 1,
 }
 """Pages whose blocks form one file of code and tests, and the number of runs of these tests."""
