@@ -1,5 +1,5 @@
 """Sessions for developers and CI: tests, newest, interpreters, lowest, lint, types, check, docs, bench,
-proofs, reliability, mutants.
+proofs, reliability, rivals, mutants.
 
 ``nox -s tests`` needs nothing but nox; with uv on the path, or beside nox, the environments are made by uv, which is faster.
 Arguments after ``--`` go to the tool: ``nox -s tests -- -k directive``.
@@ -55,6 +55,7 @@ CAMPAIGNS = "--ignore=tests/reliability"
 """Left out where ``nox -s reliability`` does not run: these tests do more with each form of it."""
 PEERS = ("launchdarkly-server-sdk[async]==9.18.2", "eppo-server-sdk==4.4.1", "statsig-python-core==0.24.0")
 """What aioflags is compared with. Pinned: raise one, and docs/explanation/performance.md needs a new table."""
+FLAGD_PEER = "openfeature-provider-flagd==0.6.1"
 
 
 @nox.session
@@ -172,7 +173,7 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "tests.benchmarks", *session.posargs)
     session.run("python", "-m", "tests.benchmarks.middleware")
     # Installed last: more packages make imports slower, which the first command measures.
-    session.install("-e", ".[flagd,openfeature]", "openfeature-provider-flagd==0.6.1")
+    session.install("-e", ".[flagd,openfeature]", FLAGD_PEER)
     session.run("python", "-m", "tests.benchmarks.openfeature")
     session.run("python", "-m", "tests.benchmarks.flagd")
 
@@ -210,6 +211,13 @@ def reliability(session: nox.Session) -> None:
     session.run("pytest", "-q", "-n", "auto", "-m", "not speed", *limit, env=env, success_codes=codes)
     session.run("pytest", "-q", "-n", "0", "-m", "speed", *limit, env=env, success_codes=codes)
     session.run("python", "-m", "tests.reliability", str(results), env=env)
+
+
+@nox.session
+def rivals(session: nox.Session) -> None:
+    """Lines of the scoreboard for other SDKs, for docs/explanation/reliability.md: five minutes. ``-- 60``: longer outages."""
+    session.install("-e", ".[flagd,server]", PEERS[0], FLAGD_PEER)
+    session.run("python", "-m", "tests.reliability.rivals", *session.posargs)
 
 
 @nox.session
