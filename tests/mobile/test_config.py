@@ -86,6 +86,7 @@ def test_a_bootstrap_that_is_not_json_is_refused(bootstrap: Any, path: str) -> N
 def test_a_bootstrap_is_copied() -> None:
     given = {"f": [1], "$flagsState": {"f": {"version": 1}}, "$valid": True}
     config = MobileConfig(bootstrap=given)
+    assert config.bootstrap is not None
     assert config.bootstrap == given
     assert config.bootstrap is not given
     assert config.bootstrap["f"] is not given["f"]

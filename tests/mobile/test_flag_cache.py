@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import anyio
 import msgspec
@@ -281,8 +281,8 @@ async def test_flags_that_the_index_lost_are_removed_by_the_next_write() -> None
 
 async def test_a_storage_that_cannot_list_its_keys_is_enough() -> None:
     storage = MemoryStorage()
-    without_keys = SimpleNamespace(get=storage.get, set=storage.set, remove=storage.remove, clear=storage.clear)
-    async with writing(without_keys, limit=1) as caches:
+    methods = SimpleNamespace(get=storage.get, set=storage.set, remove=storage.remove, clear=storage.clear)
+    async with writing(cast("Storage", methods), limit=1) as caches:
         deliver(cache_of(caches, A), flag("f", 1))
         await anyio.sleep(PACE)
         deliver(cache_of(caches, B), flag("f", 2))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+from copy import deepcopy
 from typing import Any, Final
 
 __all__ = ["mutated", "mutated_bytes"]
 
-_SCALARS: Final[list[Any]] = [
+_VALUES: Final[list[Any]] = [
     *(None, True, False, 0, -1, 1, 2**31, 2**53 + 1, 2**63, 2**64, -(2**63) - 1, 10**30, 1.5, -0.0, 1e308, 5e-324),
     *("", "a", "\x00", "\ud800", "é", "x" * 300, "/", "~2", "/a//b", "$ref", "k", "true", "null", "2.0.0-rc.1", "99999999999.1.1"),
     *("2017-13-45T99:00:00Z", "-1", "NaN", "(a+)+$", "(", "\\", "[z-a]", "{{", "1970-01-01T00:00:00+99:99", "ünï"),
@@ -29,7 +30,7 @@ def mutated(document: Any, chance: random.Random) -> Any:
         parent, key = chance.choice(places)
         match chance.randrange(5):
             case 0 | 1:
-                parent[key] = chance.choice(_SCALARS)
+                parent[key] = _value(chance)
             case 2:
                 other, place = chance.choice(places)
                 parent[key] = json.loads(json.dumps(other[place]))
@@ -40,13 +41,18 @@ def mutated(document: Any, chance: random.Random) -> Any:
                 if isinstance(value, list):
                     value *= chance.choice([0, 2, 3])
                 elif isinstance(value, dict):
-                    value[chance.choice(["", "a", "key", "kind", "$ref", "on"])] = chance.choice(_SCALARS)
+                    value[chance.choice(["", "a", "key", "kind", "$ref", "on"])] = _value(chance)
                 elif isinstance(value, str):
-                    parent[key] = value + str(chance.choice(_SCALARS))[:400]
+                    parent[key] = value + str(chance.choice(_VALUES))[:400]
                 else:
                     parent[key] = [value]
         copy = holder[""]
     return copy
+
+
+def _value(chance: random.Random) -> Any:
+    """One of the values, which further changes may change in place."""
+    return deepcopy(chance.choice(_VALUES))
 
 
 def _places(holder: Any) -> Any:
