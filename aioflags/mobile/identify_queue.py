@@ -123,7 +123,8 @@ class IdentifyQueue:
         """The result of a call, which is a time-out if there is none within ``timeout`` seconds."""
         with anyio.move_on_after(timeout):
             return await asyncio.shield(call.result)
-        _settle(call.result, TIMEOUT)
+        # What runs after the change may still run: then the flags have come in time.
+        _settle(call.result, call.outcome.result() if call.outcome.done() else TIMEOUT)
         self._end_turn_if_awaited()
         return call.result.result()
 

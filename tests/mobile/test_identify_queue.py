@@ -240,6 +240,12 @@ async def test_a_caller_waits_for_what_runs_after_the_change_and_the_next_call_d
         assert made.ended == {"A": (4, COMPLETED), "B": (5, COMPLETED)}
 
 
+async def test_a_call_whose_data_came_in_time_is_no_time_out_because_of_what_runs_after_the_change() -> None:
+    async with calls() as (made, _):
+        await made.call("A", timeout=2, hook=3)
+        assert (made.after["A"], made.ended["A"]) == ((1, COMPLETED), (2, COMPLETED))
+
+
 @pytest.mark.parametrize("is_closed", [True, False], ids=["the client closes", "an internal error"])
 async def test_every_call_ends_when_the_queue_ends(*, is_closed: bool) -> None:
     made = Calls()
