@@ -11,6 +11,8 @@ from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 from typing import Any, ClassVar, Final, Literal, TypeVar
 
+import anyio
+
 from aioflags.client_core.sending_methods import SendingMethods
 from aioflags.config.environment import MOBILE_KEYS, from_environment
 from aioflags.errors import ConfigError
@@ -123,7 +125,16 @@ class MobileClient(MobileEnvironment):
         accepts_cached = _accepts_cached(wait_for)
         for each in self._all:
             each._add_plugin_hooks()
-        return self._worst(await _together(each._parts.start(start_wait, accepts_cached=accepts_cached) for each in self._all))
+        is_first = not self._lifecycle.is_started
+        try:
+            results = await _together(each._parts.start(start_wait, accepts_cached=accepts_cached) for each in self._all)
+        except BaseException:
+            # Some environments may have started before the others were cancelled, or while one of them closed.
+            if is_first and self._lifecycle.is_started:
+                with anyio.CancelScope(shield=True):
+                    await self.aclose()
+            raise
+        return self._worst(results)
 
     async def aclose(self, timeout: float | None = None) -> None:
         """Closes everything within ``timeout`` seconds, by default those of the option ``close_timeout``. Idempotent.

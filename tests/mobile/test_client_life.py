@@ -126,6 +126,31 @@ async def test_a_start_that_is_cancelled_closes_all_environments() -> None:
     assert (await client.identify(BEN)).status is ERROR
 
 
+@pytest.mark.parametrize("silent", [KEY, OTHER], ids=["before its own flags", "before those of a further environment"])
+async def test_a_start_that_is_cancelled_closes_the_environments_that_have_flags(silent: str) -> None:
+    def poll(hit: Hit) -> Answer:
+        return SILENT if hit.request.headers["authorization"] == silent else named("poll")(hit)
+
+    client = mobile_client(MobileService(poll=[poll], stream=[SILENT]), secondary_mobile_keys={"other": OTHER})
+    with anyio.move_on_after(1):
+        await client.start()
+    for name in ("default", "other"):
+        assert client.environment(name).status.source_state is SourceState.OFF
+
+
+@pytest.mark.parametrize("cycles", range(1, 60), ids=lambda cycles: f"after {cycles} cycles of the loop")
+async def test_a_start_that_is_cancelled_at_any_moment_closes_all_environments(cycles: int) -> None:
+    client = mobile_client(MobileService(), secondary_mobile_keys={"other": OTHER})
+    start = asyncio.create_task(client.start())
+    for _ in range(cycles):
+        await anyio.lowlevel.checkpoint()
+    start.cancel()
+    await asyncio.wait({start})
+    states = {client.environment(name).status.source_state for name in ("default", "other")}
+    assert (SourceState.OFF in states) is (SourceState.VALID not in states) is start.cancelled()
+    await client.aclose()
+
+
 async def test_a_start_after_the_close_is_an_error() -> None:
     client = mobile_client(MobileService())
     await client.start()
