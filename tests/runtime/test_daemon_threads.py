@@ -136,6 +136,26 @@ def test_a_process_that_ends_during_an_import_in_a_thread_can_still_import(wait:
     assert "No module named 'chunk_that_does_not_exist'" in ran.stderr
 
 
+STARTS = """
+import threading
+from aioflags.runtime.daemon_threads import DaemonThreads
+
+def call_again_and_again():
+    while True:
+        DaemonThreads("aioflags-test").submit(started.set).result()
+
+started = threading.Event()
+for _ in range(4):
+    threading.Thread(target=call_again_and_again, daemon=True).start()
+started.wait()
+"""
+
+
+def test_a_process_can_end_while_threads_start() -> None:
+    ran = subprocess.run([sys.executable, "-c", STARTS], capture_output=True, text=True, check=False, timeout=30)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
 def test_a_call_that_waited_starts_when_the_earlier_call_has_ended() -> None:
     released = threading.Event()
 
