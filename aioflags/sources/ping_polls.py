@@ -9,7 +9,7 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextvars import Context as VariableContext
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import anyio
 
@@ -26,11 +26,15 @@ if TYPE_CHECKING:
 
 __all__ = ["PingPolls"]
 
+_BETWEEN_POLLS: Final = 1.0
+"""Seconds from the start of a poll to that of the next one, however often the stream pings."""
+
 T = TypeVar("T")
 
 
 class PingPolls:
-    """The polls of one connection: at most one is in flight, and all pings that arrive meanwhile lead to one more.
+    """The polls of one connection: at most one is in flight, and all pings that arrive meanwhile lead to one more, at
+    least a second after the first.
 
     Args:
         poller: sends the polls.
@@ -105,8 +109,11 @@ class PingPolls:
 
     async def _poll_once(self) -> PollOutcome:
         await anyio.sleep(max(self._not_before - anyio.current_time(), 0.0))
+        # The poll that starts now is also for the pings that came meanwhile.
+        self._is_requested = False
+        start = anyio.current_time()
         outcome = await self._poller.poll_once(self._request)
-        self._not_before = anyio.current_time() + outcome.retry_after
+        self._not_before = max(start + _BETWEEN_POLLS, anyio.current_time() + outcome.retry_after)
         return outcome
 
 
