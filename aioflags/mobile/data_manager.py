@@ -40,6 +40,7 @@ from aioflags.supervisor.fallback_state import FallbackState
 from aioflags.supervisor.options import SourceOptions
 from aioflags.supervisor.policy import MOBILE
 from aioflags.supervisor.supervisor import Supervisor
+from aioflags.transport.backoff import RetryTimes
 
 if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
@@ -107,6 +108,8 @@ class DataManager:
         self._run: _Run | None = None
         self._mode: ModeInEffect | None = None
         """The mode whose sources started last."""
+        self._retry_times = RetryTimes()
+        """When the service wants the next requests for the active context. A switch of the mode keeps these times."""
         self._has_flags = False
         """Whether flags of the active context were applied."""
         self._confirmed_at = -math.inf
@@ -175,6 +178,7 @@ class DataManager:
         self._active = activation
         self._has_flags = self._has_flags and is_equal
         self._confirmed_at = -math.inf
+        self._retry_times = RetryTimes()
         number = self._cell.reconcile(before.switched(activation.context, keeps_flags=is_equal))
         activation.activated(partial(self._reconciled, activation, number))
         self._on_activated(activation.context)
@@ -237,6 +241,7 @@ class DataManager:
             side=activation.side,
             cache=activation.first or activation.kept,
             demand=PollOnDemand(sink.mark_ready),
+            retry_times=self._retry_times,
         )
 
         def on_applied(change_set: ChangeSet, snapshot: Snapshot) -> None:

@@ -14,7 +14,16 @@ from aioflags.model.source_state import ErrorInfo, FailureKind
 from aioflags.runtime.clock import now
 from aioflags.runtime.logs import describe_error, printable
 
-__all__ = ["http_failure", "invalid_data", "is_recoverable", "located", "network_failure", "server_failure", "unexpected"]
+__all__ = [
+    "asked_to_wait",
+    "http_failure",
+    "invalid_data",
+    "is_recoverable",
+    "located",
+    "network_failure",
+    "server_failure",
+    "unexpected",
+]
 
 _RECOVERABLE: Final = frozenset({400, 408, 429})
 """The statuses from 400 to 499 for which a retry may succeed."""
@@ -57,6 +66,12 @@ def network_failure(message: str) -> ErrorInfo:
 def server_failure(reason: str) -> ErrorInfo:
     """The service sent an ``error`` or a ``goodbye`` instead of data."""
     return _failure(FailureKind.UNKNOWN, reason or "the service gave no reason")
+
+
+def asked_to_wait(seconds: float) -> ErrorInfo:
+    """No request was sent, because the service asked for that in an earlier answer. ``seconds``: the rest of the time."""
+    failure = _failure(FailureKind.UNKNOWN, f"no request for another {seconds:.0f} s: the service asked to wait")
+    return replace(failure, is_minor=True)
 
 
 def unexpected(error: BaseException) -> ErrorInfo:

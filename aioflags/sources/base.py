@@ -25,7 +25,7 @@ from aioflags.protocol.server_side import SERVER_SIDE
 from aioflags.protocol.side import Side
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.sources.poll_on_demand import PollOnDemand
-from aioflags.transport.backoff import RetryState
+from aioflags.transport.backoff import RetryState, RetryTimes
 from aioflags.transport.http import HttpTransport
 from aioflags.transport.settings import Http
 
@@ -119,6 +119,8 @@ class SourceContext:
     """Called once for every attempt to open a stream, when it has succeeded or failed."""
     retry_state: RetryState = field(default_factory=RetryState, repr=False)
     """The back-off state that the last run of this source left."""
+    retry_times: RetryTimes | None = field(default=None, repr=False)
+    """When sources may send requests again, if a client starts new sources while the service asks to wait."""
     logger: logging.Logger = package_logger
 
 

@@ -18,7 +18,7 @@ from aioflags.model.defaults import MIN_POLL_INTERVAL, POLL_INTERVAL
 from aioflags.model.result import FallbackDirective, Update
 from aioflags.model.source_state import ErrorInfo, SourceState
 from aioflags.protocol.effects import Completed, Effect, Goodbye, Malformed, ServerError
-from aioflags.protocol.failures import invalid_data, located, server_failure, unexpected
+from aioflags.protocol.failures import asked_to_wait, invalid_data, located, server_failure, unexpected
 from aioflags.protocol.side import DataRequest
 from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.logs import as_seconds, logger
@@ -117,16 +117,22 @@ class Poller:
         """The URL of the last usable response, and its ETag."""
 
     async def poll_once(self, request: Callable[[], DataRequest]) -> PollOutcome:
-        """The outcome of one poll."""
+        """The outcome of one poll. If the service asked an earlier source to wait, it is sent after the rest of that time."""
         async with transport_for(self._context, self._http) as transport:
+            await anyio.sleep(self._asked_to_wait(request))
             return await self._poll(transport, request)
 
     async def poll_attempts(self, request: Callable[[], DataRequest], attempts: int) -> AsyncGenerator[PollOutcome, None]:
         """The outcomes of at most ``attempts`` polls, a second apart, or as far apart as the service asks.
 
-        The last one has data, a directive, or a failure after which the client should not wait for another poll.
+        The last one has data, a directive, or a failure after which the client should not wait for another poll. If the service
+        asked an earlier source to wait for long, that is the failure, and no poll is sent.
         """
+        if (left := self._asked_to_wait(request)) > _MAX_BETWEEN_ATTEMPTS:
+            yield PollOutcome(directive=None, error=located(asked_to_wait(left), request().place))
+            return
         async with transport_for(self._context, self._http) as transport:
+            await anyio.sleep(left)
             while True:
                 outcome = await self._poll(transport, request)
                 attempts -= 1
@@ -160,10 +166,12 @@ class Poller:
         """
         state = self._context.retry_state
         async with transport_for(self._context, self._http) as transport:
+            left = self._asked_to_wait(request)
             if demand is not None:
                 demand.poll_started()
             else:
-                await anyio.sleep(max(state.not_before - anyio.current_time(), 0.0))
+                left = max(left, state.not_before - anyio.current_time())
+            await anyio.sleep(left)
             while True:
                 start = anyio.current_time()
                 outcome = await self._poll(transport, request)
@@ -186,6 +194,11 @@ class Poller:
                 next_poll = max(start + interval, end + wait)
                 await anyio.sleep(max(next_poll - anyio.current_time(), 0.0))
 
+    def _asked_to_wait(self, request: Callable[[], DataRequest]) -> float:
+        """Seconds until a poll may be sent, as the service asked an earlier source."""
+        times = self._context.retry_times
+        return 0.0 if times is None else times.left(request().place, anyio.current_time())
+
     async def _poll(self, transport: HttpTransport, request: Callable[[], DataRequest]) -> PollOutcome:
         """One poll. Its error has the address."""
         outcome = await self._attempt(transport, request)
@@ -198,6 +211,8 @@ class Poller:
             self._place = sent.place
             return await self._send(transport, sent)
         except RequestFailed as failed:
+            if self._context.retry_times is not None:
+                self._context.retry_times.note(self._place, anyio.current_time() + failed.retry_after)
             directive = self._read_head(failed.headers)
             is_refused = not failed.is_recoverable
             return PollOutcome(directive=directive, error=failed.error, retry_after=failed.retry_after, is_refused=is_refused)

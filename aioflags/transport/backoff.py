@@ -12,7 +12,7 @@ from aioflags.model.defaults import BACKOFF_RESET, MAX_RECONNECT_DELAY, MAX_REFU
 from aioflags.protocol.dates import read_date
 from aioflags.runtime.clock import now
 
-__all__ = ["Backoff", "RetryState", "delay", "read_retry_after"]
+__all__ = ["Backoff", "RetryState", "RetryTimes", "delay", "read_retry_after"]
 
 _BUSY: Final = frozenset({429, 503})
 _MAX_DOUBLINGS: Final = 64
@@ -41,6 +41,27 @@ class RetryState:
         self.attempt: int = 0
         self.is_extended: bool = False
         self.not_before: float = 0.0
+
+
+class RetryTimes:
+    """Until when the service asked clients to wait, for each address without its query. Times are those of the event loop's clock.
+
+    It outlives the sources of a connection mode, so that a switch of the mode does not repeat a request too early.
+    """
+
+    __slots__ = ("_until",)
+
+    def __init__(self) -> None:
+        self._until: dict[str, float] = {}
+
+    def note(self, url: str, until: float) -> None:
+        """The service asked to send no request to this address before ``until``."""
+        address = _without_query(url)
+        self._until[address] = max(until, self._until.get(address, 0.0))
+
+    def left(self, url: str, now: float) -> float:
+        """Seconds from ``now`` until the next request may be sent to this address; 0 if it may be sent now."""
+        return max(self._until.get(_without_query(url), 0.0) - now, 0.0)
 
 
 class Backoff:
@@ -85,6 +106,10 @@ class Backoff:
         if state.is_extended and self._refused_delay is not None:
             return delay(self._refused_delay, state.attempt, chance=chance, at_least=at_least, ceiling=MAX_REFUSED_RETRY_DELAY)
         return delay(self._initial, state.attempt, chance=chance, at_least=at_least, ceiling=self._ceiling)
+
+
+def _without_query(url: str) -> str:
+    return url.partition("?")[0]
 
 
 def read_retry_after(status: int, headers: Mapping[str, str], *, ceiling: float = MAX_RETRY_AFTER) -> float:

@@ -76,6 +76,47 @@ async def test_offline_and_back_a_hundred_times_a_second() -> None:
     assert (service.most_open, service.open) == (1, 0)
 
 
+BUSY = Answer(429, {"Retry-After": "120"})
+TO_AND_FRO = (ConnectionMode.POLLING, ConnectionMode.STREAMING)
+
+
+@pytest.mark.parametrize(
+    ("script", "times"),
+    [
+        pytest.param(
+            {"poll": [BUSY, named("poll")], "stream": [BUSY, streamed("s", f="stream")]},
+            {"poll": [0, 120], "stream": [0, 168]},
+            id="polls and streams",
+        ),
+        pytest.param(
+            {"poll": [BUSY.directed()], "fdv1": [BUSY, value_of]}, {"poll": [0], "fdv1": [0, 120], "stream": []}, id="polls by FDv1"
+        ),
+    ],
+)
+async def test_switches_of_the_mode_do_not_shorten_the_time_that_the_service_asked_for(
+    script: dict[str, Any], times: dict[str, list[float]]
+) -> None:
+    service = MobileService(**script)
+    async with mobile_client(service, debounce=0, start_wait=1) as client:
+        for number in range(119):
+            await client.set_connection_mode(TO_AND_FRO[number % 2])
+            await anyio.sleep(0.9)
+        # It polls when 120 s are over, and streams from the next switch on.
+        await client.set_connection_mode("polling")
+        await anyio.sleep(60)
+        await client.set_connection_mode("streaming")
+        await anyio.sleep(10)
+        assert client.variation("f", "") in ("stream", "fdv1 anna")
+    assert {endpoint: [round(time) for time in service.times(endpoint)] for endpoint in times} == times
+
+
+async def test_a_new_context_asks_at_once_though_the_service_asked_to_wait() -> None:
+    service = MobileService(poll=[BUSY, named("poll")], stream=[BUSY, UP_TO_DATE])
+    async with mobile_client(service, start_wait=1) as client:
+        result = await client.identify(BEN, timeout=3)
+        assert (result.status, client.variation("f", "")) == (IdentifyStatus.COMPLETED, "poll ben")
+
+
 @pytest.mark.parametrize(
     ("where", "seconds"),
     [
