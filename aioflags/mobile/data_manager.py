@@ -211,8 +211,6 @@ class DataManager:
     def _start_sources(self, group: TaskGroup, activation: Activation, *, is_new: bool) -> None:
         mode = self._modes.in_effect
         pipeline = self._pipelines[mode.mode]
-        sink = RunSink(self._cell, activation, mode.reason)
-        run = self._run = _Run(pipeline=pipeline, sink=sink)
         if self._mode is not None and self._mode.mode is not mode.mode:
             self._logger.info("connection mode: %s", mode.mode.value)
         if self.mode.reason is not None and mode.reason is None and pipeline.uses_network:
@@ -222,6 +220,9 @@ class DataManager:
         self.fallback.end_if_over(anyio.current_time())
         # Without network sources there is nothing to leave FDv2 with.
         fallback = self.fallback if pipeline.uses_network else FallbackState()
+        is_halted = fallback.is_on_fdv1 and pipeline.fdv1_fallback is None
+        sink = RunSink(self._cell, activation, mode.reason, is_halted=is_halted)
+        run = self._run = _Run(pipeline=pipeline, sink=sink)
         initializers = pipeline.without_cache() if self._has_flags else pipeline.initializers
         if not is_new and self._cell.snapshot.selector.is_defined:
             initializers = ()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RunSink"]
 
+_HALTED: Final = "FDv2 was left, and there is no FDv1 fallback"
 _OFFLINE_STATES: Final[Mapping[OfflineReason | None, SourceState]] = {
     OfflineReason.SET_OFFLINE: SourceState.SET_OFFLINE,
     OfflineReason.NETWORK_UNAVAILABLE: SourceState.NETWORK_UNAVAILABLE,
@@ -34,12 +35,16 @@ class RunSink:
         cell: The client's status, to which the reports go.
         activation: Ended when the flags of the context are there, or cannot be had.
         offline_reason: Why no source is to run, if that is so.
+        is_halted: The client has left FDv2, and has no FDv1 source.
     """
 
-    def __init__(self, cell: StatusCell, activation: Activation, offline_reason: OfflineReason | None) -> None:
+    def __init__(
+        self, cell: StatusCell, activation: Activation, offline_reason: OfflineReason | None, *, is_halted: bool = False
+    ) -> None:
         self._cell = cell
         self._activation = activation
         self._offline_reason = offline_reason
+        self._is_halted = is_halted
         self._state: SourceState | None = None
         self.last_error: ErrorInfo | None = None
         """The newest error of these sources."""
@@ -96,4 +101,5 @@ class RunSink:
     def mark_ready(self) -> None:
         """There are data, or none will come."""
         if self.is_current:
-            self._activation.failed("no source has the flags" if self.last_error is None else str(self.last_error))
+            without_error = _HALTED if self._is_halted else "no source has the flags"
+            self._activation.failed(without_error if self.last_error is None else str(self.last_error))

@@ -30,6 +30,7 @@ from tests.support.mobile_service import (
 from tests.support.scripted_http import DIRECTED, HANG, Answer
 
 ERROR = Answer(500).directed()
+LEFT = "FDv2 was left, and there is no FDv1 fallback"
 
 
 def for_seconds(answer: Answer, ttl: object) -> Answer:
@@ -41,6 +42,20 @@ def after_the_directive(service: MobileService) -> list[tuple[str, str, float]]:
     """The requests after those of FDv2."""
     hits = itertools.dropwhile(lambda hit: hit.endpoint != "fdv1", service.hits)
     return [(hit.endpoint, hit.key, hit.time) for hit in hits]
+
+
+@pytest.mark.holds("I-12")
+@pytest.mark.parametrize("mode", [None, "polling", "one-shot"])
+async def test_a_context_after_the_directive_without_fdv1_has_the_cause(mode: str | None) -> None:
+    service = MobileService(stream=[ERROR])
+    async with mobile_client(service, fdv1_fallback=None, debounce=0) as client:
+        await anyio.sleep(1)
+        await client.set_connection_mode(mode)
+        result = await client.identify(BEN, timeout=5)
+        assert (result.status, result.error) == (IdentifyStatus.ERROR, LEFT)
+        assert client.status.last_error is not None
+        assert client.status.last_error.message == LEFT
+    assert service.endpoints == ["poll", "stream"]
 
 
 # -- modes
