@@ -223,6 +223,7 @@ def evaluate_all(change_sets: list[ChangeSet], contexts: list[Context], *, is_fl
 @pytest.mark.holds("RB-R15")
 @pytest.mark.timeout(0)
 @pytest.mark.real_time
+@pytest.mark.speed
 @pytest.mark.parametrize("numbers", batches("R15", 2))
 @pytest.mark.parametrize(("make", "encode", "reader", "name"), [pytest.param(*each, id=each[-1]) for each in TARGETS])
 def test_hostile_bytes_are_used_or_refused_as_a_whole(
