@@ -97,7 +97,7 @@ def random_request(rng: random.Random) -> dict[str, Any]:
     path = "/" + "/".join(rng.choice(PARTS if rng.random() < 0.7 else ODD) for _ in range(rng.randrange(1, 5)))
     headers = {name: rng.choice(values) for name, values in HEADERS.items() if rng.random() < 0.3}
     method = rng.choice(METHODS)
-    if method == "GET" and {"stream", "all"} & set(path.split("/")):
+    if method == "GET" and ({"stream", "all", "meval"} & set(path.split("/")) or path.startswith("/eval/")):
         method = "POST"
     params = {rng.choice(["basis", "flag", "filter"]): rng.choice(["", "(p:x:1)", "\x00", "9" * 500])} if rng.random() < 0.3 else {}
     return {
