@@ -123,6 +123,15 @@ class SourceContext:
     """When sources may send requests again, if a client starts new sources while the service asks to wait."""
     logger: logging.Logger = package_logger
 
+    def asked_to_wait(self, url: Callable[[], str]) -> float:
+        """Seconds until a request may be sent to ``url()``, as the service asked an earlier source."""
+        return 0.0 if self.retry_times is None else self.retry_times.left(url(), anyio.current_time())
+
+    def note_retry_after(self, url: str, seconds: float) -> None:
+        """The service asked to send no request to ``url`` for so long."""
+        if self.retry_times is not None:
+            self.retry_times.note(url, anyio.current_time() + seconds)
+
 
 class SourceBuilder(Protocol):
     """Describes a source. Immutable: one builder may be in several lists and serve several clients."""

@@ -119,7 +119,7 @@ class Poller:
     async def poll_once(self, request: Callable[[], DataRequest]) -> PollOutcome:
         """The outcome of one poll. If the service asked an earlier source to wait, it is sent after the rest of that time."""
         async with transport_for(self._context, self._http) as transport:
-            await anyio.sleep(self._asked_to_wait(request))
+            await anyio.sleep(self._context.asked_to_wait(lambda: request().place))
             return await self._poll(transport, request)
 
     async def poll_attempts(self, request: Callable[[], DataRequest], attempts: int) -> AsyncGenerator[PollOutcome, None]:
@@ -128,7 +128,7 @@ class Poller:
         The last one has data, a directive, or a failure after which the client should not wait for another poll. If the service
         asked an earlier source to wait for long, that is the failure, and no poll is sent.
         """
-        if (left := self._asked_to_wait(request)) > _MAX_BETWEEN_ATTEMPTS:
+        if (left := self._context.asked_to_wait(lambda: request().place)) > _MAX_BETWEEN_ATTEMPTS:
             yield PollOutcome(directive=None, error=located(asked_to_wait(left), request().place))
             return
         async with transport_for(self._context, self._http) as transport:
@@ -166,7 +166,7 @@ class Poller:
         """
         state = self._context.retry_state
         async with transport_for(self._context, self._http) as transport:
-            left = self._asked_to_wait(request)
+            left = self._context.asked_to_wait(lambda: request().place)
             if demand is not None:
                 demand.poll_started()
             else:
@@ -194,11 +194,6 @@ class Poller:
                 next_poll = max(start + interval, end + wait)
                 await anyio.sleep(max(next_poll - anyio.current_time(), 0.0))
 
-    def _asked_to_wait(self, request: Callable[[], DataRequest]) -> float:
-        """Seconds until a poll may be sent, as the service asked an earlier source."""
-        times = self._context.retry_times
-        return 0.0 if times is None else times.left(request().place, anyio.current_time())
-
     async def _poll(self, transport: HttpTransport, request: Callable[[], DataRequest]) -> PollOutcome:
         """One poll. Its error has the address."""
         outcome = await self._attempt(transport, request)
@@ -211,8 +206,7 @@ class Poller:
             self._place = sent.place
             return await self._send(transport, sent)
         except RequestFailed as failed:
-            if self._context.retry_times is not None:
-                self._context.retry_times.note(self._place, anyio.current_time() + failed.retry_after)
+            self._context.note_retry_after(self._place, failed.retry_after)
             directive = self._read_head(failed.headers)
             is_refused = not failed.is_recoverable
             return PollOutcome(directive=directive, error=failed.error, retry_after=failed.retry_after, is_refused=is_refused)

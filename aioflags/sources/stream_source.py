@@ -147,7 +147,8 @@ class StreamSource(ABC):
         """Connect again and again until a response ends the source. First wait for the rest of the last run's delay."""
         state = self._backoff.state
         async with transport_for(self._context, self._http) as transport:
-            if (left := max(state.not_before - anyio.current_time(), self._asked_to_wait())) > 0:
+            asked = self._context.asked_to_wait(lambda: self._request(Selector.none()).place)
+            if (left := max(state.not_before - anyio.current_time(), asked)) > 0:
                 self._context.logger.info("%s: connecting in %s", self.name, as_seconds(left))
                 await anyio.sleep(left)
             while True:
@@ -165,11 +166,6 @@ class StreamSource(ABC):
                 level = logging.WARNING if connection.is_refused else logging.INFO
                 self._context.logger.log(level, "%s: reconnecting in %s", self.name, as_seconds(pause))
                 await anyio.sleep(pause)
-
-    def _asked_to_wait(self) -> float:
-        """Seconds until a request may be sent, as the service asked an earlier source."""
-        times = self._context.retry_times
-        return 0.0 if times is None else times.left(self._request(Selector.none()).place, anyio.current_time())
 
     def _pause(self, connection: _Connection) -> float:
         """Count this connection, and return the seconds to wait after it."""
@@ -199,8 +195,7 @@ class StreamSource(ABC):
         except RequestFailed as failed:
             self._latched = self._latched or self._read_head(failed.headers)
             connection.retry_after = failed.retry_after
-            if self._context.retry_times is not None:
-                self._context.retry_times.note(self._place, anyio.current_time() + failed.retry_after)
+            self._context.note_retry_after(self._place, failed.retry_after)
             connection.is_refused = not failed.is_recoverable
             state = SourceState.OFF if self._is_refused(failed) else SourceState.INTERRUPTED
             yield self._update(state, error=failed.error)
