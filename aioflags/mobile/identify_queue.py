@@ -120,7 +120,7 @@ class IdentifyQueue:
         return await self.result_of(call, timeout)
 
     async def result_of(self, call: QueuedCall, timeout: float | None) -> IdentifyResult:
-        """The result of a call, which is a time-out if there is none within ``timeout`` seconds."""
+        """Waits for the result of a call. The call times out if it has no result within ``timeout`` seconds."""
         with anyio.move_on_after(timeout):
             return await asyncio.shield(call.result)
         # What runs after the change may still run: then the flags have come in time.

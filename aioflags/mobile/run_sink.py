@@ -13,13 +13,13 @@ from aioflags.mobile.activation import Activation
 from aioflags.mobile.modes import OfflineReason
 from aioflags.model.change import ChangeSet
 from aioflags.model.source_state import ErrorInfo, SourceState
+from aioflags.supervisor.update_log import NO_FDV1_FALLBACK
 
 if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
 
 __all__ = ["RunSink"]
 
-_HALTED: Final = "FDv2 was left, and there is no FDv1 fallback"
 _OFFLINE_STATES: Final[Mapping[OfflineReason | None, SourceState]] = {
     OfflineReason.SET_OFFLINE: SourceState.SET_OFFLINE,
     OfflineReason.NETWORK_UNAVAILABLE: SourceState.NETWORK_UNAVAILABLE,
@@ -101,5 +101,5 @@ class RunSink:
     def mark_ready(self) -> None:
         """There are data, or none will come."""
         if self.is_current:
-            without_error = _HALTED if self._is_halted else "no source has the flags"
+            without_error = NO_FDV1_FALLBACK if self._is_halted else "no source has the flags"
             self._activation.failed(without_error if self.last_error is None else str(self.last_error))

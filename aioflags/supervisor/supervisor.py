@@ -90,8 +90,6 @@ class Supervisor:
         """The name of the synchronizer that ran last."""
         self._started: dict[RotationEntry, float] = {}
         """When each synchronizer started last."""
-        self._run_began = -math.inf
-        """When a synchronizer started last."""
 
     async def run(self) -> None:
         """Run until no source is left, or until cancelled; no source is open afterwards. Raises nothing that a source raises."""
@@ -139,7 +137,7 @@ class Supervisor:
             await anyio.sleep_until(self._fallback.until)
             return Verdict.RECOVER
         await anyio.sleep(pause)
-        self._started[entry] = self._run_began = anyio.current_time()
+        self._started[entry] = anyio.current_time()
         self._was_valid = self._was_refused = False
         role = synchronizer_role(policy, fdv1=rotation.on_fdv1)
         if rotation.on_fdv1:
@@ -248,7 +246,7 @@ class Supervisor:
             case Verdict.NEXT:
                 if rounds := self._rotation.failed_rounds:
                     pause = self._policy.pause_after_round(rounds, chance=self._random())
-                    self._pause = max(self._pause, pause - (anyio.current_time() - self._run_began))
+                    self._pause = max(self._pause, pause - (anyio.current_time() - max(self._started.values(), default=-math.inf)))
                 if self._reporter.state is SourceState.OFF:
                     # The sources started again and were not refused, so the outage is now an interruption.
                     self._reporter.report(SourceState.INTERRUPTED)

@@ -17,7 +17,10 @@ from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
 from aioflags.runtime.logs import Once
 from aioflags.supervisor.verdict import Verdict, is_refusal
 
-__all__ = ["UpdateLog"]
+__all__ = ["NO_FDV1_FALLBACK", "UpdateLog"]
+
+NO_FDV1_FALLBACK: Final = "FDv2 was left, and there is no FDv1 fallback"
+"""Why no source is left, if none of them failed."""
 
 _MAX_CAUSES: Final = 20
 """How many causes of one outage are logged as warnings."""
@@ -137,7 +140,7 @@ class UpdateLog:
         if is_repeated:
             self._held_back.clear()
         self.flush()
-        reason = "FDv2 was left, and there is no FDv1 fallback" if error is None else error
+        reason = NO_FDV1_FALLBACK if error is None else error
         retry = "no further attempt" if retry_in is None else f"next attempt in {retry_in:.0f} s"
         # The same failure of a further attempt is not an error again: the first line asked a person to act.
         level = logging.INFO if is_repeated else logging.ERROR
