@@ -51,8 +51,7 @@ class DataSystem:
         require("fdv1_fallback", self.fdv1_fallback, sources.Fdv1FallbackOptions, type(None))
         require("persistence", self.persistence, Persistence, type(None))
         one_of("never", "ttl")("fdv1_fallback_recovery", self.fdv1_fallback_recovery)
-        if self.refused_retry not in ("extended", "never"):
-            raise ConfigError(f'refused_retry: expected "extended" or "never", got {self.refused_retry!r}')
+        one_of("extended", "never")("refused_retry", self.refused_retry)
         set_all(
             self,
             {
