@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Callable
-from time import thread_time
 from typing import Any
 
 import pytest
@@ -19,6 +16,7 @@ from aioflags.evaluation.patterns import (
     installed_re2,
     max_length_without_re2,
 )
+from tests.evaluation.search_times import LIMIT, slowest
 from tests.evaluation.test_backtracking import FLAGS, HOPELESS, LINEAR, PIECES, SUPERLINEAR
 
 pytest.importorskip("re2", reason="the extra re2 is what most of this is about")
@@ -268,20 +266,6 @@ ATTACKS = [
 ]
 
 
-def slowest(search: Callable[[str], bool], lengths: set[int]) -> float:
-    """Seconds of the slowest search of subjects of these lengths. The faster of two runs counts."""
-    worst = 0.0
-    for attack, ending, length in itertools.product(ATTACKS, ("", "!", "b"), lengths):
-        subject = (attack * length)[: length - len(ending)] + ending
-        times: list[float] = []
-        for _ in range(2):
-            began = thread_time()
-            search(subject)
-            times.append(thread_time() - began)
-        worst = max(worst, min(times))
-    return worst
-
-
 @pytest.mark.real_time
 @pytest.mark.speed
 @pytest.mark.holds("RB-R17")
@@ -291,7 +275,7 @@ def test_a_search_takes_less_than_5_ms(pattern: str, with_re2: bool) -> None:
     """The limit is 5 ms. A subject of the pattern's own limit costs most without RE2."""
     limit = max_length_without_re2(pattern)
     search = compile_pattern(pattern, Notes(), with_re2=with_re2)
-    assert slowest(search, {4096, limit or 4096}) < 0.005
+    assert slowest(search, ATTACKS, {4096, limit or 4096}, runs=2) < LIMIT
 
 
 @pytest.mark.real_time
@@ -302,4 +286,4 @@ def test_a_search_for_a_generated_pattern_takes_less_than_5_ms(pattern: str, fla
     whole = f"{flags}{ends[0]}(?:{pattern}){ends[1]}"
     limit = max_length_without_re2(whole)
     for with_re2 in (True, False):
-        assert slowest(compile_pattern(whole, Notes(), with_re2=with_re2), {4096, limit or 4096}) < 0.005
+        assert slowest(compile_pattern(whole, Notes(), with_re2=with_re2), ATTACKS, {4096, limit or 4096}, runs=2) < LIMIT

@@ -8,19 +8,16 @@ from __future__ import annotations
 import itertools
 import random
 import re
-from collections.abc import Callable
-from time import thread_time
 
 import pytest
 
 from aioflags.evaluation.patterns import compile_pattern, max_length_without_re2
+from tests.evaluation.search_times import LIMIT, slowest
 from tests.reliability.plugin import Figures
 from tests.reliability.scoreboard import batches
 
 pytest.importorskip("re2", reason="half of the searches need the extra re2")
 
-BAR = 0.005
-"""In seconds, for a text of 4096 characters."""
 ATOMS = ["a", "[ab]", ".", r"\w", r"\d", r"\s", "[^b]", "ab", "é", "a|b", "a|ab", "a?", r"\b", "(?=a)", "k", r"\.", "@"]
 FLAGS = ["", "", "", "(?i)", "(?m)", "(?s)"]
 REPEATS = ["*", "+", "{2,}", "*?", "+?", "{0,40}", "{1,9}", "?", "{3}", "*+"]
@@ -56,20 +53,6 @@ def patterns(numbers: range) -> dict[int, str]:
     return found
 
 
-def slowest(search: Callable[[str], bool], lengths: set[int]) -> float:
-    """Seconds of the slowest search. The fastest of three runs counts, because other processes slow the machine down."""
-    worst = 0.0
-    for attack, ending, length in itertools.product(ATTACKS, ("", "!", "b"), lengths):
-        subject = (attack * length)[: length - len(ending)] + ending
-        times: list[float] = []
-        while len(times) < 3 and min(times, default=BAR) >= BAR / 2:
-            began = thread_time()
-            search(subject)
-            times.append(thread_time() - began)
-        worst = max(worst, min(times))
-    return worst
-
-
 @pytest.mark.real_time
 @pytest.mark.speed
 @pytest.mark.holds("RB-R17")
@@ -80,9 +63,9 @@ def test_a_generated_pattern_is_searched_in_5_ms(with_re2: bool, numbers: range,
     for number, pattern in patterns(numbers).items():
         limit = max_length_without_re2(pattern)
         search = compile_pattern(pattern, lambda problem: None, with_re2=with_re2)
-        seconds = slowest(search, {4096, limit or 4096})
+        seconds = slowest(search, ATTACKS, {4096, limit or 4096}, runs=3)
         figures.worst("slowest search", seconds * 1e3, "ms")
-        assert seconds <= BAR, f"{pattern!r}: AIOFLAGS_SEED={number} AIOFLAGS_SEEDS=1"
+        assert seconds <= LIMIT, f"{pattern!r}: AIOFLAGS_SEED={number} AIOFLAGS_SEEDS=1"
     figures.total("patterns", len(numbers))
 
 
