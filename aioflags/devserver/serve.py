@@ -18,7 +18,7 @@ import anyio
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from aioflags.devserver.connections import ConnectionLimits, limited_protocol
+from aioflags.devserver.connections import MAX_HEADER_BYTES, ConnectionLimits, limited_protocol
 from aioflags.devserver.faults.injection import CUT_EXTENSION
 from aioflags.model.defaults import LAST_CYCLES
 from aioflags.runtime.clock import now
@@ -98,6 +98,7 @@ async def serve(
         lifespan="off",
         ws="none",
         http=limited_protocol(limits),
+        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
         loop="none",
         proxy_headers=False,  # otherwise a header could claim that a request comes from this machine
         server_header=False,

@@ -168,6 +168,19 @@ async def test_a_slow_body_that_ends_in_time_is_accepted() -> None:
         assert await post.status() == b"HTTP/1.1 202 Accepted"
 
 
+@pytest.mark.parametrize(
+    ("size", "end", "status"),
+    [(60_000, b"\r\n\r\n", b"HTTP/1.1 404 Not Found"), (66_000, b"", b"HTTP/1.1 400 Bad Request")],
+)
+async def test_a_header_may_have_64_kilobytes_in_any_number_of_pieces(size: int, end: bytes, status: bytes) -> None:
+    async with server(header_timeout=SOON) as serving, connected(serving) as connection:
+        text = b"GET /" + b"a" * size + b" HTTP/1.1\r\nHost: 127.0.0.1" + end
+        for start in range(0, len(text), 10_000):
+            connection.send(text[start : start + 10_000])
+            await asyncio.sleep(SHORT / 30)
+        assert await connection.status() == status
+
+
 async def test_open_streams_are_not_limited() -> None:
     async with server() as serving, connected(serving) as stream:
         stream.send(STREAM)
