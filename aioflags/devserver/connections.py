@@ -13,10 +13,10 @@ import math
 import socket
 import sys
 from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, cast
 
 import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 if sys.platform != "win32":
     import resource
@@ -100,6 +100,19 @@ class _LimitedProtocol(H11Protocol):
         """Called when the whole answer has been passed to the transport."""
         super().on_response_complete()
         self._limit_request()
+
+    def send_400_response(self, msg: str) -> None:
+        """Called when a request is not HTTP. uvicorn logs an exception if that is its body, because it then sends two answers."""
+        # uvicorn's annotation misses that the cycle is None before the first request.
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        if self.conn.our_state is h11.IDLE or cycle is None:  # it is the header
+            super().send_400_response(msg)
+            return
+        cycle.disconnected = True
+        cycle.message_event.set()
+        if not cycle.response_started and cycle.scope["method"] != "HEAD":
+            super().send_400_response(msg)
+        self.transport.close()
 
     def _limit_request(self) -> None:
         """Start the time limit of what is awaited from now on, if that has changed."""
