@@ -30,8 +30,8 @@ pytestmark = [
 CONNECTIONS: Final = 500
 SECONDS: Final = {Form.SMOKE: 2, Form.QUICK: 20, Form.FULL: 75}[FORM]
 """How long the server is attacked. In full form every connection reaches its limit, the longest of which is a minute."""
-BOUND: Final = 2.0
-"""Seconds that an answer to another client may take; 0.05 s are usual."""
+BOUND: Final = 5.0
+"""Seconds that an answer to another client may take. 0.1 s are usual, 1.2 s were seen beside ten other programs."""
 MEMORY: Final = 200
 """MB by which the server may grow: the answers that are not read take 42 MB."""
 SOON: Final = 60.0
