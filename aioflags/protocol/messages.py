@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Final, Protocol
+from typing import Annotated, Any, ClassVar, Final, Literal, Protocol
 
 import msgspec
 
@@ -125,7 +125,9 @@ class _Element(msgspec.Struct):
     data: msgspec.Raw = msgspec.Raw(b"null")
 
 
-class _PutElement(msgspec.Struct, gc=False, tag_field="event", tag="put-object"):
+class _PutElement(msgspec.Struct, gc=False):
+    # Not a tag: msgspec accepts a single type without its tag.
+    event: Literal["put-object"]
     data: _PutFlag | _PutSegment
 
 

@@ -72,6 +72,13 @@ def test_an_element_without_a_name_is_skipped() -> None:
     assert [change.key for change in completed(run_at_once(read_poll(body))).changes] == ["a"]
 
 
+@pytest.mark.parametrize("name", [pytest.param({}, id="no name"), pytest.param({"event": ""}, id="an empty name")])
+def test_a_put_without_a_name_is_skipped(name: dict[str, str]) -> None:
+    events = json.loads(poll_body(FULL, put("a"), put("b"), transferred()))["events"]
+    body = json.dumps({"events": [*events[:2], {**name, "data": events[2]["data"]}, events[3]]}).encode()
+    assert [change.key for change in completed(run_at_once(read_poll(body))).changes] == ["a"]
+
+
 @pytest.mark.parametrize(
     ("body", "problem"),
     [
