@@ -1,5 +1,5 @@
 """Sessions for developers and CI: tests, newest, interpreters, lowest, lint, types, check, docs, bench,
-proofs, reliability, rivals, mutants.
+proofs, reliability, rivals, fuzz, mutants.
 
 ``nox -s tests`` needs nothing but nox; with uv on the path, or beside nox, the environments are made by uv, which is faster.
 Arguments after ``--`` go to the tool: ``nox -s tests -- -k directive``.
@@ -218,6 +218,15 @@ def rivals(session: nox.Session) -> None:
     """Lines of the scoreboard for other SDKs, for docs/explanation/reliability.md: five minutes. ``-- 60``: longer outages."""
     session.install("-e", ".[flagd,server]", PEERS[0], FLAGD_PEER)
     session.run("python", "-m", "tests.reliability.rivals", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Looks for inputs that break what reads them, a minute for each target, or ``-- sse --seconds 600``. CPython 3.11 to 3.13."""
+    session.install("-e", ".[dev]", "atheris")
+    targets = session.posargs or str(session.run("python", "-m", "tests.reliability.fuzz", silent=True)).split()
+    for arguments in [targets] if session.posargs else [[target] for target in targets]:
+        session.run("python", "-m", "tests.reliability.fuzz", *arguments)
 
 
 @nox.session
