@@ -116,7 +116,7 @@ class HttpxConnections:
             # Send the body in chunks, because a long one would block the event loop. The length prevents chunked encoding.
             sent = {**self._persistence, "Content-Length": str(len(body)), **headers}
             request = client.build_request("POST", target, headers=sent, content=_chunks(body))
-            return await _send_until_headers(client, request, client.timeout), client.timeout.read
+            return await _send_until_headers(client, request), client.timeout.read
 
     @asynccontextmanager
     async def _exchange(
@@ -141,7 +141,7 @@ class HttpxConnections:
             base = client.timeout
             timeout = httpx.Timeout(base.connect, read=silence or base.read, write=base.write, pool=base.pool)
             request = client.build_request(method, target, headers=headers, content=body, timeout=timeout)
-            response = await _send_until_headers(client, request, timeout)
+            response = await _send_until_headers(client, request)
             redirect = self._redirect_target(target, response)
             if redirect is None or hops == MAX_REDIRECTS:
                 return response, timeout
@@ -264,8 +264,12 @@ async def _close(response: httpx.Response) -> None:
         await response.aclose()
 
 
-async def _send_until_headers(client: httpx.AsyncClient, request: httpx.Request, timeout: httpx.Timeout) -> httpx.Response:
-    """The headers of the response. This limits the whole wait: httpx limits each step, and a mock of httpx limits nothing."""
+async def _send_until_headers(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+    """The headers of the response. This limits the whole wait: httpx limits each step, and a mock of httpx limits nothing.
+
+    The headers of a stream, whose body may be silent for longer, have to arrive as soon as those of a poll.
+    """
+    timeout = client.timeout
     limit = None if timeout.connect is None or timeout.read is None else timeout.connect + timeout.read
     await checkpoint()  # httpx takes half a millisecond to make a request, and as long to send it
     with anyio.move_on_after(limit):

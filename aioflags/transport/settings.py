@@ -30,10 +30,10 @@ _PROXY_SCHEMES: Final = frozenset({"http", "https", "socks5", "socks5h"})
 class Http:
     """Network options of a client, or of one source. Durations are in seconds.
 
-    ``read_timeout`` applies to polls; a stream may be silent for 300 s. ``http_proxy`` is used for http and https targets and
-    overrides the environment. ``ca_certs`` replaces the system's certificates; ``cert_file`` is a client certificate with its key;
-    ``ssl_context`` replaces these two and ``disable_ssl_verification``. ``client_factory`` returns a new ``httpx.AsyncClient`` and
-    replaces all of these; it is called once for each stream.
+    ``read_timeout`` applies to polls and to the headers of a stream; an open stream may be silent for 300 s.
+    ``http_proxy`` is used for http and https targets and overrides the environment. ``ca_certs`` replaces the system's ones;
+    ``cert_file`` is a client certificate with its key; ``ssl_context`` replaces these two and ``disable_ssl_verification``.
+    ``client_factory`` returns a new ``httpx.AsyncClient`` and replaces all of these; it is called once for each stream.
     ``redirect_origins`` lists other origins (``https://host``) that a redirect may lead to, without the key.
     ``max_response_bytes`` limits the body of a poll after inflation, ``max_event_bytes`` one event of a stream.
 

@@ -107,7 +107,7 @@ async def test_a_limit_that_ends_the_turn_of_a_stream_with_the_directive_leads_t
     # The stream fails at 0. The second connection has the directive and no result when the 120 s of the interruption are over.
     broken = Answer(200, UP_TO_DATE.headers, [sse(*transfer("s", f="stream"))])
     late = Answer(200, UP_TO_DATE.headers, [sse(intent("xfer-full")), HANG], 115.0).directed()
-    service = MobileService(stream=[broken, late])
+    service = MobileService(stream=[broken, late], read_timeout=120)
     async with mobile_client(service) as client:
         await anyio.sleep(130)
         assert client.variation("f", "") == "fdv1 anna"

@@ -32,10 +32,10 @@ ANN: Final = Context("ann")
 KEYS: Final = tuple("abcdefgh")
 CLIENTS: Final = 3
 """Clients behind one proxy."""
-LONGEST_RECOVERY: Final = 45.0
-"""Seconds: a hung attempt of 10 s, a pause of 30 s, and some for the attempt itself on a busy machine."""
-LONGEST_SILENCE: Final = 345.0
-"""Seconds: only its read timeout, of 300 s, tells a client that a connection is half open; then the recovery."""
+LONGEST_RECOVERY: Final = 60.0
+"""Seconds: 25 s for headers that never arrive, a pause of 30 s, and some for the attempt itself on a busy machine."""
+LONGEST_SILENCE: Final = 310.0
+"""Seconds: only its read timeout, of 300 s, tells a client that an open stream is half open. The pause after it is short."""
 STATUSES: Final = (206, 400, 408, 429, *range(500, 512), 520, 599)
 """Statuses after which a client tries again at once. The others stop it for minutes: see :data:`REFUSALS`."""
 REFUSALS: Final = tuple(status for status in range(401, 432) if status not in STATUSES)

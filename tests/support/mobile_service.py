@@ -130,9 +130,16 @@ class MobileService:
     """
 
     def __init__(
-        self, *, poll: Script = (_polled,), stream: Script = (UP_TO_DATE,), fdv1: Script = (_of_fdv1,), closing: float = 0
+        self,
+        *,
+        poll: Script = (_polled,),
+        stream: Script = (UP_TO_DATE,),
+        fdv1: Script = (_of_fdv1,),
+        closing: float = 0,
+        read_timeout: float = 15,
     ) -> None:
         self.scripts: dict[str, Script] = {"poll": poll, "stream": stream, "fdv1": fdv1}
+        self._timeout = httpx.Timeout(10, read=read_timeout)
         self.closing = closing
         """How many seconds a stream takes to close."""
         self.hits: list[Hit] = []
@@ -176,8 +183,8 @@ class MobileService:
         return Http(client_factory=self._client, **options)
 
     def _client(self) -> httpx.AsyncClient:
-        timeout = httpx.Timeout(10, read=15)
-        self.clients.append(httpx.AsyncClient(transport=httpx.MockTransport(self._answer), timeout=timeout, trust_env=False))
+        transport = httpx.MockTransport(self._answer)
+        self.clients.append(httpx.AsyncClient(transport=transport, timeout=self._timeout, trust_env=False))
         return self.clients[-1]
 
     async def _answer(self, request: httpx.Request) -> httpx.Response:

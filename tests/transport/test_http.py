@@ -158,6 +158,17 @@ async def test_a_response_that_does_not_arrive_times_out() -> None:
     assert "25 s" in failure.error.message
 
 
+async def test_the_headers_of_a_stream_have_to_arrive_as_soon_as_those_of_a_poll() -> None:
+    service = Service(Answer(after=HANG))
+    start = anyio.current_time()
+    async with HttpTransport(service.http()) as transport:
+        with pytest.raises(RequestFailed, match="no answer within 25 s"):
+            async with transport.open_stream(HOME, {}):
+                pass
+    assert anyio.current_time() - start == 25
+    assert service.all_closed
+
+
 @pytest.mark.holds("CS-O26")
 async def test_requests_have_the_time_limits_of_the_options(respx_mock: respx.MockRouter) -> None:
     route = respx_mock.get(HOME).respond(200)
