@@ -160,12 +160,21 @@ async def events_within(chunks: AsyncIterable[bytes], limit: int) -> AsyncGenera
     async with _reading(_cleaned(chunks)) as source:
         async for chunk in source:
             window = last + chunk
+            if size + len(chunk) > limit and _largest_event(window, size - len(last)) > limit:
+                raise BodyError(f"an event of more than {limit} bytes")
             end = window.rfind(b"\n\n")
             size = size + len(chunk) if end < 0 else len(window) - end - 2
-            if size > limit:
-                raise BodyError(f"an event of more than {limit} bytes")
             last = chunk[-1:]
             yield chunk
+
+
+def _largest_event(window: bytes, before: int) -> int:
+    """The bytes of the largest event, with the break of its last line. ``before``: what the first one has outside the window."""
+    first, *others = window.split(b"\n\n")
+    sizes = [before + len(first) + 1]
+    sizes += [len(event) + 1 - event.startswith(b"\n") for event in others]  # a third line feed belongs to no event
+    sizes[-1] -= 1  # the last event has not ended
+    return max(sizes)
 
 
 async def _cleaned(chunks: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:

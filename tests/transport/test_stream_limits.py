@@ -208,6 +208,33 @@ async def test_the_size_of_an_event_is_limited_but_not_that_of_a_stream(size: in
         await joined(events_within(chunks_of(*cut(endless, [size])), 100))
 
 
+async def is_refused(data: bytes, sizes: list[int], limit: int) -> bool:
+    try:
+        await joined(events_within(chunks_of(*cut(data, sizes)), limit))
+    except BodyError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("before", [b"", b":\n\n", b"data: 1\n\n\n"], ids=str)
+@pytest.mark.parametrize("after", [b"", b"\n", b"\n\n", b"\n\n:\n\n"], ids=str)
+@pytest.mark.parametrize("size", [1, 7, 65536])
+@pytest.mark.parametrize("length", [99, 101])
+async def test_an_event_is_refused_wherever_it_is_in_a_chunk(before: bytes, after: bytes, size: int, length: int) -> None:
+    event = b"data: " + b"x" * (length - 7) + b"\n"
+    assert await is_refused(before + event + after[1:], [size], 100) is (length > 100)
+
+
+@settings(max_examples=300)
+@given(
+    parts=st.lists(st.sampled_from([b":", b"data: 1", b"\n", b"\n\n", b"\r\n", b"\r"]), max_size=30),
+    sizes=st.lists(st.integers(1, 20), min_size=1, max_size=5),
+)
+async def test_an_event_is_refused_for_every_division_into_chunks_or_for_none(parts: list[bytes], sizes: list[int]) -> None:
+    data = b"".join(parts)
+    assert await is_refused(data, sizes, 10) == await is_refused(data, [len(data) + 1], 10)
+
+
 async def test_leaving_early_closes_the_source_of_the_chunks() -> None:
     closed: list[bool] = []
 
