@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from aioflags.config.environment import ADDRESS_VARIABLES
@@ -18,6 +17,7 @@ from aioflags.model.defaults import CLOSE_TIMEOUT, START_WAIT
 from aioflags.model.values import fresh
 from aioflags.plugins.plugin import require_plugins
 from aioflags.protocol.requests import header_text
+from aioflags.runtime.read_only import ReadOnlyMapping
 from aioflags.runtime.validation import TEXT, address, positive, require, require_items
 from aioflags.transport.settings import Http
 
@@ -101,7 +101,7 @@ def _flag_values(option: str, values: Mapping[str, object]) -> Mapping[str, obje
     require(option, values, Mapping, expected="a mapping of flag keys to values")
     for key in values:
         require(option, key, str, expected="flag keys, which are strings")
-    return MappingProxyType(fresh(values))
+    return ReadOnlyMapping(fresh(values))
 
 
 def _start_wait(seconds: float, logger: logging.Logger) -> float:

@@ -11,7 +11,6 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Final, NamedTuple, cast
 
 from aioflags.errors import ConfigError
@@ -33,6 +32,7 @@ from aioflags.plugins.plugin import FlagdPlugin, require_plugins
 from aioflags.protocol.ofrep_headers import OfrepHeaders
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.runtime.logs import printable
+from aioflags.runtime.read_only import ReadOnlyMapping
 from aioflags.runtime.validation import positive, require, require_items, set_all
 from aioflags.transport.grpc_settings import CODES, ChannelCredentials, ClientInterceptor, GrpcSettings, read_target
 from aioflags.transport.settings import Http
@@ -161,7 +161,7 @@ class FlagdConfig:
             raise ConfigError("environment: a copy keeps the variables of its original; make a new FlagdConfig")
         environment = os.environ if given is None else given
         # Only what the client reads is kept, for dataclasses.replace.
-        set_all(self, {"environment": MappingProxyType({k: v for k, v in environment.items() if k.startswith(_PREFIXES)})})
+        set_all(self, {"environment": ReadOnlyMapping({k: v for k, v in environment.items() if k.startswith(_PREFIXES)})})
         variables = Variables(self.environment, self.logger)
         arguments = {option.name: self._argument(option.name) for option in OPTIONS}
         for option in OPTIONS:
@@ -182,7 +182,7 @@ class FlagdConfig:
         self._settle_resolver()
         derived = {name: _Derived(getattr(self, name), argument) for name, argument in arguments.items()}
         derived["environment"] = _Derived(self.environment, None)
-        set_all(self, {"_derived": MappingProxyType(derived)})
+        set_all(self, {"_derived": ReadOnlyMapping(derived)})
         if self.ofrep_poll_interval and self.ofrep_context is None:
             raise ConfigError("ofrep_poll_interval: polls fetch the flags for one context; set ofrep_context, too")
         server_port = default_port(self.resolver, variables) if self.port is None else self.port

@@ -12,7 +12,6 @@ import sys
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Final, cast, get_args
 from urllib.parse import urlsplit
 
@@ -24,6 +23,7 @@ from aioflags.model.flagd_options import CacheKind, FatalCodesScope, FractionalV
 from aioflags.protocol.ofrep_headers import sendable_headers
 from aioflags.protocol.requests import header_text, in_address
 from aioflags.runtime.logs import printable
+from aioflags.runtime.read_only import ReadOnlyMapping
 from aioflags.runtime.validation import (
     address,
     boolean,
@@ -224,7 +224,7 @@ def _headers(name: str, value: object) -> object:
     if callable(value):
         return function(name, value)
     sendable_headers(name, value)
-    return MappingProxyType(dict(cast("Mapping[str, str]", value)))
+    return ReadOnlyMapping(dict(cast("Mapping[str, str]", value)))
 
 
 def unchanged(sync_context: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -287,7 +287,7 @@ OPTIONS: Final = (
     Option("fractional_version", 3, one_of(*get_args(FractionalVersion))),
     Option("max_message_bytes", MAX_RESPONSE_BYTES, count(1, _MAX_NUMBER)),
     Option("ofrep_base_url", None, _address, Variables.text, ("OFREP_ENDPOINT",)),
-    Option("ofrep_headers", MappingProxyType(dict[str, str]()), _headers, Variables.headers, ("OFREP_HEADERS",)),
+    Option("ofrep_headers", ReadOnlyMapping[str, str]({}), _headers, Variables.headers, ("OFREP_HEADERS",)),
     Option("ofrep_timeout", 10.0, interval, Variables.seconds, ("OFREP_TIMEOUT_MS",), unusual=1000),
     Option("ofrep_poll_interval", 0.0, duration),
 )

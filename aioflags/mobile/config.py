@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Final, Literal, cast
 
 from aioflags.config.common_options import common_options, warn_of_common_options
@@ -37,6 +36,7 @@ from aioflags.model.defaults import (
 from aioflags.plugins.plugin import MobilePlugin
 from aioflags.protocol.documents.document import plain_json
 from aioflags.runtime.logs import logger as package_logger
+from aioflags.runtime.read_only import ReadOnlyMapping
 from aioflags.runtime.validation import one_of, positive, require, require_methods, set_all
 from aioflags.sources.fdv1 import Fdv1FallbackOptions
 from aioflags.stores.file_storage import FileStorage
@@ -210,7 +210,7 @@ class MobileConfig:
     def for_secondary_key(self) -> MobileConfig:
         """These options for a further environment. What they warn about has been logged."""
         config = copy(self)
-        set_all(config, {"secondary_mobile_keys": MappingProxyType(dict[str, str]()), "secure_mode_hash": None, "bootstrap": None})
+        set_all(config, {"secondary_mobile_keys": ReadOnlyMapping[str, str]({}), "secure_mode_hash": None, "bootstrap": None})
         return config
 
     @property
@@ -258,7 +258,7 @@ def _modes(modes: object) -> Mapping[ConnectionMode, ModeDefinition]:
         made[mode] = cast("ModeDefinition", require(f"modes[{mode.value!r}]", definition, ModeDefinition))
         if mode is ConnectionMode.OFFLINE and made[mode].makes_requests:
             raise ConfigError("modes['offline']: expected no sources that poll or stream; set_offline and a lost network use it")
-    return MappingProxyType(made)
+    return ReadOnlyMapping(made)
 
 
 def _storage(storage: object, logger: logging.Logger) -> Storage | None:
@@ -284,7 +284,7 @@ def _secondary_keys(keys: object) -> Mapping[str, str]:
         raise ConfigError('secondary_mobile_keys: the name "default" is that of the client\'s own environment')
     if len(set(made.values())) < len(made):
         raise ConfigError("secondary_mobile_keys: two names have the same key")
-    return MappingProxyType(made)
+    return ReadOnlyMapping(made)
 
 
 def _switching(switching: object) -> tuple[bool, bool]:

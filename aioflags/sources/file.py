@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 
 from aioflags.errors import ConfigError
@@ -54,6 +55,10 @@ class FileSource(LocalSource):
     def build(self, context: SourceContext, /) -> FileReader:
         """A new source, for one run."""
         return FileReader(self, self._history, self._thread, context)
+
+    def __reduce__(self) -> tuple[Callable[..., FileSource], tuple[Path, ...]]:
+        # Options can be pickled and copied; threads and locks cannot.
+        return partial(FileSource, interval=self.interval, notified=self.notified), self.paths
 
     def __repr__(self) -> str:
         return f"FileSource({', '.join(repr(str(path)) for path in self.paths)})"

@@ -10,7 +10,7 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, cast
+from typing import Final, NoReturn, cast
 
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector
 from aioflags.model.flag import FlagDefinition
@@ -47,6 +47,10 @@ class _Memory:
         self._lock = Lock()
         self.queues: dict[_Queue, None] = {}
         """In order of arrival. A reader adds and removes itself with one atomic operation each, without the lock of the writers."""
+
+    def __reduce__(self) -> NoReturn:
+        # A copy would never get an update.
+        raise TypeError("a MemorySource cannot be pickled or copied deeply: its flags are those of one process")
 
     def change_set(self) -> ChangeSet:
         """The whole data set."""

@@ -12,6 +12,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 from weakref import WeakValueDictionary
@@ -71,6 +72,10 @@ class FileStorage:
 
     def __repr__(self) -> str:
         return f"FileStorage({str(self.folder)!r})"
+
+    def __reduce__(self) -> tuple[Callable[..., FileStorage], tuple[Path]]:
+        # Options can be pickled and copied; threads and locks cannot.
+        return partial(FileStorage, logger=self._logger), (self.folder,)
 
     async def get(self, namespace: str, key: str) -> str | None:
         """The text of the key; ``None`` if the key is missing, or if the contents of the file cannot be used.
