@@ -168,15 +168,17 @@ class Recorder:
         self._warn()
 
     def tracked(self, name: str, context: Context, data: Any = None, metric_value: Any = None) -> None:
-        """Record a tracked event for a valid context. Data that JSON cannot represent are left out, with a warning."""
+        """Record a tracked event for a valid context. Data that JSON cannot represent are left out: counted, with a warning."""
         if not self.is_open:
             return
         once, logger = self._once_per_name, self._logger
         encoded = encode_data(name, data, once=once, logger=logger)
         metric = encode_metric(name, metric_value, once=once, logger=logger)
+        is_reduced = (data is not None and encoded is None) or (metric_value is not None and metric is None)
         with self._lock:
             if not self.is_open:
                 return
+            self._counters.events_reduced += is_reduced
             self._counters.deduplicable += 1
             if self._has_index_events:
                 self._switch_context(context)

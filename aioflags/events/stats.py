@@ -19,12 +19,16 @@ class Stats:
     ``recorded = sent + dropped + pending``. Events are single records; evaluations are those that summaries count, most of which
     have no event. Dropped events are those for which the buffer had no room, which the service did not accept, which happened
     after the service had refused events permanently, and which a close left unsent.
+
+    ``events_reduced``: how many of the recorded events lack the data or the metric value that they were tracked with, because
+    JSON cannot represent it or because it is too long.
     """
 
     events_recorded: int = 0
     events_sent: int = 0
     events_dropped: int = 0
     events_pending: int = 0
+    events_reduced: int = 0
     evaluations_recorded: int = 0
     evaluations_sent: int = 0
     evaluations_dropped: int = 0
@@ -57,6 +61,7 @@ class EventCounters:
         "evaluations_taken",
         "events_dropped",
         "events_recorded",
+        "events_reduced",
         "events_sent",
         "last_batch",
         "new_contexts",
@@ -66,6 +71,7 @@ class EventCounters:
         self.events_recorded: int = 0
         self.events_sent: int = 0
         self.events_dropped: int = 0
+        self.events_reduced: int = 0
         self.evaluations_taken: int = 0
         """Evaluations in batches. More may be in the current summary."""
         self.evaluations_sent: int = 0
@@ -85,6 +91,7 @@ class EventCounters:
             events_sent=self.events_sent,
             events_dropped=self.events_dropped,
             events_pending=self.events_recorded - self.events_sent - self.events_dropped,
+            events_reduced=self.events_reduced,
             evaluations_recorded=evaluations,
             evaluations_sent=self.evaluations_sent,
             evaluations_dropped=self.evaluations_dropped,

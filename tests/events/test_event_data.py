@@ -59,6 +59,7 @@ async def test_data_and_metric_value_of_a_tracked_event(
     assert first == {"kind": "custom", "key": "x", "context": redacted("u1"), **sent}
     assert (second["data"], second["metricValue"]) == ("positional", 3)
     assert bool(caplog.records) is (len(sent) < len(given))
+    assert sending.client.stats.events_reduced == (len(sent) < len(given))
 
 
 @pytest.mark.parametrize("key", ["nope", "tracked", "object"])
