@@ -194,6 +194,7 @@ def reliability(session: nox.Session) -> None:
     """The scoreboard, which is tests that hold a rule ``RB-R…``: ``-- --smoke`` (3 minutes), ``--quick`` (the default), ``--full``.
 
     ``-- --full R3 R20`` runs a slice of these lines alone. Tests that measure time run last, one after another.
+    ``nox -s reliability -P 3.14 -- --smoke`` runs it on another CPython, named by its version or its path.
     """
     session.install("-e", ".[dev]")
     forms = [argument[2:] for argument in session.posargs if argument.startswith("--")] or ["quick"]
