@@ -62,8 +62,8 @@ class OverrideRegistry:
     def __init__(self) -> None:
         self.observers: tuple[Observer, ...] = ()
         self.event_observers: tuple[EventObserver, ...] = ()
-        self._global: tuple[Mapping[str, Any], ...] = ()
-        self._in_task: ContextVar[tuple[Mapping[str, Any], ...]] = ContextVar("aioflags overrides", default=())
+        self._global: tuple[dict[str, Any], ...] = ()
+        self._in_task: ContextVar[tuple[dict[str, Any], ...]] = ContextVar("aioflags overrides", default=())
         self._clients: WeakKeyDictionary[object, Callable[..., object]] = WeakKeyDictionary()
         self._lock = Lock()
         self._count = 0
@@ -76,10 +76,13 @@ class OverrideRegistry:
 
     def overrides(self) -> dict[str, Any]:
         """The values that apply in this task now, by flag key. Those of a task outrank global ones, inner blocks outer ones."""
-        return {key: value for layer in (*self._global, *self._in_task.get()) for key, value in layer.items()}
+        values: dict[str, Any] = {}
+        for layer in (*self._global, *self._in_task.get()):
+            values.update(layer)  # in one step: another thread may change the layer meanwhile
+        return values
 
     @contextmanager
-    def everywhere(self, layer: Mapping[str, Any]) -> Generator[None, None, None]:
+    def everywhere(self, layer: dict[str, Any]) -> Generator[None, None, None]:
         """Inside the block ``layer`` applies to all clients, in all tasks and threads. It may change meanwhile."""
         with self._active():
             with self._lock:

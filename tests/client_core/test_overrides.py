@@ -308,3 +308,26 @@ async def test_an_explanation_mentions_the_override_of_a_test() -> None:
         "- a test overrides the flag, so nothing was evaluated",
     ]
     assert (await client.explain("checkout", USER)).detail.value is False
+
+
+class ChangingKey(str):  # noqa: SLOT000 -- a test
+    """A key that adds an override whenever it is hashed, as another thread may at any moment."""
+
+    layer: dict[str, Any] | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return str.__eq__(self, other)
+
+    def __hash__(self) -> int:
+        if self.layer is not None:
+            self.layer[f"other-{len(self.layer)}"] = True
+        return str.__hash__(self)
+
+
+def test_overrides_may_change_while_an_evaluation_reads_them() -> None:
+    key = ChangingKey("other")
+    layer: dict[str, Any] = {key: True, "checkout": True}
+    client = Client.local(DOCUMENT)
+    with OVERRIDES.everywhere(layer):
+        key.layer = layer
+        assert client.variation_nowait("checkout", USER, None) is True
