@@ -82,21 +82,21 @@ def describe_error(error: BaseException) -> str:
 class Once:
     """True at the first call with a value, False at later calls with it and after ``capacity`` values.
 
-    For conditions that repeat with every call and are logged once: ``if once("cached data"): logger.warning(…)``.
+    For conditions that repeat with every call and are logged once: ``if once("cached data"): logger.warning(…)``. From any thread.
     """
 
     __slots__ = ("_capacity", "_seen")
 
     def __init__(self, capacity: int = 1000) -> None:
-        self._seen: set[object] = set()
+        self._seen: dict[object, object] = {}
         self._capacity = capacity
 
     def __call__(self, thing: object) -> bool:
         if thing in self._seen or len(self._seen) >= self._capacity:
             return False
-        self._seen.add(thing)
-        return True
+        mine = object()
+        return self._seen.setdefault(thing, mine) is mine  # in one step: another thread may ask at the same time
 
     def forget(self, thing: object) -> None:
         """The condition ended: the next call with this value returns True again."""
-        self._seen.discard(thing)
+        self._seen.pop(thing, None)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -76,6 +78,26 @@ def test_a_key_is_reported_once_until_it_is_forgotten() -> None:
 def test_the_number_of_keys_is_limited() -> None:
     once = Once(capacity=2)
     assert [once(thing) for thing in ("a", "b", "c", "c")] == [True, True, False, False]
+
+
+class _MeetingPoint:
+    """Each step of a set or dictionary with it waits until two threads take that step."""
+
+    def __init__(self) -> None:
+        self._both = threading.Barrier(2, timeout=30)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        self._both.wait()
+        return 1
+
+
+def test_one_of_two_threads_reports_a_key_that_both_meet_at_once() -> None:
+    once, key = Once(), _MeetingPoint()
+    with ThreadPoolExecutor(2) as threads:
+        assert sorted(threads.map(once, [key, key])) == [False, True]
 
 
 def test_the_package_has_a_logger_without_handlers() -> None:
