@@ -6,15 +6,18 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import pytest
 
 from aioflags import Client, Context, FlagdClient, FlagdConfig, MobileClient
-from aioflags.testing import FakeFlagd, FlagsService, MemoryClient, MemoryMobileClient, overrides
+from aioflags.testing import FlagsService, MemoryClient, MemoryMobileClient, overrides
 from tests.reliability.plugin import Figures
 from tests.reliability.scoreboard import amount
 from tests.support.scripted_clients import all_tasks
+
+if TYPE_CHECKING:
+    from aioflags.testing import FakeFlagd
 
 THREADS: Final = 64
 PAUSE: Final = 0.005
@@ -28,18 +31,27 @@ Read: TypeAlias = Callable[[], Mapping[str, Any]]
 """The values of all flags at one moment."""
 
 
+@pytest.fixture
+def server(kind: str, request: pytest.FixtureRequest) -> FlagsService | FakeFlagd:
+    """What a client of this kind talks to."""
+    if kind == "flagd":
+        pytest.importorskip("grpc", reason="there is no grpcio for this interpreter")
+    server: FlagsService | FakeFlagd = request.getfixturevalue("fake_flagd" if kind == "flagd" else "flags_service")
+    return server
+
+
 @asynccontextmanager
-async def served(kind: str, service: FlagsService, flagd: FakeFlagd) -> AsyncGenerator[tuple[AnyClient, Read]]:
+async def served(kind: str, server: FlagsService | FakeFlagd) -> AsyncGenerator[tuple[AnyClient, Read]]:
     """A client of a server that :func:`change` changes."""
-    if kind == "mobile":
-        async with service.mobile_client(ANNA) as mobile:
+    client: Client | FlagdClient
+    if not isinstance(server, FlagsService):
+        client = FlagdClient(FlagdConfig(resolver="in-process", port=server.sync_port, environment={}))
+    elif kind == "mobile":
+        async with server.mobile_client(ANNA) as mobile:
             yield mobile, mobile.all
         return
-    client: Client | FlagdClient
-    if kind == "server":
-        client = service.client()
     else:
-        client = FlagdClient(FlagdConfig(resolver="in-process", port=flagd.sync_port, environment={}))
+        client = server.client()
     async with client:
 
         def read() -> Mapping[str, Any]:
@@ -49,13 +61,13 @@ async def served(kind: str, service: FlagsService, flagd: FakeFlagd) -> AsyncGen
         yield client, read
 
 
-def change(kind: str, service: FlagsService, flagd: FakeFlagd, version: int) -> None:
+def change(server: FlagsService | FakeFlagd, version: int) -> None:
     """All flags get this value, in one change set."""
-    if kind == "flagd":
-        flag = {"state": "ENABLED", "variants": {"only": version}, "defaultVariant": "only"}
-        flagd.replace({"flags": dict.fromkeys(KEYS, flag)})
+    if isinstance(server, FlagsService):
+        server.replace({"flagValues": dict.fromkeys(KEYS, version)})
     else:
-        service.replace({"flagValues": dict.fromkeys(KEYS, version)})
+        flag = {"state": "ENABLED", "variants": {"only": version}, "defaultVariant": "only"}
+        server.replace({"flags": dict.fromkeys(KEYS, flag)})
 
 
 class Reader(threading.Thread):
@@ -93,11 +105,9 @@ class Reader(threading.Thread):
 @pytest.mark.holds("RB-R24")
 @pytest.mark.real_time
 @pytest.mark.parametrize("kind", ["server", "mobile", "flagd"])
-async def test_threads_read_whole_change_sets_in_order(
-    kind: str, flags_service: FlagsService, fake_flagd: FakeFlagd, figures: Figures
-) -> None:
-    change(kind, flags_service, fake_flagd, 1)
-    async with served(kind, flags_service, fake_flagd) as (client, read):
+async def test_threads_read_whole_change_sets_in_order(kind: str, server: FlagsService | FakeFlagd, figures: Figures) -> None:
+    change(server, 1)
+    async with served(kind, server) as (client, read):
         stopped = threading.Event()
         readers = [Reader(client, read, stopped) for _ in range(THREADS)]
         for reader in readers:
@@ -107,7 +117,7 @@ async def test_threads_read_whole_change_sets_in_order(
         try:
             while asyncio.get_running_loop().time() < end:
                 version += 1
-                change(kind, flags_service, fake_flagd, version)
+                change(server, version)
                 await asyncio.sleep(0.02)
             async with asyncio.timeout(60):
                 while set(read().values()) != {version}:
