@@ -10,12 +10,14 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, cast
 
+import anyio
+
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.metadata import FlagMetadata
 from aioflags.model.result import Update
 from aioflags.sources.base import SourceContext
-from aioflags.sources.flagd_stream import FlagdStreamOptions, FlagdStreamSource
-from aioflags.transport.flagd_messages import ServerEvent
+from aioflags.sources.flagd_stream import SILENCE, FlagdStreamOptions, FlagdStreamSource
+from aioflags.transport.flagd_messages import RpcFailed, ServerEvent
 
 if TYPE_CHECKING:
     from aioflags.transport.grpc_calls import FlagdCalls
@@ -24,6 +26,7 @@ __all__ = ["FlagdEvents", "FlagdEventsSource", "read_event"]
 
 _READY: Final = "provider_ready"
 _CHANGE: Final = "configuration_change"
+_ALIVE: Final = "keep_alive"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +49,12 @@ class FlagdEventsSource(FlagdStreamSource):
         super().__init__(FlagdEvents.name, context, builder.options)
 
     async def _messages(self, calls: FlagdCalls) -> AsyncGenerator[Update, None]:
-        is_good = False
+        is_good, silence = False, None
         async with aclosing(calls.events(timeout=self._timeout)) as events:
-            async for event in events:
+            while (event := await self._next(events, silence)) is not None:
+                self._received_at = anyio.current_time()
+                if event.type == _ALIVE:
+                    silence = SILENCE
                 # A second READY of a stream changes nothing. Nor does a change before the first: READY empties the cache.
                 if event.type == _READY:
                     if is_good:
@@ -58,6 +64,13 @@ class FlagdEventsSource(FlagdStreamSource):
                     continue
                 if (change_set := read_event(event)) is not None:
                     yield self._good(change_set)
+
+    async def _next(self, events: AsyncGenerator[ServerEvent, None], silence: float | None) -> ServerEvent | None:
+        """The next event; ``None`` at the end of the stream. ``silence``: how many seconds it may take; ``None``: any time."""
+        with anyio.move_on_after(silence):
+            return await anext(events, None)
+        self._is_half_open = True
+        raise RpcFailed("UNAVAILABLE", f"the stream was silent for {silence:g} s")
 
 
 def read_event(event: ServerEvent) -> ChangeSet | None:

@@ -32,13 +32,15 @@ from aioflags.transport.grpc import FlagdChannel
 if TYPE_CHECKING:
     from aioflags.transport.grpc_calls import FlagdCalls
 
-__all__ = ["FlagdStreamOptions", "FlagdStreamSource", "rpc_failure"]
+__all__ = ["SILENCE", "FlagdStreamOptions", "FlagdStreamSource", "rpc_failure"]
 
 _JITTER: Final = 0.1
 """The share of a pause that chance may take off, so that clients do not come back all at once."""
 _SHORTEST_PAUSE: Final = 0.001
 _MAX_REASONS: Final = 16
 """How many reasons of an outage are remembered. A name may have other addresses at every attempt."""
+SILENCE: Final = 50.0
+"""In seconds. flagd sends a ``keep_alive`` on an event stream that was silent for 20 s; this is two and a half times as long."""
 _NETWORK: Final = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"})
 _HINTS: Final = {
     "UNIMPLEMENTED": f"is this the right port of flagd, {PORT_OF_SYNC} for in-process and {PORT_OF_RPC} for rpc?",
@@ -85,6 +87,10 @@ class FlagdStreamSource(ABC):
         """The network has failed since the last good message, or since the start, and that was reported."""
         self._reasons: deque[str] = deque(maxlen=_MAX_REASONS)
         """Why the last attempts to connect failed, in the current outage."""
+        self._received_at: float | None = None
+        """When the last message of the stream came, on the event loop's clock. A subclass sets it."""
+        self._is_half_open = False
+        """The connection may be dead without a sign: gRPC would open each new stream on it."""
 
     @abstractmethod
     def _messages(self, calls: FlagdCalls) -> AsyncGenerator[Update, None]:
@@ -96,20 +102,23 @@ class FlagdStreamSource(ABC):
 
     async def sync(self, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:  # noqa: ARG002 -- flagd has no cursors
         """Open streams one after the other, until a fatal code ends the source."""
-        self._was_good = self._is_out = False
+        self._was_good = self._is_out = self._is_half_open = False
         self._reasons.clear()
         async with AsyncExitStack() as stack:
             calls: FlagdCalls | None = None
-            while calls is None:
-                try:
-                    calls = await stack.enter_async_context(self._options.channel.opened())
-                except ConfigError as error:
-                    yield _update(SourceState.OFF, error=_fatal(unexpected(error)))
-                    return
-                except RpcFailed as error:  # a disk that does not answer now, or the child of a fork
-                    yield _update(SourceState.INTERRUPTED, error=network_failure(f"cannot connect to flagd: {error.details}"))
-                    await anyio.sleep(max(self._options.pause, _SHORTEST_PAUSE))
             while True:
+                if self._is_half_open:
+                    await stack.aclose()
+                    calls, self._is_half_open = None, False
+                while calls is None:
+                    try:
+                        calls = await stack.enter_async_context(self._options.channel.opened())
+                    except ConfigError as error:
+                        yield _update(SourceState.OFF, error=_fatal(unexpected(error)))
+                        return
+                    except RpcFailed as error:  # a disk that does not answer now, or the child of a fork
+                        yield _update(SourceState.INTERRUPTED, error=network_failure(f"cannot connect to flagd: {error.details}"))
+                        await anyio.sleep(max(self._options.pause, _SHORTEST_PAUSE))
                 async with aclosing(self._connection(calls)) as updates:
                     async for update in updates:
                         yield update
@@ -126,6 +135,7 @@ class FlagdStreamSource(ABC):
                 self._reasons.append(reason)
                 yield self._interrupted(network_failure(f"cannot connect to flagd: {reason}"))
             self._reasons.clear()
+            self._received_at = None
             async with aclosing(self._messages(calls)) as updates:
                 async for update in updates:
                     if update.state is SourceState.VALID:
@@ -147,9 +157,12 @@ class FlagdStreamSource(ABC):
         counts = self._options.fatal_scope == "always" or not self._was_good
         if counts and failed.code in self._options.fatal_codes:
             return _update(SourceState.OFF, error=_fatal(error))
-        if failed.code == "DEADLINE_EXCEEDED" and self._timeout is not None and self._was_good and not self._is_out:
-            # The planned end of a stream: see stream_deadline.
-            return _update(SourceState.INTERRUPTED, error=replace(error, is_minor=True))
+        if failed.code == "DEADLINE_EXCEEDED" and self._timeout is not None:
+            # flagd sends the first message of a stream at once.
+            self._is_half_open = self._received_at is None or anyio.current_time() - self._received_at >= SILENCE
+            if self._was_good and not self._is_out:
+                # The planned end of a stream: see stream_deadline.
+                return _update(SourceState.INTERRUPTED, error=replace(error, is_minor=True))
         return self._interrupted(error)
 
     def _interrupted(self, error: ErrorInfo) -> Update:

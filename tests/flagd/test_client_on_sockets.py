@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import anyio
 import pytest
 
 from aioflags import Context, FlagdClient, FlagdConfig, Status
+from aioflags.testing import FaultProxy, toxics
 from aioflags.testing.flagd import FakeFlagd
 from aioflags.transport.flagd_pb import evaluation_v1_pb2 as v1
 from aioflags.transport.grpc_settings import EVALUATION_V1, SYNC
@@ -83,6 +85,23 @@ async def test_a_server_may_appear_late_and_restart(flagd: FakeFlagd, resolver: 
     assert kinds(diary)[:4] == ["ERROR", *BACK, "STALE"]
     # A server that stops may accept a last stream.
     assert "ERROR" not in kinds(diary)[1:]
+
+
+@pytest.mark.holds("RB-R6")
+@pytest.mark.parametrize("resolver", ["in-process", "rpc"])
+async def test_a_half_open_connection_is_replaced_when_its_stream_reaches_its_deadline(flagd: FakeFlagd, resolver: str) -> None:
+    port = flagd.sync_port if resolver == "in-process" else flagd.port
+    async with FaultProxy(f"127.0.0.1:{port}") as proxy:
+        options = replace(config(resolver, flagd, stream_deadline=0.5), host=proxy.host, port=proxy.port)
+        async with FlagdClient(options) as client:
+            proxy.add(toxics.HalfOpen())
+            await anyio.sleep(0.05)  # the connection was open, so it stays half open
+            flagd.replace({"flags": {"static": flag(defaultVariant="off")}})
+            proxy.clear()
+            with anyio.fail_after(10):
+                while await client.variation("static", ANN, True):
+                    await anyio.sleep(0.02)
+            assert proxy.accepted == 2
 
 
 BACK = ["READY", "CONFIGURATION_CHANGED"]

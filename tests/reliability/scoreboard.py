@@ -55,7 +55,7 @@ LINES: Final[dict[str, Line]] = {
     "R3": Line("History of reads beside changes", "no torn, older or lost state", "runs", 14, 70, 1_000),
     "R4": Line("Recovery", "1.5 s after a reset, 2.5 after a restart, 31 after half an hour or a day", "seeds", 4, 100, 10_000),
     "R5": Line("Reconnects", "at most 245 attempts an hour, 8 in the first extended hour; no herd", "hours", 1, 6, 24),
-    "R6": Line("Silent peers", "noticed within 2.5 heartbeats, at most 5 minutes"),
+    "R6": Line("Silent peers", "noticed within 2.5 heartbeats, at most 5 minutes; flagd 10", "connections", 4, 100, 2_000),
     "R7": Line("Loop held by 5,000 flags", "15 ms by FDv2, 40 ms by one FDv1 put; 50 ms a megabyte for one value"),
     "R8": Line("Steady lag", "2 ms more at the 99.9th percentile", "seconds", 3, 60, 3_600),
     "R10": Line("Start", "within its limit and 50 ms; a refusal within 100 ms of the answer"),

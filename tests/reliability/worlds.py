@@ -23,11 +23,13 @@ from tests.support.canaries import KEY
 from tests.support.scripted_flagd import READY, ScriptedFlagd, changed, flag, flags, value
 from tests.support.simulated_network import SimulatedNetwork
 
-__all__ = ["ANN", "KEYS", "WORLDS", "HttpWorld", "World"]
+__all__ = ["ANN", "HEARTBEAT", "KEYS", "WORLDS", "HttpWorld", "World"]
 
 ANN: Final = Context("ann")
 KEYS: Final = tuple("abcdefgh")
 """The flags."""
+HEARTBEAT: Final = 120.0
+"""In seconds, as LaunchDarkly's service does."""
 
 
 class World(ABC):
@@ -119,6 +121,10 @@ class World(ABC):
         """Break all connections."""
 
     @abstractmethod
+    def silence(self) -> None:
+        """Let all connections be half open: nothing arrives on them, not even their end. New ones work."""
+
+    @abstractmethod
     def stop(self) -> None:
         """Break all connections, and refuse new ones."""
 
@@ -142,7 +148,7 @@ class HttpWorld(World):
     def __init__(self) -> None:
         super().__init__()
         self.state: ServerState = ServerState()
-        self.network: SimulatedNetwork = SimulatedNetwork(create_app(self.state, allowed_hosts=["*"]))
+        self.network: SimulatedNetwork = SimulatedNetwork(create_app(self.state, allowed_hosts=["*"], heartbeat=HEARTBEAT))
 
     def _client(self, **options: Any) -> Any:
         settings: dict[str, Any] = {"data_system": self._system(), "events": Events(send_events=False), **options}
@@ -166,6 +172,9 @@ class HttpWorld(World):
 
     def reset(self) -> None:
         self.network.reset()
+
+    def silence(self) -> None:
+        self.network.silence()
 
     def stop(self) -> None:
         self.network.stop()
@@ -232,6 +241,9 @@ class _FlagdWorld(World):
     def reset(self) -> None:
         self.flagd.stop()
         self.flagd.start()
+
+    def silence(self) -> None:
+        self.flagd.silence()
 
     def stop(self) -> None:
         self.flagd.stop()

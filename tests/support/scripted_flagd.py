@@ -13,6 +13,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
+import anyio
+
 from aioflags import FlagdClient, FlagdConfig
 from aioflags.flagd.modes import Mode, mode_of
 from aioflags.model.status_event import Event
@@ -92,6 +94,7 @@ class ScriptedFlagd:
     channels: int = 0
     """The channels that are open now."""
     open_streams: list[asyncio.Queue[Step]] = field(default_factory=list)
+    connected: list[ScriptedCalls] = field(default_factory=list)
     up: asyncio.Event = field(default_factory=asyncio.Event)
     is_up: bool = True
 
@@ -112,6 +115,11 @@ class ScriptedFlagd:
         if self.is_up:
             self.is_up, self.up = False, asyncio.Event()
         self.send(GONE)
+
+    def silence(self) -> None:
+        """Let every open channel be half open: nothing arrives on it, also on its new streams. New channels work."""
+        for calls in self.connected:
+            calls.is_silent = True
 
     def start(self) -> None:
         """The server is back."""
@@ -134,10 +142,13 @@ class ScriptedCalls(FlagdCalls):
     def __init__(self, flagd: ScriptedFlagd, settings: GrpcSettings) -> None:
         super().__init__(None, settings)  # type: ignore[arg-type] # no call reaches it
         self.flagd = flagd
+        self.is_silent = False
         flagd.channels += 1
+        flagd.connected.append(self)
 
     async def aclose(self) -> None:
         self.flagd.channels -= 1
+        self.flagd.connected.remove(self)
 
     async def connect(self, reported: Collection[str]) -> str | None:
         while not self.flagd.is_up:
@@ -175,6 +186,8 @@ class ScriptedCalls(FlagdCalls):
         """One call: it waits for the connection, until its deadline."""
         try:
             async with asyncio.timeout(self._settings.deadline or None):
+                if self.is_silent:
+                    await anyio.sleep_forever()
                 if not self.flagd.is_up:
                     await self.flagd.up.wait()
                 yield
@@ -194,6 +207,8 @@ class ScriptedCalls(FlagdCalls):
             while True:
                 async with asyncio.timeout_at(None if timeout is None else deadline):
                     step = await steps.get()
+                    if self.is_silent:
+                        continue
                     if isinstance(step, (int, float)):
                         await asyncio.sleep(step)
                         continue

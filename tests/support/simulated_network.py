@@ -47,6 +47,11 @@ class SimulatedNetwork(httpx.AsyncBaseTransport):
             exchange.reset()
         return len(exchanges)
 
+    def silence(self) -> None:
+        """Let every open connection be half open: nothing arrives on it, not even its end. New ones work."""
+        for exchange in self._exchanges:
+            exchange.is_silent = True
+
     def stop(self) -> None:
         """Reset every open connection, and refuse new ones."""
         self.is_up = False
@@ -93,6 +98,7 @@ class _Exchange(httpx.AsyncByteStream):
         self._parts: asyncio.Queue[Message | Exception | None] = asyncio.Queue()
         """Messages of the application; at the end ``None``, or the error that ended it."""
         self._gone = asyncio.Event()
+        self.is_silent = False
         self._task: asyncio.Task[None] | None = None
 
     def reset(self) -> None:
@@ -135,6 +141,8 @@ class _Exchange(httpx.AsyncByteStream):
 
     async def _next(self) -> Message | None:
         part = await self._parts.get()
+        if self.is_silent:
+            await anyio.sleep_forever()
         if isinstance(part, Exception):
             raise part
         return part
