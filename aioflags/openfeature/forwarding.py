@@ -90,6 +90,8 @@ class EventForwarder:
         """Status events up to this number are outdated."""
         self._timed_on: asyncio.AbstractEventLoop | None = None
         """The event loop that :meth:`_settle` was scheduled on."""
+        self._timers: list[asyncio.TimerHandle] = []
+        """Of that loop."""
         self._is_stopped = False
         self._subscription = client.on_event(None, self._forward, inline=True)
 
@@ -107,9 +109,15 @@ class EventForwarder:
             loop.call_soon_threadsafe(self._settle_later)
 
     def stop(self) -> None:
-        """Forwards nothing from now on. From any thread. Timers end within a second, and then emit nothing."""
+        """Forwards nothing from now on. From any thread."""
         self._is_stopped = True
         self._subscription.cancel()
+        loop = self._timed_on
+        if loop is not None and loop is running_loop():
+            self._end_timers()
+        elif loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and its timers with it
+                loop.call_soon_threadsafe(self._end_timers)
 
     # -- on the client's event loop
 
@@ -127,9 +135,14 @@ class EventForwarder:
                 self._correct()  # the client is ready again, which has no other event
 
     def _settle_later(self) -> None:
+        self._end_timers()  # an event and the end of initialize may both come first
         self._timed_on = loop = asyncio.get_running_loop()
-        loop.call_later(_SETTLED_AFTER, self._settle)
-        loop.call_later(_CORRECTED_AFTER, self._correct)
+        if not self._is_stopped:  # read after the loop is set: a stop in another thread sees one of the two
+            self._timers = [loop.call_later(_SETTLED_AFTER, self._settle), loop.call_later(_CORRECTED_AFTER, self._correct)]
+
+    def _end_timers(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
 
     def _settle(self) -> None:
         """Emits what differs from the status that the SDK has written, then forwards events as they come."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from openfeature.exception import ErrorCode
@@ -12,6 +12,7 @@ from aioflags import Status
 from aioflags.openfeature.forwarding import EventForwarder
 from tests.openfeature.emitted import CHANGED, ERROR, READY, STALE, Emitted
 from tests.openfeature.scripted_clients import ScriptedClient
+from tests.support.leaks import more, on_the_loop, until_ended_on_the_loop
 
 
 @pytest.fixture
@@ -28,8 +29,10 @@ def emitted() -> Emitted:
 
 
 @pytest.fixture
-def forwarder(client: ScriptedClient, emitted: Emitted) -> EventForwarder:
-    return EventForwarder(client, emitted, emitted.read_status, reports_lifecycle=False)
+def forwarder(client: ScriptedClient, emitted: Emitted) -> Iterator[EventForwarder]:
+    forwarder = EventForwarder(client, emitted, emitted.read_status, reports_lifecycle=False)
+    yield forwarder
+    forwarder.stop()
 
 
 async def test_changes_of_flags_wait_for_the_end_of_initialize(
@@ -181,6 +184,21 @@ async def test_after_the_stop_no_timer_emits_anything(client: ScriptedClient, em
     forwarder.stop()
     await asyncio.sleep(2)
     assert emitted.names == []
+
+
+@pytest.mark.parametrize("in_thread", [False, True], ids=["on the event loop", "in another thread"])
+@pytest.mark.parametrize("pause", [0.0, 0.01, 0.5], ids=["before they begin", "at once", "when the first is over"])
+async def test_a_stop_ends_the_timers(emitted: Emitted, forwarder: EventForwarder, pause: float, in_thread: bool) -> None:
+    before = on_the_loop()
+    emitted.release(forwarder, Status.READY)
+    if pause:
+        await asyncio.sleep(pause)
+        assert more(before, on_the_loop()) != []
+    if in_thread:
+        await asyncio.to_thread(forwarder.stop)
+    else:
+        forwarder.stop()
+    assert await until_ended_on_the_loop(before) == []
 
 
 async def test_after_a_stop_right_after_the_release_nothing_is_emitted(
