@@ -136,7 +136,10 @@ class CoreClient(StatusMethods):
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         # A default argument: while the interpreter exits it clears its modules.
         lifecycle: Lifecycle | None = getattr(self, "_lifecycle", None)  # missing if the constructor raised
-        if self._warns_if_unclosed and lifecycle is not None and lifecycle.is_open:
+        if lifecycle is None or not lifecycle.is_open:
+            return
+        lifecycle.abandon(warns=self._warns_if_unclosed)
+        if self._warns_if_unclosed:
             _warn(f"unclosed client {self!r}: await aclose(), or use async with", ResourceWarning, source=self)
 
 

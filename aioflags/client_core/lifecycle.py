@@ -356,10 +356,24 @@ class Lifecycle:
         else:
             self._logger.info("closed")
 
+    def abandon(self, *, warns: bool) -> None:
+        """Closes a client that was collected: the program cannot. From any thread, also while the interpreter exits."""
+        if self._loop is not None:
+            try:
+                self._loop.call_soon_threadsafe(self._stop_abandoned, warns)
+            except RuntimeError:
+                return  # the loop is closed, and its tasks have ended
+
+    def _stop_abandoned(self, warns: bool) -> None:  # noqa: FBT001 -- an event loop passes it
+        if not self._cell.is_closed:
+            if warns:
+                self._logger.warning("closing a client that the program dropped: await aclose(), or use async with")
+            self._stop()
+
     def _stop(self, limit: float | None = None) -> None:
         """The first step of closing, and the only one that does not wait."""
         if not self._closing.is_set():
-            self._deadline = anyio.current_time() + (self._close_timeout if limit is None else limit)
+            self._deadline = asyncio.get_running_loop().time() + (self._close_timeout if limit is None else limit)
         for background in self._background:
             background.stop()
         self._cell.close()

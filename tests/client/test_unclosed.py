@@ -14,8 +14,11 @@ from typing import Any
 
 import pytest
 
-from aioflags import Client, Config
+from aioflags import Client, Config, Context, Events
 from aioflags.testing import MemoryClient
+from tests.support.canaries import KEY
+from tests.support.scripted_clients import all_tasks
+from tests.support.scripted_http import Service, payload, poll_of, sse, stream_of
 
 
 def run(*steps: Callable[[Client], Any], kind: Callable[[], Client] = lambda: Client.local({})) -> Client:
@@ -126,3 +129,34 @@ async def test_a_running_client_that_is_dropped_is_collected_at_once() -> None:
     with pytest.warns(ResourceWarning, match="unclosed client <Client READY"):
         clients.clear()
     assert is_gone() is None
+
+
+@pytest.mark.parametrize("in_thread", [False, True], ids=["on the event loop", "in another thread"])
+async def test_a_running_client_that_is_dropped_is_closed(in_thread: bool, caplog: pytest.LogCaptureFixture) -> None:
+    service = Service(poll_of(*payload("f")), stream_of(sse(*payload("f"))))
+    clients = [Client(KEY, Config(http=service.http(), events=Events(diagnostic_opt_out=True)))]
+    await clients[0].start()
+    clients[0].track("dropped", Context("anna"))
+
+    async def drop() -> None:
+        if in_thread:
+            await asyncio.to_thread(clients.clear)
+        else:
+            clients.clear()
+
+    with pytest.warns(ResourceWarning, match="unclosed client"):
+        await drop()
+    await asyncio.sleep(1)
+    assert all_tasks() == set()
+    assert b'"dropped"' in service.posts[-1].content
+    assert service.all_closed
+    assert caplog.text.count("closing a client that the program dropped") == 1
+
+
+async def test_a_client_of_tests_that_is_dropped_is_closed_too(caplog: pytest.LogCaptureFixture) -> None:
+    clients = [MemoryClient({})]
+    await clients[0].start()
+    clients.clear()
+    await asyncio.sleep(1)
+    assert all_tasks() == set()
+    assert caplog.text == ""
