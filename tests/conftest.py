@@ -23,6 +23,7 @@ pytest_plugins = [
     "tests.reliability.plugin",
     "tests.support.canaries",
     "tests.support.certificates",
+    "tests.support.leaks",
     "tests.support.name_lookups",
 ]
 

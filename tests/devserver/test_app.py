@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import gzip
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 
 import httpx
 import pytest
@@ -119,13 +120,14 @@ async def test_events_are_accepted_with_any_content(client: httpx.AsyncClient, p
 async def test_events_that_are_too_large_are_refused_while_they_arrive(client: httpx.AsyncClient) -> None:
     sent = 0
 
-    async def endless() -> AsyncIterator[bytes]:
+    async def endless() -> AsyncGenerator[bytes]:
         nonlocal sent
         while True:
             sent += 1
             yield b"x" * 1024 * 1024
 
-    assert (await client.post("/bulk", content=endless())).status_code == 413
+    async with aclosing(endless()) as body:
+        assert (await client.post("/bulk", content=body)).status_code == 413
     assert sent < 30
 
 

@@ -48,6 +48,7 @@ class Calls:
         self.after: dict[str, tuple[float, IdentifyStatus]] = {}
         self.ended: dict[str, tuple[float, IdentifyStatus]] = {}
         self._start = anyio.current_time()
+        self._timers: list[asyncio.TimerHandle] = []
 
     @property
     def now(self) -> float:
@@ -75,10 +76,15 @@ class Calls:
 
             await anyio.sleep(switching)
             self.switched.append((self.now, name))
-            asyncio.get_running_loop().call_later(after, settle)
+            self._timers.append(asyncio.get_running_loop().call_later(after, settle))
             return NamedChange(self, name, hook)
 
         return switch
+
+    def end_timers(self) -> None:
+        """No data arrive any more."""
+        for timer in self._timers:
+            timer.cancel()
 
 
 @asynccontextmanager
@@ -88,6 +94,7 @@ async def calls() -> AsyncGenerator[tuple[Calls, TaskGroup]]:
         group.start_soon(made.queue.run)
         yield made, group
         group.cancel_scope.cancel()
+    made.end_timers()
 
 
 async def test_calls_run_one_after_the_other() -> None:
@@ -265,4 +272,5 @@ async def test_every_call_ends_when_the_queue_ends(*, is_closed: bool) -> None:
         statuses = {name: status for name, (_, status) in made.ended.items()}
         assert statuses == {"0": COMPLETED, "1": ERROR, "2": ERROR, "late": ERROR}
         callers.cancel_scope.cancel()
+    made.end_timers()
     assert {name: status for name, (_, status) in made.after.items()} == {"0": COMPLETED, "1": ERROR, "2": ERROR}

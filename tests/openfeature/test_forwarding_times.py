@@ -269,15 +269,15 @@ async def test_a_status_after_an_outage_does_not_have_the_message_of_the_outage(
 async def test_an_event_has_the_code_and_the_message_of_the_status(
     emitted: Emitted, facts: StatusClient, error: ErrorInfo, event: ProviderEvent, code: ErrorCode | None, is_late: bool
 ) -> None:
-    if not is_late:
-        await settled(facts, emitted)
+    forwarder = forwarder_of(facts, emitted) if is_late else await settled(facts, emitted)
     if error is FATAL:
         facts.off(FATAL)
     else:
         facts.interrupted(error)
     if is_late:
-        emitted.release(forwarder_of(facts, emitted), Status.READY)
+        emitted.release(forwarder, Status.READY)
     await asyncio.sleep(0.5)
+    forwarder.stop()
     ((name, details),) = emitted.events
     assert (name, details.error_code) == (event, code)
     assert details.message

@@ -33,11 +33,12 @@ async def test_sleeping_tasks_wake_in_the_order_of_their_deadlines() -> None:
 
 async def test_the_clock_stands_still_while_a_thread_works() -> None:
     loop, release = asyncio.get_running_loop(), threading.Event()
-    loop.call_later(3600, release.set)
+    timer = loop.call_later(3600, release.set)
     then = loop.time()
     work = asyncio.to_thread(release.wait, 0.1)
     assert await work is False
     assert loop.time() == pytest.approx(then)
+    timer.cancel()
 
 
 def test_a_deadlock_is_an_error() -> None:

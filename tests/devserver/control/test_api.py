@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -309,13 +310,14 @@ async def test_a_wrong_call_gets_an_error_and_changes_nothing(
 async def test_a_body_that_is_too_large_is_refused_while_it_arrives(control: httpx.AsyncClient, state: ServerState) -> None:
     sent = 0
 
-    async def endless() -> AsyncIterator[bytes]:
+    async def endless() -> AsyncGenerator[bytes]:
         nonlocal sent
         while True:
             sent += 1024 * 1024
             yield b" " * 1024 * 1024
 
-    assert (await control.put("document", content=endless())).status_code == 413
+    async with aclosing(endless()) as body:
+        assert (await control.put("document", content=body)).status_code == 413
     assert sent <= MAX_REQUEST_BYTES + 2 * 1024 * 1024
     assert state.version == 1
 

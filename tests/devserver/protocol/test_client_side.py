@@ -122,6 +122,9 @@ async def test_a_report_is_never_304(client: httpx.AsyncClient) -> None:
     assert (await send(client, request, **{"If-None-Match": tag})).status_code == 200
 
 
+UNREAD = pytest.mark.leaves("generators", reason="httpx does not close a body that the server refuses")
+
+
 def in_path(below: str) -> str:
     """The path that has the context in it, for the path of a REPORT."""
     return below.replace("/context", "/contexts")
@@ -134,7 +137,7 @@ def in_path(below: str) -> str:
         pytest.param("GET", b'{"kind": "user"}', "the context cannot be used: ", id="no key, in the path"),
         pytest.param("REPORT", b"{", "the context: ", id="text that is not JSON"),
         pytest.param("GET", b"{", "the context: ", id="text that is not JSON, in the path"),
-        pytest.param("REPORT", b"x" * (MAX_CONTEXT_BYTES + 1), f"{MAX_CONTEXT_BYTES} are accepted", id="a long body"),
+        pytest.param("REPORT", b"x" * (MAX_CONTEXT_BYTES + 1), f"{MAX_CONTEXT_BYTES} are accepted", marks=UNREAD, id="a long body"),
         pytest.param("GET", b"x" * (MAX_ENCODED_LENGTH * 3 // 4 + 1), f"{MAX_ENCODED_LENGTH} are accepted", id="a long path"),
     ],
 )
