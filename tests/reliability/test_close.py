@@ -18,8 +18,9 @@ from tests.reliability.scoreboard import batches
 from tests.reliability.scripted_worlds import CLOSE_TIMEOUT, EVENTS, KINDS, AnyClient, ScriptedWorld, world_of
 from tests.support.device_storages import ScriptedStorage
 from tests.support.interruptions import WAYS, interrupted
+from tests.support.leaks import held, until_ended_on_the_loop
 from tests.support.memory_store import MemoryStore
-from tests.support.scripted_clients import all_tasks, seconds
+from tests.support.scripted_clients import seconds
 from tests.support.scripted_http import HANG
 
 TOO_LONG: Final = 3600.0
@@ -139,6 +140,7 @@ ENDS: Final[list[Callable[[AnyClient, random.Random], Coroutine[Any, Any, None]]
 @pytest.mark.holds("RB-R11")
 @pytest.mark.parametrize("seeds", batches("R11"), ids=lambda seeds: f"{seeds.start}-{seeds.stop - 1}")
 async def test_a_close_ends_in_time_and_leaves_nothing(seeds: range, figures: Figures) -> None:
+    before = held()
     for seed in seeds:
         chance = random.Random(seed)
         kind = KINDS[seed % len(KINDS)]
@@ -150,12 +152,12 @@ async def test_a_close_ends_in_time_and_leaves_nothing(seeds: range, figures: Fi
             took = seconds() - began
             await asyncio.sleep(0.01)  # calls of the client's users end now
             assert took <= CLOSE_TIMEOUT + 0.05, f"{end.__name__}: {took:g} s"
-            assert all_tasks() == set(), end.__name__
+            assert await until_ended_on_the_loop(before) == [], end.__name__
             assert world.client.status.source_state == "OFF"
             with pytest.raises(LifecycleError) if not kind.startswith("flagd") else contextlib.nullcontext():
                 await world.client.start(0)
             await world.client.aclose()
-            assert all_tasks() == set()
+            assert await until_ended_on_the_loop(before) == []
         except BaseException as error:
             error.add_note(f"a {kind} client; again: AIOFLAGS_SEED={seed} AIOFLAGS_SEEDS=1 pytest {__file__}")
             raise

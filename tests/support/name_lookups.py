@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pytest
 
-__all__ = ["HANGING"]
+__all__ = ["HANGING", "watch_look_ups"]
 
 RESERVED = (".invalid", ".test", ".example")
 """Names that never have an address: RFC 6761. Not every resolver knows that, so none is asked."""
@@ -44,8 +44,13 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def pytest_configure() -> None:
+def watch_look_ups() -> None:
+    """Replaces the look-up of this process. A program that a test starts calls it, too."""
     socket.getaddrinfo = _look_up
+
+
+def pytest_configure() -> None:
+    watch_look_ups()
 
 
 @pytest.fixture(autouse=True)
