@@ -70,7 +70,7 @@ LINES: Final[dict[str, Line]] = {
     "R20": Line("Events are conserved", "sent, dropped and pending are what was recorded", "seeds", 100, 200, 2_000),
     "R21": Line("Stores that fail", "memory serves; the store is filled again within 5 s", "operations", 100, 300, 10_000),
     "R22": Line("Disk store", "never a torn file or one of another environment", "kills", 100, 300, 2_000),
-    "R23": Line("Forks and workers", "a child has its own client, or a clear error"),
+    "R23": Line("Forks and workers", "a child has its own client, or a clear error", "forks", 2, 32, 500),
     "R24": Line("Threads", "no torn read, no override of another task", "seconds a client", 1, 15, 300),
     "R25": Line("Keys stay secret", "the key stands in one header alone"),
     "R26": Line("Transport security", "all refused, the key never sent"),

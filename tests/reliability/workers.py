@@ -1,7 +1,8 @@
 """Worker processes that use a client: ``python -m tests.reliability.workers METHOD KIND ADDRESS COUNT``.
 
 ``METHOD`` is a start method of :mod:`multiprocessing`, or ``fork after start``. With a fork, the workers use the client that their
-parent made, as with gunicorn's ``--preload``; otherwise each makes its own. A worker succeeds if it sees a change of the flag.
+parent made, as with gunicorn's ``--preload``; otherwise each makes its own. A worker succeeds if it sees a change of the flag. At
+most eight run at the same time. With ``fork under load`` threads of the parent evaluate and record events all the time.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import multiprocessing
+import random
 import sys
+import threading
 import warnings
 from typing import Any
 
@@ -18,6 +21,8 @@ from tests.reliability.peers import AnyClient
 
 _LIMIT = 5.0
 """Seconds from the start of a worker's client to the change that it sees."""
+_AT_ONCE = 8
+_THREADS = 2
 _clients: list[AnyClient] = []
 """The client of the parent."""
 
@@ -49,21 +54,42 @@ def _work(kind: str, address: str) -> None:
         runner.run(_see_a_change(_clients[0] if _clients else _client(kind, address)))
 
 
+def _use(client: AnyClient, ended: threading.Event) -> None:
+    """Evaluates and records without a pause: some of its locks are held at nearly every moment."""
+    while not ended.is_set():
+        if isinstance(client, MobileClient):
+            client.variation("f", -1)
+            client.track("used")
+        else:
+            context = Context(f"user {random.randrange(1000)}")
+            client.variation_nowait("f", context, -1)
+            if isinstance(client, Client):
+                client.track("used", context)
+
+
 async def _main(method: str, kind: str, address: str, count: int) -> int:
     """The number of workers that failed."""
     processes: Any = multiprocessing.get_context(method.split(maxsplit=1)[0])
+    ended = threading.Event()
     if method.startswith("fork") and method != "forkserver":
         _clients.append(_client(kind, address))
-        if "after" in method:
+        if " " in method:
             await _clients[0].start()
-    workers = [processes.Process(target=_work, args=(kind, address)) for _ in range(count)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        await asyncio.to_thread(worker.join, 60)
+        if "load" in method:
+            for _ in range(_THREADS):
+                threading.Thread(target=_use, args=(_clients[0], ended)).start()
+    failed = 0
+    for first in range(0, count, _AT_ONCE):
+        workers = [processes.Process(target=_work, args=(kind, address)) for _ in range(min(_AT_ONCE, count - first))]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            await asyncio.to_thread(worker.join, 60)
+        failed += sum(worker.exitcode != 0 for worker in workers)
+    ended.set()
     for client in _clients:
         await client.aclose()
-    return sum(worker.exitcode != 0 for worker in workers)
+    return min(failed, 99)  # an exit status has eight bits
 
 
 if __name__ == "__main__":
