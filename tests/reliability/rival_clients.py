@@ -51,11 +51,11 @@ class _AsyncLDClient(_Aioflags):
         uris = {"base_uri": address, "stream_uri": address, "events_uri": address}
         make = imported("ldclient.async_config").AsyncConfig
         self.config = make("sdk-rival", **uris, send_events=False, diagnostic_opt_out=True)
+        self.make = imported("ldclient.async_client").AsyncLDClient  # here, because programs import it before their loop runs
         self.context = imported("ldclient").Context.builder("ann").set("text", SUBJECT).build()
 
     async def start(self, wait: float) -> None:
-        # A client of this SDK has to be made on the running loop.
-        self.client = imported("ldclient.async_client").AsyncLDClient(self.config)
+        self.client = self.make(self.config)  # it has to be made on the running loop
         await self.client.start(wait)
 
     async def close(self) -> None:

@@ -11,14 +11,17 @@ import contextlib
 import importlib.util
 import json
 import platform
+import statistics
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import aioflags
 from aioflags.devserver import ServerState, create_app, serve
@@ -26,12 +29,12 @@ from aioflags.testing import FaultProxy, toxics
 from tests.benchmarks.columns.base import imported
 from tests.reliability.rival_clients import PATTERN_FLAG, VALUE_FLAG
 
-Row: TypeAlias = dict[str, str]
-
 PEERS: Final = {"AsyncLDClient": ("ldclient", "launchdarkly-server-sdk")}
 FLAGD_PEERS: Final = {"FlagdProvider": ("openfeature.contrib.provider.flagd", "openfeature-provider-flagd")}
 LIMIT: Final = 60.0
 """Seconds after which a client counts as stuck."""
+REPEATS: Final = 5
+"""How often, at the same time, what depends on the next attempt of a client is measured: when that comes is chance."""
 
 
 class _Child:
@@ -100,7 +103,29 @@ async def _service(column: str) -> AsyncGenerator[tuple[FaultProxy, Callable[[in
 # -- rows
 
 
-async def _recovery(column: str, fault: toxics.Toxic | None, seconds: float) -> str:
+@dataclass(frozen=True)
+class _Row:
+    """``measure`` takes a column and returns a number. ``repeats``: how often, at the same time, because chance decides."""
+
+    name: str
+    measure: Callable[[str], Coroutine[None, None, float]]
+    unit: str = "s"
+    repeats: int = 1
+
+    async def cell(self, column: str) -> str:
+        """The median, and with repeats the lowest and the highest."""
+        try:
+            found = sorted(await asyncio.gather(*(self.measure(column) for _ in range(self.repeats))))
+        except TimeoutError:
+            return f"more than {LIMIT:.0f} s"
+        except (ValueError, KeyError, OSError) as error:
+            return f"failed: {type(error).__name__}"
+        digits = 0 if self.unit in {"", "ms"} and found[0] >= 1 else 2
+        median = f"{statistics.median(found):.{digits}f} {self.unit}".rstrip()
+        return f"{median} ({found[0]:.{digits}f} to {found[-1]:.{digits}f})" if self.repeats > 1 else median
+
+
+async def _recovery(column: str, fault: toxics.Toxic | None, seconds: float) -> float:
     """Seconds from the end of a fault to a value that was set during it."""
     async with _service(column) as (proxy, put, address), _client(column, "follow", address()) as client:
         await client.until(1)
@@ -111,10 +136,10 @@ async def _recovery(column: str, fault: toxics.Toxic | None, seconds: float) -> 
         await asyncio.sleep(seconds)
         proxy.clear()
         over = time.monotonic()
-        return f"{max(0.0, await client.until(2) - over):.2f} s"
+        return max(0.0, await client.until(2) - over)
 
 
-async def _attempts(column: str, fault: toxics.Toxic, seconds: float) -> str:
+async def _attempts(column: str, fault: toxics.Toxic, seconds: float) -> float:
     """Connections a minute while nothing but the fault answers."""
     async with _service(column) as (proxy, _, address), _client(column, "follow", address()) as client:
         await client.until(1)
@@ -122,63 +147,57 @@ async def _attempts(column: str, fault: toxics.Toxic, seconds: float) -> str:
         proxy.drop_connections()
         before = proxy.accepted
         await asyncio.sleep(seconds)
-        return f"{(proxy.accepted - before) * 60 / seconds:.0f}"
+        return (proxy.accepted - before) * 60 / seconds
 
 
-async def _bounds(column: str, fault: toxics.Toxic, what: str) -> str:
-    """How long the start, limited to a second, or the close afterwards takes."""
+async def _bounds(column: str, fault: toxics.Toxic, what: str) -> float:
+    """How many seconds the start, limited to one, or the close afterwards takes."""
     async with _service(column) as (proxy, _, address):
         proxy.add(fault)
         async with _client(column, "bounds", address()) as client:
-            start = (await client.line())["start"]
-            return f"{start if what == 'start' else await client.close():.2f} s"
+            start = float((await client.line())["start"])
+            return start if what == "start" else await client.close()
 
 
-async def _load(column: str, flags: int) -> str:
-    """How long loading flags holds the event loop."""
+async def _load(column: str, flags: int) -> float:
+    """How many milliseconds loading flags holds the event loop."""
     document = {"flagValues": {f"flag-{number}": f"value {number} " + "x" * 1000 for number in range(flags)}}
     async with serve(create_app(ServerState.of(document))) as server, _client(column, "load", server.url) as client:
-        return f"{(await client.line())['held'] * 1000:.0f} ms"
+        return float((await client.line())["held"]) * 1000
 
 
-async def _pattern(column: str) -> str:
-    """How long an evaluation with a pattern of exponential time takes."""
+async def _pattern(column: str) -> float:
+    """How many milliseconds an evaluation with a pattern of exponential time takes."""
     async with _service(column) as (_, _put, address), _client(column, "pattern", address()) as client:
-        return f"{(await client.line())['evaluation'] * 1000:.2f} ms"
+        return float((await client.line())["evaluation"]) * 1000
 
 
-def _rows(columns: list[str], outage: float) -> dict[str, Callable[[str], Any]]:
-    rows: dict[str, Callable[[str], Any]] = {
-        "R4: newest flags after a reset": lambda column: _recovery(column, None, 0),
-        "R4: after a second without a server": lambda column: _recovery(column, toxics.Refuse(), 1),
-        f"R4: after an outage of {outage:g} s": lambda column: _recovery(column, toxics.Refuse(), outage),
-        "R5: connections a minute, accepted and closed": lambda column: _attempts(column, toxics.LimitData(bytes=0), outage),
-        "R10: start within 1 s, refused connections": lambda column: _bounds(column, toxics.Refuse(), "start"),
-        "R10: start within 1 s, a silent server": lambda column: _bounds(column, toxics.BlackHole(), "start"),
-        "R11: close, refused connections": lambda column: _bounds(column, toxics.Refuse(), "close"),
-        "R11: close, a silent server": lambda column: _bounds(column, toxics.BlackHole(), "close"),
-    }
+def _rows(columns: list[str], outage: float) -> list[_Row]:
+    refused, silent, closed = toxics.Refuse(), toxics.BlackHole(), toxics.LimitData(bytes=0)
+    rows = [
+        _Row("R4: newest flags after a reset", partial(_recovery, fault=None, seconds=0), repeats=REPEATS),
+        _Row("R4: after a second without a server", partial(_recovery, fault=refused, seconds=1), repeats=REPEATS),
+        _Row(f"R4: after an outage of {outage:g} s", partial(_recovery, fault=refused, seconds=outage), repeats=REPEATS),
+        _Row("R5: connections a minute, accepted and closed", partial(_attempts, fault=closed, seconds=outage), "", REPEATS),
+        _Row("R10: start within 1 s, refused connections", partial(_bounds, fault=refused, what="start")),
+        _Row("R10: start within 1 s, a silent server", partial(_bounds, fault=silent, what="start")),
+        _Row("R11: close, refused connections", partial(_bounds, fault=refused, what="close")),
+        _Row("R11: close, a silent server", partial(_bounds, fault=silent, what="close")),
+    ]
     if "aioflags" in columns:
-        rows |= {
-            "R5: connections a minute, status 503": lambda column: _attempts(column, toxics.WrongStatus(status=503), outage),
-            "R7: loop held by 5,000 flags of 1 kB": lambda column: _load(column, 5_000),
-            "R17: evaluation of ^(a+)+$ for 25 characters": _pattern,
-        }
+        unavailable = toxics.WrongStatus(status=503)
+        rows += [
+            _Row("R5: connections a minute, status 503", partial(_attempts, fault=unavailable, seconds=outage), "", REPEATS),
+            _Row("R7: loop held by 5,000 flags of 1 kB", partial(_load, flags=5_000), "ms"),
+            _Row("R17: evaluation of ^(a+)+$ for 25 characters", _pattern, "ms"),
+        ]
     return rows
 
 
 async def _table(columns: list[str], outage: float) -> None:
     print(f"| line | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
-    for name, measure in _rows(columns, outage).items():
-        cells: list[str] = []
-        for column in columns:
-            try:
-                cells.append(await measure(column))
-            except TimeoutError:
-                cells.append(f"more than {LIMIT:.0f} s")
-            except (ValueError, KeyError, OSError) as error:
-                cells.append(f"failed: {type(error).__name__}")
-        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+    for row in _rows(columns, outage):
+        print(f"| {row.name} | {' | '.join([await row.cell(column) for column in columns])} |", flush=True)
     print(flush=True)
 
 
