@@ -194,9 +194,9 @@ def fdv1_stream(data: bytes) -> Iterator[Contents]:
             has_put = True
         elif name in {"patch", "delete"}:
             update = _object(text)
-            _, section, key = update["path"].split("/", 2)
-            if section in {"flags", "segments"} and has_put:
-                yield False, [_entry(section.removesuffix("s"), key, update["data"] if name == "patch" else {"deleted": True})]
+            path = re.fullmatch("/(flag|segment)s/(.*)", update["path"], re.DOTALL)
+            if path is not None and has_put:
+                yield False, [_entry(path[1], path[2], update["data"] if name == "patch" else {"deleted": True})]
 
 
 # -- evaluated flags
