@@ -19,7 +19,7 @@ from aioflags.evaluation.scope import Evaluate
 from aioflags.model.change import Change, Definition, ObjectKind
 from aioflags.runtime.logs import Once, printable
 
-__all__ = ["NO_ATTRIBUTES", "CompiledData", "DefinitionLog"]
+__all__ = ["NO_ATTRIBUTES", "CompiledData", "DefinitionLog", "LoadedProblems"]
 
 NO_ATTRIBUTES: Final[Mapping[str, Any]] = {}
 
@@ -29,11 +29,13 @@ T = TypeVar("T")
 class DefinitionLog:
     """Logs problems of definitions, each problem once. A definition without versions has the version 0."""
 
-    __slots__ = ("_log", "_once")
+    __slots__ = ("_loaded", "_log", "_once")
 
     def __init__(self, log: logging.Logger) -> None:
         self._log = log
         self._once = Once()
+        self._loaded: frozenset[int] = frozenset()
+        """The hashes of the problems of the last data set."""
 
     def note_for(self, kind: ObjectKind, definition: Definition | Change | CompiledFlag) -> ReportProblem:
         """Returns a function that logs a problem of this version of a definition."""
@@ -46,11 +48,50 @@ class DefinitionLog:
 
         return note
 
+    def report_loaded(self, problems: LoadedProblems) -> None:
+        """Logs the problems of a whole data set in one line, unless each of them was in the data set before.
+
+        The line names the first flag. The others are named when they are evaluated.
+        """
+        if problems.first is not None:
+            key, problem = problems.first
+            more = f", and there are {problems.new - 1} more new problems in these data" if problems.new > 1 else ""
+            self._once((ObjectKind.FLAG, key, 0, problem))
+            self._log.error("flag %s %s%s", printable(key), printable(problem), more)
+        self._loaded = frozenset(problems.hashes)
+
+    def loading(self) -> LoadedProblems:
+        """For the problems of the next data set, which :meth:`report_loaded` then logs."""
+        return LoadedProblems(self._loaded)
+
     def report_bug(self, key: object, bug: Exception) -> None:
         """Logs an unexpected exception: as an error once for each flag and type, and with its traceback at DEBUG each time."""
         if self._once((str(key), type(bug))):
             self._log.error("evaluating flag %s failed: %r", printable(key), bug)
         self._log.debug("evaluating flag %s failed", printable(key), exc_info=bug)
+
+
+class LoadedProblems:
+    """Collects the problems of the flags of a data set: very many of them cost one line in the log, and little memory.
+
+    ``before``: the hashes of the problems of the data set before. ``new``: how many are not among them; ``first``: the first one.
+    """
+
+    __slots__ = ("_before", "first", "hashes", "new")
+
+    def __init__(self, before: frozenset[int]) -> None:
+        self._before = before
+        self.hashes: set[int] = set()
+        self.new = 0
+        self.first: tuple[str, str] | None = None
+
+    def add(self, key: str, problem: str) -> None:
+        """Add a problem of the flag ``key``."""
+        of_problem = hash((key, problem))
+        self.hashes.add(of_problem)
+        if of_problem not in self._before:
+            self.new += 1
+            self.first = self.first or (key, problem)
 
 
 class CompiledData:

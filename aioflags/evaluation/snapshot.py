@@ -229,14 +229,16 @@ class Snapshot:
         return updated_index(self.dependents, self.items, new.items, change_set, self._data.dialect.dependencies)
 
     def _log_problems(self, change_set: ChangeSet) -> Cooperative[None]:
-        """Logs what is wrong with the definitions of a change set, where the dialect says so without compiling them."""
+        """Logs what is wrong with the flags of a data set, where the dialect says so without compiling them."""
         problems, log = self._data.dialect.problems, self._data.log
+        loaded = log.loading()
         for number, batch in enumerate(sliced(change_set.changes, _CHANGES_PER_SLICE)):
             if number:
                 yield
             for change in batch:
                 for problem in problems(change.definition):
-                    log.note_for(change.kind, change)(problem)
+                    loaded.add(change.key, problem)
+        log.report_loaded(loaded)
 
     def changed_since(self, old: Snapshot, change_set: ChangeSet) -> frozenset[str]:
         """Keys of the flags that changed, live or deleted, when ``change_set`` made this snapshot out of ``old``.

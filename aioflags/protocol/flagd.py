@@ -75,6 +75,8 @@ _ESCAPE: Final = b"\\"
 _FLAGD_PROPERTIES: Final = frozenset({"state", "variants", "defaultVariant", "targeting"})
 _ENVELOPE: Final = 3
 """The levels of a document around the rule of a flag, and around its variants: document, flags, flag."""
+_NO_VARIANTS: Final[Mapping[str, Any]] = {}
+"""One for all malformed flags: without it each would have an empty dictionary of its own."""
 _STATES: Final = {"ENABLED": True, "DISABLED": False}
 
 
@@ -126,14 +128,14 @@ def read_flag_set(
             yield
     evaluators = Evaluators(rules, lengths) if rules else NO_EVALUATORS
     reader = _FlagReader(evaluators, base)
-    changes: dict[str, Change] = {}
+    changes: list[Change] = []
     for key, raw in sections.flags.items():
-        changes[key] = Change(ObjectKind.FLAG, key, 0, reader.flag(key, raw))
+        changes.append(Change(ObjectKind.FLAG, key, 0, reader.flag(key, raw)))
         if budget.is_spent():
             yield
     return ChangeSet(
         kind=ChangeKind.FULL,
-        changes=tuple(changes.values()),
+        changes=tuple(changes),
         persist=False,
         metadata=base,
         static_context=static_context,
@@ -198,11 +200,13 @@ def _by_key(flags: dict[str, msgspec.Raw] | list[msgspec.Raw]) -> Mapping[str, m
 class _FlagReader:
     """Reads the flags of one document."""
 
-    __slots__ = ("_base", "_evaluators")
+    __slots__ = ("_base", "_evaluators", "_problems")
 
     def __init__(self, evaluators: Evaluators, base: FlagMetadata) -> None:
         self._evaluators = evaluators
         self._base = base
+        self._problems: dict[str, str] = {}
+        """Each text once: if thousands of flags are malformed, most have the same problem."""
 
     def flag(self, key: str, raw: msgspec.Raw) -> FlagdFlag:
         """The flag. It has a problem if a property is malformed.
@@ -245,7 +249,8 @@ class _FlagReader:
         return sum(lengths.get(name.decode(), 0) for name in _REFERENCED.findall(rule))
 
     def _malformed(self, key: str, problem: str, metadata: FlagMetadata) -> FlagdFlag:
-        return FlagdFlag(key=key, problem=problem, metadata=metadata)
+        problem = self._problems.setdefault(problem, problem)
+        return FlagdFlag(key=key, variants=_NO_VARIANTS, problem=problem, metadata=metadata)
 
 
 def _rule(flag: _Flag) -> bytes | None:

@@ -275,6 +275,23 @@ def test_what_is_wrong_with_a_flag_is_logged_when_it_is_loaded(
     assert caplog.messages == ([] if message is None else [message])
 
 
+def test_the_problems_of_a_flag_set_are_one_line_until_there_are_others(caplog: pytest.LogCaptureFixture) -> None:
+    def flags(*malformed: int) -> Any:
+        return document(
+            g=flag(), **{f"f{number}": flag(state="on" if number in malformed else "ENABLED") for number in range(1000)}
+        )
+
+    first = 'flag f0 is malformed: state: expected "ENABLED" or "DISABLED", got "on"'
+    snapshot = loaded(flags(*range(1000)))
+    assert caplog.messages == [f"{first}, and there are 999 more new problems in these data"]
+    snapshot = loaded(flags(*range(1000)), snapshot)
+    snapshot = loaded(flags(*range(500)), snapshot)
+    assert len(caplog.messages) == 1
+    snapshot = loaded(flags(), snapshot)
+    loaded(flags(0), snapshot)
+    assert caplog.messages[1:] == [first]
+
+
 def test_a_rule_that_chooses_an_unknown_variant_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     snapshot = loaded(document(f=flag(targeting={"cat": ["zzz"]})))
     for _ in range(2):
