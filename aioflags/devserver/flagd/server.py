@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from aioflags.devserver.flagd.services import ServiceOptions, evaluation_service
 from aioflags.devserver.protocol.endpoints import GRPC_ENDPOINTS, Endpoint
 from aioflags.devserver.serve import LOOPBACK
 from aioflags.devserver.state import ServerState
+from aioflags.runtime.logs import logger
 from aioflags.transport.grpc_process import keep_grpc_running
 
 __all__ = ["RunningFlagd", "serve_flagd"]
@@ -103,7 +105,7 @@ async def serve_flagd(
                 handlers |= sync_service(state, options, relay.cut, closing)
             if endpoints - _SYNC:
                 handlers |= evaluation_services(state, options, relay.cut, closing)
-            relay.target = await stack.enter_async_context(_grpc_server(handlers, None if is_socket else credentials))
+            await stack.enter_async_context(_grpc_servers(relay, handlers, None if is_socket else credentials))
             relays.append(relay)
             return relay
 
@@ -144,8 +146,40 @@ class _Port:
 
 
 @asynccontextmanager
-async def _grpc_server(handlers: _Handlers, credentials: grpc.ServerCredentials | None) -> AsyncGenerator[int, None]:
-    """Run a gRPC server on a free port of this machine. Yields the port."""
+async def _grpc_servers(
+    relay: Relay, handlers: _Handlers, credentials: grpc.ServerCredentials | None
+) -> AsyncGenerator[None, None]:
+    """Run a gRPC server on a free port of this machine, the target of ``relay``, until the block ends.
+
+    A request whose path is not UTF-8 ends a server of grpcio 1.85, so another server then takes its place.
+    """
+    first, relay.target = await _started(handlers, credentials)
+    stopping = asyncio.Event()
+
+    async def run(server: grpc.aio.Server) -> None:
+        stop = asyncio.create_task(stopping.wait())
+        while True:
+            ended = asyncio.create_task(server.wait_for_termination())
+            await asyncio.wait({ended, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if stop.done():
+                break
+            logger.warning("the gRPC server ended: %s; another one takes its place", ended.exception())
+            server, relay.target = await _started(handlers, credentials)
+        with contextlib.suppress(UnicodeDecodeError):
+            await server.stop(None)
+        await asyncio.wait({ended})
+
+    running = asyncio.create_task(run(first), name="aioflags gRPC server")
+    try:
+        yield
+    finally:
+        stopping.set()
+        with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True):
+            await asyncio.wait({running})
+
+
+async def _started(handlers: _Handlers, credentials: grpc.ServerCredentials | None) -> tuple[grpc.aio.Server, int]:
+    """A gRPC server that runs, and its port."""
     server = grpc.aio.server()
     server.add_generic_rpc_handlers(
         [grpc.method_handlers_generic_handler(name, dict(methods)) for name, methods in handlers.items()]
@@ -153,8 +187,4 @@ async def _grpc_server(handlers: _Handlers, credentials: grpc.ServerCredentials 
     address = f"{LOOPBACK}:0"
     port = server.add_insecure_port(address) if credentials is None else server.add_secure_port(address, credentials)
     await server.start()
-    try:
-        yield port
-    finally:
-        with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True):
-            await server.stop(None)
+    return server, port

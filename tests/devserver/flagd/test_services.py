@@ -63,6 +63,19 @@ async def sync(server: RunningFlagd) -> AsyncGenerator[FlagdRpc, None]:
 SET = {"flagSetId": "web"}
 
 
+@pytest.mark.parametrize("path", [b"/flagd.evaluation.v2.Service\xafResolveAll", b"\xff"])
+async def test_a_request_whose_path_is_not_utf_8_stops_no_service(server: RunningFlagd, path: Any) -> None:
+    address = f"127.0.0.1:{server.port}"
+    async with grpc.aio.insecure_channel(address) as channel:
+        call: Any = channel.unary_unary(path)
+        for _ in range(2):
+            with pytest.raises(grpc.aio.AioRpcError):
+                await call(b"", timeout=5, wait_for_ready=True)
+    async with connected(address) as client:
+        await client.channel.channel_ready()
+        assert (await client.resolve("Boolean", "on")).value is True
+
+
 @pytest.mark.parametrize("version", ["v1", "v2"])
 @pytest.mark.parametrize(
     ("kind", "key", "value", "variant", "metadata"),
