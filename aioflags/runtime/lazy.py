@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from types import FunctionType
 from typing import Any, ForwardRef
@@ -47,10 +48,17 @@ def publish(package: str, defined: Mapping[str, Any], names: Sequence[str]) -> N
 
 
 def _bind_annotations(cls: type) -> None:
-    """Keep ``typing.get_type_hints`` working: it evaluates an annotation's text in the module named by ``__module__``."""
+    """Keep annotations readable: their text is evaluated in the module named by ``__module__``."""
     annotations: Mapping[str, object] = cls.__annotations__
     if annotations:
-        cls.__annotations__ = {
-            name: ForwardRef(hint, is_argument=False, module=cls.__module__, is_class=True) if isinstance(hint, str) else hint
-            for name, hint in annotations.items()
-        }
+        cls.__annotations__ = {name: _bound(cls, hint) if isinstance(hint, str) else hint for name, hint in annotations.items()}
+
+
+def _bound(cls: type, hint: str) -> object:
+    """The annotation, tied to the module that defines the class."""
+    if hasattr(cls, "__struct_fields__"):
+        # A struct of msgspec, which does not read the module of a ForwardRef on CPython 3.14.
+        with suppress(NameError):  # a name for type checkers
+            evaluated: object = eval(hint, vars(sys.modules[cls.__module__]))  # noqa: S307 -- text of this package
+            return evaluated
+    return ForwardRef(hint, is_argument=False, module=cls.__module__, is_class=True)

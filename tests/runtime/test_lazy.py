@@ -88,6 +88,15 @@ def test_importing_the_package_loads_only_the_lazy_loader() -> None:
     assert ended.stdout.strip() == "['aioflags', 'aioflags.runtime', 'aioflags.runtime.lazy']"
 
 
+@pytest.mark.parametrize("order", ["sorted", "reversed"])
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
+def test_public_names_can_be_imported_in_any_order(package: ModuleType, order: str) -> None:
+    """On CPython 3.14, msgspec reads the annotations of a struct in the module that its ``__module__`` names at that time."""
+    names = sorted(package.__all__, reverse=order == "reversed")
+    ended = subprocess.run([sys.executable, "-c", f"from {package.__name__} import {', '.join(names)}"], check=False)
+    assert ended.returncode == 0
+
+
 @pytest.mark.parametrize(
     "left_out",
     [
