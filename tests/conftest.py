@@ -21,6 +21,7 @@ from tests.support.redis_server import REDIS_SERVER, RedisCluster, RedisServer, 
 pytest_plugins = [
     "pytester",
     "tests.reliability.plugin",
+    "tests.support.absent_libraries",
     "tests.support.canaries",
     "tests.support.certificates",
     "tests.support.leaks",

@@ -93,7 +93,7 @@ def test_a_log_filter_that_raises_does_not_make_an_evaluation_count_twice() -> N
 
 
 def test_a_hot_context_has_at_most_max_answers_and_all_evaluations_are_counted() -> None:
-    to = recorder()
+    to = recorder(has_gil=True)
     fast_evaluation(to, "plain", U1)
     (increment,) = to.hot_context.increments.values()
     to.hot_context.increments.update(
@@ -107,7 +107,7 @@ def test_a_hot_context_has_at_most_max_answers_and_all_evaluations_are_counted()
 
 
 def test_an_evaluation_counted_after_the_end_of_a_period_is_in_the_next() -> None:
-    to = recorder()
+    to = recorder(has_gil=True)
     fast_evaluation(to, "plain", U1)
     late = to.hot_context
     (increment,) = late.increments.values()
@@ -133,7 +133,7 @@ def test_an_evaluation_counted_after_the_end_of_a_period_is_in_the_next() -> Non
 
 @pytest.mark.parametrize("key", ["tracked", "exp", "debug", "quiet", "top"])
 def test_an_evaluation_with_events_never_takes_the_fast_path(key: str) -> None:
-    to = recorder()
+    to = recorder(has_gil=True)
     for _ in range(3):
         fast_evaluation(to, key, U1)
     assert to.hot_context.context is U1

@@ -164,7 +164,7 @@ async def test_evaluations_are_counted_for_equal_contexts_together(
 
 
 async def test_an_evaluation_that_was_counted_before_takes_no_lock() -> None:
-    to = mobile_recorder()
+    to = mobile_recorder(has_gil=True)
     fast_evaluation(to, "plain", ANN)
     (increment,) = to.hot_context.increments.values()
     increment()
@@ -176,7 +176,7 @@ async def test_an_evaluation_that_was_counted_before_takes_no_lock() -> None:
 
 
 async def test_evaluations_counted_after_a_flush_are_in_the_next_summary_of_their_context() -> None:
-    to = mobile_recorder()
+    to = mobile_recorder(has_gil=True)
     fast_evaluation(to, "plain", U1)
     late = to.hot_context
     (increment,) = late.increments.values()
