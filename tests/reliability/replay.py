@@ -10,8 +10,8 @@ __all__ = ["replayable"]
 
 
 @contextmanager
-def replayable(seed: int, test: str) -> Generator[None, None, None]:
-    """In a loop over seeds, around the work for one. ``test``: the path of its file.
+def replayable(seed: int, test: str, *, count: int = 1) -> Generator[None, None, None]:
+    """In a loop over seeds, around the work for one. ``test``: the path of its file. ``count``: seeds of one run.
 
     Clients take their jitter from the shared generator of :mod:`random`.
     """
@@ -19,5 +19,5 @@ def replayable(seed: int, test: str) -> Generator[None, None, None]:
     try:
         yield
     except Exception as error:
-        error.add_note(f"seed {seed}; replay: AIOFLAGS_SEED={seed} AIOFLAGS_SEEDS=1 pytest {test}")
+        error.add_note(f"seed {seed}; replay: AIOFLAGS_SEED={seed} AIOFLAGS_SEEDS={count} pytest {test}")
         raise
