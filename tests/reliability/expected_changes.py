@@ -102,9 +102,13 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def events_of_stream(data: bytes) -> Iterator[Event]:
-    """Name and data of each event that has its end in the bytes."""
+    """Name and data of each event that has its end in the bytes, as far as these are UTF-8."""
     name, lines = "", list[str]()
-    *whole, _ = _BREAK.split(data.decode().removeprefix("\ufeff"))
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        text = data[: error.start].decode()
+    *whole, _ = _BREAK.split(text.removeprefix("\ufeff"))
     for line in whole:
         if not line:
             if lines or name:
