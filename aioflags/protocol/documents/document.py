@@ -178,7 +178,8 @@ def utf8(data: bytes | str, name: str | None) -> bytes:
     """A text as UTF-8 without a byte order mark. Raises :class:`DocumentError`."""
     try:
         text = data.encode() if isinstance(data, str) else data
-        text.decode()
+        if not text.isascii():  # decoding makes a second copy of the text
+            text.decode()
     except UnicodeDecodeError as error:
         raise _at(error.start, error.object, "text that is not UTF-8", name) from None
     except UnicodeEncodeError as error:
