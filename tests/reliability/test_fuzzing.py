@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.reliability.fuzz import files
 from tests.reliability.fuzz.corpus import CORPUS, inputs, seeds
 from tests.reliability.fuzz.engine import fuzz_by_chance
 from tests.reliability.fuzz.targets import TARGETS, check
 from tests.reliability.plugin import Figures
 
 
+@pytest.fixture
+def _files() -> Iterator[None]:
+    """Closes what the targets that read files share."""
+    yield
+    files.close()
+
+
 @pytest.mark.holds("RB-R15")
+@pytest.mark.usefixtures("_files")
 @pytest.mark.real_time
 @pytest.mark.speed
 @pytest.mark.parametrize("name", TARGETS)

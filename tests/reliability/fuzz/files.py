@@ -26,7 +26,7 @@ from aioflags.stores.items import read_items
 from aioflags.stores.storage import MemoryStorage
 from tests.reliability.expected_changes import Expected, evaluated_map, only_change_sets_of
 
-__all__ = ["DISK", "disk_store", "file_storage", "flag_cache", "sealed"]
+__all__ = ["DISK", "close", "disk_store", "file_storage", "flag_cache", "sealed"]
 
 DISK: Final = "aioflags-flags-1 "
 STORAGE: Final = "aioflags-storage-1 "
@@ -39,17 +39,26 @@ LOGGER: Final = logging.getLogger("aioflags.hostile")
 def folder() -> Path:
     """A folder of this process, in memory if the system has such a disk."""
     memory = Path("/dev/shm")
-    path = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
-    atexit.register(shutil.rmtree, path, ignore_errors=True)
-    return path
+    return Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
 
 
 @cache
 def runner() -> asyncio.Runner:
-    """One event loop for all inputs."""
-    made = asyncio.Runner()
-    atexit.register(made.close)
-    return made
+    """One event loop for all inputs, until :func:`close`."""
+    return asyncio.Runner()
+
+
+def close() -> None:
+    """Close the event loop and remove the folder."""
+    if runner.cache_info().currsize:
+        runner().close()
+        runner.cache_clear()
+    if folder.cache_info().currsize:
+        shutil.rmtree(folder(), ignore_errors=True)
+        folder.cache_clear()
+
+
+atexit.register(close)
 
 
 def sealed(name: str, owner: str, body: bytes) -> bytes:
