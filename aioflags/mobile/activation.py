@@ -35,6 +35,7 @@ class Activation:
         kept: What the device keeps for it.
         first: Flags that serve until the service answers; by default those of ``kept``.
         accepts_cached: The call completes with flags that the service has not confirmed.
+        cached: Gets the result when there are flags of the context, also such that the service has not confirmed.
         outcome: Gets the result when the flags of the context are there, or cannot be had.
     """
 
@@ -46,6 +47,7 @@ class Activation:
         kept: ContextCache,
         first: FlagCache | None,
         accepts_cached: bool,
+        cached: asyncio.Future[IdentifyResult],
         outcome: asyncio.Future[IdentifyResult],
     ) -> None:
         self.context = context
@@ -53,6 +55,7 @@ class Activation:
         self.kept = kept
         self.first = first
         self._accepts_cached = accepts_cached
+        self._cached = cached
         self._outcome = outcome
         self._is_overdue = False
         self._report: Report | None = None
@@ -65,6 +68,8 @@ class Activation:
 
     def cached(self) -> None:
         """The client has flags that the service has not confirmed, or not as the last ones."""
+        if not self._cached.done():
+            self._cached.set_result(_COMPLETED)
         if self._accepts_cached:
             self._end(_COMPLETED)
 

@@ -15,7 +15,7 @@ import anyio
 
 from aioflags.client_core.sending_methods import SendingMethods
 from aioflags.config.environment import MOBILE_KEYS, from_environment
-from aioflags.errors import ConfigError
+from aioflags.errors import ConfigError, LifecycleError
 from aioflags.mobile.config import MobileConfig
 from aioflags.mobile.context_switcher import GivenContext, Wait
 from aioflags.mobile.environment import MobileEnvironment, WaitFor
@@ -174,7 +174,7 @@ class MobileClient(MobileEnvironment):
             secure_mode_hash: The proof for this context; without it none is sent. It counts in the environment of ``mobile_key``.
 
         Raises:
-            LifecycleError: the client runs on another event loop.
+            LifecycleError: the client runs on another event loop, or the stage ``before_identify`` of a hook awaits the call.
             ConfigError: an argument has the wrong type, or ``timeout`` is negative.
         """
         require("context", context, Context)
@@ -186,6 +186,8 @@ class MobileClient(MobileEnvironment):
         if not self._lifecycle.is_started:
             return _NOT_STARTED
         self._lifecycle.check_loop()
+        if any(each._switcher.is_switching_here for each in self._all):
+            raise LifecycleError("identify: before_identify would wait for itself; call identify in a task of your own")
         if timeout is not None and timeout > MAX_IDENTIFY_WAIT and self._once("timeout"):
             self._logger.warning("identify: %g s is long for an application to wait for its flags", timeout)
         # The proof belongs to one environment. Those of the secondary keys get none, as at the start.

@@ -59,6 +59,19 @@ class Wait:
     accepts_cached: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Newest:
+    """How a change ended, or is to end. ``cached`` is done when there are flags of its context, from wherever they are."""
+
+    outcome: Outcome
+    cached: Outcome = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    async def result(self, *, accepts_cached: bool) -> IdentifyResult:
+        enough = {self.cached, self.outcome} if accepts_cached else {self.outcome}
+        done, _ = await asyncio.wait(enough, return_when=asyncio.FIRST_COMPLETED)
+        return (self.cached if self.cached in done else self.outcome).result()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Change:
     """A :class:`~aioflags.mobile.identify_queue.ContextChange`."""
@@ -117,19 +130,24 @@ class ContextSwitcher:
         self._use_report = use_report
         self._with_reasons = with_reasons
         self._logger = logger
-        self._outcome: Outcome | None = None
-        """How the newest change ended: that of the start, then those that had a context that can be used."""
+        self._newest: _Newest | None = None
+        """The newest change: that of the start, then those that had a context that can be used."""
 
     @property
     def given(self) -> Context:
         """The context of the last change, as the program gave it."""
         return self._given.context
 
+    @property
+    def is_switching_here(self) -> bool:
+        """Whether the current task is changing the context, as one that runs a hook does."""
+        return self._queue.is_switching_here
+
     def begin(self, wait: Wait) -> QueuedCall:
         """Make the call of the start: the first of all. It activates the first context, or after a fork that of the last call."""
         call = self._queue.put_first(partial(self._switch, self._given, wait), timeout=wait.timeout)
         call.result.add_done_callback(lambda _: self._cell.mark_ready())
-        self._outcome = call.outcome
+        self._newest = _Newest(call.outcome)
         return call
 
     async def first_result(self, call: QueuedCall) -> IdentifyResult:
@@ -138,12 +156,14 @@ class ContextSwitcher:
             return TIMEOUT  # It did not wait, so the call goes on.
         return self._with_cause(await self._queue.result_of(call, 0))
 
-    async def newest_result(self, timeout: float) -> IdentifyResult:
-        """The result of the newest change, after at most ``timeout`` seconds."""
-        with anyio.move_on_after(timeout):
-            while (outcome := self._outcome) is not None:
-                result = await asyncio.shield(outcome)
-                if outcome is self._outcome:
+    async def newest_result(self, wait: Wait) -> IdentifyResult:
+        """The result of the newest change, after at most the time-out of ``wait``."""
+        if self._queue.ended is not None:
+            return self._queue.ended
+        with anyio.move_on_after(wait.timeout):
+            while (newest := self._newest) is not None:
+                result = await newest.result(accepts_cached=wait.accepts_cached)
+                if newest is self._newest:
                     return result
         return self._with_cause(TIMEOUT)
 
@@ -161,8 +181,9 @@ class ContextSwitcher:
 
     async def _switch(self, given: GivenContext, wait: Wait, outcome: Outcome) -> _Change | None:
         complete = await self._additions.complete(given.context)
+        newest = self._newest if self._newest is not None and self._newest.outcome is outcome else _Newest(outcome)
         try:
-            activation = self._activation(complete, given, wait, outcome)
+            activation = self._activation(complete, given, wait, newest)
         except (TypeError, ValueError) as error:
             self._refuse(error)
             if not outcome.done():  # The client may have closed meanwhile.
@@ -172,7 +193,7 @@ class ContextSwitcher:
         if self._hooks:
             call = IdentifyCall(context=complete, timeout=wait.timeout, environment=self._environment)
             after = await self._hooks.before_identify(call)
-        self._given, self._outcome = given, outcome
+        self._given, self._newest = given, newest
         self._manager.activate(activation)
         return _Change(activation=activation, after=after)
 
@@ -185,7 +206,7 @@ class ContextSwitcher:
         self._logger.warning("%s; no flags are requested until identify() is called with another one", reason)
         self._cell.report(SourceState.OFF, error=ErrorInfo(kind=FailureKind.UNKNOWN, message=reason, time=clock.now()))
 
-    def _activation(self, context: Context, given: GivenContext, wait: Wait, outcome: Outcome) -> Activation:
+    def _activation(self, context: Context, given: GivenContext, wait: Wait, newest: _Newest) -> Activation:
         """What makes a context the active one. Raises ``TypeError`` or ``ValueError`` for a context that cannot be used."""
         if context.error is not None:
             raise ValueError(context.error)
@@ -203,5 +224,6 @@ class ContextSwitcher:
             kept=self._caches.of(context, side.body),
             first=Bootstrap(given.bootstrap) if is_first and given.bootstrap is not None else None,
             accepts_cached=wait.accepts_cached,
-            outcome=outcome,
+            cached=newest.cached,
+            outcome=newest.outcome,
         )

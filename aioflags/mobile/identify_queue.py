@@ -88,8 +88,20 @@ class IdentifyQueue:
         self._running: set[QueuedCall] = set()
         self._arrived = Signal()
         self._closed: IdentifyResult | None = None
+        self._switching: asyncio.Task[Any] | None = None
+        """The task that changes the context, while it does."""
         self._turn_over: asyncio.Future[None] | None = None
         """Done when the turn of the call that runs is to end."""
+
+    @property
+    def ended(self) -> IdentifyResult | None:
+        """The result of all further calls, if the queue has ended."""
+        return self._closed
+
+    @property
+    def is_switching_here(self) -> bool:
+        """Whether the current task is changing the context. A call that it awaits would wait for itself."""
+        return self._switching is not None and self._switching is asyncio.current_task()
 
     def put_first(self, switch: Switch, *, timeout: float | None) -> QueuedCall:
         """Adds a call that runs before those that wait. It drops none of them."""
@@ -142,7 +154,11 @@ class IdentifyQueue:
 
     async def _run(self, group: TaskGroup, call: QueuedCall) -> None:
         self._running.add(call)
-        change = await call.switch(call.outcome)
+        self._switching = asyncio.current_task()
+        try:
+            change = await call.switch(call.outcome)
+        finally:
+            self._switching = None
         await self._wait_for_data(call)
         if change is not None and not call.outcome.done():
             change.overdue()

@@ -67,7 +67,7 @@ class MobileParts:
         wait = lifecycle.start_wait if start_wait is None else start_wait
         if lifecycle.is_started:
             await lifecycle.start(0)
-            return await self.switcher.newest_result(wait)
+            return await self.switcher.newest_result(Wait(timeout=wait, accepts_cached=accepts_cached))
         # Without an await before it: a call of identify that comes now is to run after the one of the start.
         call = self.switcher.begin(Wait(timeout=wait if wait > 0 else None, accepts_cached=accepts_cached))
         await lifecycle.start(start_wait)

@@ -15,6 +15,7 @@ from aioflags.hooks.hook import Hook, IdentifyCall
 from aioflags.model.context import Context
 from aioflags.model.identify import IdentifyResult, IdentifyStatus
 from aioflags.plugins.plugin import EnvironmentMetadata, MobilePlugin
+from aioflags.stores import MemoryStorage
 from tests.support.canaries import KEY
 from tests.support.forks import succeeds_in_a_child
 from tests.support.mobile_service import BEN, Hit, MobileService, mobile_client, named
@@ -137,6 +138,31 @@ async def test_another_start_waits_for_the_newest_context() -> None:
     await client.aclose()
 
 
+@pytest.mark.parametrize(("wait_for", "status", "took"), [("fresh", TIMEOUT, 4), ("cached", COMPLETED, 0)])
+@pytest.mark.parametrize("first", [0, 1], ids=["after a start that does not wait", "after a time-out"])
+async def test_for_another_start_too_cached_flags_may_be_enough(
+    wait_for: Any, status: IdentifyStatus, took: float, first: float
+) -> None:
+    storage = MemoryStorage()
+    async with mobile_client(MobileService(), storage=storage):
+        pass
+    service = MobileService(poll=[SILENT], stream=[SILENT])
+    client = mobile_client(service, storage=storage)
+    assert (await client.start(first)).status is TIMEOUT
+    assert (await client.start(4, wait_for=wait_for)).status is status
+    assert service.seconds == first + took
+    await client.aclose()
+
+
+async def test_another_start_waits_for_cached_flags_of_the_newest_context() -> None:
+    client = mobile_client(MobileService(poll=[slow(0, "anna"), slow(2)], stream=[SILENT]))
+    await client.start()
+    assert (await client.identify(BEN, timeout=0)).status is TIMEOUT
+    assert (await client.start(wait_for="cached")).status is COMPLETED
+    assert client.variation("f", "") == "poll ben"
+    await client.aclose()
+
+
 # -- what belongs to one context
 
 
@@ -245,3 +271,46 @@ async def test_calls_after_an_internal_error_end_with_its_reason() -> None:
     assert "no longer updates its flags" in str(second.error)
     await client.aclose()
     assert (await client.identify(BEN)).status is ERROR
+
+
+async def test_a_start_after_an_internal_error_has_its_reason() -> None:
+    client = mobile_client(MobileService(), debounce=0, logger=BrokenLogger("broken", logging.CRITICAL))
+    assert (await client.start()).status is COMPLETED
+    await client.set_connection_mode("polling")
+    await anyio.sleep(1)
+    again = await client.start()
+    assert (again.status, "no longer updates its flags" in str(again.error)) == (ERROR, True)
+    await client.aclose()
+
+
+# -- a change within a change
+
+
+class Nested(Hook):
+    """Makes a call in its stage before a change to ``ben``."""
+
+    def __init__(self) -> None:
+        self.client: Any = None
+        self.task: asyncio.Task[IdentifyResult] | None = None
+
+    async def before_identify(self, series_context: IdentifyCall, data: Any) -> Any:
+        if series_context.context == BEN:
+            self.task = asyncio.create_task(self.client.identify(CLEO, timeout=None))
+            await self.client.identify(BEN, timeout=None)
+
+
+@pytest.mark.parametrize("secondary", [{}, {"other": OTHER}], ids=["one environment", "two"])
+async def test_a_hook_that_awaits_a_change_within_a_change_fails_at_once(
+    secondary: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    hook = Nested()
+    service = MobileService()
+    async with mobile_client(service, hooks=[hook], secondary_mobile_keys=secondary) as client:
+        hook.client = client
+        assert (await client.identify(BEN)).status is COMPLETED
+        assert hook.task is not None
+        assert (await hook.task).status is COMPLETED
+        assert (service.seconds, client.context) == (0, CLEO)
+    error = caplog.records[0].exc_info
+    assert error is not None
+    assert "before_identify would wait for itself" in str(error[1])

@@ -39,7 +39,8 @@ async def test_only_the_sources_of_now_report(report: Callable[[RunSink], object
     outcome: asyncio.Future[IdentifyResult] = asyncio.get_running_loop().create_future()
     side = ClientSide(context=ANNA, use_report=False, with_reasons=False, secure_mode_hash=None)
     kept = FlagCaches(DeviceStorage(MemoryStorage(), SILENT), "key", limit=5, logger=SILENT).of(ANNA, side.body)
-    activation = Activation(context=ANNA, side=side, kept=kept, first=None, accepts_cached=False, outcome=outcome)
+    cached: asyncio.Future[IdentifyResult] = asyncio.get_running_loop().create_future()
+    activation = Activation(context=ANNA, side=side, kept=kept, first=None, accepts_cached=False, cached=cached, outcome=outcome)
     sink = RunSink(cell, activation, None)
     before = (cell.newest, cell.environment_id, cell.source, outcome.done())
     sink.is_current = is_current
