@@ -217,7 +217,9 @@ def reliability(session: nox.Session) -> None:
     nothing_chosen = 5  # pytest's exit status: a line may have no test of one of the two kinds
     limit = ("--timeout", "0") if forms[0] == "full" else ()
     codes = [0, 1, nothing_chosen]  # the report decides
-    session.run("pytest", "-q", "-n", "auto", "-m", "not speed", *limit, env=env, success_codes=codes)
+    processes = str(2 * (os.cpu_count() or 1))  # half of the time these tests wait for sockets and pauses
+    many = ("-n", processes, "--dist", "worksteal", "-m", "not speed")
+    session.run("pytest", "-q", *many, *limit, env=env, success_codes=codes)
     session.run("pytest", "-q", "-n", "0", "-m", "speed", *limit, env=env, success_codes=codes)
     session.run("python", "-m", "tests.reliability", str(results), env=env)
 

@@ -47,14 +47,17 @@ async def _count(loop: Loop, seconds: float) -> int:
 class LoopWatch:
     """The longest time for which other tasks were kept from running while the watch was on.
 
-    A task sleeps for a millisecond at a time. The rest of the time until it runs again was used by other tasks.
+    A task sleeps for a millisecond at a time. The rest of the time until it runs again was used by other tasks. With ``clock``
+    ``time.process_time`` other processes do not count, nor what waits for something else than a processor.
     """
 
     _STEP: Final = 0.001
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = perf_counter) -> None:
         self.longest = 0.0
         """In seconds."""
+        self._clock = clock
+        self._asleep = self._STEP if clock is perf_counter else 0.0
 
     async def __aenter__(self) -> LoopWatch:
         self._task = asyncio.create_task(self._tick())
@@ -68,6 +71,6 @@ class LoopWatch:
 
     async def _tick(self) -> None:
         while True:
-            before = perf_counter()
+            before = self._clock()
             await asyncio.sleep(self._STEP)
-            self.longest = max(self.longest, perf_counter() - before - self._STEP)
+            self.longest = max(self.longest, self._clock() - before - self._asleep)

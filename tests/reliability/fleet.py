@@ -2,7 +2,8 @@
 
 Flag ``fleet`` is an object: its ``version``, the time of its change, and whether the delay of this change counts. The process
 prints a line of JSON when all its clients have a version. On the line ``idle`` it begins to measure its CPU time, and on the
-next line it prints that. At the end it prints the delays. ``time.monotonic`` is the same clock in all processes of a machine.
+line ``done`` it prints that. On the line ``delays`` it prints the delays since the last such line. ``time.monotonic`` is the same
+clock in all processes of a machine.
 """
 
 from __future__ import annotations
@@ -88,22 +89,26 @@ def _print(line: dict[str, Any]) -> None:
 async def main(url: str, count: int) -> None:
     """Run ``count`` clients of the server at ``url``."""
     fleet, tls = _Fleet(count), ssl.create_default_context()
-    async with AsyncExitStack() as stack:
+    async with AsyncExitStack() as stack, anyio.create_task_group() as following:
 
         async def start(number: int) -> None:
             http = Http(client_factory=_slow_client) if number < count * _SLOW_SHARE else Http(ssl_context=tls)
             config = Config(base_uri=url, stream_uri=url, events_uri=url, events=Events(send_events=False), http=http)
             client = await stack.enter_async_context(Client("sdk-fleet", config))
-            stack.push_async_callback(asyncio.wait, [asyncio.create_task(fleet.follow(number, client))], timeout=1)
+            following.start_soon(fleet.follow, number, client)
 
         await asyncio.gather(*map(start, range(count)))
         lines = anyio.wrap_file(sys.stdin)
-        while await lines.readline():
-            began, used = time.monotonic(), time.process_time()
-            if not await lines.readline():
-                break
-            _print({"idle": (time.process_time() - used) / (time.monotonic() - began) / count})
-        _print({"delays": fleet.delays})
+        began, used = time.monotonic(), time.process_time()
+        while line := (await lines.readline()).strip():
+            if line == "idle":
+                began, used = time.monotonic(), time.process_time()
+            elif line == "done":
+                _print({"idle": (time.process_time() - used) / (time.monotonic() - began) / count})
+            else:
+                _print({"delays": fleet.delays})
+                fleet.delays = []
+        following.cancel_scope.cancel()
 
 
 if __name__ == "__main__":

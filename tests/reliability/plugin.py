@@ -44,6 +44,19 @@ def figures(request: pytest.FixtureRequest) -> Figures:
     return Figures(request.node)
 
 
+def _chosen() -> set[str]:
+    """The lines that this run is about."""
+    return set(os.environ.get("AIOFLAGS_RELIABILITY_LINES", "").split(",")) - {""} or set(LINES)
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """In a run of the scoreboard, leaves out the files without a test of it: the others take ten seconds to import."""
+    if "AIOFLAGS_RELIABILITY_RESULTS" not in os.environ or collection_path.suffix != ".py":
+        return None
+    text = collection_path.read_text()
+    return None if any(f'"RB-{line}"' in text for line in _chosen()) else True
+
+
 def _lines(item: pytest.Item) -> list[str]:
     rules = [str(rule) for marker in item.iter_markers("holds") for rule in marker.args]
     return [rule.removeprefix("RB-") for rule in rules if rule.startswith("RB-")]
@@ -52,7 +65,7 @@ def _lines(item: pytest.Item) -> list[str]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """In a run of the scoreboard, deselects all other tests; with ``AIOFLAGS_RELIABILITY_LINES``, those of other lines too."""
     if "AIOFLAGS_RELIABILITY_RESULTS" in os.environ:
-        chosen = set(os.environ.get("AIOFLAGS_RELIABILITY_LINES", "").split(",")) - {""} or set(LINES)
+        chosen = _chosen()
         others = [item for item in items if chosen.isdisjoint(_lines(item))]
         items[:] = [item for item in items if not chosen.isdisjoint(_lines(item))]
         config.hook.pytest_deselected(items=others)

@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 import aioflags
+from tests.reliability.calibration import slowness
 from tests.reliability.scoreboard import FORM, LINES, TOTALS, Form, Total, amount, read_totals, seeds
 
 __all__ = ["Figure", "LineResult", "Results"]
@@ -58,6 +59,8 @@ class Results(msgspec.Struct):
         if path.exists():
             return msgspec.json.decode(path.read_bytes(), type=cls)
         versions = f"aioflags {aioflags.__version__}, {platform.python_implementation()} {platform.python_version()}"
+        if slowness() > 1:
+            versions += f", bars of time times {slowness():.2f} for this machine"
         return cls(date=f"{datetime.now(UTC):%Y-%m-%d}", versions=versions)
 
     def write(self, path: Path) -> None:

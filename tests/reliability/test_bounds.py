@@ -12,6 +12,7 @@ from time import perf_counter
 import pytest
 
 from aioflags import Context, MobileClient
+from tests.reliability.calibration import slowness
 from tests.reliability.peers import CLOSE_TIMEOUT, KINDS, PEERS, AnyClient, client_for, peer_tasks
 from tests.reliability.plugin import Figures
 from tests.reliability.scoreboard import FORM, Form
@@ -20,9 +21,9 @@ from tests.support.scripted_clients import all_tasks
 pytestmark = [pytest.mark.real_time, pytest.mark.speed, pytest.mark.one_interpreter, pytest.mark.timeout(30)]
 
 WAITS = [0.1] if FORM is Form.SMOKE else [0.0, 0.1, 1.0]
-LATE = 0.05
+LATE, REFUSAL_SHOWN = 0.05 * slowness(), 0.1 * slowness()
 ROUNDS = 5
-"""Other processes slow the machine down, so a limit that is missed is tried again."""
+"""Other processes slow the machine down, so a limit that is missed is tried again: a client that is late by itself always is."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ async def test_a_refusal_is_reported_soon_after_the_answer(kind: str, figures: F
             starting.cancel()
             await asyncio.wait({starting})
             await client.aclose()
-        if late <= 0.1:
+        if late <= REFUSAL_SHOWN:
             break
     figures.worst("refusal reported after", late * 1e3, "ms")
-    assert late <= 0.1
+    assert late <= REFUSAL_SHOWN

@@ -1,6 +1,7 @@
 """R7: how long one huge flag, context, event or document holds the event loop, and what a crowd of clients costs at its start.
 
-The bar is 50 ms for each megabyte, and 50 ms for less. Other processes slow the machine down, so the best round counts.
+The bar is 50 ms of processor time for each megabyte, and 50 ms for less: nothing here waits for anything else, and other
+processes do not count. The best round counts: what a value costs is in every round.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.supervisor.next_snapshot import next_snapshot
 from tests.benchmarks.timing import LoopWatch
 from tests.evaluation.data import flag
+from tests.reliability.calibration import slowness
 from tests.reliability.plugin import Figures
 from tests.support.canaries import KEY
 from tests.support.raw_service import RawService, raw_service, transfer
@@ -66,7 +68,7 @@ async def held(work: Work) -> float:
     gc.collect()
     gc.freeze()
     try:
-        async with LoopWatch() as watch:
+        async with LoopWatch(time.process_time) as watch:
             await work()
     finally:
         gc.unfreeze()
@@ -75,13 +77,14 @@ async def held(work: Work) -> float:
 
 async def hold_is_short(name: str, work: Work, size: int, figures: Figures) -> None:
     """The best of some rounds is within the bar for ``size`` bytes."""
-    allowed, best = BAR * max(size / 1e6, 1), float("inf")
+    allowed, best = BAR * slowness() * max(size / 1e6, 1), float("inf")
     for _ in range(ROUNDS):
         best = min(best, await held(work))
         if best <= allowed:
             break
-    figures.worst(f"loop held by {name}", best * 1e3, "ms")
-    assert best <= allowed
+    figures.worst("loop held by one value", best / max(size / 1e6, 1) * 1e3, "ms a megabyte")
+    if best > allowed:
+        pytest.fail(f"{name} of {size / 1e6:.1f} MB held the loop for {best * 1e3:.0f} ms")
 
 
 @pytest.mark.parametrize(
@@ -165,4 +168,4 @@ async def test_a_crowd_of_clients_that_starts_together(figures: Figures) -> None
         figures.worst("start of a client in a crowd, processor", used / CLIENTS * 1e3, "ms")
         await asyncio.gather(*(each.aclose() for each in crowd))
     assert {str(report.status.value) for report in reports} == {"READY"}
-    assert used <= START * CLIENTS
+    assert used <= START * CLIENTS * slowness()

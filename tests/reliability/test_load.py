@@ -1,6 +1,7 @@
 """R7, R8 and R14: how long a client holds the event loop while flags arrive and afterwards, and how much memory it takes.
 
-Each load runs in a process of its own, as in the benchmarks. Other processes slow the machine down, so the best round counts.
+Each load runs in a process of its own, as in the benchmarks. Other processes slow the machine down, so the best round counts: what
+a load costs is in every round.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from aioflags import Client, Config, Context, Events
 from tests.benchmarks.documents import write
 from tests.benchmarks.flagset import large, thousand
 from tests.benchmarks.server import running
+from tests.reliability.calibration import slowness
 from tests.reliability.plugin import Figures
 from tests.reliability.scoreboard import FORM, Form, amount
 
@@ -29,6 +31,8 @@ pytestmark = [pytest.mark.real_time, pytest.mark.speed, pytest.mark.one_interpre
 ROOT = Path(__file__).parents[2]
 FLAGS = amount("R14")
 ROUNDS = 20
+IMPORTS = 5 if FORM is Form.SMOKE else ROUNDS
+LAGS = 5 if FORM is Form.SMOKE else ROUNDS
 MEGABYTE = 1e6
 
 
@@ -64,6 +68,7 @@ def test_flags_that_arrive_hold_the_loop_for_milliseconds(
     protocol: str, longest: float, served: tuple[Path, str], figures: Figures
 ) -> None:
     rounds: list[dict[str, float]] = []
+    longest *= slowness()
     while len(rounds) < ROUNDS and not (rounds and rounds[-1]["block"] <= longest):
         rounds.append(measured(protocol, served))
     held, kept = min(found["block"] for found in rounds), max(found["kept"] for found in rounds)
@@ -81,7 +86,7 @@ def test_the_import_takes_little_longer_than_that_of_httpx(figures: Figures) -> 
         return perf_counter() - began
 
     bare, theirs, ours = (
-        min(times) for times in zip(*(map(took, ("sys", "httpx", "aioflags")) for _ in range(ROUNDS)), strict=True)
+        min(times) for times in zip(*(map(took, ("sys", "httpx", "aioflags")) for _ in range(IMPORTS)), strict=True)
     )
     figures.worst("import", (ours - bare) / (theirs - bare), "times that of httpx")
     assert ours - bare <= 1.2 * (theirs - bare)
@@ -122,7 +127,8 @@ async def test_a_client_with_changes_and_evaluations_hardly_delays_other_tasks(c
         events=Events(flush_interval=1),
     )
     people = [Context(f"person-{number}") for number in range(20)]
-    for _ in range(ROUNDS):
+    allowed = 0.002 * slowness()
+    for _ in range(LAGS):
         idle = await lags(seconds, lambda: None)
         async with Client("sdk-lag", config) as client:
 
@@ -132,10 +138,10 @@ async def test_a_client_with_changes_and_evaluations_hardly_delays_other_tasks(c
 
             busy = await lags(seconds, evaluate)
         added.append(percentile(busy) - percentile(idle))
-        if added[-1] <= 0.002:
+        if added[-1] <= allowed:
             break
     figures.worst("lag added at the 99.9th percentile", min(added) * 1e3, "ms")
-    assert min(added) <= 0.002
+    assert min(added) <= allowed
 
 
 def percentile(values: list[float]) -> float:
