@@ -80,8 +80,8 @@ def _constant(answer: Answer) -> Evaluate:
 
 def _answer(flag: FlagEvaluation) -> Answer:
     reason = NO_REASON if flag.reason is None else _read_reason(flag.reason)
-    index = None if flag.value is None else flag.variation
-    detail = EvaluationDetail(flag.value, index, reason, is_unnamed=index is None and flag.value is not None)
+    index, is_null = flag.variation, flag.value is None
+    detail = EvaluationDetail(flag.value, index, reason, is_unnamed=index is None and not is_null, is_null=is_null)
     return Answer(flag.value, index, reason, is_experiment=bool(flag.track_reason), detail=detail)
 
 

@@ -367,7 +367,8 @@ def _detail(dialect: Dialect, answer: Answer, scope: Scope, default: Any, expect
     if scope.big_segments_status is not None:
         reason = dataclasses.replace(reason, big_segments_status=scope.big_segments_status)
     if not answer.has_value:
-        return EvaluationDetail(default, None, reason, None, detail.metadata, detail.error_message)
+        index, is_null = detail.variation_index, detail.is_null
+        return EvaluationDetail(default, index, reason, None, detail.metadata, detail.error_message, is_null=is_null)
     value = dialect.fit(answer.value, expected)
     if value is MISMATCH:
         message = f"the value is {dialect.mismatch(answer.value, expected)}" if dialect.explains_errors else None

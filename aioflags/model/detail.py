@@ -121,14 +121,15 @@ NO_REASON: Final = Reason(kind="UNKNOWN")
 class EvaluationDetail(Generic[T_co]):
     """The result of an evaluation.
 
-    ``variation_index`` is ``None`` when the default was served, for any reason, for an override, and for flags of flagd, whose
-    variations have names instead: ``variant``.
+    ``variation_index`` is ``None`` when the default was served because of an error, or because the flag has no variation for the
+    context; for an override; and for flags of flagd, whose variations have names instead: ``variant``.
 
     Args:
         variant: the name of the variant.
         metadata: what the maintainers of the flag and of its flag set attached to them.
         error_message: the error in words; ``None`` without an error, or if its kind says everything.
         is_unnamed: a server sent the value and did not name its variant.
+        is_null: a server sent null for this variation, so that the default was served.
     """
 
     value: T_co
@@ -138,10 +139,13 @@ class EvaluationDetail(Generic[T_co]):
     metadata: FlagMetadata = NO_METADATA
     error_message: str | None = None
     is_unnamed: bool = False
+    is_null: bool = False
 
     @property
     def is_default(self) -> bool:
         """Whether ``value`` is the default that the caller passed."""
+        if self.is_null:
+            return True
         if self.variation_index is not None or self.variant is not None or self.is_unnamed:
             return False
         return self.reason.kind is not ReasonKind.OVERRIDE

@@ -59,7 +59,7 @@ def answered(detail: EvaluationDetail[Any], flag: object, set_id: str | None) ->
         metadata["version"] = flag.version if flag.flag_version is None else flag.flag_version
     metadata.update(detail.metadata)
     variant = detail.variant
-    if variant is None and detail.variation_index is not None:
+    if variant is None and detail.variation_index is not None and not detail.is_null:
         variant = str(detail.variation_index)
     return Answered(detail, _REASONS.get(reason, reason), variant, metadata)
 

@@ -50,7 +50,8 @@ def failed(value: object, kind: ErrorKind) -> EvaluationDetail[Any]:
     [
         pytest.param(flag("a", variation=2), "d", EvaluationDetail("a", 2, UNKNOWN), id="a value"),
         pytest.param(flag("a"), "d", EvaluationDetail("a", None, UNKNOWN, is_unnamed=True), id="a value without a variation"),
-        pytest.param(flag(None, variation=1), "d", EvaluationDetail("d", None, UNKNOWN), id="null serves the default"),
+        pytest.param(flag(None, variation=1), "d", EvaluationDetail("d", 1, UNKNOWN, is_null=True), id="null serves the default"),
+        pytest.param(flag(None), "d", EvaluationDetail("d", None, UNKNOWN, is_null=True), id="null without a variation"),
         pytest.param(flag(True, variation=0), 7, failed(7, ErrorKind.WRONG_TYPE), id="S-90 a boolean where an int is asked for"),
         pytest.param(flag(3.9, variation=0), 7, EvaluationDetail(3, 0, UNKNOWN), id="an int is cut from a number"),
         pytest.param(flag(3, variation=0), 7.5, EvaluationDetail(3.0, 0, UNKNOWN), id="a float is any number"),

@@ -75,11 +75,12 @@ async def test_the_value_of_a_flag(key: str, default: Any, value: Any, error: Er
         assert client.variation(key, default) == value
 
 
-async def test_reasons_are_passed_on_and_a_flag_without_a_value_keeps_its_own() -> None:
+async def test_reasons_are_passed_on_and_a_flag_without_a_value_keeps_its_own_and_its_variation() -> None:
     async with mobile_client(MobileService(poll=[ALL_TYPES])) as client:
         reason = client.variation_detail("reasoned", "").reason
         assert (reason.kind, reason.rule_index, reason.rule_id) == ("RULE_MATCH", 1, "r")
-        assert client.variation_detail("null", 1).reason.kind == "FALLTHROUGH"
+        detail = client.variation_detail("null", 1)
+        assert (detail.reason.kind, detail.variation_index, detail.is_default) == ("FALLTHROUGH", 0, True)
 
 
 async def test_before_any_data_there_is_a_reason() -> None:
