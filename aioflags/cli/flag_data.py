@@ -30,6 +30,7 @@ from aioflags.flagd.config import FlagdConfig
 from aioflags.mobile.config import MobileConfig
 from aioflags.model.context import Context
 from aioflags.model.flagd_options import FractionalVersion
+from aioflags.model.secret import SdkKey
 from aioflags.protocol.flag_documents import read_flag_document
 from aioflags.runtime.logs import SILENT
 from aioflags.runtime.logs import logger as package_logger
@@ -58,7 +59,7 @@ class FlagData:
     fractional: FractionalVersion | None = None
 
     def client(self, log: logging.Logger = package_logger) -> BaseClient:
-        """A client with these flags. Raises :class:`UsageMistake` if the environment has no SDK key.
+        """A client with these flags. Raises :class:`UsageMistake` if the environment has no SDK key, or a mobile key.
 
         ``log`` gets the messages of a client for flagd, for example the mistakes in all flags.
         """
@@ -80,6 +81,11 @@ class FlagData:
         if self.file is not None:
             return Client("", Config(data_system=DataSystem.custom(synchronizers=[FileSource(self.file)])))
         key, config = service()
+        if SdkKey(key).is_mobile or (not key and os.environ.get("LAUNCHDARKLY_MOBILE_KEY")):
+            raise UsageMistake(
+                "a mobile key gets values, without the flags: set LAUNCHDARKLY_SDK_KEY to an SDK key (sdk-…); "
+                "aioflags doctor --mobile checks a mobile key"
+            )
         if not key:
             raise UsageMistake("no SDK key: set the environment variable LAUNCHDARKLY_SDK_KEY; for flagd use --flagd")
         return Client(key, config)

@@ -113,6 +113,13 @@ def test_a_mistake_in_the_call_is_one_message(file: str, arguments: list[str], m
     assert (result.stdout, result.exit_code) == ("", 2)
 
 
+@pytest.mark.parametrize("variable", ["LAUNCHDARKLY_SDK_KEY", "LAUNCHDARKLY_MOBILE_KEY"])
+def test_a_mobile_key_is_refused_because_it_gets_no_flags(variable: str) -> None:
+    result = run("--live", "release", "--context", ANN, **{variable: "mob-key"})
+    assert "a mobile key gets values, without the flags: set LAUNCHDARKLY_SDK_KEY to an SDK key (sdk-…)" in result.stderr
+    assert result.exit_code == 2
+
+
 @pytest.mark.parametrize(
     ("context", "message"),
     [
