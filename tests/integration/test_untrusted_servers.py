@@ -69,7 +69,7 @@ class TlsServer(threading.Thread):
     def __init__(self, context: ssl.SSLContext) -> None:
         super().__init__()
         self.requests: list[bytes] = []
-        self._context, self._stopped = context, threading.Event()
+        self._tls, self._stopped = context, threading.Event()
         self._listening = socket.create_server(("127.0.0.1", 0))
         self._listening.settimeout(0.05)
         self.port: int = self._listening.getsockname()[1]
@@ -90,7 +90,7 @@ class TlsServer(threading.Thread):
                     connection, _ = self._listening.accept()
                     with connection:
                         connection.settimeout(5)
-                        with self._context.wrap_socket(connection, server_side=True) as encrypted:
+                        with self._tls.wrap_socket(connection, server_side=True) as encrypted:
                             self.requests += filter(None, [encrypted.recv(4096)])
 
 
