@@ -32,7 +32,10 @@ class _Options(msgspec.Struct, frozen=True, gc=False):
 
 
 class FlagState(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """One flag's value for the context, and the fields that a front end needs to report evaluations. Unused fields are ``None``."""
+    """One flag's value for the context, and the fields that a front end needs to report evaluations. Unused fields are ``None``.
+
+    After an override front ends send no events, as this client does not, so the state has none of the fields for them.
+    """
 
     detail: EvaluationDetail[Any]
     flag: FlagDefinition
@@ -67,17 +70,22 @@ class FlagState(msgspec.Struct, frozen=True, eq=False, gc=False):
     @property
     def reason(self) -> Reason | None:
         """The reason for the value."""
-        return self.detail.reason if (self.options.with_reasons or self.is_experiment) and self.has_details else None
+        return self.detail.reason if (self.options.with_reasons or self.tracks_reason) and self.has_details else None
 
     @property
     def track_events(self) -> bool:
         """Whether each evaluation sends an event."""
-        return self.is_experiment or bool(self.flag.track_events)
+        return (self.is_experiment or bool(self.flag.track_events)) and not self.detail.reason.override_affected
+
+    @property
+    def tracks_reason(self) -> bool:
+        """Whether the events need the reason."""
+        return self.is_experiment and not self.detail.reason.override_affected
 
     @property
     def debug_events_until_date(self) -> float | None:
         """Until when each evaluation sends a debug event, in Unix milliseconds."""
-        return self.flag.debug_events_until_date
+        return None if self.detail.reason.override_affected else self.flag.debug_events_until_date
 
     def meta(self) -> dict[str, Any]:
         """All fields except the value, as LaunchDarkly's JSON."""
@@ -90,7 +98,7 @@ class FlagState(msgspec.Struct, frozen=True, eq=False, gc=False):
             fields["reason"] = self.reason.to_dict()
         if self.track_events:
             fields["trackEvents"] = True
-        if self.is_experiment:
+        if self.tracks_reason:
             fields["trackReason"] = True
         if self.debug_events_until_date is not None:
             fields["debugEventsUntilDate"] = self.debug_events_until_date

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -59,20 +60,38 @@ class Answer:
     def with_prerequisites(self, notes: Iterable[PrerequisiteEvaluation]) -> Answer:
         """A copy of this answer that lists the evaluations of prerequisites, and of their prerequisites, that led to it.
 
-        A prerequisite is listed each time it is used. Its own prerequisites are listed the first time only.
+        A prerequisite is listed each time it is used. Its own prerequisites are listed the first time only. The copy is marked if
+        one of them is.
         """
-        listed, evaluated = list[PrerequisiteEvaluation](), set[str | None]()
+        listed, evaluated, is_affected = list[PrerequisiteEvaluation](), set[str | None](), False
         for note in notes:
+            is_affected = is_affected or note.answer.is_marked
             inner = note.answer.prerequisites
             listed += [deeper for deeper in inner if deeper.prerequisite_of not in evaluated]
             listed.append(note)
             evaluated.update(deeper.prerequisite_of for deeper in inner)
-        return self.noting(listed)
+        answer = self.noting(listed)
+        return answer.marked() if is_affected else answer
 
     def noting(self, notes: Iterable[PrerequisiteEvaluation]) -> Answer:
         """A copy of this answer that lists exactly these evaluations of prerequisites."""
         answer = copy(self)
         answer.prerequisites = tuple(notes)
+        return answer
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether the reason says that an override led to this answer."""
+        return self.detail.reason.override_affected
+
+    def affected(self) -> Answer:
+        """The answer itself if it is marked, otherwise a marked copy."""
+        return self if self.is_marked else self.marked()
+
+    def marked(self, *, is_override: bool = False) -> Answer:
+        """A copy of this answer whose reason says that an override led to it. ``is_override``: the flag itself is overridden."""
+        answer = copy(self)
+        answer.detail = replace(self.detail, reason=self.detail.reason.marked(is_override=is_override))
         return answer
 
 

@@ -15,6 +15,7 @@ from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, ReportProblem
 from aioflags.evaluation.dialect import Dialect
 from aioflags.evaluation.items import Item, Items
+from aioflags.evaluation.override_marks import overridden_flag, overridden_segment
 from aioflags.evaluation.scope import Evaluate
 from aioflags.model.change import Change, Definition, ObjectKind
 from aioflags.runtime.logs import Once, printable
@@ -172,6 +173,8 @@ class CompiledData:
             if definition is None:
                 return None
             flag = self.dialect.flag(definition, self.log.note_for(ObjectKind.FLAG, definition))
+            if (ObjectKind.FLAG, key) in self.items.overridden:
+                flag = overridden_flag(flag)
             # Another thread may compile it, too. Both dictionaries keep the same result: the answers of two results are not equal.
             flag = self.flags.setdefault(key, flag)
             if self.dialect.is_direct(definition, self.items, {}):
@@ -186,6 +189,8 @@ class CompiledData:
             if definition is None:
                 return None
             segment = self.dialect.segment(definition, self.log.note_for(ObjectKind.SEGMENT, definition))
+            if (ObjectKind.SEGMENT, key) in self.items.overridden:
+                segment = overridden_segment(segment)
             self.segments[key] = segment
         return segment
 

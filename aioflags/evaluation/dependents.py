@@ -68,6 +68,8 @@ def _changed_keys(old: Items, new: Items, change_set: ChangeSet) -> tuple[frozen
     changed = {ObjectKind.FLAG: set[str](), ObjectKind.SEGMENT: set[str]()}
     for change in change_set.changes:
         item = (change.kind, change.key)
+        if item in new.overridden and item in old.overridden and old.get(item) is new.get(item):
+            continue  # the service changed a definition that an override hides
         if not change_set.versioned or old.version(item) != new.version(item):
             changed[change.kind].add(change.key)
     return frozenset(changed[ObjectKind.FLAG]), frozenset(changed[ObjectKind.SEGMENT])

@@ -241,7 +241,8 @@ def _with_notes(key: str, conditions: Sequence[_Condition], decide: Evaluate) ->
             answer = flags.recall(needed, scope)
             if answer is None:
                 flags.enter(needed, scope, is_leaf=not prerequisite.prerequisites)
-                answer = flags.leave(prerequisite.evaluate(context, scope), scope)
+                answer = prerequisite.evaluate(context, scope)
+                answer = flags.leave(answer.affected() if scope.reads_override else answer, scope)
             notes.append(PrerequisiteEvaluation(prerequisite.key, prerequisite.version, prerequisite.tracking, answer, key))
             if answer.satisfies != variation:
                 return failed

@@ -33,11 +33,14 @@ class Items:
 
     The types are those of LaunchDarkly's definitions, which most of the code that reads definitions is for. The definitions of
     another provider have other types, and only its dialect reads more of them than key, version and ``deleted``.
+
+    ``overridden``: the items that an override defines or removes.
     """
 
     flags: Mapping[str, FlagDefinition] = field(default_factory=dict[str, FlagDefinition])
     segments: Mapping[str, SegmentDefinition] = field(default_factory=dict[str, SegmentDefinition])
     tombstones: Mapping[Item, int] = field(default_factory=dict[Item, int])
+    overridden: frozenset[Item] = frozenset()
 
     def get(self, item: Item) -> Definition | None:
         """The live definition of that kind and key."""

@@ -96,6 +96,8 @@ class Scope(msgspec.Struct, eq=False):
     missing: list[str] = []
     """Context keys whose big-segment memberships are needed and not fetched yet."""
     big_segments_status: BigSegmentsStatus | None = None
+    reads_override: bool = False
+    """An override was read, in this evaluation or in the prerequisite or segment that is evaluated at this moment."""
     is_shared: bool = False
     steps_left: int = MAX_WORK
     """The allowance of this evaluation."""
@@ -124,6 +126,16 @@ class Scope(msgspec.Struct, eq=False):
             )
         return visits
 
+    def note_override(self) -> None:
+        """An override is read.
+
+        Raises:
+            SharedScopeError: the scope is shared. Evaluate in a scope of its own.
+        """
+        if self.is_shared:
+            raise SharedScopeError
+        self.reads_override = True
+
     def charge(self, steps: int) -> None:
         """Takes steps from the allowance of the evaluation.
 
@@ -144,9 +156,10 @@ class Scope(msgspec.Struct, eq=False):
         self.notes.clear()
         self.missing.clear()
         self.big_segments_status = None
+        self.reads_override = False
 
     def abandon(self) -> None:
-        """Leaves all flags and segments after an exception. The big-segment statuses noted in them still count."""
+        """Leaves all flags and segments after an exception. What was noted in them still counts."""
         for visits in (self._segments, self._flags):
             if visits is not None:
                 visits.abandon(self)

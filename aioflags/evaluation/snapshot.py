@@ -13,6 +13,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+import msgspec
+
 from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.attributes import clean_kind
 from aioflags.evaluation.compiled import CompiledFlag, Evaluation
@@ -21,6 +23,7 @@ from aioflags.evaluation.dependents import Dependents, changed_flags, updated_in
 from aioflags.evaluation.dialect import Dialect
 from aioflags.evaluation.items import Item, Items, applied
 from aioflags.evaluation.launchdarkly import LAUNCHDARKLY
+from aioflags.evaluation.overrides import NO_OVERRIDES, Overrides, overlaid, override_changes
 from aioflags.evaluation.scope import Evaluate, FindMembership, Scope
 from aioflags.evaluation.value_types import MISMATCH, expected_type
 from aioflags.evaluation.visits import MalformedError
@@ -56,7 +59,10 @@ _MESSAGES: Final[Mapping[ErrorKind, str]] = defaultdict(
 class Snapshot:
     """All flags and segments at one moment: immutable data, and caches that fill. Made by :meth:`empty` and :meth:`apply`.
 
-    ``has_data``: a change set was applied, or the data is empty on purpose.
+    ``items`` are the definitions that count: those of the service, ``base``, and on top of them those of ``overrides``. Without
+    overrides ``items`` and ``base`` are the same object.
+
+    ``has_data``: a change set was applied, or the data is empty on purpose. Overrides are evaluated without it.
 
     ``direct_flags``: the flags that may be called directly, as ``direct_flags[key](context, scope)`` with the shared :attr:`scope`
     and a valid context. A flag is added when it is compiled. If the call raises, and for every other flag, call :meth:`evaluate`.
@@ -78,6 +84,7 @@ class Snapshot:
         "_hides_flags",
         "_refusal",
         "_refusal_message",
+        "base",
         "constant_answers",
         "dependents",
         "direct_flags",
@@ -85,6 +92,7 @@ class Snapshot:
         "has_data",
         "items",
         "metadata",
+        "overrides",
         "scope",
         "selector",
     )
@@ -98,8 +106,12 @@ class Snapshot:
         metadata: FlagMetadata,
         refusal: ErrorKind | None = None,
         evaluated_for: Context | None = None,
+        base: Items | None = None,
+        overrides: Overrides = NO_OVERRIDES,
     ) -> None:
         self.items: Items = data.items
+        self.base: Items = data.items if base is None else base
+        self.overrides: Overrides = overrides
         self.metadata: FlagMetadata = metadata
         self._refusal = refusal
         self._refusal_message: str | None = None
@@ -145,8 +157,8 @@ class Snapshot:
 
     @property
     def refusal(self) -> ErrorKind | None:
-        """Why nothing can be evaluated; ``None`` if flags can be."""
-        if self._refusal is not None or self.has_data:
+        """Why nothing can be evaluated; ``None`` if flags can be, be it only overridden ones."""
+        if self._refusal is not None or self.has_data or self.items.overridden:
             return self._refusal
         return self._data.dialect.errors.not_ready
 
@@ -162,6 +174,8 @@ class Snapshot:
             metadata=self.metadata,
             refusal=kind,
             evaluated_for=self.evaluated_for,
+            base=self.base,
+            overrides=self.overrides,
         )
         snapshot._refusal_message = message
         snapshot._hides_flags = self._hides_flags
@@ -181,6 +195,8 @@ class Snapshot:
             metadata=self.metadata,
             refusal=self._data.dialect.errors.not_found if hides else None,
             evaluated_for=context,
+            base=self.base,
+            overrides=self.overrides,
         )
         snapshot._hides_flags = hides
         return snapshot
@@ -208,16 +224,49 @@ class Snapshot:
         if change_set.kind is ChangeKind.NONE:
             return self
         dialect, change_set = self._data.dialect, self._complete(change_set)
-        items = yield from applied(self.items, change_set, dialect.comparison())
+        base = yield from applied(self.base, change_set, dialect.comparison())
+        items = overlaid(base, self.overrides, self.items.overridden)
         changed = None if change_set.kind is ChangeKind.FULL else [(change.kind, change.key) for change in change_set.changes]
         data = self._data.updated(items, changed, static_context=change_set.static_context)
         metadata = self.metadata if change_set.metadata is None else change_set.metadata
-        snapshot = Snapshot(data, selector=change_set.selector, has_data=True, metadata=metadata, evaluated_for=self.evaluated_for)
+        snapshot = Snapshot(
+            data,
+            selector=change_set.selector,
+            has_data=True,
+            metadata=metadata,
+            evaluated_for=self.evaluated_for,
+            base=base,
+            overrides=self.overrides,
+        )
         if traced:
             snapshot.dependents = yield from self._updated_index(snapshot, change_set)
         if dialect.reports_problems:
             yield from snapshot._log_problems(change_set)
         return snapshot
+
+    def overriding(self, overrides: Overrides, *, traced: bool = False) -> Cooperative[tuple[Snapshot, ChangeSet]]:
+        """The snapshot with these overrides in place of the present ones, and what that changes, for :meth:`changed_since`.
+
+        If nothing changes it is this snapshot. Pauses about every millisecond. ``traced``: as in :meth:`builder`.
+        """
+        kept, change_set = yield from override_changes(self.base, self.overrides, overrides, self._data.dialect.comparison())
+        if change_set.kind is ChangeKind.NONE:
+            return self, change_set
+        data = self._data.updated(overlaid(self.base, kept), [(change.kind, change.key) for change in change_set.changes])
+        snapshot = Snapshot(
+            data,
+            selector=self.selector,
+            has_data=self.has_data,
+            metadata=self.metadata,
+            refusal=self._refusal,
+            evaluated_for=self.evaluated_for,
+            base=self.base,
+            overrides=kept,
+        )
+        snapshot._refusal_message, snapshot._hides_flags = self._refusal_message, self._hides_flags
+        if traced:
+            snapshot.dependents = yield from self._updated_index(snapshot, change_set)
+        return snapshot, change_set
 
     def _complete(self, change_set: ChangeSet) -> ChangeSet:
         """The change set, as a full one if the flags of this snapshot are those of another context."""
@@ -306,13 +355,11 @@ class Snapshot:
         subject = dialect.subject(context)
         if subject is None:
             return self._unavailable(default, dialect.errors.unusable_context)
-        if not self.has_data:
-            return self._unavailable(default, dialect.errors.not_ready)
         flag = None
         try:
             flag = data.flag(key)
             if flag is None:
-                return self._unavailable(default, dialect.errors.not_found)
+                return self._unavailable(default, dialect.errors.not_found if self.has_data else dialect.errors.not_ready)
             if scope is None:
                 scope = self.new_scope(memberships)
             else:
@@ -329,28 +376,41 @@ class Snapshot:
             )
         except Exception as bug:  # noqa: BLE001  # the caller gets a value whatever fails
             data.log.report_bug(key, bug)
-            return self._unavailable(default, dialect.errors.bug, flag)
+            failed = self._unavailable(default, dialect.errors.bug, flag)
+            if self.items.overridden and scope is not None:
+                scope.abandon()
+                if scope.reads_override:
+                    reason = failed.detail.reason.marked(is_override=self._is_overridden(key))
+                    return msgspec.structs.replace(failed, detail=dataclasses.replace(failed.detail, reason=reason))
+            return failed
 
     def _answer(self, flag: CompiledFlag, context: Context, scope: Scope) -> Answer:
         """The answer of the flag. The problem of a malformed flag is logged once."""
         try:
             if flag.prerequisites:
                 scope.flags.enter(flag.key, scope)
-                answer = scope.flags.leave(flag.evaluate(context, scope), scope)
+                answer = flag.evaluate(context, scope)
+                answer = scope.flags.leave(answer.affected() if scope.reads_override else answer, scope)
             else:
                 answer = flag.evaluate(context, scope)
+                answer = answer.affected() if scope.reads_override else answer
         except MalformedError as problem:
             answer = self._data.dialect.malformed(str(problem))
             scope.abandon()
             scope.notes.clear()
-            scope.flags.fail(flag.key, str(problem))
+            scope.flags.fail(flag.key, str(problem), scope)
         except RecursionError:
             answer = self._data.dialect.malformed("depends on too many flags or segments in a row")
             scope.abandon()
             scope.notes.clear()
         if answer.problem is not None:
             self._data.log.note_for(ObjectKind.FLAG, flag)(answer.problem)
+            if scope.reads_override:
+                answer = answer.marked(is_override=self._is_overridden(flag.key))
         return answer
+
+    def _is_overridden(self, key: str) -> bool:
+        return (ObjectKind.FLAG, key) in self.items.overridden
 
     def _unavailable(
         self, default: Any, kind: ErrorKind, flag: CompiledFlag | None = None, *, message: str | None = None
@@ -372,7 +432,10 @@ def _detail(dialect: Dialect, answer: Answer, scope: Scope, default: Any, expect
     value = dialect.fit(answer.value, expected)
     if value is MISMATCH:
         message = f"the value is {dialect.mismatch(answer.value, expected)}" if dialect.explains_errors else None
-        return EvaluationDetail(default, None, _ERRORS[dialect.errors.wrong_type], None, detail.metadata, message)
+        error = _ERRORS[dialect.errors.wrong_type]
+        if reason.override_affected:
+            error = error.marked(is_override=reason.is_override)
+        return EvaluationDetail(default, None, error, None, detail.metadata, message)
     if value is answer.value and reason is detail.reason:
         return detail
     if detail.variant is None and not detail.is_unnamed:

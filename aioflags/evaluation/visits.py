@@ -7,13 +7,16 @@ Source: ``evaluation.md`` 3.2 and 3.8.
 
 from __future__ import annotations
 
-from typing import Final, Generic, Protocol, TypeVar, final
+from typing import Final, Generic, Protocol, TypeAlias, TypeVar, final
 
 from aioflags.model.detail import BigSegmentsStatus
 
 __all__ = ["MAX_DEPTH", "MalformedError", "Noting", "Visits", "worsen"]
 
 T = TypeVar("T")
+
+_Notes: TypeAlias = tuple[BigSegmentsStatus | None, bool]
+"""What was noted in a visit: the worst status of big segments, and whether an override was read."""
 
 MAX_DEPTH: Final = 100
 """The maximal length of a chain of prerequisites, and of a chain of segments; well below the interpreter's recursion limit."""
@@ -26,9 +29,10 @@ class MalformedError(Exception):
 
 
 class Noting(Protocol):
-    """The part of a scope that visits read and write: the worst status of big segments so far."""
+    """The part of a scope that visits read and write: the worst status of big segments so far, and whether an override was read."""
 
     big_segments_status: BigSegmentsStatus | None
+    reads_override: bool
 
 
 def worsen(scope: Noting, status: BigSegmentsStatus) -> None:
@@ -50,21 +54,22 @@ class Visits(Generic[T]):
         too_deep: the problem text for a path that is too long.
     """
 
-    __slots__ = ("_circular", "_failures", "_heights", "_path", "_results", "_statuses", "_too_deep")
+    __slots__ = ("_circular", "_failures", "_heights", "_notes", "_path", "_results", "_too_deep")
 
     def __init__(self, *, circular: str, too_deep: str) -> None:
         self._circular = circular
         self._too_deep = too_deep
-        # For each visit that has ended: its result, its height (0 for a leaf), and the status that was noted in it.
-        self._results: dict[str, tuple[T, int, BigSegmentsStatus | None]] = {}
-        self._failures: dict[str, str] = {}
-        # For each active visit: the key, the height so far, and the status that was noted before it.
+        # For each visit that has ended: its result, its height (0 for a leaf), and what was noted in it.
+        self._results: dict[str, tuple[T, int, _Notes]] = {}
+        # For each visit that failed: its problem, and what was noted in it.
+        self._failures: dict[str, tuple[str, _Notes]] = {}
+        # For each active visit: the key, the height so far, and what was noted before it.
         self._path: list[str] = []
         self._heights: list[int] = []
-        self._statuses: list[BigSegmentsStatus | None] = []
+        self._notes: list[_Notes] = []
 
     def recall(self, key: str, scope: Noting) -> T | None:
-        """The result of an earlier visit, whose status is noted again; ``None`` if the key was not visited yet.
+        """The result of an earlier visit, whose notes are taken again; ``None`` if the key was not visited yet.
 
         Raises:
             MalformedError: the path from here is too long, or an earlier visit from the top level failed.
@@ -72,15 +77,16 @@ class Visits(Generic[T]):
         visit = self._results.get(key)
         if visit is None:
             if key in self._failures:
-                raise MalformedError(self._failures[key])
+                problem, notes = self._failures[key]
+                _note(notes, scope)
+                raise MalformedError(problem)
             return None
-        result, height, status = visit
+        result, height, notes = visit
         if len(self._path) + height > MAX_DEPTH:
             raise MalformedError(self._too_deep)
         if self._heights and self._heights[-1] <= height:
             self._heights[-1] = height + 1
-        if status is not None:
-            worsen(scope, status)
+        _note(notes, scope)
         return result
 
     def enter(self, key: str, scope: Noting, *, is_leaf: bool = False) -> None:
@@ -96,27 +102,40 @@ class Visits(Generic[T]):
                 raise MalformedError(self._too_deep)
         self._path.append(key)
         self._heights.append(0 if is_leaf else 1)
-        self._statuses.append(scope.big_segments_status)
+        self._notes.append((scope.big_segments_status, scope.reads_override))
         scope.big_segments_status = None
+        scope.reads_override = False
 
     def leave(self, result: T, scope: Noting) -> T:
         """Ends the innermost visit, and keeps and returns its result."""
-        height, before = self._heights.pop(), self._statuses.pop()
-        self._results[self._path.pop()] = result, height, scope.big_segments_status
+        height = self._heights.pop()
+        self._results[self._path.pop()] = result, height, (scope.big_segments_status, scope.reads_override)
         if self._heights and self._heights[-1] <= height:
             self._heights[-1] = height + 1
-        if before is not None:
-            worsen(scope, before)
+        status, reads_override = self._notes.pop()  # inline, as in _note: many evaluations come here
+        if status is not None:
+            worsen(scope, status)
+        if reads_override:
+            scope.reads_override = True
         return result
 
-    def fail(self, key: str, problem: str) -> None:
+    def fail(self, key: str, problem: str, scope: Noting) -> None:
         """Keeps the failure of a visit that began at the top level. Visits of the key from lower levels then fail, too."""
-        self._failures[key] = problem
+        self._failures[key] = problem, (scope.big_segments_status, scope.reads_override)
 
     def abandon(self, scope: Noting) -> None:
-        """Ends the active visits without results after an exception. Their statuses still count."""
-        for status in self._statuses:
-            if status is not None:
-                worsen(scope, status)
-        for stack in (self._path, self._heights, self._statuses):
-            stack.clear()
+        """Ends the active visits without results after an exception. What was noted before and in them still counts."""
+        for notes in self._notes:
+            _note(notes, scope)
+        self._path.clear()
+        self._heights.clear()
+        self._notes.clear()
+
+
+def _note(notes: _Notes, scope: Noting) -> None:
+    """Takes these notes in the scope, in addition to those that it has."""
+    status, reads_override = notes
+    if status is not None:
+        worsen(scope, status)
+    if reads_override:
+        scope.reads_override = True

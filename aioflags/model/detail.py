@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, Generic, TypeVar, final
 
@@ -11,7 +11,7 @@ from aioflags.model.metadata import NO_METADATA, FlagMetadata
 from aioflags.model.values import plain_text
 from aioflags.runtime.reprs import repr_of_set_fields
 
-__all__ = ["NO_REASON", "BigSegmentsStatus", "ErrorKind", "EvaluationDetail", "Reason", "ReasonKind"]
+__all__ = ["NO_REASON", "BigSegmentsStatus", "ErrorKind", "EvaluationDetail", "OverrideMark", "Reason", "ReasonKind"]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -74,6 +74,9 @@ class Reason:
     """Why a flag had its value. Fields that do not apply are ``None``.
 
     ``kind`` is a plain string if a flagd server sent a word that is not in :class:`ReasonKind`.
+
+    ``is_override``: the definition of the flag is a local override. ``override_affected``: the flag, one of its prerequisites, or a
+    segment that was read is overridden.
     """
 
     kind: ReasonKind | str
@@ -83,6 +86,19 @@ class Reason:
     in_experiment: bool = False
     error_kind: ErrorKind | None = None
     big_segments_status: BigSegmentsStatus | None = None
+    is_override: bool = False
+    override_affected: bool = False
+
+    @property
+    def override_mark(self) -> OverrideMark | None:
+        """The part of overrides in the evaluation; ``None`` if it read none."""
+        if not self.override_affected:
+            return None
+        return OverrideMark.OVERRIDE if self.is_override else OverrideMark.AFFECTED
+
+    def marked(self, *, is_override: bool) -> Reason:
+        """The reason with the marks of an override that was read. ``is_override``: the flag itself is overridden."""
+        return replace(self, is_override=is_override or self.is_override, override_affected=True)
 
     def to_dict(self) -> dict[str, object]:
         """The reason in LaunchDarkly's JSON format, without the fields that do not apply."""
@@ -94,6 +110,8 @@ class Reason:
             "inExperiment": self.in_experiment or None,
             "errorKind": self.error_kind and self.error_kind.value,
             "bigSegmentsStatus": self.big_segments_status and self.big_segments_status.value,
+            "isOverride": self.is_override or None,
+            "overrideAffected": self.override_affected or None,
         }
         return {name: value for name, value in fields.items() if value is not None}
 
@@ -111,6 +129,15 @@ class Reason:
 
     def __repr__(self) -> str:
         return repr_of_set_fields(self)
+
+
+class OverrideMark(StrEnum):
+    """The part of overrides in an evaluation, in the words of summary events."""
+
+    OVERRIDE = "override"
+    """The flag is overridden."""
+    AFFECTED = "overrideAffected"
+    """A prerequisite is overridden, or a segment that was read."""
 
 
 NO_REASON: Final = Reason(kind="UNKNOWN")

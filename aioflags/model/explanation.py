@@ -176,6 +176,8 @@ class Explanation:
             words.append(f"variation {detail.variation_index}")
         if detail.variant is not None:
             words.append(f"variant {printable(detail.variant)}")
+        if reason.override_affected:
+            words.append("local override" if reason.is_override else "affected by a local override")
         value = "has no value, so the default is served" if detail.is_default else f"is {shown(detail.value)}"
         if reason.kind is ReasonKind.OVERRIDE:
             value = f"is {shown(detail.value)}"

@@ -5,18 +5,33 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 
 from aioflags.evaluation.compiled import Evaluation
+from aioflags.evaluation.overrides import Overrides
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.context import Context
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.segment import SegmentDefinition
+from aioflags.runtime.cooperative import run_at_once
 
-__all__ = ["ABC", "change_set", "changes", "context", "flag", "matches", "outcome", "segment", "snapshot_of", "with_frames_left"]
+__all__ = [
+    "ABC",
+    "change_set",
+    "changes",
+    "context",
+    "flag",
+    "matches",
+    "outcome",
+    "overrides_of",
+    "overriding",
+    "segment",
+    "snapshot_of",
+    "with_frames_left",
+]
 
 T = TypeVar("T")
 
@@ -50,6 +65,18 @@ def change_set(*put: Change, kind: ChangeKind = ChangeKind.FULL, **properties: A
 
 def snapshot_of(*flags: Mapping[str, Any], segments: Sequence[Mapping[str, Any]] = ()) -> Snapshot:
     return Snapshot.empty().apply(change_set(*changes(flags, segments)))
+
+
+def overrides_of(*flags: Mapping[str, Any], segments: Sequence[Mapping[str, Any]] = ()) -> Overrides:
+    return Overrides(
+        flags={change.key: cast("FlagDefinition", change.definition) for change in changes(flags)},
+        segments={change.key: cast("SegmentDefinition", change.definition) for change in changes(segments=segments)},
+    )
+
+
+def overriding(snapshot: Snapshot, overrides: Overrides) -> Snapshot:
+    """The snapshot with these overrides."""
+    return run_at_once(snapshot.overriding(overrides))[0]
 
 
 def context(data: Mapping[str, Any] | None = None, **attributes: Any) -> Context:

@@ -24,6 +24,16 @@ from aioflags.model.metadata import FlagMetadata
             {"kind": "FALLTHROUGH", "inExperiment": True},
             id="in an experiment",
         ),
+        pytest.param(
+            Reason(kind=ReasonKind.FALLTHROUGH, in_experiment=True).marked(is_override=False),
+            {"kind": "FALLTHROUGH", "inExperiment": True, "overrideAffected": True},
+            id="affected by an override",
+        ),
+        pytest.param(
+            Reason(kind=ReasonKind.OFF).marked(is_override=True),
+            {"kind": "OFF", "isOverride": True, "overrideAffected": True},
+            id="overridden",
+        ),
         pytest.param(Reason(kind=ReasonKind.TARGET_MATCH), {"kind": "TARGET_MATCH"}, id="target"),
         pytest.param(
             Reason(kind=ReasonKind.RULE_MATCH, rule_index=0, rule_id="r"),

@@ -8,15 +8,17 @@ Source: ``evaluation.md`` 3.4, 3.8 and 3.9.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from aioflags.evaluation.attributes import clean_kind, finder, reference
 from aioflags.evaluation.clauses import SEGMENT_MATCH, compile_clause, named_segments
 from aioflags.evaluation.hashing import bucket, bucket_digest, bucket_prefix, bucket_text
+from aioflags.evaluation.items import Items
 from aioflags.evaluation.operators import OPERATORS
 from aioflags.evaluation.scope import Scope
 from aioflags.evaluation.visits import MalformedError, worsen
+from aioflags.model.change import ObjectKind
 from aioflags.model.detail import BigSegmentsStatus
 from aioflags.model.explanation import ExplanationStep, StepKind, as_json, shown
 from aioflags.model.flag import Clause
@@ -70,10 +72,11 @@ class BucketPlacement:
 class ClauseExplainer:
     """Evaluates clauses and segments for one context, and appends an explanation of each to ``steps``."""
 
-    def __init__(self, context: Context, scope: Scope, segments: Mapping[str, SegmentDefinition]) -> None:
+    def __init__(self, context: Context, scope: Scope, items: Items) -> None:
         self._context = context
         self._scope = scope
-        self._segments = segments
+        self._segments = items.segments
+        self._overridden = items.overridden
         self._answers: dict[str, bool] = {}
 
     def all_match(self, clauses: Iterable[Clause] | None, path: str, steps: list[ExplanationStep]) -> bool:
@@ -147,8 +150,14 @@ class ClauseExplainer:
             return False
         inner: list[ExplanationStep] = []
         holds, again = self._answers.get(key), ""
+        is_overridden = (ObjectKind.SEGMENT, key) in self._overridden
+        if is_overridden:
+            self._scope.note_override()
         try:
             if holds is None:
+                if is_overridden:
+                    text = "a local override defines the segment, whatever the service defines"
+                    inner.append(ExplanationStep(kind=StepKind.OVERRIDE, text=text, facts={"segment": key}))
                 listed = self._membership(segment, inner) if segment.unbounded else self._listing(segment, inner)
                 holds = self._answers[key] = self._rules(segment, inner) if listed is None else listed
             else:

@@ -17,6 +17,7 @@ from aioflags.evaluation.flags import answer_of, off_answer, targets_in_order
 from aioflags.evaluation.openfeature.dialect import OpenFeatureDialect
 from aioflags.evaluation.scope import FindMembership, Scope
 from aioflags.evaluation.visits import MalformedError
+from aioflags.model.change import ObjectKind
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
 from aioflags.model.explanation import Explanation, ExplanationStep, StepKind, shown
 from aioflags.model.flag import FlagDefinition, FlagRule, Prerequisite, VariationOrRollout
@@ -49,9 +50,9 @@ def explain(
     if context is None or context.error is not None:
         why = "there is no context" if context is None else f"the context cannot be used: {printable(context.error)}"
         return _unavailable(key, ErrorKind.USER_NOT_SPECIFIED, why)
-    if not snapshot.has_data:
-        return _unavailable(key, ErrorKind.CLIENT_NOT_READY, "there is no flag data yet")
     flag = snapshot.flags.get(key)
+    if flag is None and not snapshot.has_data:
+        return _unavailable(key, ErrorKind.CLIENT_NOT_READY, "there is no flag data yet")
     if flag is None:
         also = did_you_mean(key, snapshot.flags, before="; ", quote=shown)
         return _unavailable(key, ErrorKind.FLAG_NOT_FOUND, f"there is no flag {shown(key)} among {len(snapshot.flags)}{also}")
@@ -71,6 +72,8 @@ def explain(
     reason = answer.detail.reason
     if scope.big_segments_status is not None:
         reason = dataclasses.replace(reason, big_segments_status=scope.big_segments_status)
+    if scope.reads_override:
+        reason = reason.marked(is_override=(ObjectKind.FLAG, key) in snapshot.items.overridden)
     detail = EvaluationDetail(fresh(answer.value), answer.index, reason)
     return Explanation(key=key, detail=detail, steps=tuple(steps), version=flag.version)
 
@@ -95,12 +98,17 @@ class _Walk:
 
     def __init__(self, snapshot: Snapshot, context: Context, scope: Scope) -> None:
         self._flags = snapshot.flags
+        self._overridden = snapshot.items.overridden
         self._context = context
         self._scope = scope
-        self._clauses = ClauseExplainer(context, scope, snapshot.segments)
+        self._clauses = ClauseExplainer(context, scope, snapshot.items)
 
     def flag(self, flag: FlagDefinition, steps: list[ExplanationStep]) -> Answer:
         """The answer of the first step that has one: off, prerequisites, targets, rules, fallthrough."""
+        if (ObjectKind.FLAG, flag.key) in self._overridden:
+            self._scope.note_override()
+            text = "a local override defines the flag, whatever the service defines"
+            steps.append(ExplanationStep(kind=StepKind.OVERRIDE, text=text, facts={"flag": flag.key}))
         text = "the flag is on" if flag.on else "the flag is off"
         steps.append(ExplanationStep(kind=StepKind.SWITCH, path="on", text=text, holds=bool(flag.on)))
         if not flag.on:

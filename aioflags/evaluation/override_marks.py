@@ -1,0 +1,52 @@
+"""Marks: the compiled forms of overridden flags and segments, whose evaluations say that they read an override.
+
+An overridden flag marks its answers. An overridden segment has no answer to mark, so it leaves a note in the scope, and the answer
+of the flag that reads it is marked for that note. Flags and segments of the service do nothing for this.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from aioflags.evaluation.answers import Answer
+from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment
+from aioflags.evaluation.scope import Scope
+
+if TYPE_CHECKING:
+    from aioflags.model.context import Context
+
+__all__ = ["overridden_flag", "overridden_segment"]
+
+_MAX_ANSWERS: Final = 256
+"""How many marked answers a flag keeps. Most flags have a few. With prerequisites, a change of data may bring new ones."""
+
+
+def overridden_flag(flag: CompiledFlag) -> CompiledFlag:
+    """The flag with marked answers. Events count answers by identity, so the same answer is marked once."""
+    evaluate, marked_answers = flag.evaluate, dict[Answer, Answer]()
+
+    def marked(context: Context, scope: Scope) -> Answer:
+        if not scope.is_shared:
+            scope.reads_override = True  # for the answer of an evaluation that raises
+        answer = evaluate(context, scope)
+        known = marked_answers.get(answer)
+        if known is not None:
+            return known
+        if len(marked_answers) >= _MAX_ANSWERS:
+            marked_answers.clear()
+        return marked_answers.setdefault(answer, answer.marked(is_override=True))
+
+    return replace(flag, evaluate=marked)
+
+
+def overridden_segment(segment: CompiledSegment) -> CompiledSegment:
+    """The segment, which notes in the scope that it is read. In the shared scope it raises: no note is possible there."""
+    users, holds_also = segment.users, segment.holds_also
+
+    def noted(context: Context, scope: Scope) -> bool:
+        scope.note_override()
+        user = context if context.kind == "user" else context.member("user")
+        return (user is not None and user.key in users) or holds_also(context, scope)
+
+    return CompiledSegment(frozenset(), noted)

@@ -1,0 +1,261 @@
+"""The marks of evaluations that read an override."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment
+from aioflags.evaluation.explain.flags import explain
+from aioflags.evaluation.override_marks import overridden_flag
+from aioflags.evaluation.scope import Scope, SharedScopeError
+from aioflags.model.context import Context
+from aioflags.model.detail import ErrorKind, Reason
+from tests.evaluation.data import flag, snapshot_of
+from tests.evaluation.overridden_snapshots import (
+    AFFECTED,
+    ALWAYS,
+    EXPERIMENT,
+    IS_K,
+    IS_NOT_K,
+    NONE,
+    OFF,
+    OVERRIDE,
+    WITH_K,
+    K,
+    asks,
+    assert_all_ways_agree,
+    in_segments,
+    marks,
+    names,
+    needs,
+    with_overrides,
+)
+
+
+@pytest.mark.holds("EV-E175")
+@pytest.mark.parametrize(
+    ("service", "overrides", "expected", "prerequisites"),
+    [
+        pytest.param({"f": ALWAYS}, {}, NONE, {}, id="no override"),
+        pytest.param({"f": ALWAYS, "g": ALWAYS}, {"g": OFF}, NONE, {}, id="another flag"),
+        pytest.param({"f": ALWAYS}, {"f": ALWAYS}, OVERRIDE, {}, id="the flag"),
+        pytest.param({"f": ALWAYS}, {"f": OFF}, OVERRIDE, {}, id="the flag, which is off"),
+        pytest.param({}, {"f": ALWAYS}, OVERRIDE, {}, id="a flag that the service does not have"),
+        pytest.param({"f": ALWAYS}, {"f": {"fallthrough": {"variation": 7}}}, OVERRIDE, {}, id="the flag, malformed"),
+        pytest.param({"f": ALWAYS}, {"f": EXPERIMENT}, OVERRIDE, {}, id="the flag, in an experiment"),
+        pytest.param({"f": asks(IS_K)}, {"f": asks(IS_K)}, OVERRIDE, {}, id="the flag, by a rule"),
+        pytest.param({"f": ALWAYS, "p": ALWAYS}, {"f": needs("p")}, OVERRIDE, {"p": NONE}, id="the flag, not its prerequisite"),
+        pytest.param({"f": needs("p"), "p": ALWAYS}, {"p": ALWAYS}, AFFECTED, {"p": OVERRIDE}, id="a prerequisite"),
+        pytest.param({"f": needs("p"), "p": ALWAYS}, {"f": needs("p"), "p": ALWAYS}, OVERRIDE, {"p": OVERRIDE}, id="both of them"),
+        pytest.param({"f": needs("p"), "p": ALWAYS}, {"p": OFF}, AFFECTED, {"p": OVERRIDE}, id="a prerequisite that is off"),
+        pytest.param(
+            {"f": needs("p"), "p": ALWAYS},
+            {"p": {"fallthrough": {"variation": 2}}},
+            AFFECTED,
+            {"p": OVERRIDE},
+            id="a prerequisite that serves something else",
+        ),
+        pytest.param(
+            {"f": needs("p"), "p": ALWAYS},
+            {"p": {"fallthrough": {"variation": 7}}},
+            AFFECTED,
+            {"p": OVERRIDE},
+            id="a prerequisite that is malformed",
+        ),
+        pytest.param(
+            {"f": needs("p"), "p": ALWAYS},
+            {"p": asks({"op": "in", "attribute": "//", "contextKind": "user", "values": [1]})},
+            AFFECTED,
+            {},
+            id="a prerequisite that fails",
+        ),
+        pytest.param({"f": needs("p")}, {"g": ALWAYS}, NONE, {}, id="a prerequisite that does not exist"),
+        pytest.param(
+            {"f": needs("p"), "p": needs("q"), "q": ALWAYS},
+            {"q": ALWAYS},
+            AFFECTED,
+            {"q": OVERRIDE, "p": AFFECTED},
+            id="a prerequisite of a prerequisite",
+        ),
+        pytest.param(
+            {"f": needs("p", "q"), "p": ALWAYS, "q": ALWAYS}, {"q": OFF}, AFFECTED, {"p": NONE, "q": OVERRIDE}, id="the second one"
+        ),
+        pytest.param(
+            {"f": needs("q", "p"), "p": ALWAYS, "q": ALWAYS}, {"q": ALWAYS}, AFFECTED, {"q": OVERRIDE, "p": NONE}, id="the first"
+        ),
+        pytest.param(
+            {"f": needs("p", "q"), "p": OFF, "q": ALWAYS},
+            {"q": ALWAYS},
+            NONE,
+            {"p": NONE},
+            id="one after a prerequisite that fails",
+        ),
+        pytest.param({"f": needs("p", on=False), "p": ALWAYS}, {"p": ALWAYS}, NONE, {}, id="one of a flag that is off"),
+        pytest.param(
+            {"f": needs("p"), "p": needs("f")},
+            {"p": needs("f")},
+            AFFECTED,
+            {},
+            id="a prerequisite in a circle, which is overridden",
+        ),
+        pytest.param(
+            {"f": needs("p"), "p": needs("f")}, {"g": ALWAYS}, NONE, {}, id="a prerequisite in a circle, which is not overridden"
+        ),
+        pytest.param({"f": asks(in_segments("s")), "s": {}}, {"s": WITH_K}, AFFECTED, {}, id="a segment"),
+        pytest.param({"f": asks(in_segments("s")), "s": WITH_K}, {"s": {}}, AFFECTED, {}, id="a segment that does not match"),
+        pytest.param({"f": asks(in_segments("s", negate=True)), "s": WITH_K}, {"s": {}}, AFFECTED, {}, id="a negated segment"),
+        pytest.param({"f": asks(in_segments("s"))}, {"s": WITH_K}, AFFECTED, {}, id="a segment that the service does not have"),
+        pytest.param(
+            {"f": asks(IS_NOT_K, in_segments("s")), "s": {}}, {"s": {}}, NONE, {}, id="a segment after a clause that fails"
+        ),
+        pytest.param(
+            {"f": asks(in_segments("s1", "s2")), "s1": WITH_K, "s2": {}},
+            {"s2": {}},
+            NONE,
+            {},
+            id="a segment after one that matches",
+        ),
+        pytest.param(
+            {"f": asks(in_segments("s1", "s2")), "s1": {}, "s2": {}},
+            {"s2": {}},
+            AFFECTED,
+            {},
+            id="a segment after one that does not",
+        ),
+        pytest.param(
+            {"f": {"targets": [{"variation": 0, "values": ["k"]}], **asks(in_segments("s"))}, "s": {}},
+            {"s": {}},
+            NONE,
+            {},
+            id="a segment behind a target",
+        ),
+        pytest.param(
+            {"f": asks(in_segments("s1")), "s1": names("s2"), "s2": {}}, {"s2": WITH_K}, AFFECTED, {}, id="a segment of a segment"
+        ),
+        pytest.param(
+            {"f": asks(in_segments("s1")), "s1": {**WITH_K, **names("s2")}, "s2": {}},
+            {"s2": WITH_K},
+            NONE,
+            {},
+            id="a segment of a segment that lists the context",
+        ),
+        pytest.param(
+            {"f": asks(in_segments("s1")), "s1": names("s2"), "s2": names("s1")},
+            {"s2": names("s1")},
+            AFFECTED,
+            {},
+            id="a segment in a circle",
+        ),
+        pytest.param(
+            {"f": asks(in_segments("s")), "s": {}}, {"s": {"unbounded": True, "generation": 1}}, AFFECTED, {}, id="a big segment"
+        ),
+        pytest.param(
+            {"f": needs("p"), "p": asks(in_segments("s")), "s": {}},
+            {"s": {}},
+            AFFECTED,
+            {"p": AFFECTED},
+            id="a segment of a prerequisite",
+        ),
+        pytest.param(
+            {"f": {**needs("p"), **asks(in_segments("s"))}, "p": ALWAYS, "s": {}},
+            {"s": {}},
+            AFFECTED,
+            {"p": NONE},
+            id="a segment, not the prerequisite",
+        ),
+        pytest.param(
+            {"f": needs("p", "q"), "p": asks(in_segments("s1")), "q": asks(in_segments("s1")), "s1": names("s"), "s": {}},
+            {"s": {}},
+            AFFECTED,
+            {"p": AFFECTED, "q": AFFECTED},
+            id="a segment that two prerequisites read",
+        ),
+        pytest.param(
+            {"f": needs("p", "q"), "p": needs("r"), "q": needs("r"), "r": asks(in_segments("s")), "s": {}},
+            {"s": {}},
+            AFFECTED,
+            {"p": AFFECTED, "q": AFFECTED, "r": AFFECTED},
+            id="a segment of the prerequisite of two prerequisites",
+        ),
+        pytest.param({"f": ALWAYS}, {"f": {"deleted": True}}, NONE, {}, id="the flag, deleted"),
+    ],
+)
+def test_an_evaluation_is_marked_if_it_read_an_override(
+    service: Mapping[str, Any],
+    overrides: Mapping[str, Any],
+    expected: Mapping[str, Any],
+    prerequisites: Mapping[str, Mapping[str, Any]],
+) -> None:
+    snapshot = with_overrides(service, overrides)
+    for _ in range(2):  # the second time, answers that were kept count
+        evaluation = snapshot.evaluate("f", K, None)
+        assert marks(evaluation.detail.reason) == expected
+        assert {note.key: marks(note.answer.detail.reason) for note in evaluation.prerequisites} == prerequisites
+        assert explain(snapshot, "f", K).detail == evaluation.detail
+        assert_all_ways_agree(snapshot, K)
+
+
+def test_the_same_answer_of_an_overridden_flag_is_the_same_object_each_time() -> None:
+    snapshot = with_overrides({"f": needs("p"), "p": ALWAYS}, {"p": ALWAYS})
+    snapshot.evaluate("f", K, None)
+    first, second = (
+        {key: snapshot.direct_flags[key](context, snapshot.scope) for key in "fp"} for context in (K, Context("another"))
+    )
+    assert all(first[key] is second[key] for key in "fp")
+
+
+def test_the_marked_answers_of_a_flag_are_limited() -> None:
+    made: list[Any] = []
+    snapshot = snapshot_of(flag("f", fallthrough={"variation": 1}))
+    compiled = snapshot.compiled("f")
+    assert compiled is not None
+
+    def always_new(context: Context, scope: Scope) -> Any:
+        made.append(compiled.evaluate(context, scope).noting(()))
+        return made[-1]
+
+    evaluate = overridden_flag(CompiledFlag("f", 1, always_new)).evaluate
+    scope = snapshot.new_scope()
+    kept = [evaluate(K, scope) for _ in range(300)]
+    assert all(marks(answer.detail.reason) == OVERRIDE for answer in kept)
+
+
+def test_marks_do_not_change_the_reasons_that_other_flags_share() -> None:
+    snapshot = with_overrides({"f": needs("p"), "g": ALWAYS, "p": ALWAYS}, {"p": {"fallthrough": {"variation": 7}}})
+    snapshot.evaluate("f", K, None)
+    wrong_types = {key: snapshot.evaluate(key, K, 1).detail.reason for key in "gp"}
+    assert {key: marks(reason) for key, reason in wrong_types.items()} == {"g": NONE, "p": OVERRIDE}
+    other = snapshot_of(flag("f", fallthrough={"variation": 7}))
+    assert other.evaluate("f", K, None).detail.reason == Reason(kind="ERROR", error_kind=ErrorKind.MALFORMED_FLAG)
+
+
+@pytest.mark.parametrize(("overridden", "expected"), [("f", OVERRIDE), ("p", AFFECTED), ("s", AFFECTED), ("g", NONE)])
+def test_a_result_of_a_wrong_type_stays_marked(overridden: str, expected: Mapping[str, Any]) -> None:
+    properties = {"f": {**needs("p"), **asks(in_segments("s"))}, "p": ALWAYS, "s": WITH_K, "g": ALWAYS}
+    snapshot = with_overrides(properties, {overridden: properties[overridden]})
+    detail = snapshot.evaluate("f", K, 5).detail
+    assert detail.reason.error_kind is ErrorKind.WRONG_TYPE
+    assert (detail.value, marks(detail.reason)) == (5, expected)
+
+
+def test_a_bug_in_an_overridden_definition_stays_marked() -> None:
+    def broken(context: Context, scope: Scope) -> Any:
+        raise ZeroDivisionError
+
+    snapshot = with_overrides({"f": asks(in_segments("s")), "s": {}}, {"s": {}})
+    compiled = snapshot._data.segment("s")
+    assert compiled is not None
+    read = CompiledSegment(frozenset(), lambda context, scope: compiled.holds_also(context, scope) or broken(context, scope))
+    snapshot._data.segments["s"] = read
+    detail = snapshot.evaluate("f", K, "default").detail
+    assert (detail.value, detail.reason.error_kind, marks(detail.reason)) == ("default", ErrorKind.EXCEPTION, AFFECTED)
+
+
+def test_an_overridden_segment_cannot_be_read_in_the_shared_scope() -> None:
+    snapshot = with_overrides({"f": asks(in_segments("s")), "s": {}}, {"s": WITH_K})
+    snapshot.compiled("f")
+    with pytest.raises(SharedScopeError):
+        snapshot.direct_flags["f"](K, snapshot.scope)
