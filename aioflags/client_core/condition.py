@@ -32,6 +32,8 @@ class FactKind(StrEnum):
     """A source brought data, or confirmed them."""
     CACHED = "cached data"
     """A store brought data that no source has confirmed."""
+    OVERRIDES = "new overrides"
+    """Local overrides changed. They do not count as data, and the status stays."""
     INTERRUPTED = "stream ended"
     """The stream ended, an attempt failed, or a payload cannot be used."""
     GRACE_OVER = "grace over"
@@ -145,6 +147,7 @@ TABLE: Final[Mapping[Row, Mapping[FactKind, tuple[Row, ...]]]] = {
     _NOT_READY: {
         FactKind.DATA: (_READY,),
         FactKind.CACHED: (_STALE, _ERROR),
+        FactKind.OVERRIDES: (_NOT_READY,),
         FactKind.INTERRUPTED: (_NOT_READY, _STALE),
         FactKind.GRACE_OVER: (_NOT_READY, _STALE),
         FactKind.START_LIMIT: (_ERROR, _STALE),
@@ -160,6 +163,7 @@ TABLE: Final[Mapping[Row, Mapping[FactKind, tuple[Row, ...]]]] = {
     _READY: {
         FactKind.DATA: (_READY,),
         FactKind.CACHED: (_READY,),
+        FactKind.OVERRIDES: (_READY,),
         FactKind.INTERRUPTED: (_STALE, _ERROR, _NOT_READY),
         FactKind.GRACE_OVER: _IGNORED,
         FactKind.START_LIMIT: (_READY,),
@@ -175,6 +179,7 @@ TABLE: Final[Mapping[Row, Mapping[FactKind, tuple[Row, ...]]]] = {
     _STALE: {
         FactKind.DATA: (_READY,),
         FactKind.CACHED: (_STALE,),
+        FactKind.OVERRIDES: (_STALE,),
         FactKind.INTERRUPTED: (_STALE,),
         # STALE: the data of a store are not an outage.
         FactKind.GRACE_OVER: (_ERROR, _STALE),
@@ -191,6 +196,7 @@ TABLE: Final[Mapping[Row, Mapping[FactKind, tuple[Row, ...]]]] = {
     _ERROR: {
         FactKind.DATA: (_READY,),
         FactKind.CACHED: (_STALE, _ERROR),
+        FactKind.OVERRIDES: (_ERROR,),
         FactKind.INTERRUPTED: (_ERROR, _STALE),
         FactKind.GRACE_OVER: (_ERROR,),
         FactKind.START_LIMIT: (_ERROR,),
@@ -206,6 +212,7 @@ TABLE: Final[Mapping[Row, Mapping[FactKind, tuple[Row, ...]]]] = {
     _RECONCILING: {
         FactKind.DATA: (_RECONCILING,),
         FactKind.CACHED: (_RECONCILING,),
+        FactKind.OVERRIDES: (_RECONCILING,),
         FactKind.INTERRUPTED: (_RECONCILING,),
         FactKind.GRACE_OVER: (_RECONCILING,),
         FactKind.START_LIMIT: (_RECONCILING,),
@@ -223,6 +230,7 @@ TABLE: Final[Mapping[Row, Mapping[FactKind, tuple[Row, ...]]]] = {
         # What may follow other than FATAL needs sources that start again after the service has refused them, or a store.
         FactKind.DATA: (_READY,),
         FactKind.CACHED: (_ERROR,),
+        FactKind.OVERRIDES: (_FATAL,),
         FactKind.INTERRUPTED: (_ERROR,),
         FactKind.GRACE_OVER: _IGNORED,
         FactKind.START_LIMIT: (_FATAL,),
@@ -238,10 +246,17 @@ TABLE: Final[Mapping[Row, Mapping[FactKind, tuple[Row, ...]]]] = {
     _CLOSED: {**dict.fromkeys(FactKind, _IGNORED), FactKind.RESTARTED: _ANEW},
 }
 
-_RECONCILING_FACTS: Final = frozenset({FactKind.RECONCILE, FactKind.RECONCILED, FactKind.RECONCILE_FAILED})
+_WITHOUT_DATA: Final = frozenset({FactKind.RECONCILE, FactKind.RECONCILED, FactKind.RECONCILE_FAILED, FactKind.OVERRIDES})
+"""The facts that do not change whether there are data of a source or a store."""
 _ALWAYS: Final = frozenset({FactKind.CLOSED, FactKind.RESTARTED})
-_AFTER_THE_END: Final = _ALWAYS | {FactKind.CACHED, FactKind.START_LIMIT, FactKind.FATAL, FactKind.FAILED}
-"""The facts that count when no source is left: a store may still be read."""
+_AFTER_THE_END: Final = _ALWAYS | {
+    FactKind.CACHED,
+    FactKind.OVERRIDES,
+    FactKind.START_LIMIT,
+    FactKind.FATAL,
+    FactKind.FAILED,
+}
+"""The facts that count when no source is left: a store may still be read, and overrides may be needed most then."""
 
 
 def advance(condition: Condition, row: Row, fact: Fact, *, has_data: bool) -> Condition | None:
@@ -254,7 +269,7 @@ def advance(condition: Condition, row: Row, fact: Fact, *, has_data: bool) -> Co
         return None
     if kind not in _ALWAYS and (condition.is_fatal or (condition.is_final and kind not in _AFTER_THE_END)):
         return None
-    if has_data is not condition.has_data and kind not in _RECONCILING_FACTS:
+    if has_data is not condition.has_data and kind not in _WITHOUT_DATA:
         condition = replace(condition, has_data=has_data)
     return _STEPS[kind](condition, fact)
 
@@ -333,6 +348,7 @@ def _restarted(condition: Condition, fact: Fact) -> Condition:  # noqa: ARG001 -
 _STEPS: Final[Mapping[FactKind, Callable[[Condition, Fact], Condition]]] = {
     FactKind.DATA: _data,
     FactKind.CACHED: lambda condition, fact: condition,  # noqa: ARG005 -- as the other steps
+    FactKind.OVERRIDES: lambda condition, fact: condition,  # noqa: ARG005 -- as the other steps
     FactKind.INTERRUPTED: _interrupted,
     FactKind.GRACE_OVER: lambda condition, fact: replace(
         condition, grace_over=condition.grace_over or (condition.is_out and fact.number == condition.outages)

@@ -50,6 +50,11 @@ class EvaluationLog:
             text = f"{kind.value}: {message}" if message else kind.value
             self._logger.warning("%s: the server gave no value (%s); serving the default", printable(key), printable(text))
 
+    def only_overrides(self) -> None:
+        """Logs, once, that all flags were evaluated without flag data, so that only overridden flags were."""
+        if self._once[ErrorKind.CLIENT_NOT_READY]("only overrides"):
+            self._logger.warning("all flags: there is no flag data; serving the overridden flags alone")
+
     def flags_awaited(self, key: str) -> None:
         """Logs, once a flag, that the flags of a new context have not arrived."""
         if self._once[ErrorKind.FLAG_NOT_FOUND]((key, "awaited")):

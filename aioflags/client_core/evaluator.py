@@ -327,6 +327,8 @@ class Evaluator:
             message = snapshot.evaluate("", context, None).detail.error_message
             self._log.default_served("all flags", context, refusal, message=message)
             return None
+        if not snapshot.has_data:
+            self._log.only_overrides()
         return subject
 
 

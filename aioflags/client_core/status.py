@@ -30,6 +30,7 @@ from aioflags.model.detail import ErrorKind
 from aioflags.model.source_state import ErrorInfo, SourceState
 from aioflags.model.status import Status, StatusReport
 from aioflags.model.status_event import Event, EventKind
+from aioflags.runtime.async_lock import ForkSafeAsyncLock
 from aioflags.runtime.broadcast import Latest
 from aioflags.runtime.clock import now
 from aioflags.runtime.event_loops import loop_time
@@ -96,6 +97,8 @@ class StatusCell:
         self._is_stepping = False
         self._call = 0
         self._outage_timer = OutageTimer()
+        self.publishing: ForkSafeAsyncLock = ForkSafeAsyncLock(fast_acquire=True)
+        """Held while the next snapshot is made."""
         self.restartable: bool = restartable
         """Whether a closed client can be started again."""
         self.environment_id: str | None = None
@@ -149,7 +152,7 @@ class StatusCell:
         snapshot = self._holder.snapshot
         if not snapshot.has_data:
             return "no flag data"
-        count = len(snapshot.flags)
+        count = len(snapshot.flags if snapshot.overrides.is_empty else snapshot.base.flags)
         source = "" if self.source is None else f" from {printable(self.source)}"
         return f"{count:,} flag{'' if count == 1 else 's'}{source}"
 
@@ -193,6 +196,13 @@ class StatusCell:
     def mark_ready(self) -> None:
         """Wakes the tasks that wait for the start."""
         self.readiness.set()
+
+    def report_overrides(self, snapshot: Snapshot, change_set: ChangeSet) -> None:
+        """Publishes a snapshot that differs from the newest one by its overrides, and notifies observers. The status stays.
+
+        ``change_set``: what the overrides change.
+        """
+        self.apply(Fact(kind=FactKind.OVERRIDES, snapshot=snapshot, change_set=change_set))
 
     def announce(self, old: Snapshot, new: Snapshot, change_set: ChangeSet) -> None:
         """Data that replaced ``old`` were published elsewhere. From any thread; observers get them on the client's event loop."""
@@ -360,7 +370,7 @@ class StatusCell:
         old = self._holder.snapshot
         if fact.snapshot is not None:
             self._holder.publish(fact.snapshot)
-        if fact.snapshot is not None and fact.kind is not FactKind.RECONCILE:
+        if fact.snapshot is not None and fact.kind not in {FactKind.RECONCILE, FactKind.OVERRIDES}:
             self.data_since = now()
             if fact.kind is FactKind.CACHED and self._condition.source is SourceState.INITIALIZING and self._once("unconfirmed"):
                 self._log.info("serving flag data that no source has confirmed yet")

@@ -17,6 +17,7 @@ from aioflags.supervisor.update_log import NO_FDV1_FALLBACK
 
 if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
+    from aioflags.runtime.async_lock import ForkSafeAsyncLock
 
 __all__ = ["RunSink"]
 
@@ -61,6 +62,11 @@ class RunSink:
     def snapshot(self) -> Snapshot:
         """The newest published snapshot."""
         return self._cell.snapshot
+
+    @property
+    def publishing(self) -> ForkSafeAsyncLock:
+        """Held while the next snapshot is made."""
+        return self._cell.publishing
 
     @property
     def is_followed(self) -> bool:

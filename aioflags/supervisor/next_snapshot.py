@@ -1,4 +1,4 @@
-"""next_snapshot: applies a change set to a snapshot without holding the event loop.
+"""next_snapshot: applies a change set, or new overrides, to a snapshot without holding the event loop.
 
 Definitions that are slow to compile are compiled in a thread before they are published.
 """
@@ -6,18 +6,20 @@ Definitions that are slow to compile are compiled in a thread before they are pu
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from aioflags.evaluation.slow_definitions import slow_items
 from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.daemon_threads import DaemonThreads
 
 if TYPE_CHECKING:
+    from aioflags.evaluation.overrides import Overrides
     from aioflags.evaluation.snapshot import Snapshot
     from aioflags.model.change import ChangeSet
+    from aioflags.runtime.async_lock import ForkSafeAsyncLock
     from aioflags.supervisor.update_sink import UpdateSink
 
-__all__ = ["next_published", "next_snapshot"]
+__all__ = ["OverrideSink", "next_published", "next_snapshot", "publish_overrides"]
 
 _THREADS: Final = DaemonThreads("aioflags-patterns")
 
@@ -32,13 +34,46 @@ async def next_snapshot(before: Snapshot, change_set: ChangeSet, *, traced: bool
 async def next_published(sink: UpdateSink, change_set: ChangeSet) -> Snapshot:
     """The snapshot that ``change_set`` makes of the newest one. Publish it before the next ``await``.
 
-    Both a source and a store may publish. If the other one does so meanwhile, the change set is applied again, to its snapshot.
+    Sources, a store and overrides may publish: one after the other, because of the lock of the sink. If data are published without
+    the lock meanwhile, the change set is applied again, to the newer snapshot.
     """
-    while True:
-        before = sink.snapshot
-        snapshot = await next_snapshot(before, change_set, traced=sink.is_followed)
-        if sink.snapshot is before:
-            return snapshot
+    async with sink.publishing:
+        while True:
+            before = sink.snapshot
+            snapshot = await next_snapshot(before, change_set, traced=sink.is_followed)
+            if sink.snapshot is before:
+                return snapshot
+
+
+class OverrideSink(Protocol):
+    """What publishes overrides. The client's status cell implements it."""
+
+    @property
+    def snapshot(self) -> Snapshot: ...
+    @property
+    def publishing(self) -> ForkSafeAsyncLock: ...
+    @property
+    def is_followed(self) -> bool: ...
+    def report_overrides(self, snapshot: Snapshot, change_set: ChangeSet) -> None:
+        """Publishes a snapshot that differs from the newest one by its overrides. ``change_set``: what they change."""
+        ...
+
+
+async def publish_overrides(sink: OverrideSink, overrides: Overrides) -> bool:
+    """Puts these overrides in place of the present ones. Returns whether that changes anything.
+
+    On the client's event loop. Can be cancelled: then either nothing or everything has changed.
+    """
+    async with sink.publishing:
+        while True:
+            before = sink.snapshot
+            snapshot, change_set = await run_cooperatively(before.overriding(overrides, traced=sink.is_followed))
+            await _compile_slow(snapshot, change_set)
+            if sink.snapshot is before:
+                if snapshot is before:
+                    return False
+                sink.report_overrides(snapshot, change_set)
+                return True
 
 
 async def _compile_slow(snapshot: Snapshot, change_set: ChangeSet) -> None:

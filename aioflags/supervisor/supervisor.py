@@ -314,7 +314,8 @@ class Supervisor:
     @property
     def _serves_data(self) -> bool:
         """Whether evaluations have flag data, of a source or of a store."""
-        return self._sink.snapshot.refusal is None
+        snapshot = self._sink.snapshot
+        return snapshot.has_data and snapshot.refusal is None
 
 
 def _is_on_demand(entry: RotationEntry | None) -> bool:

@@ -12,6 +12,7 @@ from aioflags.model.source_state import ErrorInfo, SourceState
 
 if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
+    from aioflags.runtime.async_lock import ForkSafeAsyncLock
 
 __all__ = ["UpdateSink"]
 
@@ -22,6 +23,11 @@ class UpdateSink(Protocol):
     @property
     def snapshot(self) -> Snapshot:
         """The newest published snapshot."""
+        ...
+
+    @property
+    def publishing(self) -> ForkSafeAsyncLock:
+        """Held while the next snapshot is made, so that a source and new overrides do not make it at the same time."""
         ...
 
     @property

@@ -115,7 +115,7 @@ def test_random_facts_lead_to_listed_statuses_and_reach_all_of_them() -> None:
         condition = Condition(grace=chance.choice([None, 0.0, 5.0]), revives=chance.random() < 0.3)
         has_data = chance.random() < 0.1
         for number in range(60):
-            kind = chance.choices(list(FactKind), weights=[1 if kind in RARE else 6 for kind in FactKind])[0]
+            kind = chance.choices(DRAWN, weights=[1 if kind in RARE else 6 for kind in DRAWN])[0]
             fact = Fact(
                 kind=kind,
                 error=chance.choice([None, DOWN, UNUSABLE]),
@@ -126,6 +126,9 @@ def test_random_facts_lead_to_listed_statuses_and_reach_all_of_them() -> None:
             )
             now_has_data = has_data or fact.kind is FactKind.CACHED or (fact.kind is FactKind.DATA and chance.random() < 0.4)
             before = row_of(condition)
+            if (same := advance(condition, before, Fact(kind=FactKind.OVERRIDES), has_data=now_has_data)) is not None:
+                assert same is condition
+                reached.add((before, FactKind.OVERRIDES, before))
             after = advance(condition, before, fact, has_data=now_has_data)
             if after is not None:
                 assert row_of(after) in TABLE[before][fact.kind], (seed, number, before, fact, condition)
@@ -136,6 +139,8 @@ def test_random_facts_lead_to_listed_statuses_and_reach_all_of_them() -> None:
 
 
 RARE = {FactKind.CACHED, FactKind.START_LIMIT, FactKind.CLOSED, FactKind.RESTARTED, FactKind.FATAL, FactKind.FAILED}
+DRAWN = [kind for kind in FactKind if kind is not FactKind.OVERRIDES]
+"""The facts that change a condition."""
 ENDS = {FactKind.RECONCILED, FactKind.RECONCILE_FAILED}
 
 

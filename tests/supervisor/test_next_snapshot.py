@@ -19,6 +19,7 @@ from aioflags.model.flag import FlagDefinition
 from aioflags.model.result import Update
 from aioflags.model.source_state import SourceState
 from aioflags.protocol.documents.document import read_document
+from aioflags.runtime.async_lock import ForkSafeAsyncLock
 from aioflags.supervisor.next_snapshot import next_published
 from aioflags.supervisor.update_sink import UpdateSink
 from tests.support.scripted_sources import HANG, World
@@ -90,6 +91,7 @@ class TwoPublishers:
     """A sink whose snapshot another publisher replaces, as often as ``others`` has one, while a change set is applied."""
 
     is_followed = False
+    publishing = ForkSafeAsyncLock(fast_acquire=True)
 
     def __init__(self, others: list[Snapshot]) -> None:
         self.others = others

@@ -21,6 +21,7 @@ from aioflags.model.defaults import CLOSE_GRACE
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Update
 from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
+from aioflags.runtime.async_lock import ForkSafeAsyncLock
 from aioflags.sources.base import SourceBuilder, SourceContext
 from aioflags.supervisor.fallback_state import FallbackState
 from aioflags.supervisor.holder import SnapshotHolder
@@ -105,6 +106,7 @@ class World:
         self.live: list[str] = []
         self.most_live = 0
         self.holder = SnapshotHolder(Snapshot.empty())
+        self.publishing = ForkSafeAsyncLock(fast_acquire=True)
         self.fallback_state = FallbackState()
         self._start: float | None = None
 
@@ -168,6 +170,10 @@ class World:
         if snapshot is not None:
             self.holder.publish(snapshot)
         self.note("", "reported", Report(state, error, self.served, change_set, next_attempt))
+
+    def report_overrides(self, snapshot: Snapshot, change_set: ChangeSet) -> None:
+        self.holder.publish(snapshot)
+        self.note("", "overrides", change_set)
 
     def set_environment(self, environment_id: str) -> None:
         self.note("", "environment", environment_id)
