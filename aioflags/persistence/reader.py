@@ -17,7 +17,7 @@ import anyio
 
 from aioflags.errors import StoreError
 from aioflags.evaluation.launchdarkly import LAUNCHDARKLY
-from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
+from aioflags.model.change import Change, ChangeKind, ChangeSet, Definition, ObjectKind
 from aioflags.model.defaults import STORE_LOOKUP_TIMEOUT
 from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
 from aioflags.model.values import plain_text
@@ -33,6 +33,7 @@ from aioflags.supervisor.update_sink import UpdateSink
 
 if TYPE_CHECKING:
     from aioflags.evaluation.items import Item
+    from aioflags.evaluation.overrides import Overrides
     from aioflags.evaluation.snapshot import Snapshot
     from aioflags.stores.base import Store, StoredItems
 
@@ -105,7 +106,7 @@ class StoreReader:
             with contextlib.suppress(StoreError):
                 if self.looks_up and key is not None:
                     return await self._looked_up(plain_text(key))
-                if self.looks_up or not (self._was_read_for_caller or self._sink.snapshot.flags):
+                if self.looks_up or not (self._was_read_for_caller or self._sink.snapshot.base.flags):
                     # A complete read may take longer than a call waits. That alone does not mean that the store hangs.
                     with anyio.move_on_after(STORE_LOOKUP_TIMEOUT):
                         await self._load_anew()
@@ -152,12 +153,12 @@ class StoreReader:
         if self._has_ended:
             return
         before = self._sink.snapshot
-        if snapshot.flags:
+        if snapshot.base.flags:
             self._once.forget("empty")
         elif not self._has_sources and self._once("empty"):
             self._logger.warning("the store of flag data is empty: check its prefix, and that a program writes to it")
         state = None if self._has_sources else SourceState.VALID
-        if before.has_data and snapshot.items == before.items:
+        if before.has_data and snapshot.base == before.base:
             self._sink.report(state)
         else:
             self._sink.set_source("store")
@@ -169,15 +170,16 @@ class StoreReader:
 
     async def _looked_up(self, key: str) -> Snapshot:
         """A snapshot of the flag and its dependencies as the store has them now, read within one time limit."""
-        changes = await self._health.look_up(lambda store: self._get_flag(store, key))
+        overrides = self._sink.snapshot.overrides
+        changes = await self._health.look_up(lambda store: self._get_flag(store, key, overrides))
         if changes is None:
             return self._sink.snapshot
         change_set = ChangeSet(kind=ChangeKind.FULL, changes=tuple(changes), persist=False)
         snapshot = await next_snapshot(self._sink.snapshot, change_set)
         return self._sink.snapshot if self._has_ended else snapshot
 
-    async def _get_flag(self, store: Store, key: str) -> list[Change] | None:
-        """The flag with its prerequisites and segments; ``None`` if the marker is missing."""
+    async def _get_flag(self, store: Store, key: str, overrides: Overrides) -> list[Change] | None:
+        """The flag with its prerequisites and segments, without those that are overridden; ``None`` if the marker is missing."""
         if not await self._has_marker(store):
             return None
         changes: list[Change] = []
@@ -185,13 +187,16 @@ class StoreReader:
         seen = set(queue)
         while queue:
             kind, name = queue.pop()
-            item = await _get_item(store, kind, name)
-            change = None if item is None else read_item(item, self._log_unreadable)
-            if change is not None:
-                changes.append(change)
-                unseen = LAUNCHDARKLY.dependencies(change.definition) - seen
-                seen |= unseen
-                queue += unseen
+            definition: Definition | None = overrides.get((kind, name))
+            if definition is None:
+                item = await _get_item(store, kind, name)
+                change = None if item is None else read_item(item, self._log_unreadable)
+                if change is not None:
+                    changes.append(change)
+                    definition = change.definition
+            unseen = LAUNCHDARKLY.dependencies(definition) - seen
+            seen |= unseen
+            queue += unseen
         return changes
 
     # -- both

@@ -89,7 +89,7 @@ class StoreWriter:
         self._needs_all, self._pending = False, {}
         try:
             if needs_all and snapshot is not None:
-                items = await run_cooperatively(write_items(snapshot.items))
+                items = await run_cooperatively(write_items(snapshot.base))
                 await self._health.call(lambda store: store.replace(items))
             else:
                 await self._health.call(lambda store: store.upsert(stored_items(changes)))
