@@ -22,6 +22,7 @@ from typing import Any, Final, TypeAlias
 
 from aioflags.evaluation.answers import Answer
 from aioflags.events.encoding import frozen_value
+from aioflags.model.detail import OverrideMark
 
 __all__ = ["HAS_GIL", "Counter", "CounterBlock", "InUse", "Increment", "Increments", "has_gil"]
 
@@ -89,7 +90,7 @@ class CounterBlock:
 
 
 class Counter:
-    """How often one version of a flag served one variation.
+    """How often one version of a flag served one variation, with the same part of overrides (``mark``).
 
     ``increment`` counts one more: from any thread if there is a GIL, otherwise under the recorder's lock.
 
@@ -97,12 +98,15 @@ class Counter:
     evaluations lie between the dates of the summary already. ``block`` sums the counter up with others.
     """
 
-    __slots__ = ("_added", "_block", "_reads", "_taken", "counted", "dated", "increment", "value", "variation", "version")
+    __slots__ = ("_added", "_block", "_reads", "_taken", "counted", "dated", "increment", "mark", "value", "variation", "version")
 
-    def __init__(self, value: Any, variation: int | None, version: int | None, block: CounterBlock) -> None:
+    def __init__(
+        self, value: Any, variation: int | None, version: int | None, block: CounterBlock, mark: OverrideMark | None = None
+    ) -> None:
         self.value: Any = frozen_value(value)
         self.variation: int | None = variation
         self.version: int | None = version
+        self.mark: OverrideMark | None = mark
         self.increment: Callable[[], int] = block.add_counter()
         self.counted: int | None = None
         self.dated: int = 0

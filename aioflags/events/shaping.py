@@ -81,6 +81,7 @@ class EvaluationShaper(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=F
             variation=detail.variation_index,
             version=flag.version,
             at_ms=self.at_ms,
+            mark=detail.reason.override_mark,
         )
 
     def unknown_entry(self, key: str, default: Any) -> SummaryEntry:
@@ -88,14 +89,17 @@ class EvaluationShaper(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=F
         return SummaryEntry(key=key, kinds=kinds_of(self.context), default=default, value=default, at_ms=self.at_ms)
 
     def events(self, evaluated: EvaluatedFlag) -> list[EvaluationEvent]:
-        """The events before sampling: the tracked event, then the debug event. Most flags have neither, and unknown flags never."""
+        """The events before sampling: the tracked event, then the debug event. Most flags have neither, and unknown flags never.
+
+        Nor has an evaluation that read an override: its value says nothing about the flag as the service defines it.
+        """
         flag, detail = evaluated.flag, evaluated.detail
         tracking = flag.tracking
         is_experiment = evaluated.is_experiment and (detail.reason.error_kind is None or not self.tracks_experiments)
         is_tracked = tracking.is_tracked or (is_experiment and self.tracks_experiments)
         until = tracking.debug_until_ms
         is_debugged = until is not None and until > self.at_ms and until > self.server_ms
-        if flag.version is None or not (is_tracked or is_debugged):
+        if flag.version is None or not (is_tracked or is_debugged) or detail.reason.override_affected:
             return []
         event = EvaluationEvent(
             at_ms=self.at_ms,

@@ -18,6 +18,7 @@ from aioflags.events.counters import Counter, CounterBlock, Increments, InUse
 from aioflags.events.encoding import frozen_value
 from aioflags.model.context import Context
 from aioflags.model.defaults import MAX_KINDS, MAX_UNKNOWN_KEYS
+from aioflags.model.detail import OverrideMark
 from aioflags.model.event import Count, FlagCounts
 from aioflags.runtime.cooperative import sliced
 
@@ -30,7 +31,8 @@ _FLAGS_PER_STEP: Final = 32
 class SummaryEntry(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=False):
     """An evaluation to count, or several alike. ``kinds``: the kinds of its context.
 
-    ``version`` is ``None`` for an unknown flag; ``variation`` is ``None`` if the value is the default.
+    ``version`` is ``None`` for an unknown flag; ``variation`` is ``None`` if the value is the default. ``mark``: the part of
+    overrides.
     """
 
     key: str
@@ -41,6 +43,7 @@ class SummaryEntry(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=False
     version: int | None = None
     at_ms: int
     times: int = 1
+    mark: OverrideMark | None = None
 
 
 class _FlagCounters:
@@ -51,7 +54,7 @@ class _FlagCounters:
     def __init__(self, default: Any) -> None:
         self.default: Any = frozen_value(default)
         self.kinds: dict[str, None] = {}
-        self.by_outcome: dict[tuple[int | None, int | None], Counter] = {}
+        self.by_outcome: dict[tuple[int | None, int | None, OverrideMark | None], Counter] = {}
 
 
 class Summary:
@@ -129,10 +132,11 @@ class Summary:
         for kind in entry.kinds:
             if len(flag.kinds) < MAX_KINDS:
                 flag.kinds[kind] = None
-        counter = flag.by_outcome.get((variation, version))
+        outcome = variation, version, entry.mark
+        counter = flag.by_outcome.get(outcome)
         if counter is None:
-            counter = Counter(entry.value, variation, version, self._block())
-            counter = flag.by_outcome.setdefault((variation, version), counter)
+            counter = Counter(entry.value, variation, version, self._block(), entry.mark)
+            counter = flag.by_outcome.setdefault(outcome, counter)
         self.start_ms = min(self.start_ms or at_ms, at_ms)
         self.end_ms = max(self.end_ms, at_ms)
         counter.add(entry.times)
@@ -178,7 +182,7 @@ class Summary:
         """The counts that were taken, flag by flag."""
         for key, flag in self._flags.items():
             counts = [
-                Count(counter.counted or 0, counter.value, counter.variation, counter.version)
+                Count(counter.counted or 0, counter.value, counter.variation, counter.version, counter.mark)
                 for counter in flag.by_outcome.values()
             ]
             yield FlagCounts(key, flag.default, tuple(flag.kinds), counts)
@@ -200,6 +204,7 @@ class Summary:
                                 version=late.version,
                                 at_ms=at_ms,
                                 times=times,
+                                mark=late.mark,
                             )
                         )
             yield

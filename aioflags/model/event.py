@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from aioflags.model.context import Context
-from aioflags.model.detail import Reason
+from aioflags.model.detail import OverrideMark, Reason
 
 __all__ = [
     "AnalyticsEvent",
@@ -111,12 +111,16 @@ class StreamAttempt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Count(msgspec.Struct, frozen=True, eq=False):
-    """How often one version of a flag served one variation. ``version`` is ``None`` for an unknown flag."""
+    """How often one version of a flag served one variation. ``version`` is ``None`` for an unknown flag.
+
+    ``mark``: the part of overrides; evaluations without it are counted separately.
+    """
 
     count: int
     value: Any
     variation: int | None
     version: int | None
+    mark: OverrideMark | None = None
 
 
 class FlagCounts(msgspec.Struct, frozen=True, eq=False):

@@ -248,6 +248,8 @@ def _feature(feature: FlagCounts) -> bytes:
             counter["unknown"] = True
         else:
             counter["version"] = count.version
+        if count.mark is not None:
+            counter[count.mark.value] = True
         counters.append(counter)
     record = {"default": _value(feature.default), "contextKinds": list(feature.context_kinds), "counters": counters}
     return _encode(record)

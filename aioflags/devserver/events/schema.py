@@ -76,6 +76,8 @@ _COUNTER: Final[dict[str, _Check]] = {
     "variation?": _WHOLE,
     "version?": _WHOLE,
     "unknown?": _BOOLEAN,
+    "override?": _BOOLEAN,
+    "overrideAffected?": _BOOLEAN,
 }
 _FEATURE: Final[dict[str, _Check]] = {"default?": _anything, "contextKinds": _ARRAY, "counters": _counters}
 _FLAG_PROPERTIES: Final[dict[str, _Check]] = {

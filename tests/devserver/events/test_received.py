@@ -82,6 +82,8 @@ def test_a_valid_event_has_no_problems(event: dict[str, Any]) -> None:
         ),
         pytest.param(feature(key="b"), ["unknown flag 'b'"], id="an unknown flag"),
         pytest.param(summary(count="1"), ["features.a.counters[0].count: expected whole number"], id="a count that is a string"),
+        pytest.param(summary(override=True), [], id="a counter of an overridden flag"),
+        pytest.param(summary(overrideAffected=1), ["features.a.counters[0].overrideAffected: expected boolean"], id="a wrong mark"),
         pytest.param(
             summary(unknown=True),
             ['features.a.counters[0]: expected either "version" or "unknown"'],
