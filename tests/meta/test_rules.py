@@ -47,13 +47,13 @@ def carried() -> set[str]:
 @pytest.mark.parametrize(
     ("prefix", "last"),
     [
-        pytest.param("DS-", 156, id="the data system's scenarios"),
+        pytest.param("DS-", 160, id="the data system's scenarios"),
         pytest.param("FB-", 34, id="the directive"),
-        pytest.param("EV-E", 173, id="evaluation"),
+        pytest.param("EV-E", 178, id="evaluation"),
         pytest.param("CS-C", 24, id="the client"),
         pytest.param("CS-O", 33, id="the client's options"),
         pytest.param("EVT-V", 11, id="redaction"),
-        pytest.param("EVT-W", 24, id="events"),
+        pytest.param("EVT-W", 25, id="events"),
         pytest.param("EVT-D", 11, id="diagnostics"),
         pytest.param("S-", 100, id="the client side"),
         pytest.param("F-", 54, id="the directive on the client side"),
