@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import os
-import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +11,7 @@ from typing import Any, Final
 from aioflags.devserver.data.objects import constant_flag
 from aioflags.devserver.state import ServerState
 from aioflags.errors import ConfigError
+from aioflags.runtime.replaced_files import replace_file
 
 __all__ = ["document_text", "saver"]
 
@@ -30,7 +28,7 @@ def saver(path: Path, state: ServerState) -> Callable[[], Awaitable[str]]:
     async def save() -> str:
         if path.suffix.lower() != _JSON:
             raise ConfigError(f"cannot save to {path}: only {_JSON} files can be saved, since others would lose their comments")
-        await asyncio.to_thread(_replace_file, path, _text(path, state))
+        await asyncio.to_thread(replace_file, path, _text(path, state).encode())
         return str(path)
 
     return save
@@ -60,18 +58,3 @@ def document_text(document: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> st
 
 def _without_default_version(written: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in written.items() if (name, value) != ("version", 1)}
-
-
-def _replace_file(path: Path, text: str) -> None:
-    target = path.resolve()
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        if target.exists():
-            Path(name).chmod(target.stat().st_mode & 0o777)
-        Path(name).replace(target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise

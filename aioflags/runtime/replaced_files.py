@@ -1,0 +1,45 @@
+"""Replaces a file atomically: readers see the old contents or the new ones, never a part.
+
+Links are followed, and the new file has the mode and the owner of the old one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+from typing import Final
+
+__all__ = ["replace_file"]
+
+_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Give the file these contents; it may be new. It blocks. Raises ``OSError``; then the file has its old contents."""
+    target = path.resolve()
+    new = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+    with os.fdopen(os.open(new, _CREATE, 0o666), "wb") as file:  # the umask applies
+        try:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            _keep_access(new, target)
+            new.replace(target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                new.unlink()
+            raise
+
+
+def _keep_access(new: Path, old: Path) -> None:
+    try:
+        status = old.stat()
+    except FileNotFoundError:
+        return
+    if hasattr(os, "chown"):
+        # Only root may give files away. Root edits the files of others, who could not read them any more otherwise.
+        with contextlib.suppress(OSError):
+            os.chown(new, status.st_uid, status.st_gid)
+    new.chmod(status.st_mode & 0o7777)
