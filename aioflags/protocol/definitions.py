@@ -14,7 +14,7 @@ from aioflags.model.flag import FlagDefinition, VariationOrRollout
 from aioflags.model.segment import SegmentDefinition
 from aioflags.model.values import plain_text
 
-__all__ = ["SECTIONS", "has_version", "put", "read_definition", "value_flag"]
+__all__ = ["SECTIONS", "has_version", "off_flag", "put", "read_definition", "value_flag"]
 
 SECTIONS: Final = {"flags": ObjectKind.FLAG, "segments": ObjectKind.SEGMENT}
 """The section of a document with all definitions → the kind of object in it."""
@@ -61,3 +61,8 @@ def value_flag(key: str, value: Any, version: int = 1) -> FlagDefinition:
     return FlagDefinition(
         key=plain_text(key), version=version, on=True, variations=(value,), fallthrough=VariationOrRollout(variation=0)
     )
+
+
+def off_flag(key: str, value: Any) -> FlagDefinition:
+    """A flag that is off and serves ``value``, a JSON value, to all contexts. The reason of its evaluations is ``OFF``."""
+    return FlagDefinition(key=plain_text(key), version=1, on=False, off_variation=0, variations=(value,))

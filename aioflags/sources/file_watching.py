@@ -43,11 +43,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class _FileState:
-    """A file when it was last read. ``stamp``: its times, size and identity."""
+    """A file when it was last read. ``stamp``: its times, size and identity. ``text`` is ``None`` if it does not exist."""
 
     stamp: tuple[int, ...]
     is_young: bool
-    text: bytes
+    text: bytes | None
+
+
+_MISSING: Final = _FileState((), is_young=False, text=None)
 
 
 class Files:
@@ -55,10 +58,13 @@ class Files:
 
     Links are followed at every look, so that a swapped link (as in Kubernetes) counts as an edit.
     :meth:`read` and :meth:`look` block. On an event loop use :meth:`read_in_time` and :meth:`look_in_time`, which use ``thread``.
+
+    ``may_be_missing``: a file that does not exist is left out of the contents. Otherwise it is an error.
     """
 
-    def __init__(self, paths: Sequence[Path], thread: SerialThread | None = None) -> None:
+    def __init__(self, paths: Sequence[Path], thread: SerialThread | None = None, *, may_be_missing: bool = False) -> None:
         self.paths: tuple[Path, ...] = tuple(paths)
+        self._may_be_missing = may_be_missing
         self._thread = SerialThread("aioflags-files") if thread is None else thread
         self._seen: dict[Path, _FileState] = {}
 
@@ -104,14 +110,22 @@ class Files:
         """The files now. A file that has not changed since ``before`` is not read again. It blocks."""
         # Absolute from the first look on: the program may change its working directory.
         self.paths = tuple(path.absolute() for path in self.paths)
-        return {path: _look_at(path, before.get(path)) for path in self.paths}
+        return {path: self._look_at(path, before.get(path)) for path in self.paths}
+
+    def _look_at(self, path: Path, before: _FileState | None) -> _FileState:
+        try:
+            return _look_at(path, before)
+        except FileNotFoundError:
+            if self._may_be_missing:
+                return _MISSING
+            raise
 
     def _keep(self, seen: dict[Path, _FileState]) -> Texts | None:
         """Store the state, and return the texts, or ``None`` if they are the same as before."""
         before, self._seen = self._seen, seen
         if [file.text for file in seen.values()] == [file.text for file in before.values()]:
             return None
-        return tuple((path, file.text) for path, file in seen.items())
+        return tuple((path, file.text) for path, file in seen.items() if file.text is not None)
 
 
 def _look_at(path: Path, before: _FileState | None) -> _FileState:

@@ -17,6 +17,7 @@ import msgspec
 
 from aioflags.errors import ConfigError
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
+from aioflags.model.flag import FlagDefinition
 from aioflags.model.nesting import MAX_DEPTH, NestingError, check_depth
 from aioflags.model.values import JsonValue, is_array, is_number, type_name
 from aioflags.protocol.definitions import SECTIONS, has_version, put, read_definition, value_flag
@@ -55,12 +56,20 @@ class DocumentError(ConfigError):
         self.problem = problem
 
 
-def read_document(data: bytes | str | Mapping[str, object], *, name: str | None = None) -> ChangeSet:
+def read_document(
+    data: bytes | str | Mapping[str, object],
+    *,
+    name: str | None = None,
+    as_yaml: bool | None = None,
+    flag_of_value: Callable[[str, JsonValue], FlagDefinition] = value_flag,
+) -> ChangeSet:
     """Read all definitions of a document.
 
     Args:
         data: The text, or a mapping of JSON values.
         name: The name of the file, for messages. If it ends in ``.yaml`` or ``.yml`` the text is YAML, otherwise JSON.
+        as_yaml: Whether the text is YAML, whatever its name is; ``None``: its name says so.
+        flag_of_value: Makes the flag for an entry of ``flagValues``.
 
     Returns:
         A full change set without a selector. Persistent stores must not keep it.
@@ -68,7 +77,8 @@ def read_document(data: bytes | str | Mapping[str, object], *, name: str | None 
     Raises:
         DocumentError: The document is invalid.
     """
-    text = _encoded(decoded(data, name), name)
+    as_yaml = is_yaml(name) if as_yaml is None else as_yaml
+    text = _encoded(decoded(data, name, as_yaml=as_yaml), name)
     sections = _top_level(text, name)
     for section in sections:
         if section not in _SECTION_NAMES:
@@ -79,11 +89,11 @@ def read_document(data: bytes | str | Mapping[str, object], *, name: str | None 
         if key in flags:
             raise DocumentError("this flag is in flags, too", file=name, path=joined(_VALUES, key))
     segments = _section(sections, "segments", name)
-    if not isinstance(data, Mapping) and not is_yaml(name):
+    if not isinstance(data, Mapping) and not as_yaml:
         _refuse_repeated_keys(text, name)
     changes = (
         *_definitions("flags", flags, name),
-        *(_value(key, raw, name) for key, raw in values.items()),
+        *(_value(key, raw, name, flag_of_value) for key, raw in values.items()),
         *_definitions("segments", segments, name),
     )
     return ChangeSet(kind=ChangeKind.FULL, changes=changes, persist=False)
@@ -111,9 +121,14 @@ def is_yaml(name: str | None) -> bool:
     return name is not None and name.lower().endswith((".yaml", ".yml"))
 
 
-def decoded(data: bytes | str | Mapping[str, object], name: str | None) -> bytes | str | Mapping[str, object]:
-    """Decode a YAML document. JSON text and mappings are returned unchanged. Raises :class:`DocumentError`."""
-    if isinstance(data, Mapping) or not is_yaml(name):
+def decoded(
+    data: bytes | str | Mapping[str, object], name: str | None, *, as_yaml: bool | None = None
+) -> bytes | str | Mapping[str, object]:
+    """Decode a YAML document. JSON text and mappings are returned unchanged. Raises :class:`DocumentError`.
+
+    ``as_yaml``: whether the text is YAML; ``None``: its name says so.
+    """
+    if isinstance(data, Mapping) or not (is_yaml(name) if as_yaml is None else as_yaml):
         return data
     try:
         document = read_yaml(utf8(data, name).decode())
@@ -265,12 +280,12 @@ def _definitions(section: str, entries: Mapping[str, msgspec.Raw], name: str | N
         yield put(kind, key, version, definition)
 
 
-def _value(key: str, text: msgspec.Raw, name: str | None) -> Change:
+def _value(key: str, text: msgspec.Raw, name: str | None, flag_of_value: Callable[[str, JsonValue], FlagDefinition]) -> Change:
     try:
         value = msgspec.json.decode(text)
     except UNREADABLE as error:
         raise _mistake(error, joined(_VALUES, key), name) from None
-    return put(ObjectKind.FLAG, key, 1, value_flag(key, value))
+    return put(ObjectKind.FLAG, key, 1, flag_of_value(key, value))
 
 
 def _mistake(error: Exception, path: str, name: str | None) -> DocumentError:
