@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from aioflags.errors import ConfigError, FlagsError, LifecycleError, NotReadyError, StoreError
     from aioflags.events.options import Events, MobileEvents
     from aioflags.events.stats import Stats
+    from aioflags.file_overrides.options import FileOverrides
     from aioflags.flagd.client import FlagdClient
     from aioflags.flagd.config import FlagdConfig
     from aioflags.hooks.hook import Hook
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from aioflags.model.explanation import Explanation
     from aioflags.model.identify import IdentifyResult, IdentifyStatus
     from aioflags.model.source_state import ErrorCode, ErrorInfo, SourceState
-    from aioflags.model.status import Status, StatusError, StatusReport, StoreStatus
+    from aioflags.model.status import OverridesStatus, Status, StatusError, StatusReport, StoreStatus
     from aioflags.model.status_event import Event, EventKind
     from aioflags.runtime.version import __version__ as __version__
     from aioflags.stores.memberships import BigSegments
@@ -54,6 +55,7 @@ __all__ = [
     "EventKind",
     "Events",
     "Explanation",
+    "FileOverrides",
     "Flag",
     "FlagChange",
     "FlagdClient",
@@ -70,6 +72,7 @@ __all__ = [
     "MobileConfig",
     "MobileEvents",
     "NotReadyError",
+    "OverridesStatus",
     "Persistence",
     "Reason",
     "ReasonKind",
@@ -100,6 +103,7 @@ if not TYPE_CHECKING:
             "aioflags.errors": ("ConfigError", "FlagsError", "LifecycleError", "NotReadyError", "StoreError"),
             "aioflags.events.options": ("Events", "MobileEvents"),
             "aioflags.events.stats": ("Stats",),
+            "aioflags.file_overrides.options": ("FileOverrides",),
             "aioflags.flagd.client": ("FlagdClient",),
             "aioflags.flagd.config": ("FlagdConfig",),
             "aioflags.hooks.hook": ("Hook",),
@@ -111,7 +115,7 @@ if not TYPE_CHECKING:
             "aioflags.model.explanation": ("Explanation",),
             "aioflags.model.identify": ("IdentifyResult", "IdentifyStatus"),
             "aioflags.model.source_state": ("ErrorCode", "ErrorInfo", "SourceState"),
-            "aioflags.model.status": ("Status", "StatusError", "StatusReport", "StoreStatus"),
+            "aioflags.model.status": ("OverridesStatus", "Status", "StatusError", "StatusReport", "StoreStatus"),
             "aioflags.model.status_event": ("Event", "EventKind"),
             "aioflags.runtime.version": ("__version__",),
             "aioflags.stores.memberships": ("BigSegments",),

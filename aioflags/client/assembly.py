@@ -9,6 +9,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+import anyio
+
 from aioflags.client.data_updates import DataUpdates, first_snapshot
 from aioflags.client_core.analytics import Analytics
 from aioflags.client_core.core_client import Core
@@ -153,7 +155,9 @@ class _ClientWorkload:
         await self._data_updates.run()
 
     async def monitor(self) -> None:
-        await self._data_updates.poll_big_segments()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._data_updates.follow_overrides)
+            tasks.start_soon(self._data_updates.poll_big_segments)
 
     def stop(self) -> None:
         self._data_updates.stop()

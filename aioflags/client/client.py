@@ -18,7 +18,7 @@ from aioflags.config.data_system import DataSystem
 from aioflags.config.environment import from_environment
 from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.model.secret import SdkKey
-from aioflags.model.status import UNAVAILABLE, StatusReport, StoreStatus
+from aioflags.model.status import UNAVAILABLE, OverridesStatus, StatusReport, StoreStatus
 from aioflags.plugins.plugin import EnvironmentMetadata, Plugin
 from aioflags.runtime.async_lock import ForkSafeAsyncLock
 from aioflags.runtime.broadcast import LatestIterator
@@ -115,6 +115,8 @@ class Client(MigrationMethods, FrontEndMethods, BaseClient):
     async def start(self, start_wait: float | None = None) -> StatusReport:
         """Starts, and waits at most ``start_wait`` seconds until the client has data, or cannot get any. Returns the status.
 
+        Override files are read before that, in at most two seconds whatever ``start_wait`` is.
+
         A timeout does not raise: a warning is logged, and the client keeps trying. The default is the option ``start_wait``; with 0
         it does not wait.
 
@@ -134,6 +136,8 @@ class Client(MigrationMethods, FrontEndMethods, BaseClient):
                     raise
                 self._data_updates.system = DataSystem.custom(synchronizers=[document])
                 self._read_document = None
+            if not self._lifecycle.is_started and not self._cell.is_closed:
+                await self._data_updates.load_overrides()
         return await super().start(start_wait)
 
     async def refresh(self, timeout: float | None = None) -> StatusReport:
@@ -169,6 +173,15 @@ class Client(MigrationMethods, FrontEndMethods, BaseClient):
         A slow reader skips statuses, but never the last one. Ends when the client has closed, and at once without a store.
         """
         return LatestIterator(self._data_updates.store_statuses, self._lifecycle.check_loop)
+
+    @property
+    def overrides_status(self) -> OverridesStatus | None:
+        """Which flags and segments local files override now, and why the files cannot be used, if so; ``None`` without such files.
+
+        Can be read from any thread.
+        """
+        session = self._data_updates.overrides_session
+        return None if session is None else session.status
 
     async def big_segments_status(self) -> StoreStatus:
         """The status of the store of big segments at its last poll; not available without a store, or if it cannot be polled.

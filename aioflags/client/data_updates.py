@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aioflags.client_core.service import ServiceConnection
@@ -32,6 +33,7 @@ from aioflags.supervisor.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from aioflags.big_segments.lookup import BigSegmentLookup
+    from aioflags.file_overrides.session import OverridesSession
     from aioflags.persistence.session import StoreSession
 
 __all__ = ["DataUpdates", "first_snapshot"]
@@ -71,6 +73,8 @@ class DataUpdates:
         self.store_statuses: Latest[StoreStatus] = Latest()
         self.store_session: StoreSession | None = self._make_store_session(key, on_store_mode_change)
         """Reads and writes the store; ``None`` without a store, and offline."""
+        self.overrides_session: OverridesSession | None = self._make_overrides_session()
+        """Reads the override files; ``None`` without any, and offline."""
         self.big_segments: BigSegmentLookup | None = self._make_big_segments()
         self.big_segments_statuses: Latest[StoreStatus] = Latest() if self.big_segments is None else self.big_segments.statuses
         reset_after_fork(self.poll_on_demand)
@@ -111,6 +115,11 @@ class DataUpdates:
 
     # -- life cycle
 
+    async def load_overrides(self) -> None:
+        """Reads the override files before the start, so that no evaluation after it misses them."""
+        if self.overrides_session is not None:
+            await self.overrides_session.load()
+
     def open(self) -> None:
         """The client starts. Plugins have not seen it yet."""
         if self._config.offline or not (self._has_sources or self.store_session):
@@ -134,6 +143,11 @@ class DataUpdates:
         await self.store_session.run(self._run_sources if self._has_sources else None)
         # A task group that a task cancels by itself ends without an exception.
         raise RuntimeError("the store session ended unexpectedly")
+
+    async def follow_overrides(self) -> None:
+        """Reads the override files, and follows their edits until it is cancelled."""
+        if self.overrides_session is not None:
+            await self.overrides_session.run()
 
     async def poll_big_segments(self) -> None:
         """Polls the status of the big segment store until it is cancelled. An internal error stops nothing else."""
@@ -214,6 +228,18 @@ class DataUpdates:
         )
         context = StoreContext(environment=environment, logger=self._logger)
         return StoreSession(options, context, self._cell, on_status=self.store_statuses.put, on_mode_change=on_mode_change)
+
+    # -- overrides
+
+    def _make_overrides_session(self) -> OverridesSession | None:
+        overrides, config = self.system.overrides, self._config
+        if overrides is None or config.offline:
+            return None
+        # Most clients have no overrides.
+        from aioflags.file_overrides.session import OverridesSession  # noqa: PLC0415 - as above
+        from aioflags.supervisor.next_snapshot import publish_overrides  # noqa: PLC0415 - as above
+
+        return OverridesSession(overrides, partial(publish_overrides, self._cell), self._logger)
 
     # -- big segments
 

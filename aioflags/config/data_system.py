@@ -13,6 +13,7 @@ from typing import Literal, cast
 from aioflags import sources
 from aioflags.config.persistence import Cache, Persistence
 from aioflags.errors import ConfigError, ConfigTypeError
+from aioflags.file_overrides.options import FileOverrides
 from aioflags.model.defaults import (
     MIN_POLL_INTERVAL,
     POLL_INTERVAL,
@@ -35,6 +36,7 @@ class DataSystem:
     ``refused_retry`` applies when the service refused the requests of every source, with 401 or 404 for example: with
     ``"extended"`` all sources start again after 5 minutes, then after twice as long each time, up to an hour, less a random part
     of up to half; with ``"never"`` updates end. ``persistence`` is a store in addition to the sources, or instead of them.
+    ``overrides`` are local files whose flags and segments count instead of those of the service.
     ``poll_interval`` and ``initial_reconnect_delay`` (seconds) are the defaults of all sources.
     """
 
@@ -44,12 +46,14 @@ class DataSystem:
     fdv1_fallback_recovery: Literal["never", "ttl"] = "never"
     refused_retry: Literal["extended", "never"] = "extended"
     persistence: Persistence | None = None
+    overrides: FileOverrides | None = None
     poll_interval: float = POLL_INTERVAL
     initial_reconnect_delay: float = RECONNECT_DELAY
 
     def __post_init__(self) -> None:
         require("fdv1_fallback", self.fdv1_fallback, sources.Fdv1FallbackOptions, type(None))
         require("persistence", self.persistence, Persistence, type(None))
+        require("overrides", self.overrides, FileOverrides, type(None))
         one_of("never", "ttl")("fdv1_fallback_recovery", self.fdv1_fallback_recovery)
         one_of("extended", "never")("refused_retry", self.refused_retry)
         set_all(
@@ -65,26 +69,32 @@ class DataSystem:
         )
 
     @classmethod
-    def default(cls) -> DataSystem:
+    def default(cls, *, overrides: FileOverrides | None = None) -> DataSystem:
         """A poll for the first data, then the stream; polling if the stream fails; FDv1 if the server asks for it."""
         return cls(
             initializers=[sources.Polling()],
             synchronizers=[sources.Streaming(), sources.Polling()],
             fdv1_fallback=sources.Fdv1FallbackOptions(),
+            overrides=overrides,
         )
 
     @classmethod
-    def streaming(cls) -> DataSystem:
+    def streaming(cls, *, overrides: FileOverrides | None = None) -> DataSystem:
         """Only the stream; FDv1 if the server asks for it."""
-        return cls(synchronizers=[sources.Streaming()], fdv1_fallback=sources.Fdv1FallbackOptions())
+        return cls(synchronizers=[sources.Streaming()], fdv1_fallback=sources.Fdv1FallbackOptions(), overrides=overrides)
 
     @classmethod
-    def polling(cls, interval: float = POLL_INTERVAL) -> DataSystem:
+    def polling(cls, interval: float = POLL_INTERVAL, *, overrides: FileOverrides | None = None) -> DataSystem:
         """Only polling, every ``interval`` seconds; FDv1 if the server asks for it."""
-        return cls(synchronizers=[sources.Polling()], fdv1_fallback=sources.Fdv1FallbackOptions(), poll_interval=interval)
+        return cls(
+            synchronizers=[sources.Polling()],
+            fdv1_fallback=sources.Fdv1FallbackOptions(),
+            overrides=overrides,
+            poll_interval=interval,
+        )
 
     @classmethod
-    def on_demand(cls, interval: float = POLL_INTERVAL) -> DataSystem:
+    def on_demand(cls, interval: float = POLL_INTERVAL, *, overrides: FileOverrides | None = None) -> DataSystem:
         """One poll at the start, and one at each :meth:`Client.refresh`, unless one succeeded in the last ``interval`` seconds.
 
         FDv1, also on demand, if the server asks for it. Between polls no timer runs and no connection is open: for programs that
@@ -93,29 +103,45 @@ class DataSystem:
         return cls(
             synchronizers=[sources.Polling(on_demand=True)],
             fdv1_fallback=sources.Fdv1FallbackOptions(on_demand=True),
+            overrides=overrides,
             poll_interval=interval,
         )
 
     @classmethod
-    def fdv1(cls, *, stream: bool = True, poll_interval: float = POLL_INTERVAL) -> DataSystem:
+    def fdv1(
+        cls, *, stream: bool = True, poll_interval: float = POLL_INTERVAL, overrides: FileOverrides | None = None
+    ) -> DataSystem:
         """Only FDv1, the older protocol:
 
         its stream, or polls every ``poll_interval`` seconds. After a refusal such as 401 it tries again later.
         """
-        return cls(synchronizers=[sources.Fdv1Streaming() if stream else sources.Fdv1Polling()], poll_interval=poll_interval)
+        source = sources.Fdv1Streaming() if stream else sources.Fdv1Polling()
+        return cls(synchronizers=[source], overrides=overrides, poll_interval=poll_interval)
 
     @classmethod
-    def daemon(cls, store: Store | StoreBuilder, *, cache: Cache = "ttl", cache_ttl: float = STORE_CACHE_TTL) -> DataSystem:
+    def daemon(
+        cls,
+        store: Store | StoreBuilder,
+        *,
+        cache: Cache = "ttl",
+        cache_ttl: float = STORE_CACHE_TTL,
+        overrides: FileOverrides | None = None,
+    ) -> DataSystem:
         """No sources: reads the flags that another process, such as a relay or another SDK, writes to ``store``."""
-        return cls(persistence=Persistence(store=store, cache=cache, cache_ttl=cache_ttl))
+        return cls(persistence=Persistence(store=store, cache=cache, cache_ttl=cache_ttl), overrides=overrides)
 
     @classmethod
     def persistent_store(
-        cls, store: Store | StoreBuilder, *, cache: Cache = "ttl", cache_ttl: float = STORE_CACHE_TTL
+        cls,
+        store: Store | StoreBuilder,
+        *,
+        cache: Cache = "ttl",
+        cache_ttl: float = STORE_CACHE_TTL,
+        overrides: FileOverrides | None = None,
     ) -> DataSystem:
         """The sources of :meth:`default`. Their data are written to ``store``, which is read until they deliver."""
         persistence = Persistence(store=store, mode="read_write", cache=cache, cache_ttl=cache_ttl)
-        return replace(cls.default(), persistence=persistence)
+        return replace(cls.default(overrides=overrides), persistence=persistence)
 
     @classmethod
     def custom(
@@ -127,8 +153,9 @@ class DataSystem:
         fdv1_fallback_recovery: Literal["never", "ttl"] = "never",
         refused_retry: Literal["extended", "never"] = "extended",
         persistence: Persistence | None = None,
+        overrides: FileOverrides | None = None,
     ) -> DataSystem:
-        """Exactly the given sources; no FDv1 fallback and no store unless given.
+        """Exactly the given sources; no FDv1 fallback, no store and no overrides unless given.
 
         Raises:
             ConfigError: no initializer, no synchronizer and no store is given.
@@ -140,6 +167,7 @@ class DataSystem:
             fdv1_fallback_recovery=fdv1_fallback_recovery,
             refused_retry=refused_retry,
             persistence=persistence,
+            overrides=overrides,
         )
         if not (system.initializers or system.synchronizers or system.persistence):
             raise ConfigError("custom: expected at least one of initializers=…, synchronizers=…, persistence=…; got none")

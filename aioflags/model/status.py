@@ -5,14 +5,15 @@ Source: ``openfeature.md`` 4.12; ``data-system.md`` 5.8.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, final
 
 from aioflags.model.source_state import ErrorCode, ErrorInfo, SourceState
 from aioflags.runtime.reprs import as_loop_time, as_utc, repr_of_set_fields
 
-__all__ = ["Status", "StatusError", "StatusReport", "StoreStatus"]
+__all__ = ["OverridesStatus", "Status", "StatusError", "StatusReport", "StoreStatus"]
 
 
 class Status(StrEnum):
@@ -83,6 +84,25 @@ class StoreStatus:
 
     available: bool
     stale: bool
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverridesStatus:
+    """The overrides of a client.
+
+    ``flags`` and ``segments``: the keys that are overridden now, each with the path of its file. ``since``: when they last
+    changed, in Unix seconds; ``None`` if nothing was overridden yet. ``problem``: why the files cannot be used now; until they can,
+    the overrides from before stay in effect.
+    """
+
+    flags: Mapping[str, str] = field(default_factory=dict[str, str])
+    segments: Mapping[str, str] = field(default_factory=dict[str, str])
+    since: float | None = None
+    problem: ErrorInfo | None = None
+
+    def __repr__(self) -> str:
+        return repr_of_set_fields(self, since=as_utc)
 
 
 AVAILABLE: Final = StoreStatus(available=True, stale=False)

@@ -26,6 +26,7 @@ NAMES = {
 NEEDED: dict[str, dict[str, Any]] = {
     "BigSegments": {"store": ScriptedMemberships()},
     "DiskStore": {"path": "flags"},
+    "FileOverrides": {"paths": "overrides.json"},
     "FlagdConfig": {"environment": {}},
     "Persistence": {"store": stores.RedisStore()},
 }
@@ -59,11 +60,12 @@ NOT_AN_INTERVAL = (0, *NOT_A_DURATION)
 REFUSED: dict[str, tuple[object, ...]] = {
     **dict.fromkeys(("base_uri", "stream_uri", "events_uri"), NOT_HTTP),
     **dict.fromkeys(("wrapper_name", "wrapper_version"), NOT_PRINTABLE),
-    **dict.fromkeys(("fdv1_fallback_recovery", "refused_retry", "mode", "cache"), UNKNOWN_WORDS),
+    **dict.fromkeys(("fdv1_fallback_recovery", "refused_retry", "mode", "cache", "on_duplicate"), UNKNOWN_WORDS),
     "defaults": ({1: 2},),
     "start_wait": (-1, -0.5),
     "http_proxy": ("proxy", "ftp://proxy", "http://proxy:port"),
     "path": ("",),
+    "paths": ((), "", ["a", ""]),
     "redirect_origins": (["flags.example"], ["https://a/path"], "https://a"),
     "url": ("localhost", "http://x"),
     # mobile
@@ -112,6 +114,7 @@ REPLACED: dict[str, tuple[tuple[tuple[float, ...], float | str], ...]] = {
     **dict.fromkeys(("flush_interval", "context_keys_flush_interval"), ((NOT_POSITIVE, THE_DEFAULT), ((1e-9, 0.09), 0.1))),
     "start_wait": (((math.nan, math.inf), THE_DEFAULT),),
     "initial_reconnect_delay": ((NOT_POSITIVE, 1),),
+    "FileOverrides.poll_interval": ((NOT_POSITIVE, 1), ((0.1, 0.9), 1)),
     "poll_interval": ((NOT_POSITIVE, THE_DEFAULT), ((1, 29.9), 30)),
     "interval": ((NOT_POSITIVE, 30), ((1, 29.9), 30)),
     "context_keys_capacity": (((-1,), THE_DEFAULT),),

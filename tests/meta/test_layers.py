@@ -30,6 +30,7 @@ LAYERS: dict[str, int] = {
     "supervisor": 5,
     "persistence": 5,
     "big_segments": 5,
+    "file_overrides": 5,
     "hooks": 6,
     "plugins": 6,
     "migration": 6,

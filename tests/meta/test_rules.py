@@ -47,7 +47,7 @@ def carried() -> set[str]:
 @pytest.mark.parametrize(
     ("prefix", "last"),
     [
-        pytest.param("DS-", 160, id="the data system's scenarios"),
+        pytest.param("DS-", 165, id="the data system's scenarios"),
         pytest.param("FB-", 34, id="the directive"),
         pytest.param("EV-E", 178, id="evaluation"),
         pytest.param("CS-C", 24, id="the client"),

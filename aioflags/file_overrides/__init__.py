@@ -1,0 +1,1 @@
+"""File overrides: local files whose flags and segments count instead of the service's, while a client runs."""

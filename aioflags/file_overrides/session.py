@@ -1,0 +1,157 @@
+"""OverridesSession: reads the override files of one client, follows their edits, and passes the overrides on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Final
+
+import anyio
+
+from aioflags.errors import ConfigError
+from aioflags.evaluation.overrides import NO_OVERRIDES, Overrides
+from aioflags.file_overrides.options import FileOverrides
+from aioflags.file_overrides.reader import FileSet, OverridesReader
+from aioflags.model.change import ObjectKind
+from aioflags.model.source_state import ErrorInfo
+from aioflags.model.status import OverridesStatus
+from aioflags.protocol.failures import invalid_data
+from aioflags.runtime.cancellation import contain_cancellation
+from aioflags.runtime.clock import now
+from aioflags.runtime.daemon_threads import SerialThread
+from aioflags.runtime.logs import printable
+from aioflags.sources.file_watching import LOOK_INTERVAL, Files, Texts, follow, read_when_whole
+
+__all__ = ["MAX_LOAD", "OverridesSession"]
+
+MAX_LOAD: Final = 2.0
+"""Seconds that a start waits for the files. A local disk needs milliseconds, a network drive may hang."""
+
+_NAMED: Final = 20
+"""How many overrides a line of the log names."""
+_NOTHING: Final = FileSet(overrides=NO_OVERRIDES, files={}, versions={})
+
+
+class OverridesSession:
+    """The override files of one client, over all its starts.
+
+    Args:
+        options: The files.
+        publish: Called with the overrides each time they change. It returns when evaluations use them.
+        logger: The client's logger.
+        thread: Reads the files.
+    """
+
+    def __init__(
+        self,
+        options: FileOverrides,
+        publish: Callable[[Overrides], Awaitable[object]],
+        logger: logging.Logger,
+        *,
+        thread: SerialThread | None = None,
+    ) -> None:
+        self.status: OverridesStatus = OverridesStatus()
+        """What is in effect. A new object at each change."""
+        self._options = options
+        self._publish = publish
+        self._logger = logger
+        self._reader = OverridesReader(options.on_duplicate)
+        self._thread = SerialThread("aioflags-overrides") if thread is None else thread
+        self._files = self._unread_files()
+        self.is_read: bool = False
+        """Whether the files were read since the start, with success or without."""
+        self._in_effect = _NOTHING
+
+    async def load(self, max_wait: float = MAX_LOAD) -> None:
+        """Reads the files before a start, for at most ``max_wait`` seconds. :meth:`run` continues. An internal error is logged."""
+        self._files = self._unread_files()
+        self.is_read = False
+        with anyio.move_on_after(max_wait):
+            await self._contained(self._read_first)
+            return
+        self._logger.warning("overrides: the files were not read within %g s; starting without them", max_wait)
+
+    async def run(self) -> None:
+        """Follows the edits of the files until it is cancelled. An internal error is logged."""
+        await self._contained(self._follow)
+
+    def _unread_files(self) -> Files:
+        return Files(self._options.files, self._thread, may_be_missing=True)
+
+    async def _contained(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            with contain_cancellation():
+                await work()
+        except Exception:
+            self._logger.exception("stopped reading override files after an internal error (please report)")
+
+    async def _read_first(self) -> None:
+        files = self._files
+        try:
+            result = await read_when_whole(files, await files.read_in_time(), self._read)
+        except OSError as error:
+            result = _unreadable(error)
+        await self._take(result)
+        self.is_read = True
+
+    async def _follow(self) -> None:
+        options = self._options
+        if not self.is_read:
+            await self._read_first()
+        if not options.follows_edits:
+            return
+        interval = LOOK_INTERVAL if options.poll_interval is None else options.poll_interval
+        async with aclosing(follow(self._files, interval=interval, notified=options.watch)) as edits:
+            async for edit in edits:
+                await self._take(_unreadable(edit) if isinstance(edit, OSError) else await self._read(edit))
+
+    async def _read(self, texts: Texts) -> FileSet | ErrorInfo:
+        try:
+            return await self._thread.run(lambda: self._reader.read(texts))
+        except ConfigError as mistake:
+            return invalid_data(printable(mistake))
+
+    async def _take(self, result: FileSet | ErrorInfo) -> None:
+        """Puts the overrides into effect if they changed. Each change is logged once."""
+        status = self.status
+        if isinstance(result, ErrorInfo):
+            if status.problem is None or status.problem.message != result.message:
+                kept = "the overrides from before stay in effect" if self._in_effect.files else "no overrides are in effect"
+                self._logger.error("overrides: %s; %s", result.message, kept)
+            self.status = replace(status, problem=result)
+            return
+        if result.versions == self._in_effect.versions and result.files == self._in_effect.files:
+            if status.problem is not None:
+                self._logger.info("overrides: the files can be used again; %s", _description(result))
+            elif not self.is_read:
+                self._logger.info("overrides: %s", _description(result))
+            self.status = replace(status, problem=None)
+            return
+        await self._publish(result.overrides)
+        self._in_effect = result
+        self.status = OverridesStatus(
+            flags=_files(result, ObjectKind.FLAG), segments=_files(result, ObjectKind.SEGMENT), since=now(), problem=None
+        )
+        self._logger.info("overrides: %s", _description(result))
+
+
+def _files(result: FileSet, kind: ObjectKind) -> Mapping[str, str]:
+    return {key: str(path) for (of_kind, key), path in result.files.items() if of_kind is kind}
+
+
+def _description(result: FileSet) -> str:
+    """What is in effect, for the log. Without values, which may be secret."""
+    if not result.files:
+        return "none in effect"
+    shown = [
+        f"{'' if kind is ObjectKind.FLAG else 'segment '}{printable(key)} ({printable(path)})"
+        for (kind, key), path in [*result.files.items()][:_NAMED]
+    ]
+    more = len(result.files) - len(shown)
+    return f"in effect: {', '.join(shown)}{f' and {more:,} more' if more else ''}"
+
+
+def _unreadable(error: OSError) -> ErrorInfo:
+    return invalid_data(printable(f"{error.filename}: {error.strerror or error}"))

@@ -1,0 +1,149 @@
+"""Override files of a client: at its start, beside its sources, through outages, and until it is closed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from aioflags import Client, Config, DataSystem, FileOverrides, OverridesStatus, ReasonKind, Status
+from aioflags.model.detail import ErrorKind
+from aioflags.sources import FileSource, MemorySource
+from tests.support.canaries import secretive
+from tests.support.forks import succeeds_in_a_child
+
+USER = secretive("u")
+
+
+def write(path: Path, document: object) -> Path:
+    path.write_text(document if isinstance(document, str) else json.dumps(document))
+    return path
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def values(**flags: object) -> dict[str, object]:
+    return {"flagValues": flags}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return write(tmp_path / "o.json", values(a="override"))
+
+
+def service(**flags: object) -> MemorySource:
+    return MemorySource.from_document(values(**flags))
+
+
+def config(*paths: Path, source: Any = None, **options: Any) -> Config:
+    """A client that polls the files, without and with a source."""
+    overrides = FileOverrides(paths, watch=False, poll_interval=1)
+    synchronizers = [service(a="service", b="service")] if source is None else [source]
+    return Config(data_system=DataSystem.custom(synchronizers=synchronizers, overrides=overrides), **options)
+
+
+async def reaches(client: Client, key: str, value: object) -> None:
+    with anyio.fail_after(30):
+        while await client.variation(key, USER, None) != value:
+            await anyio.sleep(0.1)
+
+
+@pytest.mark.holds("DS-163")
+async def test_an_override_counts_from_the_start_and_the_service_counts_again_without_it(file: Path) -> None:
+    async with Client("", config(file)) as client:
+        detail = await client.variation_detail("a", USER, "")
+        assert (detail.value, detail.reason.kind, detail.reason.is_override) == ("override", ReasonKind.OFF, True)
+        assert await client.variation("b", USER, "") == "service"
+        write(file, "{}")
+        await reaches(client, "a", "service")
+        write(file, values(b="override"))
+        await reaches(client, "b", "override")
+        remove(file)
+        await reaches(client, "b", "service")
+
+
+async def test_changes_of_overrides_reach_listeners(file: Path) -> None:
+    async with Client("", config(file)) as client:
+        with client.changes() as changes, client.changes("a", USER) as values_of_a:
+            write(file, values(b="override"))
+            assert {(await anext(changes)).key for _ in range(2)} == {"a", "b"}
+            change = await anext(values_of_a)
+            assert (change.old_value, change.new_value) == ("override", "service")
+
+
+async def test_overrides_count_before_the_first_data_and_do_not_make_a_client_ready(file: Path, tmp_path: Path) -> None:
+    data = tmp_path / "flags.json"
+    async with Client("", config(file, source=FileSource(data, notified=False), start_wait=0.1)) as client:
+        assert client.status.status is not Status.READY
+        assert await client.variation("a", USER, "") == "override"
+        assert (await client.variation_detail("b", USER, "")).reason.error_kind is ErrorKind.CLIENT_NOT_READY
+        assert not client.is_initialized
+
+
+@pytest.mark.holds("DS-161")
+async def test_a_start_that_does_not_wait_has_the_overrides(file: Path) -> None:
+    client = Client("", config(file))
+    await client.start(0)
+    assert client.variation_nowait("a", USER, "") == "override"
+    await client.aclose()
+
+
+async def test_the_status_of_overrides_can_be_read(file: Path) -> None:
+    async with Client("", config(file)) as client:
+        status = client.overrides_status
+        assert isinstance(status, OverridesStatus)
+        assert (status.flags, status.segments, status.problem) == ({"a": str(file)}, {}, None)
+        assert repr(status).startswith(f"OverridesStatus(flags={{'a': '{file}'}}, segments={{}}, since=<2")
+        assert client.status.status is Status.READY
+        write(file, "{")
+        with anyio.fail_after(30):
+            while client.overrides_status is None or client.overrides_status.problem is None:
+                await anyio.sleep(0.1)
+        assert client.status.status is Status.READY
+        assert await client.variation("a", USER, "") == "override"
+
+
+async def test_a_client_without_override_files_has_no_status_of_them() -> None:
+    assert Client("", Config(data_system=DataSystem.custom(synchronizers=[service()]))).overrides_status is None
+
+
+async def test_an_offline_client_reads_no_overrides(file: Path) -> None:
+    async with Client("", config(file, offline=True)) as client:
+        assert await client.variation("a", USER, "default") == "default"
+        assert client.overrides_status is None
+
+
+async def test_the_overrides_of_a_closed_client_stay_and_its_files_are_not_read(file: Path) -> None:
+    client = Client("", config(file))
+    await client.start()
+    await client.aclose()
+    write(file, values(a="later"))
+    await anyio.sleep(10)
+    assert await client.variation("a", USER, "") == "override"
+
+
+def test_the_child_of_a_fork_keeps_the_overrides_and_follows_the_files_after_its_own_start(file: Path) -> None:
+    client = Client("", config(file))
+
+    async def start() -> None:
+        await client.start()
+
+    async def check() -> None:
+        assert client.variation_nowait("a", USER, "") == "override"
+        write(file, values(a="child"))
+        await client.start()
+        assert client.variation_nowait("a", USER, "") == "child"
+        remove(file)
+        await reaches(client, "a", "service")
+        await client.aclose()
+
+    with asyncio.Runner() as runner:
+        runner.run(start())
+        assert succeeds_in_a_child(check)
+        runner.run(client.aclose())
