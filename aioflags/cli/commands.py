@@ -12,7 +12,7 @@ from aioflags.runtime.version import __version__
 
 __all__ = ["commands"]
 
-_COMMANDS: Final = ("codegen", "demo", "doctor", "evaluate", "explain", "lint", "serve", "watch")
+_COMMANDS: Final = ("codegen", "demo", "doctor", "evaluate", "explain", "lint", "override", "serve", "watch")
 
 _CLI_PACKAGES: Final = frozenset({"click", "rich"})
 """The packages of the extra ``cli``. All other packages that a command may need are in the extra ``demo``."""

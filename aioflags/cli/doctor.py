@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import aclosing
+from pathlib import Path
 from typing import Final
 
 import anyio
@@ -12,6 +13,7 @@ import msgspec
 
 from aioflags.cli.flag_data import flagd_service, mobile_service, service
 from aioflags.cli.fractional import FRACTIONAL_OPTION, fractional_option
+from aioflags.cli.overrides import OVERRIDES_MISPLACED, overrides_option, with_overrides
 from aioflags.model.flagd_options import FractionalVersion
 from aioflags.runtime.logs import SILENT
 from aioflags.tools.doctor import Check, Grade, run_checks
@@ -28,15 +30,23 @@ _MARKS: Final = {Grade.GOOD: "ok     ", Grade.WARNING: "warning", Grade.PROBLEM:
     "--flagd", "is_flagd", is_flag=True, help="Check a client for flagd. FLAGD_HOST, FLAGD_RESOLVER, ... are its options."
 )
 @click.option("--mobile", "is_mobile", is_flag=True, help="Check a MobileClient. LAUNCHDARKLY_MOBILE_KEY is its key.")
+@overrides_option
 @fractional_option
 @click.pass_context
 def command(
-    ctx: click.Context, *, flagd_fractional: FractionalVersion | None, as_json: bool, is_flagd: bool, is_mobile: bool
+    ctx: click.Context,
+    *,
+    flagd_fractional: FractionalVersion | None,
+    overrides: tuple[Path, ...],
+    as_json: bool,
+    is_flagd: bool,
+    is_mobile: bool,
 ) -> None:
     """Check the key, the addresses, the connection (proxy, DNS, TCP, TLS), a poll, the clock, and a stream.
 
     Key and addresses are read from the environment: LAUNCHDARKLY_SDK_KEY, LAUNCHDARKLY_BASE_URI, LAUNCHDARKLY_STREAM_URI,
     LAUNCHDARKLY_EVENTS_URI. With --mobile, the key is LAUNCHDARKLY_MOBILE_KEY, and the flags are those of an anonymous context.
+    With --overrides, check these files, too, and print what they override.
     With --flagd, check the start of a client for flagd, its flags, and the file if it has one.
     The exit status is 1 if there is a problem.
     """
@@ -44,6 +54,8 @@ def command(
     log = logging.Logger("doctor", logging.ERROR)  # noqa: LOG001 -- used by this command only
     if is_flagd and is_mobile:
         raise click.UsageError("use --flagd or --mobile, not both")
+    if overrides and (is_flagd or is_mobile):
+        raise click.UsageError(OVERRIDES_MISPLACED)
     if is_flagd:
         flagd_service(fractional=flagd_fractional)  # logs the warnings of the options
         found = run_flagd_checks(flagd_service(SILENT, fractional=flagd_fractional))
@@ -52,7 +64,8 @@ def command(
     elif is_mobile:
         found = run_checks(*mobile_service(log))
     else:
-        found = run_checks(*service(log))
+        key, config = service(log)
+        found = run_checks(key, with_overrides(config, overrides))
 
     async def check_all() -> bool:
         has_problem = False

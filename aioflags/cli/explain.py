@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import anyio
 import click
 import msgspec
@@ -9,6 +11,7 @@ import msgspec
 from aioflags.cli.contexts import read_context
 from aioflags.cli.flag_data import data_of
 from aioflags.cli.fractional import fractional_option
+from aioflags.cli.overrides import overrides_option
 from aioflags.model.explanation import Explanation
 from aioflags.model.flagd_options import FractionalVersion
 from aioflags.runtime.logs import SILENT
@@ -24,6 +27,7 @@ __all__ = ["command"]
     "--context", "context_json", required=True, metavar="JSON", help='The context: \'{"kind": "user", "key": "user-123"}\'.'
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@overrides_option
 @fractional_option
 @click.pass_context
 def command(
@@ -32,6 +36,7 @@ def command(
     context_json: str,
     *,
     flagd_fractional: FractionalVersion | None,
+    overrides: tuple[Path, ...],
     is_live: bool,
     is_flagd: bool,
     as_json: bool,
@@ -42,7 +47,7 @@ def command(
     context without a "kind" is read as a legacy user; for flagd's flags it has a "targetingKey" and attributes. The exit
     status is 1 if the flag has no value for the context.
     """
-    data, keys = data_of(words, is_live=is_live, is_flagd=is_flagd, fractional=flagd_fractional)
+    data, keys = data_of(words, is_live=is_live, is_flagd=is_flagd, fractional=flagd_fractional, overrides=overrides)
     if len(keys) != 1:
         raise click.UsageError(f"expected one KEY, got {len(keys)}")
     context = read_context(context_json, is_flagd=data.is_flagd)

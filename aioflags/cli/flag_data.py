@@ -15,6 +15,7 @@ from typing import Final
 import click
 
 from aioflags.cli.fractional import FRACTIONAL_OPTION
+from aioflags.cli.overrides import OVERRIDES_MISPLACED, check_overrides, with_overrides
 from aioflags.cli.usage_errors import UsageMistake, file_mistakes
 from aioflags.client.client import Client
 from aioflags.client_core.base_client import BaseClient
@@ -51,12 +52,14 @@ _OFREP_POLL_INTERVAL: Final = 1.0
 class FlagData:
     """The file with the flags; ``None`` for a server. ``is_flagd``: the file is in flagd's format, or the server is flagd.
 
-    ``fractional``: the version of ``fractional`` for flags of flagd; ``None`` for the default.
+    ``fractional``: the version of ``fractional`` for flags of flagd; ``None`` for the default. ``overrides``: files with overrides,
+    for flags of LaunchDarkly.
     """
 
     file: Path | None
     is_flagd: bool = False
     fractional: FractionalVersion | None = None
+    overrides: tuple[Path, ...] = ()
 
     def client(self, log: logging.Logger = package_logger) -> BaseClient:
         """A client with these flags. Raises :class:`UsageMistake` if the environment has no SDK key, or a mobile key.
@@ -79,7 +82,8 @@ class FlagData:
                 )
             )
         if self.file is not None:
-            return Client("", Config(data_system=DataSystem.custom(synchronizers=[FileSource(self.file)])))
+            config = Config(data_system=DataSystem.custom(synchronizers=[FileSource(self.file)]))
+            return Client("", with_overrides(config, self.overrides))
         key, config = service()
         if SdkKey(key).is_mobile or (not key and os.environ.get("LAUNCHDARKLY_MOBILE_KEY")):
             raise UsageMistake(
@@ -88,7 +92,7 @@ class FlagData:
             )
         if not key:
             raise UsageMistake("no SDK key: set the environment variable LAUNCHDARKLY_SDK_KEY; for flagd use --flagd")
-        return Client(key, config)
+        return Client(key, with_overrides(config, self.overrides))
 
     def watched_client(self, context: Context | None) -> BaseClient:
         """A client that reports changes of these flags. With OFREP it evaluates them for this context alone.
@@ -154,27 +158,39 @@ def _flagd_client(config: FlagdConfig) -> FlagdClient:
 
 
 def data_of(
-    words: Sequence[str], *, is_live: bool, is_flagd: bool, fractional: FractionalVersion | None = None
+    words: Sequence[str],
+    *,
+    is_live: bool,
+    is_flagd: bool,
+    fractional: FractionalVersion | None = None,
+    overrides: Sequence[Path] = (),
 ) -> tuple[FlagData, list[str]]:
     """The flags of a command, and the remaining words. Without ``--live`` and ``--flagd`` the first word is a file.
 
     Raises:
-        click.UsageError: there is neither a file nor one of these options, or there are both; or ``fractional`` has no effect.
+        click.UsageError: there is neither a file nor one of these options, or there are both; or ``fractional`` or ``overrides``
+            have no effect.
         UsageMistake: the file cannot be read, or has a mistake.
     """
     if is_live and is_flagd:
         raise click.UsageError("--live is for LaunchDarkly's service, and cannot be used with --flagd")
     if is_live and fractional is not None:
         raise click.UsageError(f"{FRACTIONAL_OPTION} is for flags of flagd, and cannot be used with --live")
+    if overrides and is_flagd:
+        raise click.UsageError(OVERRIDES_MISPLACED)
+    check_overrides(overrides)
     if is_live or is_flagd:
         if is_flagd:
             flagd_service(fractional=fractional)  # logs the warnings of the options
-        return FlagData(None, is_flagd=is_flagd, fractional=fractional), list(words)
+        return FlagData(None, is_flagd=is_flagd, fractional=fractional, overrides=tuple(overrides)), list(words)
     if not words:
         raise click.UsageError("expected a FILE, or --live for the flags of LaunchDarkly's service, or --flagd")
     file = Path(words[0])
     snapshot = snapshot_of(file, fractional)
-    return FlagData(file, is_flagd=snapshot.dialect.name == FLAGD, fractional=fractional), list(words[1:])
+    is_flagd = snapshot.dialect.name == FLAGD
+    if overrides and is_flagd:
+        raise click.UsageError(OVERRIDES_MISPLACED)
+    return FlagData(file, is_flagd=is_flagd, fractional=fractional, overrides=tuple(overrides)), list(words[1:])
 
 
 def snapshot_of(file: Path, fractional: FractionalVersion | None = None) -> Snapshot:

@@ -17,6 +17,9 @@ from aioflags.config.common_options import custom_addresses
 from aioflags.config.config import ADDRESSES, Config
 from aioflags.config.environment import ADDRESS_VARIABLES, MOBILE_KEYS
 from aioflags.errors import ConfigError
+from aioflags.evaluation.overrides import Overrides
+from aioflags.file_overrides.options import FileOverrides
+from aioflags.file_overrides.session import MAX_LOAD, OverridesSession
 from aioflags.mobile.config import MOBILE_ADDRESSES, MobileConfig
 from aioflags.model.change import ObjectKind, Selector
 from aioflags.model.context import Context
@@ -31,7 +34,7 @@ from aioflags.protocol.server_side import SERVER_SIDE
 from aioflags.protocol.side import Side
 from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.clock import now
-from aioflags.runtime.logs import printable
+from aioflags.runtime.logs import SILENT, printable
 from aioflags.sources.poller import read_environment_id
 from aioflags.transport.http import HttpTransport
 from aioflags.transport.probe import ProbeFailed, probe
@@ -46,6 +49,8 @@ _FIRST_EVENT_TIMEOUT: Final = 10.0
 _MAX_CLOCK_SKEW: Final = 60.0
 """Seconds."""
 _MIN_CERTIFICATE_DAYS: Final = 14.0
+_NAMED: Final = 20
+"""How many overrides a check names."""
 _FLAGD: Final = ("FLAGD_", "OFREP_")
 """How the variables of a client for flagd begin."""
 _CONTEXT: Final = Context("aioflags-doctor", anonymous=True)
@@ -86,8 +91,11 @@ async def run_checks(
     """
     key = SdkKey(sdk_key)
     is_mobile = isinstance(config, MobileConfig)
+    overrides = None if isinstance(config, MobileConfig) else config.data_system.overrides
     side: Side = ClientSide(context=_CONTEXT) if is_mobile else SERVER_SIDE
     yield _mobile_key(key) if is_mobile else _key(key, environment)
+    if overrides is not None:
+        yield await _overrides(overrides)
     custom, default = custom_addresses(config, MOBILE_ADDRESSES if is_mobile else ADDRESSES)
     if custom and default:
         yield _partly_custom(custom, default)
@@ -128,6 +136,26 @@ def _key(key: SdkKey, environment: Mapping[str, str]) -> Check:
         advice = "use the server-side SDK key (sdk-…) of the environment; --mobile checks LAUNCHDARKLY_MOBILE_KEY for MobileClient"
         return Check(name="key", grade=Grade.WARNING, text="this looks like a mobile key", advice=advice)
     return Check(name="key", grade=Grade.GOOD, text="the SDK key is set, and has only valid characters")
+
+
+async def _overrides(options: FileOverrides) -> Check:
+    async def ignore(_: Overrides) -> None:
+        pass
+
+    session = OverridesSession(options, ignore, SILENT)
+    await session.load()
+    status = session.status
+    if status.problem is not None or not session.is_read:
+        text = f"not read within {MAX_LOAD:g} s" if status.problem is None else status.problem.message
+        advice = "correct the file; until then clients keep the overrides from before, and a new client has none"
+        return Check(name="overrides", grade=Grade.PROBLEM, text=text, advice=advice)
+    if not (status.flags or status.segments):
+        return Check(name="overrides", grade=Grade.GOOD, text="the files override nothing")
+    names = [*status.flags, *(f"segment {key}" for key in status.segments)]
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    advice = "clear them when the emergency is over: aioflags override clear FILE"
+    text = f"the files override {', '.join(map(printable, names[:_NAMED]))}{more}"
+    return Check(name="overrides", grade=Grade.WARNING, text=text, advice=advice)
 
 
 def _mobile_key(key: SdkKey) -> Check:

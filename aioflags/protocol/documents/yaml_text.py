@@ -18,7 +18,7 @@ from aioflags.model.nesting import MAX_DEPTH
 from aioflags.model.values import JsonValue
 from aioflags.protocol.documents.places import Path, Place, Places
 
-__all__ = ["YamlError", "YamlText", "read_yaml"]
+__all__ = ["YamlError", "YamlText", "is_plain_text", "read_yaml"]
 
 _MAX_ALIASED_VALUES: Final = 250_000
 """The number of values that all aliases of a text may expand to."""
@@ -88,6 +88,11 @@ def read_yaml(text: str) -> YamlText:
     except yaml.YAMLError as error:
         raise YamlError(f"not YAML: {getattr(error, 'reason', error)}") from None
     return reader.result()
+
+
+def is_plain_text(text: str) -> bool:
+    """Whether this text without quotes is read as a string, as far as its type goes."""
+    return _PLAIN.fullmatch(text) is None
 
 
 class _Reader:
