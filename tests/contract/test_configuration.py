@@ -9,7 +9,7 @@ import httpx
 import msgspec
 import pytest
 
-from aioflags import Config, ConfigError, DataSystem, Events, Persistence
+from aioflags import Config, ConfigError, DataSystem, Events, FileOverrides, Persistence
 from aioflags.sources import Fdv1FallbackOptions, Fdv1Polling, Fdv1Streaming, Polling, Streaming
 from aioflags.stores import RedisStore
 from tests.contract.service.callbacks import Callbacks
@@ -31,6 +31,7 @@ NULLS = dict.fromkeys(
         "events",
         "bigSegments",
         "hooks",
+        "overrides",
     )
 )
 
@@ -188,3 +189,18 @@ def test_no_source_is_added_to_the_configured_sources() -> None:
 def test_a_value_that_the_sdk_refuses_is_refused() -> None:
     with pytest.raises(ConfigError, match="wrapper_name"):
         config(wrapper={"name": "a\nb"})
+
+
+@pytest.mark.parametrize(
+    ("given", "overrides"),
+    [
+        pytest.param({}, FileOverrides("a"), id="watched by default"),
+        pytest.param({"watch": False}, FileOverrides("a", watch=False), id="read once"),
+        pytest.param({"watch": False, "poll": True}, FileOverrides("a", watch=False, poll_interval=1), id="polled"),
+        pytest.param({"poll": True, "pollIntervalMs": 2500}, FileOverrides("a", poll_interval=2.5), id="watched and polled"),
+        pytest.param({"pollIntervalMs": 2500}, FileOverrides("a"), id="an interval without polls"),
+        pytest.param({"duplicateKeysHandling": "ignore"}, FileOverrides("a", on_duplicate="ignore"), id="keys in two files"),
+    ],
+)
+def test_override_files_are_converted(given: dict[str, Any], overrides: FileOverrides) -> None:
+    assert config(overrides={"filePaths": ["a"], **given}).data_system.overrides == overrides

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any, Literal
 
-from aioflags import BigSegments, Config, ConfigError, DataSystem, Events, Persistence
+from aioflags import BigSegments, Config, ConfigError, DataSystem, Events, FileOverrides, Persistence
 from aioflags.sources import Fdv1Polling, Fdv1Streaming, SourceBuilder
 from aioflags.stores import RedisStore
 from tests.contract.service.big_segments import CallbackBigSegmentStore
@@ -16,6 +17,7 @@ from tests.contract.service.service_params import (
     BigSegmentsParams,
     DataSystemParams,
     Hooks,
+    OverridesParams,
     PersistentStoreLocation,
     PersistentStoreParams,
     SdkConfigParams,
@@ -25,6 +27,8 @@ __all__ = ["Protocol", "config_for"]
 
 Protocol = Literal["fdv1", "fdv2"]
 """What a client speaks if its parameters name no data system: the harness's branch ``v2`` means FDv1, later ones FDv2."""
+
+_POLL_INTERVAL_MS = 1000
 
 
 def config_for(params: SdkConfigParams, callbacks: Callbacks, logger: logging.Logger, protocol: Protocol = "fdv2") -> Config:
@@ -40,6 +44,11 @@ def config_for(params: SdkConfigParams, callbacks: Callbacks, logger: logging.Lo
 
 
 def _data_system(params: SdkConfigParams, protocol: Protocol) -> DataSystem:
+    system = _sources_and_store(params, protocol)
+    return system if params.overrides is None else replace(system, overrides=_overrides(params.overrides))
+
+
+def _sources_and_store(params: SdkConfigParams, protocol: Protocol) -> DataSystem:
     if params.data_system is not None:
         return _named_data_system(params.data_system)
     return _fdv1_data_system(params) if protocol == "fdv1" else DataSystem.default()
@@ -83,6 +92,15 @@ def _persistence(params: PersistentStoreParams, mode: Literal["read_only", "read
     if cache.ttl is None:
         return Persistence(store=redis, mode=mode, cache=cache.mode)
     return Persistence(store=redis, mode=mode, cache=cache.mode, cache_ttl=cache.ttl)
+
+
+def _overrides(params: OverridesParams) -> FileOverrides:
+    return FileOverrides(
+        params.file_paths,
+        on_duplicate=params.duplicate_keys_handling or "fail",
+        watch=params.watch is not False,
+        poll_interval=(params.poll_interval_ms or _POLL_INTERVAL_MS) / 1000 if params.poll else None,
+    )
 
 
 def _big_segments(params: BigSegmentsParams, callbacks: Callbacks) -> BigSegments:

@@ -46,6 +46,7 @@ SERVER_CAPABILITIES: Final = (
     "filtering",
     "filtering-strict",
     "flag-change-listeners",
+    "flag-overrides",
     "flag-value-change-listeners",
     "hook-environment-id",
     "http-proxy",

@@ -17,6 +17,7 @@ __all__ = [
     "HookParams",
     "Hooks",
     "ModeParams",
+    "OverridesParams",
     "Params",
     "PersistentStoreLocation",
     "PersistentStoreParams",
@@ -148,6 +149,16 @@ class Hooks(Params):
     hooks: list[HookParams] | None = None
 
 
+class OverridesParams(Params):
+    """Files with overrides. ``watch`` is true if it is absent; ``pollIntervalMs`` counts only with ``poll``."""
+
+    file_paths: list[str]
+    duplicate_keys_handling: Literal["fail", "ignore"] | None = None
+    watch: bool | None = None
+    poll: bool | None = None
+    poll_interval_ms: float | None = None
+
+
 class EventsParams(Params):
     """Without these a client sends no events."""
 
@@ -191,3 +202,4 @@ class SdkConfigParams(Params):
     hooks: Hooks | None = None
     big_segments: BigSegmentsParams | None = None
     events: EventsParams | None = None
+    overrides: OverridesParams | None = None
