@@ -42,6 +42,7 @@ GUIDES = {
     "how-to/migrations.md": 3,
     "how-to/observability.md": 4,
     "how-to/openfeature.md": 6,
+    "how-to/overrides.md": 1,
     "how-to/production.md": 3,
     "reference/options.md": 1,
     "tutorial/quickstart.md": 4,
