@@ -47,7 +47,7 @@ pytestmark = [
 
 BAR = 0.05
 """In seconds, for each megabyte."""
-ROUNDS = 8
+ROUNDS = 20
 CLIENTS = 200
 START = 0.025
 """In seconds of processor time, for each client of the crowd with its share of the service."""

@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 FLAGS = amount("R14")
 ROUNDS = 20
 IMPORTS = 5 if FORM is Form.SMOKE else ROUNDS
-LAGS = 5 if FORM is Form.SMOKE else ROUNDS
+LAGS = 10 if FORM is Form.SMOKE else ROUNDS
 MEGABYTE = 1e6
 
 
