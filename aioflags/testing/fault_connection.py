@@ -1,11 +1,11 @@
-"""One connection through a :class:`~aioflags.testing.FaultProxy`: two pumps, and what toxics do to them."""
+"""One connection through a :class:`~aioflags.testing.FaultProxy`: two pumps, and the toxics that filter what they carry."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from random import Random
@@ -20,16 +20,10 @@ __all__ = ["ActiveToxic", "ProxiedConnection"]
 _CHUNK: Final = 65536
 _FLUSH_TIMEOUT: Final = 1.0
 """Seconds for the last bytes of a connection to leave."""
-_PER_SECOND: Final = 20
-"""Pieces a second into which a limited bandwidth cuts what it lets through."""
 _RESET: Final = struct.pack("ii", 1, 0)
 """The value of SO_LINGER that makes closing a reset."""
-_TLS_ALERT: Final = bytes.fromhex("15 03 01 00 02 02 28")
-"""A record of TLS: fatal alert, handshake_failure."""
 
 _Direction: TypeAlias = Literal["downstream", "upstream"]
-_Send: TypeAlias = Callable[[bytes], Awaitable[None]]
-_Headers: TypeAlias = Mapping[str, str]
 
 
 class ActiveToxic:
@@ -51,7 +45,7 @@ class ActiveToxic:
         """End it, and all that waits in it."""
         self._removed.set()
 
-    async def sleep(self, seconds: float = float("inf")) -> None:
+    async def sleep(self, seconds: float) -> None:
         """Wait so many seconds, or until it is removed."""
         with anyio.move_on_after(seconds):
             await self._removed.wait()
@@ -77,7 +71,9 @@ class ProxiedConnection:
             with self._scope:
                 reader, writer = await asyncio.open_connection(sock=self._client)
                 self._ends.append(writer)
-                if not await self._answer(reader, writer):
+                if answer := next(filter(None, (active.toxic.answer for active in self._actives)), None):
+                    await self._answer(reader, writer, answer)
+                else:
                     await self._forward(reader, writer, upstream)
             with anyio.move_on_after(_FLUSH_TIMEOUT):
                 for end in self._ends:
@@ -120,36 +116,18 @@ class ProxiedConnection:
                 self._client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self.abort()
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Answer in place of the server, if a toxic says so."""
-        for active in self._actives:
-            match active.toxic:
-                case toxics.WrongStatus(status=status):
-                    answer = _response(status)
-                case toxics.Redirect(location=location, status=status):
-                    answer = _response(status, f"Location: {location}\r\n")
-                case toxics.TlsFailure():
-                    answer = _TLS_ALERT
-                case _:
-                    continue
-            if await reader.read(_CHUNK):
-                writer.write(answer)
-                writer.write_eof()
-                while await reader.read(_CHUNK):
-                    pass  # a connection with unread bytes would be closed by a reset, and the answer be lost
-            return True
-        return False
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: bytes) -> None:
+        """Answer in place of the server."""
+        if await reader.read(_CHUNK):
+            writer.write(answer)
+            writer.write_eof()
+            while await reader.read(_CHUNK):
+                pass  # a connection with unread bytes would be closed by a reset, and the answer be lost
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, upstream: tuple[str, int]) -> None:
         if self._is_half_open:
-            await self._pump(reader, None, "upstream", {})
+            await self._pump(reader, writer, "upstream")
             return
-        requests: _Headers = {}
-        answers: _Headers = {}
-        for active in self._actives:
-            if isinstance(active.toxic, toxics.WrongContentType):
-                requests = {"Connection": "close"}
-                answers = {"Connection": "close", "Content-Type": active.toxic.content_type}
         try:
             server_reader, server_writer = await asyncio.open_connection(*upstream)
         except OSError:
@@ -159,108 +137,47 @@ class ProxiedConnection:
         if self._is_half_open:
             server_writer.transport.abort()
         async with anyio.create_task_group() as pumps:
-            pumps.start_soon(self._pump, reader, server_writer, "upstream", requests)
-            pumps.start_soon(self._pump, server_reader, writer, "downstream", answers)
+            pumps.start_soon(self._pump, reader, server_writer, "upstream")
+            pumps.start_soon(self._pump, server_reader, writer, "downstream")
 
-    async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter | None, direction: _Direction, headers: _Headers
-    ) -> None:
-        """Carry bytes in one direction. ``headers`` replace those of the first message."""
-        passed: dict[ActiveToxic, int] = {}
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: _Direction) -> None:
+        """Carry bytes in one direction, through the toxics of that direction. Empty data are their end."""
+        wires: dict[ActiveToxic, toxics.Wire] = {}
+        is_broken = False
 
         async def deliver(data: bytes) -> None:
-            if writer is not None and not self._is_half_open:
+            if self._is_half_open:
+                if not data and direction == "upstream":
+                    self.abort()  # the client has ended the connection
+            elif is_broken:
+                self.abort()
+            elif data:
                 writer.write(data)
                 await writer.drain()
+            else:
+                with suppress(RuntimeError):  # it is closed already
+                    writer.write_eof()
 
-        try:
-            while data := await (reader.readuntil(b"\r\n\r\n") if headers else reader.read(_CHUNK)):
-                if headers:
-                    data = _with_headers(headers, data)
-                    headers = {}
-                send: _Send = deliver
-                for active in reversed(self._in_force(direction)):
-                    send = partial(self._apply, active, passed, send)
+        data = b"-"
+        while data:
+            try:
+                data = await reader.read(_CHUNK)
+            except OSError:
+                data, is_broken = b"", True
+            send: toxics.Send = deliver
+            self._actives = [active for active in self._actives if not active.is_removed]
+            for active in reversed(self._actives):
+                if getattr(active.toxic, "stream", None) in {direction, "both"}:
+                    wire = wires.setdefault(active, toxics.Wire(direction, self._random, active.sleep, self._scope.cancel))
+                    send = partial(_filter, active.toxic, wire, send)
+            try:
                 await send(data)
-        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            await self._hold(direction)
-            if not self._is_half_open or direction == "upstream":
-                self.abort()
-            return
-        await self._hold(direction)
-        if direction == "upstream" and self._is_half_open:
-            self.abort()
-        elif writer is not None and not self._is_half_open:
-            with suppress(OSError, RuntimeError):  # it is closed already
-                writer.write_eof()
-
-    async def _hold(self, direction: _Direction) -> None:
-        """A black hole holds the end of a connection, too."""
-        for active in self._in_force(direction):
-            if isinstance(active.toxic, toxics.BlackHole):
-                await active.sleep()
-
-    def _in_force(self, direction: _Direction) -> list[ActiveToxic]:
-        """The toxics for bytes in that direction."""
-        self._actives = [active for active in self._actives if not active.is_removed]
-        return [active for active in self._actives if getattr(active.toxic, "stream", None) in {direction, "both"}]
-
-    async def _apply(self, active: ActiveToxic, passed: dict[ActiveToxic, int], send: _Send, data: bytes) -> None:
-        """Send ``data`` as the toxic says. ``passed``: how many bytes came to each toxic before."""
-        start = passed.get(active, 0)
-        passed[active] = start + len(data)
-        match active.toxic:
-            case toxics.BlackHole():
-                await active.sleep()
-            case toxics.Latency(latency=latency, jitter=jitter):
-                await active.sleep(latency + self._random.uniform(-jitter, jitter))
-            case toxics.Bandwidth(rate=rate):
-                for piece in _pieces(data, lambda: int(rate / _PER_SECOND)):
-                    await active.sleep(len(piece) / rate)
-                    await send(piece)
+            except OSError:
+                is_broken = True
+                await deliver(b"")
                 return
-            case toxics.Slicer(average_size=size, size_variation=variation, delay=delay):
-                for piece in _pieces(data, lambda: size + self._random.randint(-variation, variation)):
-                    await send(piece)
-                    await active.sleep(delay)
-                return
-            case toxics.LimitData(bytes=limit):
-                await send(data[: max(0, limit - start)])
-                if start + len(data) >= limit:
-                    self._scope.cancel()
-                return
-            case toxics.Duplicate():
-                await send(data)
-            case toxics.Corrupt(every=every):
-                data = _corrupted(data, start, every)
-            case _:
-                pass
-        await send(data)
 
 
-def _pieces(data: bytes, size: Callable[[], int]) -> list[bytes]:
-    pieces: list[bytes] = []
-    while data:
-        length = max(1, size())
-        pieces.append(data[:length])
-        data = data[length:]
-    return pieces
-
-
-def _corrupted(data: bytes, start: int, every: int) -> bytes:
-    changed = bytearray(data)
-    for position in range((-start - 1) % every, len(data), every):
-        changed[position] ^= 0x80
-    return bytes(changed)
-
-
-def _response(status: int, headers: str = "") -> bytes:
-    return f"HTTP/1.1 {status} Fault\r\n{headers}Content-Length: 0\r\nConnection: close\r\n\r\n".encode("latin-1")
-
-
-def _with_headers(headers: _Headers, head: bytes) -> bytes:
-    """The head of a message with these headers in place of its own."""
-    replaced = tuple(f"{name}:".lower().encode() for name in headers)
-    first, *lines = head.split(b"\r\n")
-    kept = [line for line in lines if not line.lower().startswith(replaced)]
-    return b"\r\n".join([first, *(f"{name}: {value}".encode("latin-1") for name, value in headers.items()), *kept])
+async def _filter(toxic: toxics.Toxic, wire: toxics.Wire, send: toxics.Send, data: bytes) -> None:
+    await toxic.filter(wire, data, send)
+    wire.passed += len(data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import count
 from random import Random
 from typing import Final, get_args
@@ -76,7 +76,10 @@ class Schedule:
         random = Random(self.seed)
         for number in count(1):
             kind = random.choice(self._kinds)
-            choices = {**({"stream": get_args(toxics.Stream)} if hasattr(kind, "stream") else {}), **_CHOICES.get(kind, {})}
+            choices = {
+                **({"stream": get_args(toxics.Stream)} if "stream" in {option.name for option in fields(kind)} else {}),
+                **_CHOICES.get(kind, {}),
+            }
             yield ScheduledFault(
                 number=number,
                 toxic=kind(**{name: random.choice(values) for name, values in choices.items()}),

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import cast
 
 import anyio
@@ -202,6 +203,30 @@ async def test_a_toxic_of_http_affects_a_connection_that_was_kept(proxy: FaultPr
         proxy.add(toxics.WrongStatus(status=500))
         await anyio.sleep(0.02)  # the client sees the end of its connection
         assert (await http.get(proxy.url)).status_code == 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Louder(Toxic):
+    """Bytes arrive in capitals, each piece with the number of bytes before it, and with a last word."""
+
+    stream: toxics.Stream = "downstream"
+
+    async def filter(self, wire: toxics.Wire, data: bytes, send: toxics.Send) -> None:
+        await send(b"%d:%b " % (wire.passed, data.upper() or b"end of " + wire.direction.encode()))
+        if not data:
+            await send(data)
+
+
+async def test_a_program_can_have_its_own_toxics(proxy: FaultProxy) -> None:
+    proxy.add(Louder())
+    reader, writer = await asyncio.open_connection(proxy.host, proxy.port)
+    for said in (b"echo a\n", b"echo b\n"):
+        writer.write(said)
+        await reader.readuntil(b"\n ")
+    writer.write(b"echo c\n")
+    writer.write_eof()
+    assert await reader.read(-1) == b"14:ECHO C\n 21:end of downstream "
+    writer.close()
 
 
 async def test_times_counts_connections(proxy: FaultProxy) -> None:
