@@ -96,6 +96,47 @@ def test_a_test_reports_its_line_and_its_figures_from_another_process(
     ]
 
 
+def test_a_crash_of_a_process_fails_the_run(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "results.json"
+    monkeypatch.setenv("AIOFLAGS_RELIABILITY_RESULTS", str(path))
+    monkeypatch.setenv("AIOFLAGS_RELIABILITY_LINES", "R3")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    pytester.makepyfile(
+        """
+        import os
+        import pytest
+
+        pytestmark = pytest.mark.holds("RB-R3")
+
+        def test_that_passes():
+            pass
+
+        def test_that_crashes():
+            os._exit(11)
+        """
+    )
+    pytester.runpytest_subprocess("-p", "tests.reliability.plugin", "-p", "no:randomly", "-n", "1")
+    assert main(path) == 1
+    assert "failed, of no line: test_a_crash_of_a_process_fails_the_run.py::test_that_crashes" in capsys.readouterr().out
+
+
+def test_a_line_whose_tests_are_all_skipped_fails_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIOFLAGS_RELIABILITY_LINES", "R3")
+    results = Results(form=Form.QUICK)
+    results.add("R3", "skipped", 0.0)
+    results.write(tmp_path / "results.json")
+    assert main(tmp_path / "results.json") == 1
+
+
+def test_a_crash_adds_nothing_to_the_totals(tmp_path: Path) -> None:
+    results = Results(form=Form.FULL, crashes=["test_faults.py::test_seed"])
+    results.add("R3", "passed", 1.0)
+    results.add_to_totals(tmp_path / "totals.json")
+    assert scoreboard.read_totals(tmp_path / "totals.json") == {}
+
+
 def test_a_full_run_adds_to_the_totals_of_lines_that_hold(tmp_path: Path) -> None:
     results = Results(form=Form.FULL)
     results.add("R3", "passed", 1.0)

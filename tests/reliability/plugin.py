@@ -93,6 +93,8 @@ class _Collector:
             measured = [Figure(*value) for name, value in report.user_properties if name == _PROPERTY]  # type: ignore[misc]
             for line in lines:
                 self._results.add(line, report.outcome, report.duration, measured)
+        if report.failed and not lines:
+            self._results.crashes.append(report.nodeid)
 
     def pytest_sessionfinish(self) -> None:
         self._results.write(self._path)

@@ -52,6 +52,8 @@ class Results(msgspec.Struct):
     date: str = ""
     versions: str = ""
     lines: dict[str, LineResult] = {}
+    crashes: list[str] = []
+    """What failed without the mark of a line: a process of tests that crashed cannot say which lines its test belongs to."""
 
     @classmethod
     def read(cls, path: Path) -> Results:
@@ -81,12 +83,19 @@ class Results(msgspec.Struct):
                 value = before.value + value if figure.is_sum else max(before.value, value)
             result.figures[figure.name] = Figure(figure.name, value, figure.unit, figure.is_sum)
 
+    @property
+    def holds(self) -> bool:
+        """Whether something was tried for each line of this run, and nothing failed."""
+        return bool(self.lines) and not self.crashes and all(result.holds for result in self.lines.values())
+
     def missing(self) -> list[str]:
         """The lines that nothing was tried for."""
         return [line for line in LINES if line not in self.lines]
 
     def add_to_totals(self, path: Path = TOTALS) -> None:
-        """Adds the seeds of a full run to the totals, for the lines that hold."""
+        """Adds the seeds of a full run to the totals, for the lines that hold. After a crash nothing is added."""
+        if self.crashes:
+            return
         totals = read_totals(path)
         for line, result in self.lines.items():
             if result.holds:
@@ -109,4 +118,4 @@ class Results(msgspec.Struct):
                 rows.append(
                     f"| {number} | {line.what} | {line.bar} | {verdict} | {result.passed} | {result.seconds:.0f} s | {measured} |"
                 )
-        return "\n".join(rows)
+        return "\n".join([*rows, *(f"failed, of no line: {name}" for name in self.crashes)])
