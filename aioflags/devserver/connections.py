@@ -88,7 +88,16 @@ class _LimitedProtocol(H11Protocol):
         self._request_deadline, self._answer_deadline = _Deadline(transport), _Deadline(transport)
         self._limit_request()
         if len(self.connections) > self._limits.connections:
-            candidates: list[_LimitedProtocol] = [other for other in self.connections if isinstance(other, _LimitedProtocol)]
+            self._close_one()
+
+    def _close_one(self) -> None:
+        """Close the connection that has waited longest for its client, if too many are open.
+
+        A connection that is closing is still listed until the loop's next turn, and in one turn many may be opened.
+        """
+        protocols = (other for other in self.connections if isinstance(other, _LimitedProtocol))
+        candidates = [other for other in protocols if not other.transport.is_closing()]
+        if len(candidates) > self._limits.connections:
             min(candidates, key=lambda other: other.waiting_since).transport.abort()
 
     def handle_events(self) -> None:

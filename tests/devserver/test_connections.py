@@ -271,6 +271,37 @@ async def test_beyond_the_limit_the_connection_that_has_waited_longest_for_its_c
         assert await second.is_open(0.05)
 
 
+async def test_the_limit_holds_for_connections_that_come_at_once() -> None:
+    async with server(header_timeout=SOON * 10, connections=5) as serving:
+        for _ in range(2):
+            with contextlib.ExitStack() as stack:
+                clients = [stack.enter_context(socket.socket()) for _ in range(40)]
+                for client in clients:  # the loop accepts them in one turn
+                    client.setblocking(False)
+                    client.connect_ex(("127.0.0.1", serving.port))
+                await until(partial(are_open, clients, 5))
+                assert len(serving.server.server_state.connections) == 5
+            await until(partial(has_no_connections, serving))
+
+
+def are_open(clients: list[socket.socket], count: int) -> bool:
+    """Whether the server has closed all connections but that many."""
+    return sum(map(is_open, clients)) == count
+
+
+def is_open(client: socket.socket) -> bool:
+    try:
+        return client.recv(1, socket.MSG_PEEK) != b""
+    except BlockingIOError:
+        return True
+    except ConnectionError:
+        return False
+
+
+def has_no_connections(serving: RunningServer) -> bool:
+    return not serving.server.server_state.connections
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="has no limit of descriptors")
 @pytest.mark.parametrize(("descriptors", "connections"), [(100, 50), (256, 128), (100_000, 1000)])
 def test_half_of_the_descriptors_of_the_process_are_for_connections(descriptors: int, connections: int) -> None:
