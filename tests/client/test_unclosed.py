@@ -153,6 +153,29 @@ async def test_a_running_client_that_is_dropped_is_closed(in_thread: bool, caplo
     assert caplog.text.count("closing a client that the program dropped") == 1
 
 
+@pytest.mark.parametrize(
+    "iterate",
+    [
+        pytest.param(lambda client: client.statuses(), id="statuses"),
+        pytest.param(lambda client: client.events(), id="events"),
+        pytest.param(lambda client: client.changes(), id="changes"),
+        pytest.param(lambda client: client.changes("theme", Context("anna")), id="changes of a value"),
+        pytest.param(lambda client: client.store_statuses(), id="statuses of the store"),
+        pytest.param(lambda client: client.big_segments_statuses(), id="statuses of big segments"),
+    ],
+)
+async def test_an_iterator_keeps_its_client(iterate: Callable[[Client], object]) -> None:
+    clients = [Client.local({"flagValues": {"theme": "dark"}})]
+    await clients[0].start()
+    is_gone, iterator = weakref.ref(clients[0]), iterate(clients[0])
+    clients.clear()
+    client = is_gone()
+    assert client is not None
+    assert client.status.status.value == "READY"
+    del iterator
+    await client.aclose()
+
+
 async def test_a_client_of_tests_that_is_dropped_is_closed_too(caplog: pytest.LogCaptureFixture) -> None:
     clients = [MemoryClient({})]
     await clients[0].start()
