@@ -95,7 +95,7 @@ class _LimitedProtocol(H11Protocol):
 
         A connection that is closing is still listed until the loop's next turn, and in one turn many may be opened.
         """
-        protocols = (other for other in self.connections if isinstance(other, _LimitedProtocol))
+        protocols: list[_LimitedProtocol] = [other for other in self.connections if isinstance(other, _LimitedProtocol)]
         candidates = [other for other in protocols if not other.transport.is_closing()]
         if len(candidates) > self._limits.connections:
             min(candidates, key=lambda other: other.waiting_since).transport.abort()

@@ -51,6 +51,7 @@ class FlagsService:
         state = ServerState(objects)
         async with serve(create_app(state)) as serving:
             yield cls(state, serving)
+        state.faults.lift_all()
 
     def config(self, *, url: str | None = None, **options: Any) -> Config:
         """A :class:`Config` for clients of this server, with more ``options``. By default diagnostic events are off.

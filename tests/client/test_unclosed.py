@@ -10,6 +10,7 @@ import sys
 import warnings
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -156,12 +157,12 @@ async def test_a_running_client_that_is_dropped_is_closed(in_thread: bool, caplo
 @pytest.mark.parametrize(
     "iterate",
     [
-        pytest.param(lambda client: client.statuses(), id="statuses"),
-        pytest.param(lambda client: client.events(), id="events"),
-        pytest.param(lambda client: client.changes(), id="changes"),
-        pytest.param(lambda client: client.changes("theme", Context("anna")), id="changes of a value"),
-        pytest.param(lambda client: client.store_statuses(), id="statuses of the store"),
-        pytest.param(lambda client: client.big_segments_statuses(), id="statuses of big segments"),
+        pytest.param(Client.statuses, id="statuses"),
+        pytest.param(Client.events, id="events"),
+        pytest.param(Client.changes, id="changes"),
+        pytest.param(partial(Client.changes, key="theme", context=Context("anna")), id="changes of a value"),
+        pytest.param(Client.store_statuses, id="statuses of the store"),
+        pytest.param(Client.big_segments_statuses, id="statuses of big segments"),
     ],
 )
 async def test_an_iterator_keeps_its_client(iterate: Callable[[Client], object]) -> None:

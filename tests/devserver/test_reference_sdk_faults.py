@@ -44,6 +44,7 @@ async def inject_once(state: ServerState, written: dict[str, Any]) -> None:
 
 
 @makes
+@pytest.mark.leaves("descriptors", reason="LaunchDarkly's SDK keeps the sockets of its polls until they are collected")
 @pytest.mark.parametrize("mode", ["FDv2 polling", "FDv2 streaming"])
 async def test_the_reference_sdk_recovers_from_each_fault(sdk_on: Make, mode: str) -> None:
     state = ServerState.of(DOCUMENT)
@@ -64,6 +65,7 @@ async def sees(sdk: Sdk, value: bool, written: dict[str, Any]) -> None:
 
 
 @makes
+@pytest.mark.leaves("descriptors", reason="LaunchDarkly's SDK keeps the sockets of its polls until they are collected")
 @pytest.mark.parametrize("mode", ["FDv2 polling", "FDv2 streaming"])
 async def test_the_reference_sdk_recovers_when_silence_is_lifted(sdk_on: Make, mode: str) -> None:
     state = ServerState.of(DOCUMENT)

@@ -21,9 +21,8 @@ pytestmark = pytest.mark.real_time
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "how-to" / "testing.md").read_text(encoding="utf-8")
 BLOCKS: list[str] = re.findall(r"^```python\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
-FIRST, FLAGS, OVERRIDES_EXAMPLE, IN_TASK, OF_FLAGD, RECORDER, CHANGES, EVENTS, OUTAGE, FLAGD, MOBILE, PROXY, SCHEDULE, LOOPS = (
-    BLOCKS
-)
+FIRST, FLAGS, OVERRIDES_EXAMPLE, IN_TASK, OF_FLAGD, RECORDER, CHANGES, EVENTS, *MORE, LOOPS = BLOCKS
+OUTAGE, FLAGD, MOBILE, PROXY, TOXIC, SCHEDULE = MORE
 (SETTINGS,) = re.findall(r"^```toml\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
 ANNA = Context("anna")
 
@@ -39,8 +38,8 @@ async def run(block: str, **names: Any) -> dict[str, Any]:
 
 def test_the_tests_of_the_guide_pass(pytester: pytest.Pytester) -> None:
     pytester.makepyprojecttoml(SETTINGS)
-    pytester.makepyfile(f"{FIRST}\n\n{OF_FLAGD}\n\n{OUTAGE}\n\n{FLAGD}\n\n{MOBILE}\n\n{PROXY}\n\n{SCHEDULE}")
-    pytester.runpytest_subprocess("-p", "no:cacheprovider", "-W", "error").assert_outcomes(passed=10)
+    pytester.makepyfile(f"{FIRST}\n\n{OF_FLAGD}\n\n{OUTAGE}\n\n{FLAGD}\n\n{MOBILE}\n\n{PROXY}\n\n{TOXIC}\n\n{SCHEDULE}")
+    pytester.runpytest_subprocess("-p", "no:cacheprovider", "-W", "error").assert_outcomes(passed=11)
 
 
 async def test_flags_are_set_as_shown() -> None:

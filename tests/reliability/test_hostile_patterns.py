@@ -9,7 +9,7 @@ import itertools
 import random
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 
 import pytest
@@ -81,7 +81,7 @@ def _end(*_: object) -> None:
 
 
 @contextmanager
-def ended_after(seconds: float) -> Iterator[None]:
+def ended_after(seconds: float) -> Generator[None]:
     """Ends the block after this much time of the processor: ``re`` can take years for a text of two characters."""
     before = signal.signal(signal.SIGVTALRM, _end)
     signal.setitimer(signal.ITIMER_VIRTUAL, seconds)

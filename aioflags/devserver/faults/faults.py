@@ -163,7 +163,7 @@ class InjectedFault:
     affects now.
     """
 
-    __slots__ = ("fault", "held_responses", "is_lifted", "number", "remaining")
+    __slots__ = ("fault", "held_responses", "is_lifted", "number", "remaining", "timer")
 
     def __init__(self, number: int, fault: Fault, remaining: int | None) -> None:
         self.number: int = number
@@ -171,6 +171,8 @@ class InjectedFault:
         self.remaining: int | None = remaining
         self.held_responses: int = 0
         self.is_lifted: bool = False
+        self.timer: asyncio.TimerHandle | None = None
+        """What lifts it when its time is over."""
 
     @property
     def is_active(self) -> bool:
@@ -209,7 +211,7 @@ class Faults:
         if injected.is_active:
             self._active.append(injected)
         if fault.lasts is not None:
-            asyncio.get_running_loop().call_later(fault.lasts, self._lift, injected)
+            injected.timer = asyncio.get_running_loop().call_later(fault.lasts, self._lift, injected)
         self._notify()
         return injected
 
@@ -274,6 +276,8 @@ class Faults:
     def _lift(self, injected: InjectedFault) -> None:
         if not injected.is_lifted:
             injected.is_lifted = True
+            if injected.timer is not None:
+                injected.timer.cancel()
             self._active = [active for active in self._active if active is not injected]
             self._notify()
 

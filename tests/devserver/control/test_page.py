@@ -234,8 +234,9 @@ async def test_a_json_error_is_shown_until_it_is_corrected(scene: Scene) -> None
 
 
 async def test_a_fault_is_shown_with_its_units(scene: Scene) -> None:
-    scene.state.inject(Fault(kind=FaultKind.DELAY, delay=2.0, lasts=60.0, on=frozenset({Endpoint.EVENTS})))
+    injected = scene.state.inject(Fault(kind=FaultKind.DELAY, delay=2.0, lasts=60.0, on=frozenset({Endpoint.EVENTS})))
     await scene.page.until("document.querySelector('#faults li')?.innerText.includes('for 60 s · delay 2 s')")
+    scene.state.faults.lift(injected.number)
 
 
 async def test_a_disconnected_client_leaves_the_table(scene: Scene) -> None:

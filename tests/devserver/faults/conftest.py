@@ -15,3 +15,4 @@ async def server() -> AsyncIterator[FaultyServer]:
     state = ServerState.of(DOCUMENT)
     async with serve(create_app(state)) as serving:
         yield FaultyServer(state, serving)
+    state.faults.lift_all()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 import anyio
@@ -41,15 +42,15 @@ async def test_a_status_does_not_wait_for_endless_events(server: FaultyServer) -
     server.state.inject(fault({"kind": "status", "status": 503, "on": ["/bulk"]}))
     sent = 0
 
-    async def endless() -> AsyncIterator[bytes]:
+    async def endless() -> AsyncGenerator[bytes]:
         nonlocal sent
         while True:
             sent += 1
             yield b"x" * 1024 * 1024
 
     transport = httpx.ASGITransport(app=create_app(server.state))
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-        assert (await client.post("/bulk", content=endless())).status_code == 503
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client, aclosing(endless()) as content:
+        assert (await client.post("/bulk", content=content)).status_code == 503
     assert sent < 30
 
 
