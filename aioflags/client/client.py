@@ -172,7 +172,7 @@ class Client(MigrationMethods, FrontEndMethods, BaseClient):
 
         A slow reader skips statuses, but never the last one. Ends when the client has closed, and at once without a store.
         """
-        return LatestIterator(self._data_updates.store_statuses, self._check_loop)
+        return LatestIterator(self._data_updates.store_statuses, self._lifecycle.check_loop)
 
     @property
     def overrides_status(self) -> OverridesStatus | None:
@@ -195,7 +195,7 @@ class Client(MigrationMethods, FrontEndMethods, BaseClient):
 
         A slow reader skips statuses, but never the last one. Ends when the client has closed, and at once without a store.
         """
-        return LatestIterator(self._data_updates.big_segments_statuses, self._check_loop)
+        return LatestIterator(self._data_updates.big_segments_statuses, self._lifecycle.check_loop)
 
     @property
     def is_initialized(self) -> bool:

@@ -96,7 +96,7 @@ class CoreClient(StatusMethods):
             self._update_fast_path(hooks=self._registration.hooks())
 
     def _changes_of_flags(self) -> FlagChanges:
-        return FlagChanges(self._flag_tracker, self._check_loop)
+        return FlagChanges(self._flag_tracker, self._lifecycle.check_loop)
 
     def _changes_of_value(self, key: str, subject: Callable[[Snapshot], Context | None]) -> ValueChanges:
         """The changes of a value for the context that ``subject`` returns for a snapshot; ``None`` counts as no value."""
@@ -105,7 +105,7 @@ class CoreClient(StatusMethods):
             context = subject(snapshot)
             return None if context is None else self._evaluator.value(snapshot, key, context)
 
-        return ValueChanges(self._flag_tracker, self._check_loop, key, value, lambda: self._holder.snapshot)
+        return ValueChanges(self._flag_tracker, self._lifecycle.check_loop, key, value, lambda: self._holder.snapshot)
 
     @property
     def is_initialized(self) -> bool:

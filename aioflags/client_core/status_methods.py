@@ -58,10 +58,6 @@ class StatusMethods:
 
     # -- status
 
-    def _check_loop(self) -> None:
-        """For iterators: a method of the client keeps it. The program still uses it, and a client without an owner is closed."""
-        self._lifecycle.check_loop()
-
     @property
     def status(self) -> StatusReport:
         """The status of now."""
@@ -72,7 +68,7 @@ class StatusMethods:
 
         A slow reader skips statuses, but never the last one. Ends when the client has closed.
         """
-        return LatestIterator(self._cell.reports, self._check_loop)
+        return LatestIterator(self._cell.reports, self._lifecycle.check_loop)
 
     async def wait_ready(self, timeout: float | None = None) -> None:
         """Waits until the status is ``READY``, at most ``timeout`` seconds; without a limit by default.
@@ -122,7 +118,7 @@ class StatusMethods:
         some: neighbouring changes of flags are merged, and :attr:`Event.missed` counts what was dropped. Ends when the client has
         closed.
         """
-        return self._cell.observers.events(self._check_loop)
+        return self._cell.observers.events(self._lifecycle.check_loop)
 
     def on_event(self, kind: EventKind | None, handler: Handler[Event], *, inline: bool = False) -> Subscription:
         """Calls ``handler(event)`` for every event of that kind from now on, or of every kind for ``None``. From any thread.

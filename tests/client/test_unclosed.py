@@ -10,7 +10,6 @@ import sys
 import warnings
 import weakref
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
@@ -152,29 +151,6 @@ async def test_a_running_client_that_is_dropped_is_closed(in_thread: bool, caplo
     assert b'"dropped"' in service.posts[-1].content
     assert service.all_closed
     assert caplog.text.count("closing a client that the program dropped") == 1
-
-
-@pytest.mark.parametrize(
-    "iterate",
-    [
-        pytest.param(Client.statuses, id="statuses"),
-        pytest.param(Client.events, id="events"),
-        pytest.param(Client.changes, id="changes"),
-        pytest.param(partial(Client.changes, key="theme", context=Context("anna")), id="changes of a value"),
-        pytest.param(Client.store_statuses, id="statuses of the store"),
-        pytest.param(Client.big_segments_statuses, id="statuses of big segments"),
-    ],
-)
-async def test_an_iterator_keeps_its_client(iterate: Callable[[Client], object]) -> None:
-    clients = [Client.local({"flagValues": {"theme": "dark"}})]
-    await clients[0].start()
-    is_gone, iterator = weakref.ref(clients[0]), iterate(clients[0])
-    clients.clear()
-    client = is_gone()
-    assert client is not None
-    assert client.status.status.value == "READY"
-    del iterator
-    await client.aclose()
 
 
 async def test_a_client_of_tests_that_is_dropped_is_closed_too(caplog: pytest.LogCaptureFixture) -> None:
