@@ -118,8 +118,10 @@ class OverridesSession:
         status = self.status
         if isinstance(result, ErrorInfo):
             if status.problem is None or status.problem.message != result.message:
-                kept = "the overrides from before stay in effect" if self._in_effect.files else "no overrides are in effect"
-                self._logger.error("overrides: %s; %s", result.message, kept)
+                if self._in_effect.files:
+                    self._logger.error("overrides: %s; the overrides from before stay in effect", result.message)
+                else:
+                    self._logger.error("overrides: %s; no overrides are in effect", result.message)
             self.status = replace(status, problem=result)
             return
         if result.versions == self._in_effect.versions and result.files == self._in_effect.files:
