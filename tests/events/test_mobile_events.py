@@ -72,7 +72,7 @@ async def test_evaluations_send_these_records(calls: list[str], detail: bool, ex
         pytest.param(
             "exp", False, {"version": 7, "value": "b", "variation": 1, "reason": FALLTHROUGH}, id="the reason of an experiment"
         ),
-        pytest.param("null", False, {"version": 7, "value": "d"}, id="null"),
+        pytest.param("null", False, {"version": 7, "variation": 1, "value": "d"}, id="null"),
         pytest.param(
             "number",
             False,
