@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import anyio
@@ -30,9 +30,12 @@ from tests.support.store_clients import beside
 pytestmark = [pytest.mark.real_time, pytest.mark.holds("DS-137")]
 
 
-def theirs(url: str) -> Any:
+@pytest.fixture
+def theirs(redis_url: str) -> Iterator[Any]:
     """The store of LaunchDarkly's SDK on the same database."""
-    return TheirRedis.new_feature_store(url=url, caching=CacheConfig.disabled())
+    store: Any = TheirRedis.new_feature_store(url=redis_url, caching=CacheConfig.disabled())
+    yield store
+    store._core._pool.disconnect()  # its close leaves the connections to the garbage collector
 
 
 async def until(is_so: Callable[[], bool]) -> None:
@@ -49,13 +52,12 @@ def sent(made: World) -> ChangeSet:
 
 
 @pytest.mark.parametrize("seed", [f"shared:{n}" for n in range(25)])
-async def test_the_other_sdk_evaluates_our_stored_flags_like_those_of_the_service(redis_url: str, seed: str) -> None:
+async def test_the_other_sdk_evaluates_our_stored_flags_like_those_of_the_service(redis_url: str, theirs: Any, seed: str) -> None:
     made, feed = world(seed), Feed()
     feed.say(sent(made))
     async with Client(KEY, beside(feed, RedisStore(redis_url))):
-        store = theirs(redis_url)
-        await until(lambda: bool(store.initialized))
-        flags, segments = (store.all(kind, _itself) for kind in (FEATURES, SEGMENTS))
+        await until(lambda: bool(theirs.initialized))
+        flags, segments = (theirs.all(kind, _itself) for kind in (FEATURES, SEGMENTS))
         read = Oracle([flag.to_json_dict() for flag in flags.values()], [one.to_json_dict() for one in segments.values()])
         original = Oracle(made.flags, made.segments)
         assert {flag["key"] for flag in made.flags} == set(flags)
@@ -65,10 +67,12 @@ async def test_the_other_sdk_evaluates_our_stored_flags_like_those_of_the_servic
 
 
 @pytest.mark.parametrize("seed", [f"shared:{n}" for n in range(25)])
-async def test_flags_stored_by_the_other_sdk_are_evaluated_like_those_of_the_service(redis_url: str, seed: str) -> None:
+async def test_flags_stored_by_the_other_sdk_are_evaluated_like_those_of_the_service(
+    redis_url: str, theirs: Any, seed: str
+) -> None:
     made = world(seed)
     flags = {one["key"]: one for one in made.flags}
-    theirs(redis_url).init({FEATURES: flags, SEGMENTS: {one["key"]: one for one in made.segments}})
+    theirs.init({FEATURES: flags, SEGMENTS: {one["key"]: one for one in made.segments}})
     original = Snapshot.empty().apply(sent(made))
     async with Client("", Config(data_system=DataSystem.daemon(RedisStore(redis_url)))) as client:
         read = client._holder.snapshot
@@ -80,10 +84,10 @@ async def test_flags_stored_by_the_other_sdk_are_evaluated_like_those_of_the_ser
                 )
 
 
-async def test_the_other_sdk_serves_our_stored_flags_and_their_changes(redis_url: str) -> None:
+async def test_the_other_sdk_serves_our_stored_flags_and_their_changes(redis_url: str, theirs: Any) -> None:
     feed, user = Feed(), ldclient.Context.create("user-123")
     feed.say(ChangeSet(kind=ChangeKind.FULL, changes=(change("a", "first"), change("b", "second"))))
-    config = TheirConfig("", feature_store=theirs(redis_url), use_ldd=True, send_events=False, diagnostic_opt_out=True)
+    config = TheirConfig("", feature_store=theirs, use_ldd=True, send_events=False, diagnostic_opt_out=True)
     async with Client(KEY, beside(feed, RedisStore(redis_url))):
         their_client = await anyio.to_thread.run_sync(ldclient.LDClient, config)
         await until(lambda: bool(their_client.variation("a", user, "") == "first"))
@@ -94,17 +98,17 @@ async def test_the_other_sdk_serves_our_stored_flags_and_their_changes(redis_url
         await anyio.to_thread.run_sync(their_client.close)
 
 
-async def test_each_sdk_respects_the_versions_of_the_other(redis_url: str) -> None:
-    feed, store = Feed(), theirs(redis_url)
+async def test_each_sdk_respects_the_versions_of_the_other(redis_url: str, theirs: Any) -> None:
+    feed = Feed()
     feed.say(ChangeSet(kind=ChangeKind.FULL, changes=(change("a", "ours", 5), change("b", "ours", 5))))
     async with Client(KEY, beside(feed, RedisStore(redis_url))):
-        await until(lambda: bool(store.initialized))
-        store.upsert(FEATURES, {"key": "a", "version": 4, "on": True, "variations": ["theirs"]})
-        store.upsert(FEATURES, {"key": "b", "version": 100, "on": True, "variations": ["theirs"]})
+        await until(lambda: bool(theirs.initialized))
+        theirs.upsert(FEATURES, {"key": "a", "version": 4, "on": True, "variations": ["theirs"]})
+        theirs.upsert(FEATURES, {"key": "b", "version": 100, "on": True, "variations": ["theirs"]})
         feed.say(changes(change("a", "newer", 6), change("b", "newer", 6)))
-        await until(lambda: bool(store.get(FEATURES, "a", _itself).version == 6))
-        assert store.get(FEATURES, "b", _itself).variations == ["theirs"]
-        store.delete(FEATURES, "a", 7)
+        await until(lambda: bool(theirs.get(FEATURES, "a", _itself).version == 6))
+        assert theirs.get(FEATURES, "b", _itself).variations == ["theirs"]
+        theirs.delete(FEATURES, "a", 7)
         async with Client("", Config(data_system=DataSystem.daemon(RedisStore(redis_url)))) as reader:
             assert await reader.variation("a", Context("user-123"), "gone") == "gone"
 
