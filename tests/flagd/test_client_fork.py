@@ -90,6 +90,7 @@ def test_a_start_in_a_child_replaces_the_flags_of_the_parent() -> None:
         runner.run(client.aclose())
 
 
+@pytest.mark.leaves("descriptors", reason="gRPC keeps its own for the process")
 def test_the_cache_of_a_child_is_empty() -> None:
     cache = AnswerCache(10)
     cache.put("a", bool, EvaluationDetail(True, None, Reason(kind=ReasonKind.STATIC), "on"), cache.generation)
@@ -102,6 +103,7 @@ def test_the_cache_of_a_child_is_empty() -> None:
 
 
 @pytest.mark.holds("RB-R23")
+@pytest.mark.leaves("descriptors", reason="gRPC keeps its own for the process")
 @pytest.mark.parametrize("is_open", [True, False])
 def test_a_channel_that_was_open_during_the_fork_makes_grpc_unusable_in_the_child(is_open: bool) -> None:
     channel = FlagdChannel(grpc_settings("127.0.0.1:1"), logger)

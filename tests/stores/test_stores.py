@@ -44,11 +44,12 @@ async def _disk(request: pytest.FixtureRequest) -> AsyncGenerator[Store]:
     yield DiskStore(request.getfixturevalue("tmp_path") / "flags").build(CONTEXT)
 
 
+REDIS = [pytest.mark.redis, pytest.mark.leaves("descriptors", reason="the first test starts the servers for all others")]
 STORES: list[object] = [
     pytest.param(_own, id="a program's own"),
-    pytest.param(_redis, id="Redis", marks=pytest.mark.redis),
-    pytest.param(_cluster, id="a Redis cluster", marks=pytest.mark.redis),
-    pytest.param(_sentinel, id="Redis behind a sentinel", marks=pytest.mark.redis),
+    pytest.param(_redis, id="Redis", marks=REDIS),
+    pytest.param(_cluster, id="a Redis cluster", marks=REDIS),
+    pytest.param(_sentinel, id="Redis behind a sentinel", marks=REDIS),
     pytest.param(_disk, id="a file"),
 ]
 

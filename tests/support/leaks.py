@@ -28,6 +28,8 @@ Held: TypeAlias = Mapping[str, set[Any]]
 
 _KEPT: Final = "openfeature-event-handler"
 """Threads that OpenFeature's SDK keeps for handlers as long as the process runs."""
+_OF_GRPC: Final = "anon_inode:[eventfd]"
+"""Descriptors that only gRPC opens here. A fork of the process makes it open more of them, which it keeps."""
 _HAS_GRPC: Final = find_spec("grpc") is not None
 _FOLDER: Final = next((folder for folder in ("/proc/self/fd", "/dev/fd") if Path(folder).is_dir()), None)
 """Where the system lists the descriptors of this process."""
@@ -68,7 +70,8 @@ def held() -> Held:
 
 def more(before: Held, after: Held) -> list[str]:
     """What is only in ``after``, in words. Kinds that are not in ``before`` are passed over."""
-    return sorted(_shown(kind, each) for kind in before for each in after[kind] - before[kind])
+    left = (_shown(kind, each) for kind in before for each in after[kind] - before[kind])
+    return sorted(one for one in left if not one.endswith(_OF_GRPC))
 
 
 def _shown(kind: str, held: object) -> str:
