@@ -115,8 +115,9 @@ class HttpxConnections:
             client = self._shared.for_url(target)
             # Send the body in chunks, because a long one would block the event loop. The length prevents chunked encoding.
             sent = {**self._persistence, "Content-Length": str(len(body)), **headers}
-            request = client.build_request("POST", target, headers=sent, content=_chunks(body))
-            return await _send_until_headers(client, request), client.timeout.read
+            async with aclosing(_chunks(body)) as chunks:  # the exception of a failed request holds them
+                request = client.build_request("POST", target, headers=sent, content=chunks)
+                return await _send_until_headers(client, request), client.timeout.read
 
     @asynccontextmanager
     async def _exchange(
@@ -220,7 +221,7 @@ class _Bytes(httpx.AsyncByteStream):
         return aiter(self._chunks)
 
 
-async def _chunks(body: bytes) -> AsyncIterator[bytes]:
+async def _chunks(body: bytes) -> AsyncGenerator[bytes, None]:
     for start in range(0, len(body), _CHUNK):
         yield body[start : start + _CHUNK]
         await checkpoint()

@@ -21,6 +21,7 @@ from aioflags.model.source_state import FailureKind
 from aioflags.transport.http import HttpTransport
 from aioflags.transport.responses import RequestFailed
 from aioflags.transport.settings import Http
+from tests.support.leaks import on_the_loop
 from tests.support.raw_server import RawServer, answering, ok, raw_server, saying
 
 pytestmark = pytest.mark.real_time
@@ -75,6 +76,19 @@ async def test_leaving_a_stream_closes_its_socket() -> None:
         async with transport.open_stream(f"http://127.0.0.1:{server.port}/", {}) as stream:
             assert (await anext(stream.events())).data == "1"
         await gone(server)
+
+
+async def test_a_post_that_fails_leaves_no_generator_of_its_body() -> None:
+    async def reset(_: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.abort()
+
+    async with raw_server(reset) as server, HttpTransport(Http()) as transport:
+        before = on_the_loop()
+        with pytest.raises(RequestFailed) as failure:
+            await transport.post(f"http://127.0.0.1:{server.port}/", {}, b"x" * 4_000_000)
+        assert failure.value.__cause__ is not None  # it has the request, which has the body
+        assert on_the_loop()["generators"] == before["generators"]
 
 
 KEEPING = [
