@@ -5,16 +5,16 @@ Source: ``evaluation.md`` 3.4.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aioflags.evaluation.attributes import clean_kind, finder, reference
+from aioflags.evaluation.attributes import Find, clean_kind, finder, reference
 from aioflags.evaluation.compiled import ReportProblem
 from aioflags.evaluation.operators import NOT_SCALAR, OPERATORS, Test, never, scalar_key
 from aioflags.evaluation.scope import Predicate, Scope
 from aioflags.evaluation.visits import MalformedError
-from aioflags.evaluation.work import cost_of, free_steps
+from aioflags.evaluation.work import Cost, cost_of, free_steps
 from aioflags.model.flag import Clause, FlagRule
 from aioflags.model.segment import SegmentRule
 from aioflags.model.values import is_array
@@ -22,7 +22,7 @@ from aioflags.model.values import is_array
 if TYPE_CHECKING:
     from aioflags.model.context import Context
 
-__all__ = ["SEGMENT_MATCH", "InClause", "as_in_clause", "compile_clause", "named_segments"]
+__all__ = ["SEGMENT_MATCH", "ClauseCompiler", "InClause", "as_in_clause", "named_segments"]
 
 SEGMENT_MATCH = "segmentMatch"
 
@@ -62,45 +62,66 @@ def named_segments(rules: Iterable[FlagRule | SegmentRule] | None) -> frozenset[
     )
 
 
-def compile_clause(clause: Clause, note: ReportProblem, *, clauses: int = 1) -> Predicate:
-    """The predicate of any clause. A clause with an invalid attribute reference raises when it is evaluated.
+class ClauseCompiler:
+    """Compiles the clauses of one flag or segment to predicates.
 
-    ``clauses``: how many clauses the flag or segment has. Together they do some work without charging it to the scope.
+    Clauses that differ only in their values share what does not depend on these: every pass of the garbage collector over the
+    objects of 10,000 rules holds the event loop, so a rule has few of them.
     """
-    expected = not clause.negate
-    if clause.op == SEGMENT_MATCH:
-        return _in_segments(tuple(value for value in clause.values or () if isinstance(value, str)), expected=expected)
-    attribute = reference(clause.attribute or "", clause.context_kind)
-    if attribute.error is not None:
-        return _fails(f"has a clause with an invalid attribute reference: {attribute.error}")
-    factory = OPERATORS.get(clause.op)
-    test = never if factory is None else factory(clause.values or (), note)
-    if attribute.path == ("kind",):
-        return _of_kinds(test, expected=expected)
-    kind, find = clean_kind(clause.context_kind), finder(attribute)
-    cost, free = cost_of(clause.op, clause.values or ()), free_steps(clauses)
+
+    def __init__(self, note: ReportProblem, clauses: int = 1) -> None:
+        """``clauses``: how many clauses the flag or segment has. Together they do some work without charging it to the scope."""
+        self._note = note
+        self._free_steps = free_steps(clauses)
+        self._testing: dict[object, Callable[[Test], Predicate]] = {}
+
+    def __call__(self, clause: Clause) -> Predicate:
+        """The predicate of any clause. A clause with an invalid attribute reference raises when it is evaluated."""
+        expected, values = not clause.negate, clause.values or ()
+        if clause.op == SEGMENT_MATCH:
+            return _in_segments(tuple(value for value in values if isinstance(value, str)), expected=expected)
+        attribute = reference(clause.attribute or "", clause.context_kind)
+        if attribute.error is not None:
+            return _fails(f"has a clause with an invalid attribute reference: {attribute.error}")
+        factory = OPERATORS.get(clause.op)
+        test = never if factory is None else factory(values, self._note)
+        if attribute.path == ("kind",):
+            return _of_kinds(test, expected=expected)
+        kind, cost = clean_kind(clause.context_kind), cost_of(clause.op, values)
+        shared = (kind, attribute, cost, expected)
+        testing = self._testing.get(shared)
+        if testing is None:
+            testing = self._testing[shared] = _testing(kind, finder(attribute), cost, self._free_steps, expected=expected)
+        return testing(test)
+
+
+def _testing(kind: str, find: Find, cost: Cost, free: int, *, expected: bool) -> Callable[[Test], Predicate]:
+    """Makes predicates that test the same attribute."""
     max_length = cost.max_length(free)
 
-    def matches(context: Context, scope: Scope) -> bool:
-        single = context if context.kind == kind else context.member(kind)
-        if single is None:
-            return False
-        value = find(single)
-        if value is None:
-            return False
-        if value.__class__ is str:
-            if len(value) > max_length:
+    def predicate(test: Test) -> Predicate:
+        def matches(context: Context, scope: Scope) -> bool:
+            single = context if context.kind == kind else context.member(kind)
+            if single is None:
+                return False
+            value = find(single)
+            if value is None:
+                return False
+            if value.__class__ is str:
+                if len(value) > max_length:
+                    scope.charge(cost.of(value))
+                return test(value) is expected
+            if is_array(value):
+                if (steps := cost.of_all(value)) > free:
+                    scope.charge(steps)
+                return any(map(test, value)) is expected
+            if cost.other > free:
                 scope.charge(cost.of(value))
             return test(value) is expected
-        if is_array(value):
-            if (steps := cost.of_all(value)) > free:
-                scope.charge(steps)
-            return any(map(test, value)) is expected
-        if cost.other > free:
-            scope.charge(cost.of(value))
-        return test(value) is expected
 
-    return matches
+        return matches
+
+    return predicate
 
 
 def _of_kinds(test: Test, *, expected: bool) -> Predicate:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar, final
 
-from aioflags.evaluation.clauses import InClause, as_in_clause, compile_clause
+from aioflags.evaluation.clauses import ClauseCompiler, InClause, as_in_clause
 from aioflags.evaluation.compiled import ReportProblem
 from aioflags.evaluation.rule_tables import KindTables, tables_of
 from aioflags.evaluation.scope import Predicate, Scope
@@ -68,21 +68,21 @@ class RuleSpec(Generic[T]):
 
 def compile_rules(specs: Sequence[RuleSpec[T]], otherwise: RuleOutcome[T], note: ReportProblem) -> RuleOutcome[T]:
     """The function that returns the outcome of the first matching rule, or of ``otherwise``."""
-    clauses = sum(len(spec.clauses) for spec in specs)
+    compile_clause = ClauseCompiler(note, sum(len(spec.clauses) for spec in specs))
     # From the last rules to the first: if none of the first matches, the function of the others decides.
     for start in reversed(range(0, len(specs), MAX_TABLE_RULES)):
         group = specs[start : start + MAX_TABLE_RULES]
-        otherwise = _compile_group(group, otherwise, note, clauses=clauses)
+        otherwise = _compile_group(group, otherwise, compile_clause)
     return otherwise
 
 
-def _compile_group(specs: Sequence[RuleSpec[T]], otherwise: RuleOutcome[T], note: ReportProblem, *, clauses: int) -> RuleOutcome[T]:
+def _compile_group(specs: Sequence[RuleSpec[T]], otherwise: RuleOutcome[T], compile_clause: ClauseCompiler) -> RuleOutcome[T]:
     in_clauses: list[tuple[int, InClause]] = []
     rules: list[tuple[Rest, RuleOutcome[T]]] = []
     for number, spec in enumerate(specs):
         leading = _leading_in_clauses(spec.clauses)
         in_clauses += [(1 << number, clause) for clause in leading]
-        rest = [compile_clause(clause, note, clauses=clauses) for clause in spec.clauses[len(leading) :]]
+        rest = map(compile_clause, spec.clauses[len(leading) :])
         rules.append(((*rest, *([spec.last] if spec.last else ())), spec.then))
     if not in_clauses:
         return _in_order(rules, otherwise)
@@ -115,8 +115,7 @@ def _in_order(rules: Sequence[tuple[Rest, RuleOutcome[T]]], otherwise: RuleOutco
         return otherwise
     if len(rules) == 1 and len(rules[0][0]) == 1:
         return _if(*rules[0][0], rules[0][1], otherwise)
-    steps = tuple((rest, served_by(then)) for rest, then in rules)
-    default = served_by(otherwise)
+    steps, default = tuple(rules), served_by(otherwise)
 
     def first(context: Context, scope: Scope) -> T:
         for rest, then in steps:
@@ -124,7 +123,7 @@ def _in_order(rules: Sequence[tuple[Rest, RuleOutcome[T]]], otherwise: RuleOutco
                 if not matches(context, scope):
                     break
             else:
-                return then(context, scope)
+                return then.value if isinstance(then, Always) else then(context, scope)
         return default(context, scope)
 
     return first
@@ -176,8 +175,8 @@ def _first_bit(matching_bits: int) -> int:
 def _by_tables(
     kinds: Sequence[KindTables], rules: Sequence[tuple[Rest, RuleOutcome[T]]], otherwise: RuleOutcome[T]
 ) -> RuleOutcome[T]:
-    by_bit = {1 << number: (rest, served_by(then)) for number, (rest, then) in enumerate(rules)}
-    by_bit[0] = ((), served_by(otherwise))
+    by_bit = {1 << number: rule for number, rule in enumerate(rules)}
+    by_bit[0] = ((), otherwise)
     # Tuples instead of objects: evaluating a long list of rules spends most of its time in the loop below.
     groups = tuple(
         (
@@ -209,7 +208,7 @@ def _by_tables(
                 if not matches(context, scope):
                     break
             else:
-                return then(context, scope)
+                return then.value if isinstance(then, Always) else then(context, scope)
             matching_bits ^= bit
 
     return first

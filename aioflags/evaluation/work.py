@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from aioflags.model.nesting import SCALARS
@@ -36,14 +37,28 @@ def free_steps(clauses: int) -> int:
 
 
 def cost_of(op: str, values: Sequence[Any]) -> Cost:
-    """What the operator costs with these values."""
-    count = len(values)
+    """What the operator costs with these values. Equal costs are mostly the same object."""
     if op == "contains":
-        return Cost(lambda length: count * (1 + length // _SEARCHED))
+        return _cost_of_contains(len(values))
     if op == "matches":
-        return Cost(lambda length: count * (4 + length // 4 + min(length, _MAX_SQUARED) ** 2 // 1000))
-    steps = _STEPS.get(op, _ANY_STEPS)
-    if op == "in" and (others := sum(value.__class__ not in SCALARS for value in values)):
+        return _cost_of_matches(len(values))
+    others = sum(value.__class__ not in SCALARS for value in values) if op == "in" else 0
+    return _cost_of_comparing(_STEPS.get(op, _ANY_STEPS), others)
+
+
+@lru_cache(maxsize=256)
+def _cost_of_contains(count: int) -> Cost:
+    return Cost(lambda length: count * (1 + length // _SEARCHED))
+
+
+@lru_cache(maxsize=256)
+def _cost_of_matches(count: int) -> Cost:
+    return Cost(lambda length: count * (4 + length // 4 + min(length, _MAX_SQUARED) ** 2 // 1000))
+
+
+@lru_cache(maxsize=256)
+def _cost_of_comparing(steps: int, others: int) -> Cost:
+    if others:
         return Cost(lambda length: steps, other=others * _OBJECT_STEPS)
     return Cost(lambda length: steps, other=steps, each=steps)
 

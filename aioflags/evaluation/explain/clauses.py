@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from aioflags.evaluation.attributes import clean_kind, finder, reference
-from aioflags.evaluation.clauses import SEGMENT_MATCH, compile_clause, named_segments
+from aioflags.evaluation.clauses import SEGMENT_MATCH, ClauseCompiler, named_segments
 from aioflags.evaluation.hashing import bucket, bucket_digest, bucket_prefix, bucket_text
 from aioflags.evaluation.items import Items
 from aioflags.evaluation.operators import OPERATORS
@@ -94,7 +94,7 @@ class ClauseExplainer:
         subject, value = self._subject(clause)
         holds = None
         try:
-            holds = compile_clause(clause, notes.append)(self._context, self._scope)
+            holds = ClauseCompiler(notes.append)(clause)(self._context, self._scope)
         finally:
             remarks = [*notes, *(["unknown operator"] if clause.op not in OPERATORS else [])]
             text = f"{subject}; {_question(clause)} {_ANSWERS[holds]}{''.join(f' ({printable(remark)})' for remark in remarks)}"
