@@ -83,7 +83,7 @@ class LoadedProblems:
     def __init__(self, before: frozenset[int]) -> None:
         self._before = before
         self.hashes: set[int] = set()
-        self.new = 0
+        self.new: int = 0
         self.first: tuple[str, str] | None = None
 
     def add(self, key: str, problem: str) -> None:
