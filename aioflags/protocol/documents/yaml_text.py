@@ -22,6 +22,9 @@ __all__ = ["YamlError", "YamlText", "is_plain_text", "read_yaml"]
 
 _MAX_ALIASED_VALUES: Final = 250_000
 """The number of values that all aliases of a text may expand to."""
+_TOO_DEEP: Final = "nested too deeply"
+_OWN_LIMIT: Final = "exceeded maximum nesting depth"
+"""How libyaml reports text that exceeds its own limit, 1,000 levels. It may look that far ahead before the first event."""
 _TAG: Final = "tag:yaml.org,2002:"
 _TAGS: Final = frozenset(_TAG + name for name in ("null", "bool", "int", "float", "map", "seq"))
 _STRING_TAGS: Final = frozenset({"!", _TAG + "str"})
@@ -84,7 +87,8 @@ def read_yaml(text: str) -> YamlText:
             reader.take(type(event).__name__, event)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise YamlError(error.problem or error.context or "not YAML", mark and mark.line + 1, mark and mark.column + 1) from None
+        problem = _TOO_DEEP if error.problem == _OWN_LIMIT else error.problem or error.context or "not YAML"
+        raise YamlError(problem, mark and mark.line + 1, mark and mark.column + 1) from None
     except yaml.YAMLError as error:
         raise YamlError(f"not YAML: {getattr(error, 'reason', error)}") from None
     return reader.result()
@@ -140,7 +144,7 @@ class _Reader:
         if self._expects_name():
             raise _mistake("a name that is not text", event)
         if len(self._open) >= MAX_DEPTH:
-            raise _mistake("nested too deeply", event)
+            raise _mistake(_TOO_DEEP, event)
         place = _place(event)
         place.inner = {} if isinstance(value, dict) else []
         self._open.append(_Open(value, place, event.anchor))

@@ -133,7 +133,7 @@ DEEP = "a: &a0 []\n" + "".join(f"b{n}: &a{n + 1} [*a{n}]\n" for n in range(600))
         pytest.param("- &a x\n- {*a : 1}", "a name that is an alias", (2, 4), id="an alias as a name"),
         pytest.param("{&a x: 1}", "an anchor at a name", (1, 2), id="an anchor at a name"),
         pytest.param("{<<: 1}", "<< merges only mappings", (1, 6), id="a merge of nothing"),
-        pytest.param("[" * 5000, "nested too deeply", (1, 129), id="deep nesting"),
+        pytest.param("[" * 900, "nested too deeply", (1, 129), id="deep nesting"),
         pytest.param(LAUGHS, "aliases expand to more than 250000 values", (6, 11), id="aliases that multiply"),
     ],
 )
@@ -141,6 +141,13 @@ def test_invalid_yaml_is_refused_with_its_place(text: str, problem: str, place: 
     with pytest.raises(YamlError) as raised:
         read_yaml(text)
     assert (raised.value.problem, (raised.value.line, raised.value.column)) == (problem, place)
+
+
+@pytest.mark.parametrize("depth", [1_001, 5_000, 100_000])
+def test_nesting_beyond_the_limit_of_libyaml_is_the_same_mistake(depth: int) -> None:
+    with pytest.raises(YamlError) as raised:
+        read_yaml("[" * depth)
+    assert (raised.value.problem, raised.value.line) == ("nested too deeply", 1)
 
 
 def test_control_characters_are_refused() -> None:
