@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -18,16 +18,21 @@ from aioflags.runtime.regular_files import read_regular
 
 __all__ = ["OVERRIDES_MISPLACED", "check_overrides", "overrides_option", "with_overrides"]
 
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
 OVERRIDES_MISPLACED: Final = "--overrides is for flags of LaunchDarkly, in a server-side client"
 
-overrides_option = click.option(
-    "--overrides",
-    "overrides",
-    metavar="FILE",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="A file with overrides, as clients have it; may be repeated.",
-)
+
+def overrides_option(command: _Command) -> _Command:
+    """Add the option to a command, as the argument ``overrides``: the paths of files."""
+    return click.option(
+        "--overrides",
+        "overrides",
+        metavar="FILE",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help="A file with overrides, as clients have it; may be repeated.",
+    )(command)
 
 
 def with_overrides(config: Config, files: Sequence[Path]) -> Config:
