@@ -257,8 +257,8 @@ class FlagdCalls:
 
     # -- calls
 
-    async def _unary(self, method: str, request: Message) -> bytes:
-        """The answer to a call. In an outage that is longer than the deadline, the call fails at once."""
+    async def _unary(self, method: str, request: Message) -> bytes | None:
+        """The answer to a call; ``None`` if it ended without one. In an outage longer than the deadline, the call fails at once."""
         deadline = self._settings.deadline or None
         if deadline is not None:
             await self._check_connection(min_outage=deadline)
@@ -269,7 +269,7 @@ class FlagdCalls:
                 await self._check_connection(min_outage=0.0)
             raise
 
-    async def _answer(self, method: str, request: Message, deadline: float | None) -> bytes:
+    async def _answer(self, method: str, request: Message, deadline: float | None) -> bytes | None:
         call = cast("Any", self._channel.unary_unary(method))
         # gRPC ends a call at its deadline, but reports it late while the channel connects. It replaces the CancelledError of a task
         # sometimes: asyncio's limit recognizes that one as its own, anyio's does not.
@@ -277,7 +277,7 @@ class FlagdCalls:
         with self._failures():
             try:
                 async with limit:
-                    data: bytes = await _answered(
+                    data: bytes | None = await _answered(
                         call(request.SerializeToString(), timeout=deadline, metadata=self._metadata, wait_for_ready=True)
                     )
                     return data
@@ -351,7 +351,9 @@ async def _answered(call: Awaitable[Any]) -> Any:
         raise
 
 
-def _parsed(kind: type[M], data: bytes) -> M:
+def _parsed(kind: type[M], data: bytes | None) -> M:
+    if data is None:  # gRPC's answer to damaged bytes that end a call with success before its message
+        raise RpcFailed("INTERNAL", f"the server sent no {kind.DESCRIPTOR.name}")
     try:
         return kind.FromString(data)
     except DecodeError as error:

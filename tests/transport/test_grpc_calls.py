@@ -15,7 +15,6 @@ import grpc.aio
 import pytest
 
 from aioflags.transport.flagd_messages import RpcFailed
-from aioflags.transport.flagd_pb import sync_v1_pb2 as sync
 from aioflags.transport.grpc_calls import FlagdCalls
 from tests.support.flagd_parts import grpc_settings
 from tests.support.scripted_clients import seconds
@@ -44,6 +43,8 @@ class Channel:
     probe_code: str = "UNAVAILABLE"
     is_silent: bool = False
     """The server does not answer."""
+    answer: bytes | None = b""
+    """``None``: the call ends with success and without a message."""
     probes: list[float] = field(default_factory=list)
     """When each probe began."""
 
@@ -62,12 +63,12 @@ class Channel:
             raise failed(self.probe_code, "unknown method")
         raise failed("UNAVAILABLE", f"failed to connect to all addresses; last error: {self.reason}")
 
-    async def _call(self, data: bytes, *, timeout: float, metadata: object, wait_for_ready: bool) -> bytes:
+    async def _call(self, data: bytes, *, timeout: float, metadata: object, wait_for_ready: bool) -> bytes | None:
         assert wait_for_ready
         if self.state is not READY or self.is_silent:
             await asyncio.sleep(timeout)
             raise failed("DEADLINE_EXCEEDED", "late")
-        return sync.GetMetadataResponse().SerializeToString()
+        return self.answer
 
 
 @pytest.mark.parametrize(
@@ -103,6 +104,11 @@ async def call(calls: FlagdCalls) -> tuple[str, float]:
     except RpcFailed as error:
         return str(error), round(seconds() - began, 3)
     return "answered", round(seconds() - began, 3)
+
+
+async def test_a_call_that_ends_without_a_message_has_failed(channel: Channel, calls: FlagdCalls) -> None:
+    channel.answer = None
+    assert await call(calls) == ("INTERNAL: the server sent no GetMetadataResponse", 0)
 
 
 REFUSED = "UNAVAILABLE: cannot connect: refused"
