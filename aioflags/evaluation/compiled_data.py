@@ -15,7 +15,7 @@ from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, ReportProblem
 from aioflags.evaluation.dialect import Dialect
 from aioflags.evaluation.items import Item, Items
-from aioflags.evaluation.override_marks import overridden_flag, overridden_segment
+from aioflags.evaluation.override_marks import REMOVED_SEGMENT, overridden_flag, overridden_segment
 from aioflags.evaluation.scope import Evaluate
 from aioflags.model.change import Change, Definition, ObjectKind
 from aioflags.runtime.logs import Once, printable
@@ -186,13 +186,18 @@ class CompiledData:
         segment = self.segments.get(key)
         if segment is None:
             definition = self.items.segments.get(key)
+            is_overridden = (ObjectKind.SEGMENT, key) in self.items.overridden
             if definition is None:
-                return None
+                return REMOVED_SEGMENT if is_overridden else None
             segment = self.dialect.segment(definition, self.log.note_for(ObjectKind.SEGMENT, definition))
-            if (ObjectKind.SEGMENT, key) in self.items.overridden:
+            if is_overridden:
                 segment = overridden_segment(segment)
             self.segments[key] = segment
         return segment
+
+    def is_removed(self, key: str) -> bool:
+        """Whether an override removes the flag with that key."""
+        return (ObjectKind.FLAG, key) in self.items.overridden and key not in self.items.flags
 
 
 def _reuse(compiled: dict[str, T], before: Mapping[str, Definition], now: Mapping[str, Definition]) -> dict[str, T]:

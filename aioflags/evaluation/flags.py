@@ -218,6 +218,7 @@ def _with_prerequisites(flag: FlagDefinition, outcome: RuleOutcome[Answer]) -> E
         for needed, variation, failed in conditions:
             prerequisite = scope.data.flag(needed)
             if prerequisite is None:
+                scope.note_unknown_flag(needed)
                 return kept_answers.add([*(note.answer for note in notes), _ABSENT], failed.with_prerequisites(notes))
             answer = prerequisite.evaluate(context, scope)
             notes.append(PrerequisiteEvaluation(prerequisite.key, prerequisite.version, prerequisite.tracking, answer, key))
@@ -237,6 +238,7 @@ def _with_notes(key: str, conditions: Sequence[_Condition], decide: Evaluate) ->
         for needed, variation, failed in conditions:
             prerequisite = scope.data.flag(needed)
             if prerequisite is None:
+                scope.note_unknown_flag(needed)
                 return failed
             answer = flags.recall(needed, scope)
             if answer is None:

@@ -2,6 +2,9 @@
 
 An overridden flag marks its answers. An overridden segment has no answer to mark, so it leaves a note in the scope, and the answer
 of the flag that reads it is marked for that note. Flags and segments of the service do nothing for this.
+
+An override can also remove a definition. Then a segment is empty, and a flag is unknown, which the scope notes
+(:meth:`Scope.note_unknown_flag`).
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from aioflags.evaluation.scope import Scope
 if TYPE_CHECKING:
     from aioflags.model.context import Context
 
-__all__ = ["overridden_flag", "overridden_segment"]
+__all__ = ["REMOVED_SEGMENT", "overridden_flag", "overridden_segment"]
 
 _MAX_ANSWERS: Final = 256
 """How many marked answers a flag keeps. Most flags have a few. With prerequisites, a change of data may bring new ones."""
@@ -50,3 +53,7 @@ def overridden_segment(segment: CompiledSegment) -> CompiledSegment:
         return (user is not None and user.key in users) or holds_also(context, scope)
 
     return CompiledSegment(frozenset(), noted)
+
+
+REMOVED_SEGMENT: Final = overridden_segment(CompiledSegment(frozenset(), lambda context, scope: False))
+"""A segment that an override removes: it contains no context, like a segment that does not exist."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from aioflags.evaluation.items import Item, Items, completed
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, RuledDefinition
@@ -16,6 +16,7 @@ __all__ = ["NO_OVERRIDES", "Overrides", "overlaid", "override_changes"]
 
 _COMPARISONS_PER_SLICE: Final = 50
 """How many definitions are compared between two pauses: at most a millisecond of work."""
+_TYPES: Final = {ObjectKind.FLAG: FlagDefinition, ObjectKind.SEGMENT: SegmentDefinition}
 _D = TypeVar("_D", bound=RuledDefinition)
 
 
@@ -28,6 +29,15 @@ class Overrides:
 
     flags: Mapping[str, FlagDefinition] = field(default_factory=dict[str, FlagDefinition])
     segments: Mapping[str, SegmentDefinition] = field(default_factory=dict[str, SegmentDefinition])
+
+    @classmethod
+    def of(cls, changes: Iterable[Change]) -> Self:
+        """The definitions in these changes. A change without a definition, a deletion, hides the service's one."""
+        kinds: dict[ObjectKind, dict[str, Any]] = {ObjectKind.FLAG: {}, ObjectKind.SEGMENT: {}}
+        for change in changes:
+            deleted = _TYPES[change.kind](key=change.key, version=change.version, deleted=True)
+            kinds[change.kind][change.key] = change.definition or deleted
+        return cls(flags=kinds[ObjectKind.FLAG], segments=kinds[ObjectKind.SEGMENT])
 
     @property
     def is_empty(self) -> bool:

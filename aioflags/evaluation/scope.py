@@ -65,8 +65,8 @@ class EvaluationData(Protocol):
     """The flags and segments that an evaluation can read.
 
     ``direct_flags``: flags that can be evaluated in the shared scope. ``segments``: those compiled so far. :meth:`flag` and
-    :meth:`segment` compile a definition at its first use, and return ``None`` for an unknown key. ``static_context`` has attributes
-    that hide those of the context.
+    :meth:`segment` compile a definition at its first use, and return ``None`` for an unknown key. :meth:`is_removed`: an override
+    removes the flag with that key. ``static_context`` has attributes that hide those of the context.
     """
 
     @property
@@ -78,6 +78,7 @@ class EvaluationData(Protocol):
     def segments(self) -> Mapping[str, EvaluableSegment]: ...
     def flag(self, key: str) -> EvaluableFlag | None: ...
     def segment(self, key: str) -> EvaluableSegment | None: ...
+    def is_removed(self, key: str) -> bool: ...
 
 
 class Scope(msgspec.Struct, eq=False):
@@ -135,6 +136,15 @@ class Scope(msgspec.Struct, eq=False):
         if self.is_shared:
             raise SharedScopeError
         self.reads_override = True
+
+    def note_unknown_flag(self, key: str) -> None:
+        """A prerequisite is unknown, perhaps because an override removes it: then an override is read.
+
+        Raises:
+            SharedScopeError: as in :meth:`note_override`.
+        """
+        if self.data.is_removed(key):
+            self.note_override()
 
     def charge(self, steps: int) -> None:
         """Takes steps from the allowance of the evaluation.

@@ -359,7 +359,7 @@ class Snapshot:
         try:
             flag = data.flag(key)
             if flag is None:
-                return self._unavailable(default, dialect.errors.not_found if self.has_data else dialect.errors.not_ready)
+                return self._unknown(key, default)
             if scope is None:
                 scope = self.new_scope(memberships)
             else:
@@ -380,8 +380,7 @@ class Snapshot:
             if self.items.overridden and scope is not None:
                 scope.abandon()
                 if scope.reads_override:
-                    reason = failed.detail.reason.marked(is_override=self._is_overridden(key))
-                    return msgspec.structs.replace(failed, detail=dataclasses.replace(failed.detail, reason=reason))
+                    return _marked(failed, is_override=self._is_overridden(key))
             return failed
 
     def _answer(self, flag: CompiledFlag, context: Context, scope: Scope) -> Answer:
@@ -412,12 +411,23 @@ class Snapshot:
     def _is_overridden(self, key: str) -> bool:
         return (ObjectKind.FLAG, key) in self.items.overridden
 
+    def _unknown(self, key: str, default: Any) -> Evaluation:
+        """The result of a flag that does not exist. Before data it may still come, unless an override removes it."""
+        errors, is_removed = self._data.dialect.errors, self._data.is_removed(key)
+        unknown = self._unavailable(default, errors.not_found if self.has_data or is_removed else errors.not_ready)
+        return _marked(unknown, is_override=True) if is_removed else unknown
+
     def _unavailable(
         self, default: Any, kind: ErrorKind, flag: CompiledFlag | None = None, *, message: str | None = None
     ) -> Evaluation:
         if message is None and self._data.dialect.explains_errors:
             message = _MESSAGES[kind]
         return Evaluation(detail=EvaluationDetail(default, None, _ERRORS[kind], None, self.metadata, message), flag=flag)
+
+
+def _marked(evaluation: Evaluation, *, is_override: bool) -> Evaluation:
+    reason = evaluation.detail.reason.marked(is_override=is_override)
+    return msgspec.structs.replace(evaluation, detail=dataclasses.replace(evaluation.detail, reason=reason))
 
 
 def _detail(dialect: Dialect, answer: Answer, scope: Scope, default: Any, expected: type) -> EvaluationDetail[Any]:

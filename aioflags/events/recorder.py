@@ -254,7 +254,7 @@ class Recorder:
         )
         increments = [self._record_flag(shaper, flag, summary) for flag in evaluated_flags(evaluation, default)]
         if evaluation.flag is None:
-            increments.append(self._count_unknown(shaper.unknown_entry(key, default), summary))
+            increments.append(self._count_unknown(shaper.unknown_entry(key, default, evaluation.detail.reason), summary))
         return _combined(increments)
 
     def _record_flag(self, shaper: EvaluationShaper, flag: EvaluatedFlag, summary: Summary | None) -> Increment | None:

@@ -16,7 +16,7 @@ from aioflags.evaluation.compiled import CompiledFlag, Evaluation
 from aioflags.events.encoding import frozen_value
 from aioflags.events.summary import SummaryEntry
 from aioflags.model.context import Context
-from aioflags.model.detail import NO_REASON, EvaluationDetail
+from aioflags.model.detail import NO_REASON, EvaluationDetail, Reason
 from aioflags.model.event import EvaluationEvent
 
 __all__ = ["EvaluatedFlag", "EvaluationShaper", "evaluated_flags", "kinds_of"]
@@ -84,9 +84,11 @@ class EvaluationShaper(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=F
             mark=detail.reason.override_mark,
         )
 
-    def unknown_entry(self, key: str, default: Any) -> SummaryEntry:
-        """The entry for the summary of a flag that is unknown."""
-        return SummaryEntry(key=key, kinds=kinds_of(self.context), default=default, value=default, at_ms=self.at_ms)
+    def unknown_entry(self, key: str, default: Any, reason: Reason) -> SummaryEntry:
+        """The entry for the summary of a flag that is unknown, perhaps because an override removes it."""
+        return SummaryEntry(
+            key=key, kinds=kinds_of(self.context), default=default, value=default, at_ms=self.at_ms, mark=reason.override_mark
+        )
 
     def events(self, evaluated: EvaluatedFlag) -> list[EvaluationEvent]:
         """The events before sampling: the tracked event, then the debug event. Most flags have neither, and unknown flags never.

@@ -9,15 +9,13 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 from aioflags.errors import ConfigError
 from aioflags.evaluation.items import Item
 from aioflags.evaluation.overrides import Overrides
 from aioflags.file_overrides.options import OnDuplicate
-from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
-from aioflags.model.flag import FlagDefinition
-from aioflags.model.segment import SegmentDefinition
+from aioflags.model.change import Change, ChangeKind, ChangeSet
 from aioflags.protocol.definitions import off_flag
 from aioflags.protocol.documents.document import DocumentError, is_yaml, read_document
 from aioflags.protocol.versions import Versions
@@ -61,25 +59,8 @@ class OverridesReader:
                     raise DocumentError(f'{change.kind} "{change.key}" is in {files[item]}, too', file=str(path))
         with self._lock:  # an earlier call, which was given up, may still run
             counted = self._versions.counted(ChangeSet(kind=ChangeKind.FULL, changes=tuple(changes.values()), persist=False))
-        return FileSet(
-            overrides=Overrides(
-                flags={c.key: _flag(c) for c in counted.changes if c.kind is ObjectKind.FLAG},
-                segments={c.key: _segment(c) for c in counted.changes if c.kind is ObjectKind.SEGMENT},
-            ),
-            files=files,
-            versions={(change.kind, change.key): change.version for change in counted.changes},
-        )
-
-
-def _flag(change: Change) -> FlagDefinition:
-    """The definition of a change. One that is marked as deleted hides the service's flag."""
-    deleted = FlagDefinition(key=change.key, version=change.version, deleted=True)
-    return deleted if change.definition is None else cast("FlagDefinition", change.definition)
-
-
-def _segment(change: Change) -> SegmentDefinition:
-    deleted = SegmentDefinition(key=change.key, version=change.version, deleted=True)
-    return deleted if change.definition is None else cast("SegmentDefinition", change.definition)
+        versions = {(change.kind, change.key): change.version for change in counted.changes}
+        return FileSet(overrides=Overrides.of(counted.changes), files=files, versions=versions)
 
 
 def read_file(text: bytes, name: str) -> ChangeSet:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -68,10 +68,7 @@ def snapshot_of(*flags: Mapping[str, Any], segments: Sequence[Mapping[str, Any]]
 
 
 def overrides_of(*flags: Mapping[str, Any], segments: Sequence[Mapping[str, Any]] = ()) -> Overrides:
-    return Overrides(
-        flags={change.key: cast("FlagDefinition", change.definition) for change in changes(flags)},
-        segments={change.key: cast("SegmentDefinition", change.definition) for change in changes(segments=segments)},
-    )
+    return Overrides.of(changes(flags, segments))
 
 
 def overriding(snapshot: Snapshot, overrides: Overrides) -> Snapshot:

@@ -18,6 +18,7 @@ OVERRIDE = {"isOverride": True, "overrideAffected": True}
 AFFECTED = {"overrideAffected": True}
 ALWAYS: dict[str, Any] = {"on": True}
 OFF: dict[str, Any] = {"on": False}
+HIDDEN: dict[str, Any] = {"deleted": True}
 
 
 def needs(*keys: str, **properties: Any) -> dict[str, Any]:

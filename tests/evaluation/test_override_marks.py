@@ -18,6 +18,7 @@ from tests.evaluation.overridden_snapshots import (
     AFFECTED,
     ALWAYS,
     EXPERIMENT,
+    HIDDEN,
     IS_K,
     IS_NOT_K,
     NONE,
@@ -180,7 +181,22 @@ from tests.evaluation.overridden_snapshots import (
             {"p": AFFECTED, "q": AFFECTED, "r": AFFECTED},
             id="a segment of the prerequisite of two prerequisites",
         ),
-        pytest.param({"f": ALWAYS}, {"f": {"deleted": True}}, NONE, {}, id="the flag, deleted"),
+        pytest.param({"f": ALWAYS}, {"f": HIDDEN}, OVERRIDE, {}, id="the flag, which is hidden"),
+        pytest.param({}, {"f": HIDDEN}, OVERRIDE, {}, id="a flag that is hidden, and that the service does not have"),
+        pytest.param({"f": needs("p"), "p": ALWAYS}, {"p": HIDDEN}, AFFECTED, {}, id="a prerequisite that is hidden"),
+        pytest.param(
+            {"f": needs("q", "p"), "q": ALWAYS, "p": ALWAYS}, {"p": HIDDEN}, AFFECTED, {"q": NONE}, id="the second one, hidden"
+        ),
+        pytest.param(
+            {"f": needs("p"), "p": needs("q"), "q": ALWAYS}, {"q": HIDDEN}, AFFECTED, {"p": AFFECTED}, id="one below, hidden"
+        ),
+        pytest.param({"f": asks(in_segments("s")), "s": WITH_K}, {"s": HIDDEN}, AFFECTED, {}, id="a segment that is hidden"),
+        pytest.param(
+            {"f": asks(in_segments("s", negate=True)), "s": WITH_K}, {"s": HIDDEN}, AFFECTED, {}, id="a negated segment, hidden"
+        ),
+        pytest.param(
+            {"f": asks(in_segments("s1")), "s1": names("s"), "s": WITH_K}, {"s": HIDDEN}, AFFECTED, {}, id="a segment below, hidden"
+        ),
     ],
 )
 def test_an_evaluation_is_marked_if_it_read_an_override(

@@ -19,6 +19,7 @@ from tests.evaluation.data import change_set, changes, flag, outcome, overrides_
 from tests.evaluation.overridden_snapshots import (
     AFFECTED,
     ALWAYS,
+    HIDDEN,
     OFF,
     OVERRIDE,
     WITH_K,
@@ -71,9 +72,11 @@ def test_an_override_wins_over_what_the_service_sends_later(step: Any, after: Ma
 
 
 def test_a_deleted_definition_among_the_overrides_hides_the_flag() -> None:
-    snapshot = with_overrides({"f": ALWAYS}, {"f": {"deleted": True}, "g": {"deleted": True}})
-    assert outcome(snapshot.evaluate("f", K, "default")) == ("default", None, {"kind": "ERROR", "errorKind": "FLAG_NOT_FOUND"})
-    assert values(snapshot) == {}
+    snapshot = with_overrides({"f": ALWAYS, "p": ALWAYS, "h": needs("p")}, {"f": HIDDEN, "g": HIDDEN, "p": HIDDEN})
+    not_found = ("default", None, {"kind": "ERROR", "errorKind": "FLAG_NOT_FOUND", **OVERRIDE})
+    assert outcome(snapshot.evaluate("f", K, "default")) == not_found
+    assert values(snapshot) == {"h": "a"}
+    assert values(overriding(snapshot, NO_OVERRIDES)) == {"f": "b", "p": "b", "h": "b"}
 
 
 def test_keys_are_completed() -> None:
@@ -129,6 +132,9 @@ def test_before_data_only_overridden_flags_are_served() -> None:
     assert (snapshot.has_data, snapshot.refusal, values(snapshot)) == (False, None, {"f": "b", "p": "b"})
     assert explain(snapshot, "f", K).detail.value == "b"
     assert explain(snapshot, "other", K).detail.reason.error_kind is ErrorKind.CLIENT_NOT_READY
+    hidden = overriding(snapshot, overrides_of(flag("other", **HIDDEN)))
+    assert outcome(hidden.evaluate("other", K, "default"))[2] == {"kind": "ERROR", "errorKind": "FLAG_NOT_FOUND", **OVERRIDE}
+    assert explain(hidden, "other", K).detail.reason == hidden.evaluate("other", K, None).detail.reason
     removed = overriding(snapshot, NO_OVERRIDES)
     assert outcome(removed.evaluate("f", K, "default")) == not_ready
     assert removed.refusal is ErrorKind.CLIENT_NOT_READY

@@ -42,6 +42,9 @@ class Spy:
         self.read.add((ObjectKind.SEGMENT, key))
         return self._data.segment(key)
 
+    def is_removed(self, key: str) -> bool:
+        return self._data.is_removed(key)
+
 
 def unmarked(detail: EvaluationDetail[Any]) -> tuple[Any, int | None, dict[str, Any]]:
     reason = {name: value for name, value in detail.reason.to_dict().items() if name not in OVERRIDE}
@@ -82,9 +85,11 @@ def test_random_overrides_have_the_values_of_the_merged_data_and_the_marks_of_wh
 
 
 def some(chance: random.Random, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    return chance.sample(items, chance.randint(0, min(3, len(items))))
+    """A few of the definitions, each with one chance in four to remove that of the service instead."""
+    chosen = chance.sample(items, chance.randint(0, min(3, len(items))))
+    return [{**item, "deleted": True} if chance.random() < 0.25 else item for item in chosen]
 
 
 def by_key(base: Sequence[dict[str, Any]], over: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     merged = {item["key"]: item for item in base} | {item["key"]: item for item in over}
-    return list(merged.values())
+    return [item for item in merged.values() if not item.get("deleted")]

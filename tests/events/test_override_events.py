@@ -69,6 +69,20 @@ def counters(payload: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
             id="an overridden prerequisite",
         ),
         pytest.param(
+            {"pre": {"deleted": True}},
+            "top",
+            ["index", "summary"],
+            {"top": {"value": None, "version": 7, "count": 3, "overrideAffected": True}},
+            id="a prerequisite that is hidden",
+        ),
+        pytest.param(
+            {"tracked": {"deleted": True}},
+            "tracked",
+            ["index", "summary"],
+            {"tracked": {"value": None, "unknown": True, "count": 3, "override": True}},
+            id="a flag that is hidden",
+        ),
+        pytest.param(
             ON_TOP,
             "top",
             ["index", "feature", "feature", "feature", "summary"],

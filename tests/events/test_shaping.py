@@ -10,7 +10,7 @@ from aioflags.evaluation.answers import Answer, PrerequisiteEvaluation, Tracking
 from aioflags.evaluation.compiled import CompiledFlag, Evaluation
 from aioflags.events.shaping import EvaluatedFlag, EvaluationShaper, evaluated_flags
 from aioflags.model.context import Context
-from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
+from aioflags.model.detail import NO_REASON, ErrorKind, EvaluationDetail, Reason, ReasonKind
 
 USER = Context("u")
 FALLTHROUGH = Reason(kind=ReasonKind.FALLTHROUGH)
@@ -91,7 +91,7 @@ def test_a_flag_is_counted_unless_it_is_excluded_from_summaries() -> None:
 
 
 def test_an_unknown_flag_is_counted_without_a_version() -> None:
-    entry = shaper().unknown_entry("missing", "d")
+    entry = shaper().unknown_entry("missing", "d", NO_REASON)
     assert (entry.key, entry.value, entry.variation, entry.version) == ("missing", "d", None, None)
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from aioflags import Client
 from aioflags.client_core.parts import internals_of
 from aioflags.evaluation.overrides import Overrides
-from aioflags.model.change import ObjectKind
 from aioflags.protocol.documents.document import read_document
 from aioflags.supervisor.next_snapshot import publish_overrides
 
@@ -17,10 +16,7 @@ __all__ = ["override", "overrides_in"]
 
 def overrides_in(document: Mapping[str, Any]) -> Overrides:
     """The definitions in a document."""
-    kept: dict[ObjectKind, dict[str, Any]] = {ObjectKind.FLAG: {}, ObjectKind.SEGMENT: {}}
-    for change in read_document(document).changes:
-        kept[change.kind][change.key] = change.definition
-    return Overrides(flags=kept[ObjectKind.FLAG], segments=cast("Any", kept[ObjectKind.SEGMENT]))
+    return Overrides.of(read_document(document).changes)
 
 
 async def override(client: Client, document: Mapping[str, Any] | None = None, **values: object) -> bool:

@@ -144,15 +144,15 @@ class ClauseExplainer:
     def _is_in(self, key: str, steps: list[ExplanationStep]) -> bool:
         """Whether a segment contains the context. Its steps are listed at its first use."""
         segment = self._segments.get(key)
+        is_overridden = (ObjectKind.SEGMENT, key) in self._overridden
+        if is_overridden:
+            self._scope.note_override()
         if segment is None:
-            text = f"there is no segment {shown(key)}"
+            text = f"a local override removes segment {shown(key)}" if is_overridden else f"there is no segment {shown(key)}"
             steps.append(ExplanationStep(kind=StepKind.SEGMENT, text=text, holds=False, facts={"segment": key}))
             return False
         inner: list[ExplanationStep] = []
         holds, again = self._answers.get(key), ""
-        is_overridden = (ObjectKind.SEGMENT, key) in self._overridden
-        if is_overridden:
-            self._scope.note_override()
         try:
             if holds is None:
                 if is_overridden:

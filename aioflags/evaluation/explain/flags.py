@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["explain"]
 
 _NOTHING: Final = VariationOrRollout()
+_REMOVED: Final = "a local override removes the flag"
 
 
 def explain(
@@ -51,6 +52,8 @@ def explain(
         why = "there is no context" if context is None else f"the context cannot be used: {printable(context.error)}"
         return _unavailable(key, ErrorKind.USER_NOT_SPECIFIED, why)
     flag = snapshot.flags.get(key)
+    if flag is None and (ObjectKind.FLAG, key) in snapshot.items.overridden:
+        return _removed(key)
     if flag is None and not snapshot.has_data:
         return _unavailable(key, ErrorKind.CLIENT_NOT_READY, "there is no flag data yet")
     if flag is None:
@@ -93,6 +96,12 @@ def _unavailable(key: str, kind: ErrorKind, why: str) -> Explanation:
     return Explanation(key=key, detail=detail, steps=(ExplanationStep(kind=StepKind.PROBLEM, text=why),))
 
 
+def _removed(key: str) -> Explanation:
+    reason = Reason(kind=ReasonKind.ERROR, error_kind=ErrorKind.FLAG_NOT_FOUND).marked(is_override=True)
+    step = ExplanationStep(kind=StepKind.OVERRIDE, text=_REMOVED, facts={"flag": key})
+    return Explanation(key=key, detail=EvaluationDetail(None, None, reason), steps=(step,))
+
+
 class _Walk:
     """Evaluates flags for one context, and appends each step to ``steps``. Raises :class:`MalformedError`."""
 
@@ -132,7 +141,9 @@ class _Walk:
         try:
             prerequisite = self._flags.get(needed.key)
             if prerequisite is None:
-                holds, result = False, "is not met: there is no such flag"
+                scope.note_unknown_flag(needed.key)
+                is_removed = (ObjectKind.FLAG, needed.key) in self._overridden
+                holds, result = False, f"is not met: {_REMOVED if is_removed else 'there is no such flag'}"
             else:
                 answer, again = visits.recall(needed.key, scope), ", as shown above"
                 if answer is None:
