@@ -75,7 +75,8 @@ class Client(MigrationMethods, FrontEndMethods, BaseClient):
         """A client for a document in LaunchDarkly's file format: without key, network and events.
 
         ``data`` is ``{"flags": {…}, "flagValues": {…}, "segments": {…}}``, as a mapping or as the path of a JSON or YAML file. A
-        mapping can be evaluated at once, also before the start; a file is read by the start.
+        mapping can be evaluated at once, also before the start; a file is read by the start. Of the data system in ``config`` only
+        the overrides count.
 
         Raises:
             ConfigError: the document has a mistake. The message names the place. For a file ``start`` raises it.
@@ -86,13 +87,15 @@ class Client(MigrationMethods, FrontEndMethods, BaseClient):
         from aioflags.sources.memory import MemorySource  # noqa: PLC0415 - as above
 
         config = require("config", Config() if config is None else config, Config)
+        overrides = config.data_system.overrides
         if isinstance(data, Mapping):
-            return cls("", replace(config, data_system=DataSystem.custom(synchronizers=[MemorySource.from_document(data)])))
+            system = DataSystem.custom(synchronizers=[MemorySource.from_document(data)], overrides=overrides)
+            return cls("", replace(config, data_system=system))
         if isinstance(data, str) and data.lstrip().startswith("{"):
             raise ConfigError("data: this is a document as text; json.loads makes a mapping of it")
         if not isinstance(data, (str, os.PathLike)):
             raise ConfigTypeError(f"data: expected a mapping or the path of a file, got {type(data).__name__}")
-        client = cls("", replace(config, data_system=DataSystem()))
+        client = cls("", replace(config, data_system=DataSystem(overrides=overrides)))
         client._holder.publish(Snapshot.empty(log=config.logger))
         client._read_document = partial(read_source, Path(data))
         return client

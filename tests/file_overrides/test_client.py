@@ -113,6 +113,15 @@ async def test_a_client_without_override_files_has_no_status_of_them() -> None:
     assert Client("", Config(data_system=DataSystem.custom(synchronizers=[service()]))).overrides_status is None
 
 
+@pytest.mark.parametrize("is_file", [False, True], ids=["a mapping", "a file"])
+async def test_a_client_of_a_document_can_have_overrides(file: Path, tmp_path: Path, *, is_file: bool) -> None:
+    document = values(a="document", b="document")
+    overriding = Config(data_system=DataSystem(overrides=FileOverrides(file)))
+    async with Client.local(write(tmp_path / "flags.json", document) if is_file else document, overriding) as client:
+        assert await client.variation("a", USER, "") == "override"
+        assert await client.variation("b", USER, "") == "document"
+
+
 async def test_an_offline_client_reads_no_overrides(file: Path) -> None:
     async with Client("", config(file, offline=True)) as client:
         assert await client.variation("a", USER, "default") == "default"
