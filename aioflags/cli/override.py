@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from aioflags.model.explanation import shown
 from aioflags.model.nesting import check_depth
 from aioflags.model.values import JsonValue
 from aioflags.protocol.documents.problems import UNREADABLE
+from aioflags.runtime.edit_lock import edit_lock
 from aioflags.runtime.logs import printable
 from aioflags.runtime.regular_files import read_regular
 from aioflags.runtime.replaced_files import replace_file
@@ -28,8 +31,9 @@ _PYTHON_WORDS = {"True": "true", "False": "false", "None": "null"}
 def command() -> None:
     """Set, clear and list the overrides in a file of FileOverrides.
 
-    The file is replaced at once, so that no client reads half of it, and keeps its mode. Clients that watch it follow within
-    a second. The exit status is 0, and 2 if the file or an argument has a mistake; then the file is unchanged.
+    The file is replaced at once, so that no client reads half of it, and keeps its mode and group. Edits at the same time wait for
+    one another. Clients that watch the file follow within a second. The exit status is 0, and 2 if the file or an argument has a
+    mistake; then the file is unchanged.
     """
 
 
@@ -44,8 +48,8 @@ def set_values(file: Path, pairs: tuple[str, ...]) -> None:
     if len(pairs) % 2:
         raise click.UsageError(f"expected a VALUE for each KEY; {shown(pairs[-1])} has none")
     values: dict[str, JsonValue] = {key: _value(key, text) for key, text in zip(pairs[::2], pairs[1::2], strict=True)}
-    content = _read(file)
-    with file_mistakes(file):
+    with _editing(file):
+        content = _read(file)
         _write(file, content, content.with_values(values))
     for key, value in values.items():
         click.echo(f"{printable(key)} = {_json(value)}")
@@ -59,13 +63,13 @@ def clear(file: Path, keys: tuple[str, ...]) -> None:
 
     The service's flags count again.
     """
-    content = _read(file)
-    present = {entry.key for entry in content.entries()}
-    for key in keys:
-        if key not in present:
-            hint = did_you_mean(key, present, before="; ", quote=shown)
-            raise UsageMistake(f"{printable(file)}: there is no override of {shown(key)}{hint}")
-    with file_mistakes(file):
+    with _editing(file):
+        content = _read(file)
+        present = {entry.key for entry in content.entries()}
+        for key in keys:
+            if key not in present:
+                hint = did_you_mean(key, present, before="; ", quote=shown)
+                raise UsageMistake(f"{printable(file)}: there is no override of {shown(key)}{hint}")
         # A file that does not exist overrides nothing already.
         if file.exists():
             _write(file, content, content.without(keys or None))
@@ -78,7 +82,8 @@ def clear(file: Path, keys: tuple[str, ...]) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per override: section, key, value.")
 def list_entries(file: Path, *, as_json: bool) -> None:
     """Print the overrides in FILE, one per line: flags with their value, and full definitions of flags and segments."""
-    content = _read(file)
+    with file_mistakes(file):
+        content = _read(file)
     for entry in content.entries():
         if as_json:
             click.echo(msgspec.json.encode(entry))
@@ -90,13 +95,19 @@ def list_entries(file: Path, *, as_json: bool) -> None:
         remark(f"{file}: no overrides" if file.exists() else f"{file}: it does not exist, so it overrides nothing")
 
 
+@contextmanager
+def _editing(file: Path) -> Generator[None, None, None]:
+    """Around reading and writing the file: other edits wait, and mistakes become usage errors."""
+    with file_mistakes(file), edit_lock(file):
+        yield
+
+
 def _read(file: Path) -> OverrideFile:
-    with file_mistakes(file):
-        try:
-            text = read_regular(file)
-        except FileNotFoundError:
-            text = None
-        return OverrideFile.read(text, str(file))
+    try:
+        text = read_regular(file)
+    except FileNotFoundError:
+        text = None
+    return OverrideFile.read(text, str(file))
 
 
 def _write(file: Path, old: OverrideFile, new: OverrideFile) -> None:

@@ -20,7 +20,9 @@ def replace_file(path: Path, data: bytes) -> None:
     """Give the file these contents; it may be new. It blocks. Raises ``OSError``; then the file has its old contents."""
     target = path.resolve()
     new = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
-    with os.fdopen(os.open(new, _CREATE, 0o666), "wb") as file:  # the umask applies
+    # What may be secret is not readable for others, not even before the new file has the mode of the old one.
+    mode = 0o600 if target.exists() else 0o666  # the umask applies
+    with os.fdopen(os.open(new, _CREATE, mode), "wb") as file:
         try:
             file.write(data)
             file.flush()
@@ -39,7 +41,9 @@ def _keep_access(new: Path, old: Path) -> None:
     except FileNotFoundError:
         return
     if hasattr(os, "chown"):
-        # Only root may give files away. Root edits the files of others, who could not read them any more otherwise.
-        with contextlib.suppress(OSError):
-            os.chown(new, status.st_uid, status.st_gid)
+        # Only root may give files away. Root edits the files of others, who could not read them any more otherwise. Other users
+        # may give them to their groups, through which a service may read them.
+        for owner in (-1, status.st_uid):
+            with contextlib.suppress(OSError):
+                os.chown(new, owner, status.st_gid)
     new.chmod(status.st_mode & 0o7777)

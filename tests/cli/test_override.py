@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from aioflags.cli.commands import commands
+from aioflags.cli.override import set_values
 
 DOCUMENT = {"flags": {"f": {"on": True, "key": "f"}}, "flagValues": {"a": 1}, "segments": {"s": {"included": ["u"]}}}
 
@@ -65,6 +70,7 @@ def test_a_file_keeps_its_mode_and_a_link_stays_a_link(file: Path, tmp_path: Pat
         pytest.param(["clear", "FILE", "A"], 'there is no override of "A"; did you mean "a"?', id="a misspelled key"),
         pytest.param(["clear", "FILE", "a", "b"], 'there is no override of "b"', id="one key of two"),
         pytest.param(["set", "FILE/x", "a", "1"], "Not a directory", id="a file as a folder"),
+        pytest.param(["set", "FILE", "a", "[" * 1_000], "nested too deeply", id="deep nesting"),
     ],
 )
 def test_a_mistake_leaves_the_file_as_it_is(file: Path, arguments: list[str], message: str) -> None:
@@ -83,6 +89,49 @@ def test_a_file_with_a_mistake_is_refused_with_its_place(file: Path, arguments: 
     assert file.read_text() == '{"flagValues": {"a": 1'
 
 
+def make_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def make_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def make_huge(path: Path) -> None:
+    os.truncate(path, 1 << 40)
+
+
+def misspell(path: Path) -> None:
+    path.write_text('{"flag_values": {"a": 2}}')
+
+
+def confuse(path: Path) -> None:
+    path.write_text('{"flags": {"a": {"on": 1}}}')
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        pytest.param(make_fifo, "expected a regular file, got a FIFO", id="a FIFO"),
+        pytest.param(make_folder, "Is a directory", id="a folder"),
+        pytest.param(make_huge, "larger than 536870912 bytes", id="huge"),
+        pytest.param(misspell, 'flag_values: unknown property, did you mean "flagValues"?', id="an unknown key"),
+        pytest.param(confuse, "flags.a.on: expected boolean or null, got number", id="a flag that makes no sense"),
+    ],
+)
+@pytest.mark.parametrize("arguments", [["set", "FILE", "a", "1"], ["clear", "FILE"], ["list", "FILE"]], ids=lambda words: words[0])
+def test_a_file_that_cannot_be_used_is_refused(
+    file: Path, arguments: list[str], spoil: Callable[[Path], None], problem: str
+) -> None:
+    spoil(file)
+    before = file.stat()
+    ended = run(*(argument.replace("FILE", str(file)) for argument in arguments))
+    assert (ended.exit_code, ended.stdout, ended.stderr) == (2, "", f"aioflags: {file}: {problem}\n")
+    assert (file.stat().st_ino, file.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
 @pytest.mark.parametrize(
     ("keys", "left", "printed"),
     [
@@ -95,6 +144,21 @@ def test_overrides_are_cleared(file: Path, keys: list[str], left: dict[str, obje
     ended = run("clear", file, *keys)
     assert (ended.exit_code, ended.stdout) == (0, printed)
     assert json.loads(file.read_text()) == left
+
+
+def test_edits_at_the_same_time_lose_nothing(file: Path) -> None:
+    """``CliRunner`` cannot run in threads, so these call the functions of the commands."""
+    barrier = threading.Barrier(8)
+
+    def edit(number: int) -> None:
+        barrier.wait(30)
+        assert set_values.callback is not None
+        set_values.callback(file, (f"k{number}", str(number)))
+
+    with ThreadPoolExecutor(8) as threads:
+        assert [*threads.map(edit, range(8))] == [None] * 8
+    written = json.loads(file.read_text())
+    assert written == {**DOCUMENT, "flagValues": {"a": 1, **{f"k{number}": number for number in range(8)}}}
 
 
 def test_a_file_that_does_not_exist_has_nothing_to_clear(tmp_path: Path) -> None:

@@ -1,0 +1,46 @@
+"""replace_file: who can read and write the file afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from aioflags.runtime.replaced_files import replace_file
+from tests.support.forks import succeeds_in_a_child
+
+GROUP = 4242
+MEMBER = 4243
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can become another user")
+def test_an_edit_by_a_member_of_the_group_keeps_group_and_mode() -> None:
+    async def edit() -> None:
+        os.setgroups([GROUP])
+        os.setgid(MEMBER)
+        os.setuid(MEMBER)
+        await asyncio.to_thread(replace_file, path, b"new")
+
+    with TemporaryDirectory() as folder:  # pytest's folders are closed to other users
+        path = Path(folder) / "o.json"
+        path.write_text("old")
+        os.chown(path, 0, GROUP)
+        path.chmod(0o660)
+        path.parent.chmod(0o777)
+        assert succeeds_in_a_child(edit)
+        status = path.stat()
+        assert (path.read_text(), status.st_uid, status.st_gid) == ("new", MEMBER, GROUP)
+        assert stat.S_IMODE(status.st_mode) == 0o660
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can give files away")
+def test_root_keeps_the_owner(tmp_path: Path) -> None:
+    path = tmp_path / "o.json"
+    path.write_text("old")
+    os.chown(path, MEMBER, GROUP)
+    replace_file(path, b"new")
+    assert (path.stat().st_uid, path.stat().st_gid) == (MEMBER, GROUP)
