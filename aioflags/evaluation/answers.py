@@ -20,7 +20,7 @@ __all__ = ["Answer", "PrerequisiteEvaluation", "Tracking", "direct_prerequisites
 
 
 class Answer:
-    """One possible outcome of a flag. Never changed after it is made.
+    """One possible outcome of a flag. Never changed after it is made; it keeps its marked copies.
 
     Attributes:
         detail: the detail that callers get if the answer has a value.
@@ -31,9 +31,22 @@ class Answer:
         satisfies: the variation that counts when another flag has this flag as its prerequisite; ``None`` if this flag is off.
         prerequisites: the prerequisites that were evaluated for this answer, each after its own prerequisites.
         problem: why the flag is malformed, for the log.
+        as_affected, as_override: the marked copies, once :meth:`affected` and :meth:`overriding` have made them.
     """
 
-    __slots__ = ("by_type", "detail", "has_value", "index", "is_experiment", "prerequisites", "problem", "satisfies", "value")
+    __slots__ = (
+        "as_affected",
+        "as_override",
+        "by_type",
+        "detail",
+        "has_value",
+        "index",
+        "is_experiment",
+        "prerequisites",
+        "problem",
+        "satisfies",
+        "value",
+    )
 
     def __init__(
         self,
@@ -56,6 +69,8 @@ class Answer:
         self.satisfies: int | None = None if reason.kind is ReasonKind.OFF else index
         self.prerequisites: tuple[PrerequisiteEvaluation, ...] = ()
         self.problem: str | None = problem
+        self.as_affected: Answer | None = None
+        self.as_override: Answer | None = None
 
     def with_prerequisites(self, notes: Iterable[PrerequisiteEvaluation]) -> Answer:
         """A copy of this answer that lists the evaluations of prerequisites, and of their prerequisites, that led to it.
@@ -75,7 +90,7 @@ class Answer:
 
     def noting(self, notes: Iterable[PrerequisiteEvaluation]) -> Answer:
         """A copy of this answer that lists exactly these evaluations of prerequisites."""
-        answer = copy(self)
+        answer = self._copied()
         answer.prerequisites = tuple(notes)
         return answer
 
@@ -85,13 +100,28 @@ class Answer:
         return self.detail.reason.override_affected
 
     def affected(self) -> Answer:
-        """The answer itself if it is marked, otherwise a marked copy."""
-        return self if self.is_marked else self.marked()
+        """The answer itself if it is marked, otherwise a marked copy, the same one each time."""
+        if self.is_marked:
+            return self
+        if self.as_affected is None:
+            self.as_affected = self.marked()
+        return self.as_affected
+
+    def overriding(self) -> Answer:
+        """A copy with the marks of an overridden flag, the same one each time."""
+        if self.as_override is None:
+            self.as_override = self.marked(is_override=True)
+        return self.as_override
 
     def marked(self, *, is_override: bool = False) -> Answer:
         """A copy of this answer whose reason says that an override led to it. ``is_override``: the flag itself is overridden."""
-        answer = copy(self)
+        answer = self._copied()
         answer.detail = replace(self.detail, reason=self.detail.reason.marked(is_override=is_override))
+        return answer
+
+    def _copied(self) -> Answer:
+        answer = copy(self)
+        answer.as_affected = answer.as_override = None
         return answer
 
 

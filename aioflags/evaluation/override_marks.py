@@ -21,24 +21,16 @@ if TYPE_CHECKING:
 
 __all__ = ["REMOVED_SEGMENT", "overridden_flag", "overridden_segment"]
 
-_MAX_ANSWERS: Final = 256
-"""How many marked answers a flag keeps. Most flags have a few. With prerequisites, a change of data may bring new ones."""
-
 
 def overridden_flag(flag: CompiledFlag) -> CompiledFlag:
-    """The flag with marked answers. Events count answers by identity, so the same answer is marked once."""
-    evaluate, marked_answers = flag.evaluate, dict[Answer, Answer]()
+    """The flag with marked answers. Events count answers by identity, so the same answer has the same marked copy each time."""
+    evaluate = flag.evaluate
 
     def marked(context: Context, scope: Scope) -> Answer:
         if not scope.is_shared:
             scope.reads_override = True  # for the answer of an evaluation that raises
         answer = evaluate(context, scope)
-        known = marked_answers.get(answer)
-        if known is not None:
-            return known
-        if len(marked_answers) >= _MAX_ANSWERS:
-            marked_answers.clear()
-        return marked_answers.setdefault(answer, answer.marked(is_override=True))
+        return answer.as_override or answer.overriding()
 
     return replace(flag, evaluate=marked)
 

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from aioflags.evaluation.clauses import named_segments
 from aioflags.evaluation.items import Items
 from aioflags.evaluation.segments import takes_notes
+from aioflags.model.change import ObjectKind
 from aioflags.model.flag import FlagDefinition
 
 __all__ = ["Tree", "tree_of"]
@@ -43,8 +44,11 @@ def _measure(flag: FlagDefinition, items: Items, measured: dict[str, Tree], path
     if not flag.on:
         return _LEAF
     segments = items.segments
-    if any(key in segments and takes_notes(segments[key]) for key in named_segments(flag.rules)):
+    named = named_segments(flag.rules)
+    if any(key in segments and takes_notes(segments[key]) for key in named):
         return None
+    if items.overridden and any((ObjectKind.SEGMENT, key) in items.overridden for key in named):
+        return None  # its evaluation notes that it read an override
     if not flag.prerequisites:
         return _LEAF
     # Stop at the height of a small tree. This also ends circles.

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment
+from aioflags.evaluation.compiled import CompiledSegment
 from aioflags.evaluation.explain.flags import explain
-from aioflags.evaluation.override_marks import overridden_flag
 from aioflags.evaluation.scope import Scope, SharedScopeError
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, Reason
@@ -223,20 +222,11 @@ def test_the_same_answer_of_an_overridden_flag_is_the_same_object_each_time() ->
     assert all(first[key] is second[key] for key in "fp")
 
 
-def test_the_marked_answers_of_a_flag_are_limited() -> None:
-    made: list[Any] = []
-    snapshot = snapshot_of(flag("f", fallthrough={"variation": 1}))
-    compiled = snapshot.compiled("f")
-    assert compiled is not None
-
-    def always_new(context: Context, scope: Scope) -> Any:
-        made.append(compiled.evaluate(context, scope).noting(()))
-        return made[-1]
-
-    evaluate = overridden_flag(CompiledFlag("f", 1, always_new)).evaluate
-    scope = snapshot.new_scope()
-    kept = [evaluate(K, scope) for _ in range(300)]
-    assert all(marks(answer.detail.reason) == OVERRIDE for answer in kept)
+def test_the_answer_of_a_flag_that_an_override_affects_is_marked_once() -> None:
+    snapshot = with_overrides({"f": asks(in_segments("s")), "s": WITH_K}, {"s": WITH_K})
+    details = [snapshot.evaluate("f", context, None).detail for context in (K, K, Context("another"))]
+    assert details[0] is details[1]
+    assert details[2] is not details[0]
 
 
 def test_marks_do_not_change_the_reasons_that_other_flags_share() -> None:
@@ -272,6 +262,8 @@ def test_a_bug_in_an_overridden_definition_stays_marked() -> None:
 
 def test_an_overridden_segment_cannot_be_read_in_the_shared_scope() -> None:
     snapshot = with_overrides({"f": asks(in_segments("s")), "s": {}}, {"s": WITH_K})
-    snapshot.compiled("f")
+    flag = snapshot.compiled("f")
+    assert flag is not None
+    assert "f" not in snapshot.direct_flags
     with pytest.raises(SharedScopeError):
-        snapshot.direct_flags["f"](K, snapshot.scope)
+        flag.evaluate(K, snapshot.scope)
