@@ -115,7 +115,7 @@ def _test_on(session: nox.Session, version: str, interpreter: str) -> None:
         dev = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]["dev"]
         others = (name for name in dev if not name.startswith(NOT_FREE_THREADED))
         # Extension modules that do not know free threading switch the GIL on, unless that is forbidden.
-        packages, env = (".[demo,docs,openfeature,otel,redis,sentry,watch,yaml]", "protobuf", *others), {"PYTHON_GIL": "0"}
+        packages, env = (".[demo,docs,dynamodb,openfeature,otel,redis,sentry,watch,yaml]", "protobuf", *others), {"PYTHON_GIL": "0"}
     session.run(*install, "-q", "-e", *packages, external=True)
     chosen = session.posargs or ["-m", "not one_interpreter and not speed", CAMPAIGNS]
     session.run(python, "-m", "pytest", "-q", "-n", "auto", *chosen, env=env, external=True)
@@ -126,7 +126,7 @@ def lowest(session: nox.Session) -> None:
     """Nearly all tests with the lowest versions that pyproject.toml allows. Needs uv; after a change of a lower bound."""
     dev = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]["dev"]
     beside = [name for name in dev if name.startswith(("aiohttp>", "fastapi>", "opentelemetry-sdk>", "pytest>"))]
-    session.install("--resolution", "lowest-direct", "-e", ".[cli,otel,re2,redis,sentry,server,yaml]", *beside)
+    session.install("--resolution", "lowest-direct", "-e", ".[cli,dynamodb,otel,re2,redis,sentry,server,yaml]", *beside)
     session.install("-e", ".[dev]")  # the rest; what is installed stays
     session.run("pytest", "-q", "-n", "auto", *(session.posargs or ["-m", "not one_interpreter and not speed"]))
 

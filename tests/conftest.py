@@ -16,6 +16,7 @@ from blockbuster import blockbuster_ctx
 from hypothesis import HealthCheck, settings
 
 from aioflags.testing.virtual_time import VirtualTimeLoop
+from tests.support.dynamodb_server import CREDENTIALS, REGION, DynamoDBServer
 from tests.support.redis_server import REDIS_SERVER, RedisCluster, RedisServer, WatchedRedis
 
 pytest_plugins = [
@@ -70,6 +71,9 @@ def _nothing_blocks() -> Iterator[None]:
         alarm.functions["threading.Lock.acquire"].can_block_in("coverage/collector.py", {"lock_data"})
         # For every command of a transaction in a cluster redis-py waits for a separate thread.
         alarm.functions["threading.Lock.acquire"].can_block_in("redis/asyncio/cluster.py", {"execute_command"})
+        # Runs an event loop in a thread, because AWS's libraries read credentials with blocking calls in coroutines.
+        for function in alarm.functions.values():
+            function.can_block_in("aioflags/stores/dynamodb_client.py", {"_credentials"})
         # Before a fork, gRPC's thread has to end: a child of a process with that thread is aborted.
         alarm.functions["threading.Lock.acquire"].can_block_in("aioflags/transport/grpc_process.py", {"release"})
         yield
@@ -172,3 +176,31 @@ def watched_redis(tmp_path: Path) -> Iterator[WatchedRedis]:
         yield watched
     finally:
         watched.stop()
+
+
+@pytest.fixture(scope="session")
+def _dynamodb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DynamoDBServer]:
+    server = DynamoDBServer(tmp_path_factory.mktemp("dynamodb"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials and a region in the environment, and nothing from the files or the network of this machine."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    files = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull, "AWS_EC2_METADATA_DISABLED": "true"}
+    given = {name.upper(): value for name, value in CREDENTIALS.items()}
+    for name, value in {**files, **given, "AWS_DEFAULT_REGION": REGION}.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def dynamodb(_dynamodb_server: DynamoDBServer, aws: None) -> DynamoDBServer:
+    """A server of DynamoDB with an empty table, and credentials for it in the environment."""
+    _dynamodb_server.reset()
+    return _dynamodb_server

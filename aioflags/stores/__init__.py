@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from aioflags.model.change import ObjectKind
     from aioflags.stores.base import Described, Paced, Store, StoreBuilder, StoreContext, StoredItem, StoredItems
     from aioflags.stores.disk import DiskStore
+    from aioflags.stores.dynamodb import DynamoDBStore
     from aioflags.stores.file_storage import FileStorage
     from aioflags.stores.memberships import MembershipStore, MembershipStoreBuilder, context_hash
     from aioflags.stores.redis import RedisStore
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Described",
     "DiskStore",
+    "DynamoDBStore",
     "FileStorage",
     "MembershipStore",
     "MembershipStoreBuilder",
@@ -46,6 +48,7 @@ if not TYPE_CHECKING:
             "aioflags.model.change": ("ObjectKind",),
             "aioflags.stores.base": ("Described", "Paced", "Store", "StoreBuilder", "StoreContext", "StoredItem", "StoredItems"),
             "aioflags.stores.disk": ("DiskStore",),
+            "aioflags.stores.dynamodb": ("DynamoDBStore",),
             "aioflags.stores.file_storage": ("FileStorage",),
             "aioflags.stores.memberships": ("MembershipStore", "MembershipStoreBuilder", "context_hash"),
             "aioflags.stores.redis": ("RedisStore",),

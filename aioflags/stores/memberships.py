@@ -59,7 +59,8 @@ def context_hash(key: str) -> str:
 class BigSegments:
     """Options of big segments. Durations are in seconds.
 
-    ``store`` is a builder, such as :class:`~aioflags.stores.RedisStore`, or a store object of the program.
+    ``store`` is a builder, such as :class:`~aioflags.stores.RedisStore` or :class:`~aioflags.stores.DynamoDBStore`, or a store
+    object of the program.
     The memberships of the ``context_cache_size`` most recent contexts are cached for ``context_cache_time``. The status of the
     store is polled every ``status_poll_interval``; memberships are stale if the store has not been updated for ``stale_after``.
 

@@ -11,7 +11,7 @@ import pytest
 
 from aioflags import Config, ConfigError, DataSystem, Events, FileOverrides, Persistence
 from aioflags.sources import Fdv1FallbackOptions, Fdv1Polling, Fdv1Streaming, Polling, Streaming
-from aioflags.stores import RedisStore
+from aioflags.stores import DynamoDBStore, RedisStore
 from tests.contract.service.callbacks import Callbacks
 from tests.contract.service.configuration import Protocol, config_for
 from tests.contract.service.service_params import SdkConfigParams
@@ -124,6 +124,16 @@ def test_a_store_is_converted(cache: dict[str, Any], mode: int, persistence: dic
     store = {"persistentDataStore": {"store": place, "cache": cache}}
     assert config(dataSystem={"store": store, "storeMode": mode}).data_system == DataSystem.custom(
         persistence=Persistence(store=RedisStore("redis://localhost:6379"), **persistence)
+    )
+
+
+@pytest.mark.parametrize(("prefix", "expected"), [(None, ""), ("shop", "shop")], ids=["without a prefix", "with a prefix"])
+def test_a_store_on_dynamodb_has_the_table_of_the_harness(prefix: str | None, expected: str) -> None:
+    place = {"type": "dynamodb", "prefix": prefix, "dsn": "http://localhost:8000"}
+    store = {"persistentDataStore": {"store": place, "cache": {"mode": "off", "ttl": None}}}
+    described = DynamoDBStore("sdk-contract-tests", prefix=expected, region="us-east-1", endpoint_url="http://localhost:8000")
+    assert config(dataSystem={"store": store, "storeMode": 1}).data_system == DataSystem.custom(
+        persistence=Persistence(store=described, mode="read_write", cache="off")
     )
 
 

@@ -26,6 +26,7 @@ NAMES = {
 NEEDED: dict[str, dict[str, Any]] = {
     "BigSegments": {"store": ScriptedMemberships()},
     "DiskStore": {"path": "flags"},
+    "DynamoDBStore": {"table": "flags"},
     "FileOverrides": {"paths": "overrides.json"},
     "FlagdConfig": {"environment": {}},
     "Persistence": {"store": stores.RedisStore()},
@@ -58,13 +59,14 @@ UNKNOWN_WORDS = ("sometimes", "")
 NOT_A_DURATION = (-1, math.nan, math.inf, 1.1e9, 10**5000)
 NOT_AN_INTERVAL = (0, *NOT_A_DURATION)
 REFUSED: dict[str, tuple[object, ...]] = {
-    **dict.fromkeys(("base_uri", "stream_uri", "events_uri"), NOT_HTTP),
+    **dict.fromkeys(("base_uri", "stream_uri", "events_uri", "endpoint_url"), NOT_HTTP),
     **dict.fromkeys(("wrapper_name", "wrapper_version"), NOT_PRINTABLE),
     **dict.fromkeys(("fdv1_fallback_recovery", "refused_retry", "mode", "cache", "on_duplicate"), UNKNOWN_WORDS),
     "defaults": ({1: 2},),
     "start_wait": (-1, -0.5),
     "http_proxy": ("proxy", "ftp://proxy", "http://proxy:port"),
     "path": ("",),
+    "table": ("",),
     "paths": ((), "", ["a", ""]),
     "redirect_origins": (["flags.example"], ["https://a/path"], "https://a"),
     "url": ("localhost", "http://x"),

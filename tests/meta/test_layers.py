@@ -77,6 +77,8 @@ LIBRARIES: dict[str, set[int]] = {
     "httpcore": {3},
     "httpx_sse": {3, 4},
     "redis": {3},
+    "aiobotocore": {3},
+    "botocore": {3},
     "google": {3, 7},
     "grpc": {3, 7},
     "watchfiles": {4},

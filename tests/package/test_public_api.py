@@ -109,6 +109,7 @@ SOURCES = [
 STORES = [
     "Described",
     "DiskStore",
+    "DynamoDBStore",
     "FileStorage",
     "MembershipStore",
     "MembershipStoreBuilder",

@@ -9,7 +9,8 @@ import anyio
 import pytest
 
 from aioflags.model.change import ObjectKind
-from aioflags.stores import DiskStore, RedisStore, Store, StoreContext, StoredItem, StoredItems
+from aioflags.stores import DiskStore, DynamoDBStore, RedisStore, Store, StoreContext, StoredItem, StoredItems
+from tests.support.dynamodb_server import TABLE
 from tests.support.memory_store import MemoryStore
 
 pytestmark = pytest.mark.real_time
@@ -35,6 +36,11 @@ async def _sentinel(request: pytest.FixtureRequest) -> AsyncGenerator[Store]:
 
 
 @asynccontextmanager
+async def _dynamodb(request: pytest.FixtureRequest) -> AsyncGenerator[Store]:
+    yield DynamoDBStore(TABLE, endpoint_url=request.getfixturevalue("dynamodb").url).build(CONTEXT)
+
+
+@asynccontextmanager
 async def _own(_request: pytest.FixtureRequest) -> AsyncGenerator[Store]:
     yield MemoryStore()
 
@@ -45,11 +51,13 @@ async def _disk(request: pytest.FixtureRequest) -> AsyncGenerator[Store]:
 
 
 REDIS = [pytest.mark.redis, pytest.mark.leaves("descriptors", reason="the first test starts the servers for all others")]
+DYNAMODB = pytest.mark.leaves("descriptors", reason="the first test starts the server for all others")
 STORES: list[object] = [
     pytest.param(_own, id="a program's own"),
     pytest.param(_redis, id="Redis", marks=REDIS),
     pytest.param(_cluster, id="a Redis cluster", marks=REDIS),
     pytest.param(_sentinel, id="Redis behind a sentinel", marks=REDIS),
+    pytest.param(_dynamodb, id="DynamoDB", marks=DYNAMODB),
     pytest.param(_disk, id="a file"),
 ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 from dataclasses import replace
 from typing import get_args
 
@@ -52,6 +53,9 @@ async def main(given: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
+    # A local DynamoDB takes any credentials, but not none.
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        os.environ.setdefault(name, "local")
     given = arguments()
     logging.basicConfig(level=given.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     asyncio.run(main(given))

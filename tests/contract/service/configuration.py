@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from aioflags import BigSegments, Config, ConfigError, DataSystem, Events, FileOverrides, Persistence
 from aioflags.sources import Fdv1Polling, Fdv1Streaming, SourceBuilder
-from aioflags.stores import RedisStore
+from aioflags.stores import DynamoDBStore, RedisStore, StoreBuilder
 from tests.contract.service.big_segments import CallbackBigSegmentStore
 from tests.contract.service.callbacks import Callbacks
 from tests.contract.service.conversions import common_options, event_options, fdv1_fallback, seconds, sources
@@ -21,6 +21,7 @@ from tests.contract.service.service_params import (
     PersistentStoreLocation,
     PersistentStoreParams,
     SdkConfigParams,
+    StoreParams,
 )
 
 __all__ = ["Protocol", "config_for"]
@@ -29,6 +30,10 @@ Protocol = Literal["fdv1", "fdv2"]
 """What a client speaks if its parameters name no data system: the harness's branch ``v2`` means FDv1, later ones FDv2."""
 
 _POLL_INTERVAL_MS = 1000
+_TABLE = "sdk-contract-tests"
+"""The table that the harness fills."""
+_REGION = "us-east-1"
+"""Any region: a local DynamoDB has no others."""
 
 
 def config_for(params: SdkConfigParams, callbacks: Callbacks, logger: logging.Logger, protocol: Protocol = "fdv2") -> Config:
@@ -85,13 +90,21 @@ def _fdv1_source(params: SdkConfigParams) -> SourceBuilder | None:
 
 
 def _persistence(params: PersistentStoreParams, mode: Literal["read_only", "read_write"]) -> Persistence:
-    store, cache = params.store, params.cache
-    if store.type != "redis":
-        raise ConfigError(f"store: this service cannot use a {store.type} store")
-    redis = RedisStore(store.dsn, prefix=store.prefix or "")
+    store, cache = _store(params.store), params.cache
     if cache.ttl is None:
-        return Persistence(store=redis, mode=mode, cache=cache.mode)
-    return Persistence(store=redis, mode=mode, cache=cache.mode, cache_ttl=cache.ttl)
+        return Persistence(store=store, mode=mode, cache=cache.mode)
+    return Persistence(store=store, mode=mode, cache=cache.mode, cache_ttl=cache.ttl)
+
+
+def _store(location: StoreParams) -> StoreBuilder:
+    prefix = location.prefix or ""
+    match location.type:
+        case "redis":
+            return RedisStore(location.dsn, prefix=prefix)
+        case "dynamodb":
+            return DynamoDBStore(_TABLE, prefix=prefix, region=_REGION, endpoint_url=location.dsn)
+        case other:
+            raise ConfigError(f"store: this service cannot use a {other} store")
 
 
 def _overrides(params: OverridesParams) -> FileOverrides:

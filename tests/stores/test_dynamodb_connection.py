@@ -1,0 +1,244 @@
+"""DynamoDBConnection: calls are repeated within bounds while DynamoDB is busy, and a failed one says what to do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+from botocore.exceptions import (
+    ClientError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    NoRegionError,
+    PartialCredentialsError,
+    ReadTimeoutError,
+)
+
+from aioflags import StoreError
+from aioflags.stores.dynamodb_connection import DynamoDBConnection, DynamoDBItem, keys, pause
+from tests.support.canaries import KEY
+
+URL = "http://127.0.0.1:9"
+CLOSED = ConnectionClosedError(endpoint_url=URL)
+
+
+def answered(code: str, status: int = 400, message: str = "a message") -> ClientError:
+    """The error for an answer of DynamoDB."""
+    answer: Any = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(answer, "GetItem")
+
+
+BUSY = answered("ProvisionedThroughputExceededException")
+
+
+class Scripted:
+    """A client whose calls end in the errors of a list, then succeed. It has what each call was given, and when it came."""
+
+    def __init__(self, *errors: Exception, unprocessed: Callable[[list[Any]], list[Any]] = lambda _: []) -> None:
+        self.errors = list(errors)
+        self.calls: list[dict[str, Any]] = []
+        self.times: list[float] = []
+        self.pages: list[dict[str, Any]] = []
+        self._unprocessed = unprocessed
+
+    async def get_item(self, **parameters: Any) -> dict[str, Any]:
+        self._came(parameters)
+        return {"Item": keys("n", "k")}
+
+    put_item = get_item
+
+    async def query(self, **parameters: Any) -> dict[str, Any]:
+        self._came(parameters)
+        return self.pages.pop(0)
+
+    async def batch_write_item(self, **parameters: Any) -> dict[str, Any]:
+        batch = parameters["RequestItems"]["flags"]
+        self._came({"batch": batch})
+        left = self._unprocessed(batch)
+        return {"UnprocessedItems": {"flags": left} if left else {}}
+
+    def _came(self, parameters: dict[str, Any]) -> None:
+        self.calls.append(parameters)
+        self.times.append(anyio.current_time())
+        if self.errors:
+            raise self.errors.pop(0)
+
+
+def connection(client: Scripted, chance: float = 0.5) -> DynamoDBConnection:
+    return DynamoDBConnection(client, "flags", chance=lambda: chance)
+
+
+def item(number: int, text: str = "") -> DynamoDBItem:
+    return {**keys("features", f"flag-{number}"), "item": {"S": text}}
+
+
+# -- busy
+
+
+@pytest.mark.parametrize(
+    ("failures", "chance", "seconds"),
+    [
+        pytest.param(0, 0.9, 0, id="none before the first attempt"),
+        pytest.param(1, 0.5, 0.025, id="up to 50 ms before the second"),
+        pytest.param(3, 0.5, 0.1, id="up to 200 ms before the fourth"),
+        pytest.param(9, 0.5, 0.5, id="never more than a second"),
+        pytest.param(5, 0, 0, id="none for chance 0"),
+    ],
+)
+def test_the_pause_while_dynamodb_is_busy(failures: int, chance: float, seconds: float) -> None:
+    assert pause(failures, chance) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(BUSY, id="the capacity of the table is used up"),
+        pytest.param(answered("ThrottlingException"), id="throttled"),
+        pytest.param(answered("RequestLimitExceeded"), id="the capacity of the account is used up"),
+        pytest.param(answered("InternalServerError", 500), id="an error of DynamoDB"),
+        pytest.param(answered("502", 502), id="an error of what is in between"),
+    ],
+)
+async def test_a_call_is_repeated_after_growing_pauses_while_dynamodb_is_busy(error: Exception) -> None:
+    client = Scripted(*[error] * 5)
+    assert await connection(client).get("n", "k") == keys("n", "k")
+    pauses = [after - before for before, after in zip(client.times, client.times[1:], strict=False)]
+    assert pauses == pytest.approx([0.025, 0.05, 0.1, 0.2, 0.4])
+
+
+async def test_a_call_gives_up_after_six_attempts_within_the_time_of_a_look_up() -> None:
+    client, began = Scripted(*[BUSY] * 100), anyio.current_time()
+    with pytest.raises(StoreError, match="DynamoDB is busy"):
+        await connection(client, chance=0.999).get("n", "k")
+    assert len(client.calls) == 6
+    assert anyio.current_time() - began < 2
+
+
+@pytest.mark.parametrize("error", [CLOSED, EndpointConnectionError(endpoint_url=URL)], ids=["while it was idle", "at once"])
+async def test_a_call_is_repeated_once_after_a_lost_connection(error: Exception) -> None:
+    client, began = Scripted(error), anyio.current_time()
+    await connection(client).get("n", "k")
+    assert (len(client.calls), anyio.current_time()) == (2, began)
+    client = Scripted(error, error)
+    with pytest.raises(StoreError):
+        await connection(client).get("n", "k")
+    assert len(client.calls) == 2
+
+
+async def test_a_condition_that_does_not_hold_is_not_an_error() -> None:
+    client = Scripted(answered("ConditionalCheckFailedException"))
+    await connection(client).put_if_newer({**keys("n", "k"), "version": {"N": "1"}})
+    assert len(client.calls) == 1
+
+
+# -- batches
+
+
+@pytest.mark.parametrize(
+    ("texts", "sizes"),
+    [
+        pytest.param(["short"] * 60, [25, 25, 10], id="25 items at most"),
+        pytest.param(["x" * 150_000] * 5, [2, 2, 1], id="400,000 characters at most"),
+        pytest.param(["x" * 390_000, "short", "x" * 399_000], [2, 1], id="one large item"),
+        pytest.param([], [], id="nothing"),
+    ],
+)
+async def test_items_are_written_in_batches_and_in_order(texts: list[str], sizes: list[int]) -> None:
+    client, items = Scripted(), [item(number, text) for number, text in enumerate(texts)]
+    await connection(client).put(items)
+    assert [len(call["batch"]) for call in client.calls] == sizes
+    assert [request["PutRequest"]["Item"] for call in client.calls for request in call["batch"]] == items
+
+
+async def test_items_are_deleted_in_batches() -> None:
+    client = Scripted()
+    await connection(client).delete([keys("n", str(number)) for number in range(30)])
+    assert [len(call["batch"]) for call in client.calls] == [25, 5]
+    assert client.calls[1]["batch"][-1] == {"DeleteRequest": {"Key": keys("n", "29")}}
+
+
+async def test_what_is_left_unwritten_is_sent_again_after_a_pause() -> None:
+    client = Scripted(unprocessed=lambda batch: batch[1:])  # one at a time
+    await connection(client).put([item(number) for number in range(20)])
+    assert Counter(len(call["batch"]) for call in client.calls) == Counter(range(1, 21))
+    pauses = [after - before for before, after in zip(client.times, client.times[1:], strict=False)]
+    assert pauses == pytest.approx([0.025] * 19)  # each attempt wrote something
+
+
+async def test_a_batch_of_which_nothing_is_written_is_given_up_after_six_attempts() -> None:
+    client, began = Scripted(unprocessed=lambda batch: batch), anyio.current_time()
+    with pytest.raises(StoreError, match="DynamoDB is busy: it wrote nothing of a batch in 6 attempts"):
+        await connection(client, chance=0.999).put([item(number) for number in range(60)])
+    assert [len(call["batch"]) for call in client.calls] == [25] * 6
+    assert anyio.current_time() - began < 2
+
+
+# -- pages
+
+
+async def test_a_namespace_is_read_page_after_page() -> None:
+    client, read = Scripted(), list[DynamoDBItem]()
+    client.pages = [{"Items": [item(1)], "LastEvaluatedKey": keys("n", "1")}, {"Items": []}]
+    await connection(client).each_page("n", read.extend)
+    assert read == [item(1)]
+    assert client.calls[0]["ExpressionAttributeValues"] == {":namespace": {"S": "n"}}
+    assert [call.get("ExclusiveStartKey") for call in client.calls[1:]] == [keys("n", "1")]
+
+
+@pytest.mark.parametrize("answer", [{}, {"Items": None}, {"Items": {"a": 1}}], ids=str)
+async def test_an_invalid_answer_is_not_an_empty_namespace(answer: dict[str, Any]) -> None:
+    client = Scripted()
+    client.pages = [answer]
+    with pytest.raises(StoreError, match="invalid answer"):
+        await connection(client).each_page("n", list[DynamoDBItem]().extend)
+
+
+# -- errors
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        pytest.param(
+            answered("ResourceNotFoundException"),
+            "DynamoDB has no table flags: create it with the partition key namespace and the sort key key, both strings",
+            id="no table",
+        ),
+        pytest.param(
+            answered("ValidationException", message="The provided key element does not match the schema"),
+            "the table flags of DynamoDB needs the partition key namespace and the sort key key, both strings",
+            id="a table with other keys",
+        ),
+        pytest.param(
+            answered("InvalidSignatureException", message=f"The Canonical String should have been x-amz-security-token:{KEY}"),
+            "DynamoDB refused the credentials (InvalidSignatureException)",
+            id="a wrong secret, without the text that repeats the request",
+        ),
+        pytest.param(
+            answered("UnrecognizedClientException"),
+            "DynamoDB refused the credentials (UnrecognizedClientException)",
+            id="a wrong key",
+        ),
+        pytest.param(
+            answered("AccessDeniedException", message="not authorized to perform: dynamodb:Query"),
+            "not authorized to perform: dynamodb:Query",
+            id="a missing permission",
+        ),
+        pytest.param(ReadTimeoutError(endpoint_url=URL), "DynamoDB did not answer in time", id="no answer"),
+        pytest.param(ConnectTimeoutError(endpoint_url=URL), "DynamoDB did not answer in time", id="no connection"),
+        pytest.param(NoRegionError(), "no AWS region: set AWS_DEFAULT_REGION, or the option region", id="no region"),
+        pytest.param(PartialCredentialsError(provider="env", cred_var="AWS_SECRET_ACCESS_KEY"), "AWS_SECRET_ACCESS_KEY", id="half"),
+        pytest.param(ValueError("a bug"), "ValueError: a bug", id="anything else"),
+    ],
+)
+async def test_a_failed_call_is_not_repeated_and_says_what_to_do(error: Exception, message: str) -> None:
+    client = Scripted(error)
+    with pytest.raises(StoreError) as caught:
+        await connection(client).get("n", "k")
+    assert message in str(caught.value)
+    assert len(client.calls) == 1
+    assert (caught.value.__cause__, caught.value.__context__) == (None, None)
