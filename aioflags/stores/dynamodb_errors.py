@@ -71,7 +71,7 @@ def explain(error: BaseException, *, table: str, server: str, timeout: float | N
     if code in _REFUSED:
         # Without the message: that about a wrong signature repeats the request, which may have a session token.
         return f"{server} refused the credentials ({code})"
-    if code in _BUSY:
+    if judge_failure(error) is CallFailure.BUSY:
         return f"{server} is busy ({code}): the capacity of the table {table} may be used up"
     if kind in _TIMEOUTS:
         return f"{server} did not answer{f' within {timeout:g} s' if timeout else ' in time'}"
