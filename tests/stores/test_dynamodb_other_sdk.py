@@ -27,9 +27,9 @@ from tests.support.dynamodb_server import TABLE, DynamoDBServer
 from tests.support.feed import Feed, change, changes
 from tests.support.store_clients import beside
 
-pytestmark = [pytest.mark.real_time, pytest.mark.holds("DS-137")]
+pytestmark = [pytest.mark.real_time, pytest.mark.one_interpreter, pytest.mark.holds("DS-137")]
 
-SEEDS = [f"shared:{n}" for n in range(5)]
+SEEDS = [f"shared:{n}" for n in range(3)]
 
 
 @pytest.fixture(params=["", "shop"], ids=["without a prefix", "with a prefix"])
