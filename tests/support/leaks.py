@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import sys
 import threading
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
@@ -45,7 +46,13 @@ _TURNS: Final = 20
 def within_the_process() -> Held:
     """The threads and descriptors of the process."""
     threads = {thread for thread in threading.enumerate() if not thread.name.startswith(_KEPT)}
-    return {"threads": threads, "descriptors": _descriptors()}
+    return {"threads": threads - _thread_of_asgiref(), "descriptors": _descriptors()}
+
+
+def _thread_of_asgiref() -> set[threading.Thread]:
+    """Django calls its plain code in one thread, which the package keeps as long as the process runs."""
+    asgiref: Any = sys.modules.get("asgiref.sync")
+    return set() if asgiref is None else asgiref.SyncToAsync.single_thread_executor._threads
 
 
 def _descriptors() -> set[str]:
