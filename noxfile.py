@@ -125,7 +125,9 @@ def _test_on(session: nox.Session, version: str, interpreter: str) -> None:
 def lowest(session: nox.Session) -> None:
     """Nearly all tests with the lowest versions that pyproject.toml allows. Needs uv; after a change of a lower bound."""
     dev = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]["dev"]
-    beside = [name for name in dev if name.startswith(("aiohttp>", "fastapi>", "opentelemetry-sdk>", "pytest>"))]
+    beside = [
+        name for name in dev if name.startswith(("aiohttp>", "django>", "fastapi>", "litestar>", "opentelemetry-sdk>", "pytest>"))
+    ]
     session.install("--resolution", "lowest-direct", "-e", ".[cli,dynamodb,otel,re2,redis,sentry,server,yaml]", *beside)
     session.install("-e", ".[dev]")  # the rest; what is installed stays
     session.run("pytest", "-q", "-n", "auto", *(session.posargs or ["-m", "not one_interpreter and not speed"]))

@@ -46,20 +46,7 @@ def lifespan(
     Raises:
         ConfigError: an argument has the wrong type.
     """
-    service = ApplicationClient(client, context, remedy="lifespan(lambda: Client(...))")
-
-    @asynccontextmanager
-    async def run(app: Any) -> AsyncGenerator[dict[str, Any], None]:
-        async with AsyncExitStack() as stack:
-            requests = await stack.enter_async_context(service.running())
-            # Set it on app.state, too: a test that enters the lifespan itself may not pass on the state that it yields.
-            if (state := getattr(app, "state", None)) is not None:
-                setattr(state, _KEY, requests)
-                stack.callback(_remove, state, requests)
-            extra = None if around is None else await stack.enter_async_context(around(app))
-            yield {**(extra or {}), "flags_client": requests.client, _KEY: requests}
-
-    return run
+    return lifespan_of(ApplicationClient(client, context, remedy="lifespan(lambda: Client(...))"), around)
 
 
 class FlagsMiddleware:
@@ -91,6 +78,25 @@ class FlagsMiddleware:
             await self._app(scope, receive, send)
 
 
+def lifespan_of(
+    service: ApplicationClient[Scope], around: Lifespan | None = None
+) -> Callable[[Any], AbstractAsyncContextManager[dict[str, Any]]]:
+    """:func:`lifespan` for a framework with a remedy of its own in ``service``."""
+
+    @asynccontextmanager
+    async def run(app: Any) -> AsyncGenerator[dict[str, Any], None]:
+        async with AsyncExitStack() as stack:
+            requests = await stack.enter_async_context(service.running())
+            # Set it on app.state, too: a test that enters the lifespan itself may not pass on the state that it yields.
+            if (state := getattr(app, "state", None)) is not None:
+                setattr(state, _KEY, requests)
+                stack.callback(_remove, state, requests)
+            extra = None if around is None else await stack.enter_async_context(around(app))
+            yield {**(extra or {}), "flags_client": requests.client, _KEY: requests}
+
+    return run
+
+
 async def flags_of(scope: Scope) -> Flags:
     """The pinned flags of a request. Pins them at the first call.
 
@@ -115,7 +121,8 @@ def requests_of(scope: Scope) -> RequestFlags[Scope]:
     if requests is None:
         raise LifecycleError(
             "the flags of this application have not started: use the lifespan of aioflags, and run it. A test client runs it inside"
-            " `with TestClient(app)`; httpx.ASGITransport does not run it, so enter app.router.lifespan_context(app) around it"
+            " `with TestClient(app)`; httpx.ASGITransport does not run it, so enter app.router.lifespan_context(app)"
+            " around it, or app.lifespan() with Litestar"
         )
     return requests
 

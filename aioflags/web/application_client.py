@@ -48,18 +48,18 @@ class RequestFlags(Generic[R]):
             ConfigError: there is no context: no function of the request returned one, and none is ambient.
         """
         __tracebackhide__ = True
-        context: Any = None
-        if self._context is not None:
-            context = self._context(request)
-            if not isinstance(context, Context) and isawaitable(context):
-                context = await context
-        flags = await self.client.flags(context)
-        if flags.context is None:
-            raise ConfigError(
-                "context: this request has none. Pass context=function_of_the_request, or enter use_context around"
-                ' the request. For a request without a user, use Context("anyone", anonymous=True)'
-            )
-        return flags
+        context: Any = None if self._context is None else self._context(request)
+        if not isinstance(context, Context) and isawaitable(context):
+            context = await context
+        return _with_context(await self.client.flags(context))
+
+    def pin_nowait(self, request: R, wait_for: Callable[[Awaitable[Context]], Context]) -> Flags:
+        """:meth:`pin` for plain code, from any thread. ``wait_for`` runs what a coroutine function of the request returns."""
+        __tracebackhide__ = True
+        context: Any = None if self._context is None else self._context(request)
+        if not isinstance(context, Context) and isawaitable(context):
+            context = wait_for(context)
+        return _with_context(self.client.flags_nowait(context))
 
 
 class ApplicationClient(Generic[R]):
@@ -77,6 +77,10 @@ class ApplicationClient(Generic[R]):
         self._client = client
         self._context = _checked_function(context)
         self._remedy = remedy
+
+    def not_started(self) -> RequestFlags[R] | None:
+        """Pins flags on a client that the program starts itself; ``None`` if a function makes a client for each run."""
+        return RequestFlags(self._client, self._context) if isinstance(self._client, BaseClient) else None
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[RequestFlags[R], None]:
@@ -101,6 +105,16 @@ class ApplicationClient(Generic[R]):
 
 
 _USED_CLIENTS: Final[WeakSet[BaseClient]] = WeakSet()
+
+
+def _with_context(flags: Flags) -> Flags:
+    __tracebackhide__ = True
+    if flags.context is None:
+        raise ConfigError(
+            "context: this request has none. Pass context=function_of_the_request, or enter use_context around"
+            ' the request. For a request without a user, use Context("anyone", anonymous=True)'
+        )
+    return flags
 
 
 def _checked_function(context: ContextOf[R] | None) -> ContextOf[R] | None:

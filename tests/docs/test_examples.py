@@ -70,6 +70,8 @@ LOGS = {"flag_server.py": ["503"], "own_source.py": ["flags.json"], "own_store.p
 SERVICES = {
     "flagd_fastapi_app.py": ("uvicorn", "flagd_fastapi_app:app", "--port"),
     "fastapi_app.py": ("uvicorn", "fastapi_app:app", "--port"),
+    "litestar_app.py": ("uvicorn", "litestar_app:app", "--port"),
+    "django_app.py": ("uvicorn", "django_app:application", "--port"),
     "aiohttp_app.py": ("aiohttp.web", "aiohttp_app:main", "-P"),
 }
 

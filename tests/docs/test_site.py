@@ -10,10 +10,29 @@ from pathlib import Path
 import pytest
 
 import aioflags
-from aioflags import aiohttp, asgi, fastapi, hooks, migration, mobile, openfeature, otel, plugins, sentry, sources, stores, testing
+from aioflags import (
+    aiohttp,
+    asgi,
+    django,
+    fastapi,
+    hooks,
+    litestar,
+    migration,
+    mobile,
+    openfeature,
+    otel,
+    plugins,
+    sentry,
+    sources,
+    stores,
+    testing,
+)
 
 DOCS = Path(__file__).parents[2] / "docs"
-PUBLIC = (aioflags, aiohttp, asgi, fastapi, hooks, migration, mobile, openfeature, otel, plugins, sentry, sources, stores, testing)
+PUBLIC = (
+    *(aioflags, aiohttp, asgi, django, fastapi, hooks, litestar, migration, mobile),
+    *(openfeature, otel, plugins, sentry, sources, stores, testing),
+)
 
 
 @pytest.mark.one_interpreter

@@ -46,6 +46,8 @@ LAYERS: dict[str, int] = {
     "asgi": 7,
     "fastapi": 7,
     "aiohttp": 7,
+    "litestar": 7,
+    "django": 7,
     "openfeature": 7,
     "tools": 7,
     "devserver": 7,
@@ -84,6 +86,9 @@ LIBRARIES: dict[str, set[int]] = {
     "watchfiles": {4},
     "fastapi": {7},
     "aiohttp": {7},
+    "litestar": {7},
+    "asgiref": {7},
+    "django": {7},
     "opentelemetry": {7},
     "openfeature": {7},
     "sentry_sdk": {7},
@@ -226,7 +231,7 @@ def test_layers_without_input_and_output_import_no_event_loop() -> None:
 
 
 def test_a_private_module_is_in_a_folder() -> None:
-    public = {"__init__", "__main__", "errors", "asgi", "fastapi", "aiohttp", "sentry"}
+    public = {"__init__", "__main__", "errors", "asgi", "fastapi", "aiohttp", "litestar", "django", "sentry"}
     assert {path.removesuffix(".py") for path in MODULES if "/" not in path} == public
 
 

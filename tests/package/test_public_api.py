@@ -13,8 +13,10 @@ from aioflags import (
     aiohttp,
     asgi,
     devserver,
+    django,
     fastapi,
     hooks,
+    litestar,
     migration,
     openfeature,
     otel,
@@ -131,6 +133,8 @@ FRAMEWORKS = [
     pytest.param(asgi, ["FlagsMiddleware", "lifespan"], id="asgi"),
     pytest.param(fastapi, ["CurrentClient", "CurrentFlags", "current_client", "current_flags", "lifespan"], id="fastapi"),
     pytest.param(aiohttp, ["client_of", "flags_of", "setup"], id="aiohttp"),
+    pytest.param(litestar, ["CurrentClient", "CurrentFlags", "FlagsPlugin", "client_of", "flags_of"], id="litestar"),
+    pytest.param(django, ["FlagsMiddleware", "FlagsRequest", "asgi", "current_client", "register", "running"], id="django"),
     pytest.param(openfeature, ["AioFlagsProvider"], id="openfeature"),
 ]
 

@@ -1,0 +1,262 @@
+"""Flags for Django under ASGI: a middleware for ``request.flags``, and a client that lives as long as the server.
+
+::
+
+    # settings.py
+    MIDDLEWARE = [..., "aioflags.django.FlagsMiddleware"]
+    AIOFLAGS = {"CLIENT": "shop.flags.make_client", "CONTEXT": "shop.flags.user_of"}
+
+    # asgi.py
+    application = aioflags.django.asgi(get_asgi_application())
+
+    # views.py
+    async def checkout(request: FlagsRequest) -> HttpResponse:
+        flags = await request.aflags()
+        return HttpResponse("new" if flags.variation("new-checkout", False) else "old")
+
+``settings.AIOFLAGS`` has up to three keys. A function is given as such, or by its dotted path.
+
+- ``CLIENT``: a client, or a function that makes one; by default ``Client.from_env``.
+- ``CONTEXT``: a plain or coroutine function of the ``HttpRequest`` that returns its context; by default the ambient context.
+- ``AMBIENT``: ``True`` computes the context of each request, and makes it ambient while the view runs. By default it is computed
+  when a request first uses its flags.
+
+Django is a dependency of the program; aioflags has no extra for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from inspect import iscoroutine
+from typing import Any, Final, TypeVar, cast, overload
+
+try:
+    from asgiref.sync import async_to_sync, iscoroutinefunction, markcoroutinefunction
+    from django.conf import settings
+    from django.http import HttpRequest, HttpResponseBase
+    from django.template import Context as TemplateContext
+    from django.template import Library
+    from django.utils.functional import SimpleLazyObject
+    from django.utils.module_loading import import_string
+except ModuleNotFoundError as _missing:
+    _message = f"aioflags.django needs {(_missing.name or '').partition('.')[0]}: pip install django"
+    raise ModuleNotFoundError(_message, name=_missing.name) from None
+
+from aioflags.client.client import Client
+from aioflags.client_core.ambient import use_context
+from aioflags.client_core.base_client import BaseClient
+from aioflags.client_core.flags import Flags
+from aioflags.errors import ConfigError, LifecycleError
+from aioflags.model.context import Context
+from aioflags.runtime.fork import Lock
+from aioflags.runtime.validation import require
+from aioflags.web.application_client import ApplicationClient, RequestFlags
+from aioflags.web.asgi_lifespan import App, LifespanApplication
+
+__all__ = ["FlagsMiddleware", "FlagsRequest", "asgi", "current_client", "register", "running"]
+
+C = TypeVar("C", bound=BaseClient)
+
+
+class FlagsRequest(HttpRequest):
+    """The type of a request with the attributes that :class:`FlagsMiddleware` sets: ``def view(request: FlagsRequest)``.
+
+    ``flags`` are the flags of the request, pinned at first use: every evaluation of the request sees the same data. Plain views and
+    templates use them directly. ``await request.aflags()`` returns the same flags in async code, where a ``CONTEXT`` that is a
+    coroutine function has to be awaited, and flags from a server or big segments may have to be fetched.
+    """
+
+    flags: Flags
+    aflags: Callable[[], Awaitable[Flags]]
+
+
+class FlagsMiddleware:
+    """Sets ``request.flags`` and ``request.aflags``, as :class:`FlagsRequest` describes them.
+
+    Put it below the middlewares whose attributes ``CONTEXT`` uses, such as ``AuthenticationMiddleware``.
+
+    Raises:
+        ConfigError: ``settings.AIOFLAGS`` has a mistake.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        _site()
+        self._get_response = get_response
+        # This one knows functions that are marked. It is called deprecated because it was asyncio's.
+        self._is_async = iscoroutinefunction(get_response)  # pyright: ignore[reportDeprecated]
+        if self._is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        """Pass the request on."""
+        asked = cast("FlagsRequest", request)
+        asked.flags = cast("Flags", SimpleLazyObject(partial(_pin_nowait, asked)))
+        asked.aflags = partial(_pin, asked)
+        if not _site().is_ambient:
+            return cast("HttpResponseBase | Awaitable[HttpResponseBase]", self._get_response(request))
+        return self._await_ambient(asked) if self._is_async else self._call_ambient(asked)
+
+    async def _await_ambient(self, request: FlagsRequest) -> HttpResponseBase:
+        with use_context(cast("Context", (await request.aflags()).context)):  # pin() raises if there is none
+            return cast("HttpResponseBase", await self._get_response(request))
+
+    def _call_ambient(self, request: FlagsRequest) -> HttpResponseBase:
+        with use_context(cast("Context", request.flags.context)):
+            return cast("HttpResponseBase", self._get_response(request))
+
+
+def asgi(application: App) -> App:
+    """Wrap the application of ``asgi.py``: start the client with the server, and close it at the end.
+
+    A server without a lifespan, such as daphne, starts the client at the first request, and ends without closing it.
+    """
+    return LifespanApplication(application, running)
+
+
+@asynccontextmanager
+async def running() -> AsyncGenerator[BaseClient, None]:
+    """Start the client of the settings, and close it at the end of the block. Requests of this process use it meanwhile.
+
+    :func:`asgi` does this for an ASGI server. Use it in async commands, and with a portal under WSGI.
+
+    Raises:
+        ConfigError: ``settings.AIOFLAGS`` has a mistake.
+        LifecycleError: the client was used for an earlier run, or one runs in this process now.
+    """
+    site = _site()
+    if site.is_running:
+        raise LifecycleError("the client of settings.AIOFLAGS runs in this process already; use current_client()")
+    site.is_running = True
+    try:
+        async with site.service.running() as requests:
+            site.requests = requests
+            yield requests.client
+    finally:
+        site.requests, site.is_running = site.service.not_started(), False
+
+
+@overload
+def current_client() -> Client: ...
+@overload
+def current_client(kind: type[C]) -> C: ...
+def current_client(kind: type[BaseClient] = Client) -> BaseClient:
+    """The client of this process: for its status, and for evaluations with another context than that of a request.
+
+    ``kind`` is its class: ``current_client(FlagdClient)``.
+
+    Raises:
+        LifecycleError: no client runs.
+        ConfigTypeError: the client has another class.
+    """
+    __tracebackhide__ = True
+    return require("the client of settings.AIOFLAGS", _requests().client, kind)
+
+
+register: Final = Library()
+"""A template library with the tag ``{% flag "new-checkout" False as is_new %}``. Name ``aioflags.django`` in the ``libraries`` or
+``builtins`` of ``TEMPLATES``."""
+
+
+@register.simple_tag(takes_context=True, name="flag")
+def _flag(context: TemplateContext, key: str, default: Any = None) -> object:
+    request: Any = getattr(context, "request", None)
+    if request is None:
+        raise ConfigError("{% flag %}: this template has no request; pass it to render() or render_to_string()")
+    return request.flags.variation(key, default)
+
+
+class _Site:
+    """The meaning of ``settings.AIOFLAGS``, and the flags of requests."""
+
+    def __init__(self, options: Mapping[str, object]) -> None:
+        require("settings.AIOFLAGS", options, Mapping)
+        if unknown := sorted(map(str, options.keys() - {"CLIENT", "CONTEXT", "AMBIENT"})):
+            raise ConfigError(f"settings.AIOFLAGS: unknown key {unknown[0]!r}; it may have CLIENT, CONTEXT and AMBIENT")
+        self.options = options
+        self.is_ambient = require('settings.AIOFLAGS["AMBIENT"]', options.get("AMBIENT", False), bool)
+        client = Client.from_env if options.get("CLIENT") is None else _loaded(options, "CLIENT")
+        remedy = 'AIOFLAGS = {"CLIENT": "shop.flags.make_client"}'
+        self.service: ApplicationClient[HttpRequest] = ApplicationClient(client, _loaded(options, "CONTEXT"), remedy=remedy)
+        self.requests = self.service.not_started()
+        self.is_running = False
+
+
+_sites: Final[list[_Site]] = []
+"""Those that run, and the last one: tests replace settings for a time."""
+_LOCK: Final = Lock()
+_NO_OPTIONS: Final[Mapping[str, object]] = {}
+
+
+def _site() -> _Site:
+    """The site for the settings of this moment."""
+    options: Mapping[str, object] = getattr(settings, "AIOFLAGS", _NO_OPTIONS)
+    with _LOCK:
+        site = next((site for site in _sites if site.options is options), None)
+        if site is None:
+            site = _Site(options)
+            _sites[:] = [*(kept for kept in _sites if kept.is_running), site]
+        return site
+
+
+def _loaded(options: Mapping[str, object], key: str) -> Any:
+    value = options.get(key)
+    try:
+        return import_string(value) if isinstance(value, str) else value
+    except ImportError as error:
+        raise ConfigError(f'settings.AIOFLAGS["{key}"]: {error}') from error
+
+
+def _requests() -> RequestFlags[HttpRequest]:
+    __tracebackhide__ = True
+    if (requests := _site().requests) is None:
+        raise LifecycleError(
+            "the client of settings.AIOFLAGS has not started: wrap the application in asgi.py, as in"
+            " aioflags.django.asgi(get_asgi_application()), and run it under an ASGI server, which `manage.py runserver` is not."
+            " In a command write `async with aioflags.django.running():`. A test replaces CLIENT, by the fixture flags for example"
+        )
+    return requests
+
+
+async def _pin(request: FlagsRequest) -> Flags:
+    __tracebackhide__ = True
+    pinned: Flags | None = vars(request).get(_KEY)
+    return pinned or _keep(request, await _requests().pin(request))
+
+
+def _pin_nowait(request: FlagsRequest) -> Flags:
+    __tracebackhide__ = True
+    pinned: Flags | None = vars(request).get(_KEY)
+    return pinned or _keep(request, _requests().pin_nowait(request, _wait_for))
+
+
+def _keep(request: FlagsRequest, flags: Flags) -> Flags:
+    """The flags that were pinned first, if two tasks of a request pin some."""
+    request.flags = vars(request).setdefault(_KEY, flags)
+    return request.flags
+
+
+_KEY: Final = "_aioflags"
+
+
+def _wait_for(context: Awaitable[Context]) -> Context:
+    """Run a coroutine function of the request from plain code: under ASGI on the server's event loop, otherwise on a new one."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return async_to_sync(_awaited)(context)
+    if iscoroutine(context):
+        context.close()  # it would warn that it was never awaited
+    raise ConfigError(
+        'settings.AIOFLAGS["CONTEXT"] is a coroutine function, which request.flags cannot await in async code:'
+        " call `await request.aflags()` first, also for templates that an async view renders"
+    )
+
+
+async def _awaited(context: Awaitable[Context]) -> Context:
+    return await context
