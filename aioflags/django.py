@@ -3,7 +3,7 @@
 ::
 
     # settings.py
-    MIDDLEWARE = [..., "aioflags.django.FlagsMiddleware"]
+    MIDDLEWARE = [..., "aioflags.django.RequestFlagsMiddleware"]
     AIOFLAGS = {"CLIENT": "shop.flags.make_client", "CONTEXT": "shop.flags.user_of"}
 
     # asgi.py
@@ -56,13 +56,13 @@ from aioflags.runtime.validation import require
 from aioflags.web.application_client import ApplicationClient, RequestFlags
 from aioflags.web.asgi_lifespan import App, LifespanApplication
 
-__all__ = ["FlagsMiddleware", "FlagsRequest", "asgi", "current_client", "register", "running"]
+__all__ = ["FlagsRequest", "RequestFlagsMiddleware", "asgi", "current_client", "register", "running"]
 
 C = TypeVar("C", bound=BaseClient)
 
 
 class FlagsRequest(HttpRequest):
-    """The type of a request with the attributes that :class:`FlagsMiddleware` sets: ``def view(request: FlagsRequest)``.
+    """The type of a request with the attributes that :class:`RequestFlagsMiddleware` sets: ``def view(request: FlagsRequest)``.
 
     ``flags`` are the flags of the request, pinned at first use: every evaluation of the request sees the same data. Plain views and
     templates use them directly. ``await request.aflags()`` returns the same flags in async code, where a ``CONTEXT`` that is a
@@ -73,7 +73,7 @@ class FlagsRequest(HttpRequest):
     aflags: Callable[[], Awaitable[Flags]]
 
 
-class FlagsMiddleware:
+class RequestFlagsMiddleware:
     """Sets ``request.flags`` and ``request.aflags``, as :class:`FlagsRequest` describes them.
 
     Put it below the middlewares whose attributes ``CONTEXT`` uses, such as ``AuthenticationMiddleware``.

@@ -28,7 +28,7 @@ settings.configure(
     SECRET_KEY=os.environ.get("SECRET_KEY", "only for this example"),
     ALLOWED_HOSTS=["127.0.0.1", "localhost"],
     ROOT_URLCONF=__name__,
-    MIDDLEWARE=["aioflags.django.FlagsMiddleware"],
+    MIDDLEWARE=["aioflags.django.RequestFlagsMiddleware"],
     AIOFLAGS={"CLIENT": Client.from_env, "CONTEXT": user_of},
 )
 

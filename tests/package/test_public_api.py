@@ -134,7 +134,7 @@ FRAMEWORKS = [
     pytest.param(fastapi, ["CurrentClient", "CurrentFlags", "current_client", "current_flags", "lifespan"], id="fastapi"),
     pytest.param(aiohttp, ["client_of", "flags_of", "setup"], id="aiohttp"),
     pytest.param(litestar, ["CurrentClient", "CurrentFlags", "FlagsPlugin", "client_of", "flags_of"], id="litestar"),
-    pytest.param(django, ["FlagsMiddleware", "FlagsRequest", "asgi", "current_client", "register", "running"], id="django"),
+    pytest.param(django, ["FlagsRequest", "RequestFlagsMiddleware", "asgi", "current_client", "register", "running"], id="django"),
     pytest.param(openfeature, ["AioFlagsProvider"], id="openfeature"),
 ]
 

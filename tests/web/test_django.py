@@ -37,7 +37,7 @@ from aioflags import (
     current_context,
     use_context,
 )
-from aioflags.django import FlagsMiddleware, FlagsRequest, asgi, current_client, running
+from aioflags.django import FlagsRequest, RequestFlagsMiddleware, asgi, current_client, running
 from aioflags.sources import MemorySource
 from aioflags.testing import MemoryClient
 from examples.django_app import urlpatterns as _configured  # the example configures Django, which a process can do only once
@@ -46,7 +46,7 @@ from tests.web.flagd_document import DOCUMENT
 pytestmark = pytest.mark.real_time
 assert _configured
 ANNA = {"user": "anna"}
-MIDDLEWARE = ["aioflags.django.FlagsMiddleware"]
+MIDDLEWARE = ["aioflags.django.RequestFlagsMiddleware"]
 PAGES = {
     "page": "{% flag 'colour' '' as colour %}{{ colour }}, {% flag 'size' 3 %}, {% flag 'no' %}, {% flag 'html' '<' %}",
     "attribute": "{% with flags=request.flags.all %}{{ flags.colour }}{% endwith %}",
@@ -321,7 +321,7 @@ def test_a_template_without_a_request_is_refused(site: Any, memory: MemoryClient
 def test_a_template_may_use_the_attribute(site: Any, memory: MemoryClient) -> None:
     site(memory)
     request = RequestFactory().get("/", headers=ANNA)
-    FlagsMiddleware(lambda _request: HttpResponse())(request)
+    RequestFlagsMiddleware(lambda _request: HttpResponse())(request)
     assert render(request, "attribute").content == b"red"
 
 
