@@ -125,6 +125,15 @@ class CoreClient(StatusMethods):
         """
         return self._cell.data_age
 
+    @property
+    def rejected_payloads(self) -> int:
+        """How many payloads of flag data were rejected, because they could not be read or were larger than the limit.
+
+        Counted since the client was made, or since the process was forked. A rejected payload changes no flag;
+        ``status.last_error`` has the reason.
+        """
+        return self._cell.rejected_payloads
+
     def __repr__(self) -> str:
         report = self._cell.newest
         return f"<{type(self).__name__} {report.status.value}, source {report.source_state.value}>"

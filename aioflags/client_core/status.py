@@ -106,6 +106,8 @@ class StatusCell:
         """The name of the source that brought the newest data."""
         self.data_since: float | None = None
         """When these data came, in Unix seconds."""
+        self.rejected_payloads: int = 0
+        """How many payloads were rejected since the client was made, or since the fork."""
         self.readiness: anyio.Event = anyio.Event()
         """Set when a start need not wait any longer."""
         self.newest: StatusReport = StatusReport(
@@ -193,6 +195,10 @@ class StatusCell:
         """Sets the source of the data that are reported next."""
         self.source = source
 
+    def count_rejection(self) -> None:
+        """Counts a payload that was rejected."""
+        self.rejected_payloads += 1
+
     def mark_ready(self) -> None:
         """Wakes the tasks that wait for the start."""
         self.readiness.set()
@@ -253,6 +259,7 @@ class StatusCell:
 
     def after_fork(self) -> None:
         """In the child of a fork: no source runs yet, and the tasks that wait are the parent's."""
+        self.rejected_payloads = 0
         if not self.is_closed:
             if self.server_evaluates and not self._condition.is_fatal:
                 # They are what the parent was connected to.

@@ -104,6 +104,11 @@ class RunSink:
         if self.is_current:
             self._cell.set_source(source)
 
+    def count_rejection(self) -> None:
+        """A source brought a payload that was rejected."""
+        if self.is_current:
+            self._cell.count_rejection()
+
     def mark_ready(self) -> None:
         """There are data, or none will come."""
         if self.is_current:

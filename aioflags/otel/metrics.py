@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from time import monotonic
@@ -45,6 +46,7 @@ class MetricsPlugin(Plugin):
 
     ``aioflags.evaluations`` counts evaluations by flag, variant, reason and error. ``aioflags.status`` is 1 for the current status
     of a client, and 0 for every other status. ``aioflags.data.age`` is the time since newer flag data arrived, in seconds.
+    ``aioflags.payloads.rejected`` is :attr:`Client.rejected_payloads <aioflags.Client.rejected_payloads>`.
     ``aioflags.events.recorded``, ``.sent``, ``.dropped`` and ``.pending`` are :attr:`Client.stats <aioflags.Client.stats>`, by
     ``aioflags.event.kind``: ``single`` for single records, ``summarized`` for counted evaluations.
 
@@ -67,6 +69,12 @@ class MetricsPlugin(Plugin):
         meter.create_observable_gauge("aioflags.status", [self._statuses], description="1 for the status that the client has.")
         meter.create_observable_gauge(
             "aioflags.data.age", [self._ages], unit="s", description="Time since newer flag data came from a source."
+        )
+        meter.create_observable_counter(
+            "aioflags.payloads.rejected",
+            [self._rejected],
+            unit="{payload}",
+            description="Payloads of flag data that were rejected.",
         )
         for outcome, description in _OUTCOMES.items():
             create = meter.create_observable_up_down_counter if outcome == "pending" else meter.create_observable_counter
@@ -97,6 +105,14 @@ class MetricsPlugin(Plugin):
         for client, attributes in self._registered():
             if (age := client.data_age) is not None:
                 yield metrics.Observation(age, attributes)
+
+    def _rejected(self, _options: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
+        """One sum for each flag set: a collector keeps only one of two observations with the same attributes."""
+        sums: Counter[tuple[tuple[str, str], ...]] = Counter()
+        for client, attributes in self._registered():
+            sums[tuple(attributes.items())] += client.rejected_payloads
+        for attributes_of_sum, count in sums.items():
+            yield metrics.Observation(count, dict(attributes_of_sum))
 
     def _events(self, outcome: str, _options: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
         """One sum for each environment: a collector keeps only one of two observations with the same attributes."""

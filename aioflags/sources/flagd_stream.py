@@ -41,6 +41,8 @@ _MAX_REASONS: Final = 16
 """How many reasons of an outage are remembered. A name may have other addresses at every attempt."""
 SILENCE: Final = 50.0
 """In seconds. flagd sends a ``keep_alive`` on an event stream that was silent for 20 s; this is two and a half times as long."""
+_TOO_LARGE: Final = ("Received message larger than max", "Decompressed message larger than max")
+"""What gRPC's own report of a message of more than ``max_message_bytes`` contains. Servers use its code for other limits, too."""
 _NETWORK: Final = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"})
 _HINTS: Final = {
     "UNIMPLEMENTED": f"is this the right port of flagd, {PORT_OF_SYNC} for in-process and {PORT_OF_RPC} for rpc?",
@@ -182,6 +184,8 @@ def rpc_failure(failed: RpcFailed, target: str) -> ErrorInfo:
     # The details come last: a long message is cut.
     details = f": {failed.details}" if failed.details else ""
     error = network_failure(f"flagd at {target}: {failed.code}{hint}{details}")
+    if failed.code == "RESOURCE_EXHAUSTED" and any(report in failed.details for report in _TOO_LARGE):
+        return replace(error, kind=FailureKind.INVALID_DATA)
     return error if failed.code in _NETWORK else replace(error, kind=FailureKind.ERROR_RESPONSE)
 
 

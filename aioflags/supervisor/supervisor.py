@@ -32,7 +32,7 @@ from aioflags.supervisor.state_reporter import StateReporter
 from aioflags.supervisor.state_timer import StateTimer
 from aioflags.supervisor.update_log import UpdateLog
 from aioflags.supervisor.update_sink import UpdateSink
-from aioflags.supervisor.verdict import Verdict, is_refusal, judge, limits, longest_run, state_after
+from aioflags.supervisor.verdict import Verdict, is_refusal, is_rejection, judge, limits, longest_run, state_after
 
 if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
@@ -265,7 +265,7 @@ class Supervisor:
         if not isinstance(result, FetchFailure) and result.environment_id:
             self._sink.set_environment(result.environment_id)
         change_set = None if isinstance(result, FetchFailure) else result.change_set
-        snapshot = None
+        snapshot, is_rejected = None, False
         try:
             # The data are applied before the directive is judged: a server that sends a directive may have sent the newest data
             # on the same connection, and FDv1 may take some time to answer.
@@ -273,6 +273,7 @@ class Supervisor:
                 snapshot = await next_published(self._sink, change_set)
         except Exception as bug:
             self._logger.exception("%s brought data that could not be applied", name)
+            is_rejected = True
             result = _rejected(result, f"{name} brought data that could not be applied: {type(bug).__name__}")
             verdict = judge(result)
             if verdict is Verdict.STAY and isinstance(result, Update):
@@ -284,6 +285,8 @@ class Supervisor:
             self._log.result(name, result, verdict, has_data=self._serves_data, is_on_demand=is_on_demand)
         state = state_after(result, verdict, applied=snapshot is not None)
         error = None if isinstance(result, Basis) else result.error
+        if is_rejected or is_rejection(error):
+            self._sink.count_rejection()  # before the report, so that a reader of the report finds the payload counted
         self._was_refused = verdict is Verdict.REMOVE and is_refusal(error)
         if state is SourceState.VALID:
             self._was_valid, self._refusals = True, 0

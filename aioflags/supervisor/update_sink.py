@@ -63,6 +63,10 @@ class UpdateSink(Protocol):
         """The data of the next :meth:`report` come from the source of that name."""
         ...
 
+    def count_rejection(self) -> None:
+        """A source brought a payload that was rejected. Called before the failure is reported."""
+        ...
+
     def mark_ready(self) -> None:
         """Wake the tasks that wait for data: there are data, or none will come. Called once, after the state was reported."""
         ...

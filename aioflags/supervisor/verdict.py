@@ -18,7 +18,18 @@ from aioflags.protocol.failures import is_recoverable
 if TYPE_CHECKING:
     from aioflags.supervisor.policy import Policy
 
-__all__ = ["Verdict", "final_verdict", "is_ready", "is_refusal", "judge", "judge_expiry", "limits", "longest_run", "state_after"]
+__all__ = [
+    "Verdict",
+    "final_verdict",
+    "is_ready",
+    "is_refusal",
+    "is_rejection",
+    "judge",
+    "judge_expiry",
+    "limits",
+    "longest_run",
+    "state_after",
+]
 
 
 class Verdict(StrEnum):
@@ -71,6 +82,11 @@ def state_after(result: Result, verdict: Verdict, *, applied: bool) -> SourceSta
 def is_refusal(error: ErrorInfo | None) -> bool:
     """Whether the service refused the request itself, as with 401 or 404. The same request may succeed much later."""
     return error is not None and error.kind is FailureKind.ERROR_RESPONSE and not is_recoverable(error.status_code)
+
+
+def is_rejection(error: ErrorInfo | None) -> bool:
+    """Whether a payload arrived and was rejected: it cannot be read, or is larger than the limit."""
+    return error is not None and error.kind is FailureKind.INVALID_DATA
 
 
 def is_ready(state: SourceState | None, *, sources_left: bool) -> bool:

@@ -13,6 +13,7 @@ import pytest
 from aioflags import Context, Status
 from aioflags.model.detail import ErrorKind
 from aioflags.model.source_state import ErrorCode
+from aioflags.transport.flagd_messages import RpcFailed
 from tests.support.scripted_flagd import (
     DENIED,
     END,
@@ -159,11 +160,32 @@ async def test_a_flag_set_that_cannot_be_parsed_is_stale_and_leaves_the_flags() 
         await settle()
         assert diary.shown == ["STALE PARSE_ERROR"]
         assert (client.status.status, client.status.error and client.status.error.code) == (Status.STALE, ErrorCode.PARSE_ERROR)
+        assert client.rejected_payloads == 1
         assert await client.variation("a", None, False) is True
         assert await shown_after(60, diary) == ["STALE PARSE_ERROR", "ERROR GENERAL"]
         flagd.send(flags(a=flag(defaultVariant="off")))
         assert (await shown_after(1, diary))[2:] == ["READY", "CONFIGURATION_CHANGED a"]
         assert (await client.variation("a", None, True), len(flagd.opened)) == (False, 1)
+
+
+@pytest.mark.parametrize("report", ["Received message larger than max (9 vs. 5)", "Decompressed message larger than max"])
+async def test_a_flag_set_that_is_too_large_is_rejected(report: str) -> None:
+    flagd = ScriptedFlagd([[FLAGS]])
+    async with flagd.client() as client:
+        diary = Diary(client)
+        flagd.send(RpcFailed("RESOURCE_EXHAUSTED", f"CLIENT: {report}"))
+        await settle()
+        assert diary.shown == ["STALE PARSE_ERROR"]
+        assert client.rejected_payloads == 1
+        assert await client.variation("a", None, False) is True
+
+
+async def test_another_limit_of_flagd_is_not_a_rejected_payload() -> None:
+    flagd = ScriptedFlagd([[FLAGS]])
+    async with flagd.client() as client:
+        flagd.send(RpcFailed("RESOURCE_EXHAUSTED", "too many streams"))
+        await settle()
+        assert (client.status.status, client.rejected_payloads) == (Status.STALE, 0)
 
 
 @pytest.mark.holds("FL-47")

@@ -254,9 +254,11 @@ async def test_an_invalid_payload_is_rejected_completely(broken: bytes) -> None:
         assert (client.status.status, client.status.source_state) == ("STALE", "INTERRUPTED")
         assert client.status.last_error is not None
         assert client.status.last_error.kind == "INVALID_DATA"
+        assert client.rejected_payloads == 1
         assert (await client.flags(USER)).all() == {"f": 1}
         await asyncio.sleep(30)
         assert client.status.status == "READY"
+        assert client.rejected_payloads == 1
         assert (await client.flags(USER)).all() == {"f": 1, "g": 1}
     assert [query.get("basis") for query in service.queries] == [None, "s1", "s1"]
     assert service.all_closed

@@ -135,6 +135,7 @@ async def test_a_stream_with_unusable_data_is_interrupted_and_connects_again(
         assert (report.source_state, client.variation("f", 0)) == (SourceState.INTERRUPTED, 1)
         assert report.last_error is not None
         assert report.last_error.kind is FailureKind.INVALID_DATA
+        assert client.rejected_payloads == 1
         assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) <= 1
         await anyio.sleep(5)
         assert (client.status.source_state, client.variation("f", 0)) == (SourceState.VALID, 8)
@@ -171,6 +172,7 @@ async def check_poll(answer: Answer) -> None:
         assert (report.source_state, client.variation("f", 0)) == (SourceState.INTERRUPTED, 1)
         assert report.last_error is not None
         assert report.last_error.kind is FailureKind.INVALID_DATA
+        assert client.rejected_payloads == 1
         await anyio.sleep(300)
         assert (client.status.source_state, client.variation("f", 0)) == (SourceState.VALID, 8)
     assert [hit.query.get("basis") for hit in service.to("poll")] == [None, "s1", "s1"]
@@ -195,6 +197,7 @@ async def test_a_poll_by_fdv1_with_an_unusable_body_keeps_the_flags(body: bytes)
         assert (report.source_state, client.variation("f", 0)) == (SourceState.INTERRUPTED, 1)
         assert report.last_error is not None
         assert report.last_error.kind is FailureKind.INVALID_DATA
+        assert client.rejected_payloads == 1
         await anyio.sleep(300)
         assert (client.status.source_state, client.variation("f", 0)) == (SourceState.VALID, 8)
 

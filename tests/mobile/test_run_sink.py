@@ -28,6 +28,7 @@ REPORTS: dict[str, Callable[[RunSink], object]] = {
     "a state": lambda sink: sink.report(SourceState.VALID),
     "the environment": lambda sink: sink.set_environment("env"),
     "the source of the data": lambda sink: sink.set_source("polling"),
+    "a rejected payload": lambda sink: sink.count_rejection(),
     "that no data will come": lambda sink: sink.mark_ready(),
 }
 
@@ -42,7 +43,7 @@ async def test_only_the_sources_of_now_report(report: Callable[[RunSink], object
     cached: asyncio.Future[IdentifyResult] = asyncio.get_running_loop().create_future()
     activation = Activation(context=ANNA, side=side, kept=kept, first=None, accepts_cached=False, cached=cached, outcome=outcome)
     sink = RunSink(cell, activation, None)
-    before = (cell.newest, cell.environment_id, cell.source, outcome.done())
+    before = (cell.newest, cell.environment_id, cell.source, cell.rejected_payloads, outcome.done())
     sink.is_current = is_current
     report(sink)
-    assert ((cell.newest, cell.environment_id, cell.source, outcome.done()) != before) is is_current
+    assert ((cell.newest, cell.environment_id, cell.source, cell.rejected_payloads, outcome.done()) != before) is is_current

@@ -6,6 +6,7 @@ import gc
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from weakref import ref
 
 import pytest
@@ -16,7 +17,7 @@ from aioflags.otel import MetricsPlugin
 from aioflags.otel.event_totals import EventTotals, SumKey
 from aioflags.otel.metrics import _TotalsCache
 from aioflags.plugins.plugin import EnvironmentMetadata, SdkMetadata
-from aioflags.sources import MemorySource
+from aioflags.sources import FileSource, MemorySource
 from tests.support.canaries import KEY
 from tests.support.feed import Feed, full
 from tests.support.otel import DOCUMENT, USER, Measured
@@ -162,6 +163,16 @@ async def test_the_age_of_the_data_is_measured_when_the_client_has_data() -> Non
         assert isinstance(age, float)
         assert client.data_age is not None
         assert 0 <= age <= client.data_age < 60
+
+
+async def test_rejected_payloads_of_clients_of_one_environment_are_added_up(tmp_path: Path) -> None:
+    measured, path = Measured(), tmp_path / "flags.json"
+    path.write_text('{"flagValues": ')
+    system = DataSystem.custom(synchronizers=[FileSource(path)])
+    config = Config(data_system=system, events=Events(send_events=False), plugins=[MetricsPlugin(meter_provider=measured.provider)])
+    async with Client("", config) as one, Client("", config) as other:
+        assert (one.rejected_payloads, other.rejected_payloads) == (1, 1)
+        assert list(measured.points("aioflags.payloads.rejected").values()) == [2]
 
 
 @pytest.mark.real_time

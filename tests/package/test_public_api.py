@@ -220,6 +220,7 @@ METHODS = {
         "overrides_status",
         "provider_name",
         "refresh",
+        "rejected_payloads",
         "secure_mode_hash",
         "start",
         "stats",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from itertools import pairwise
 from typing import ClassVar, cast
 
 import anyio
@@ -14,7 +15,7 @@ from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeKind, ChangeSet, Selector
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.result import Basis, FallbackDirective, Update
-from aioflags.model.source_state import SourceState
+from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
 from tests.supervisor.source_cases import GOOD, INTERRUPTED, OFF, SILENT, VALID
 from tests.support.scripted_sources import DIRECTIVE, HANG, Script, World, basis, data, failure, off, valid
 
@@ -67,6 +68,11 @@ async def test_a_delta_is_applied_to_the_current_data(world: World) -> None:
         await anyio.sleep(1)
         assert (world.served, world.holder.snapshot.selector.state) == (1, "s2")
         assert [report.change_set for report in world.reports] == [data(1), delta.change_set]
+
+
+def interrupted(kind: FailureKind) -> Update:
+    """A failure of this kind."""
+    return Update(state=INTERRUPTED, directive=None, error=ErrorInfo(kind=kind, message="no", time=0))
 
 
 class Slow:
@@ -134,6 +140,7 @@ async def test_data_that_cannot_be_applied_change_nothing(world: World, script: 
         assert [(entry.name, entry.time) for entry in world.journal if entry.what == "opened"] == opened
         assert world.last_error is not None
         assert "could not be applied" in world.last_error.message
+        assert len(world.times("", "rejected")) == 1
 
 
 async def test_an_initializers_data_that_cannot_be_applied_are_a_failure(world: World) -> None:
@@ -143,3 +150,23 @@ async def test_an_initializers_data_that_cannot_be_applied_are_a_failure(world: 
     async with world.running(initializers=[bad, world.source("I2", [basis(1)])], synchronizers=[world.source("S1", SILENT)]):
         await anyio.sleep(1)
         assert (world.opened, world.served) == (["I1", "I2", "S1"], 1)
+
+
+@pytest.mark.parametrize(
+    ("script", "rejected"),
+    [
+        pytest.param([valid(1), interrupted(FailureKind.INVALID_DATA), 5, valid(2)], [0], id="a payload that cannot be read"),
+        pytest.param(
+            [valid(1), interrupted(FailureKind.INVALID_DATA), 5, interrupted(FailureKind.INVALID_DATA)], [0, 5], id="the same again"
+        ),
+        pytest.param(
+            [valid(1), interrupted(FailureKind.NETWORK_ERROR), interrupted(FailureKind.ERROR_RESPONSE)], [], id="no payload"
+        ),
+    ],
+)
+async def test_each_rejected_payload_is_counted_before_it_is_reported(world: World, script: Script, rejected: list[float]) -> None:
+    async with world.running(synchronizers=[world.source("S1", [*script, HANG])]):
+        await anyio.sleep(8)
+        assert world.times("", "rejected") == rejected
+        whats = [entry.what for entry in world.journal if entry.what in {"rejected", "reported"}]
+        assert all(after == "reported" for before, after in pairwise(whats) if before == "rejected")

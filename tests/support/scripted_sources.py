@@ -83,7 +83,7 @@ class Entry:
     name: str
     what: str
     """``built``, ``opened``, ``latched``, ``yielded``, ``origin``, ``closed`` of a source; or ``reported``, ``environment``,
-    ``ready``."""
+    ``rejected``, ``ready``."""
     detail: Any = None
 
 
@@ -180,6 +180,9 @@ class World:
 
     def set_source(self, source: str) -> None:
         self.note(source, "origin")
+
+    def count_rejection(self) -> None:
+        self.note("", "rejected")
 
     def mark_ready(self) -> None:
         self.note("", "ready")
