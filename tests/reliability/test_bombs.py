@@ -17,6 +17,7 @@ from itertools import chain, count, repeat
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import grpc
 import pytest
 
 from aioflags import Client, Config, Context, DataSystem, Events, FlagdClient, FlagdConfig, MobileClient, MobileConfig
@@ -389,7 +390,28 @@ async def test_a_value_in_a_flag_set(
             async with defused.measured(caplog, figures, allowed=allowed_for(value)):
                 explode.set()
                 await rejects(client)
+            assert client.rejected_payloads == 1
             assert await value_of(client) == "old"
+
+
+async def test_a_flag_set_that_inflates(
+    tmp_path: Path, defused: Defused, caplog: pytest.LogCaptureFixture, figures: Figures
+) -> None:
+    """A thousandth of the limit arrives, and inflates to twice the limit."""
+    explode = asyncio.Event()
+    async with flagd(tmp_path) as (server, options):
+        server.compression = grpc.Compression.Gzip
+        message = flag_set(FLAG_A + " " * 2 * LIMIT).SerializeToString()
+        server.scripts = {SYNC_FLAGS: [[flag_set(FLAG_A), explode, message, SILENCE], [SILENCE]]}
+        await server.start(f"unix:{options['socket_path']}")
+        async with FlagdClient(FlagdConfig(resolver="in-process", **options)) as client:
+            # The server is in the same process: it makes two more copies of the message.
+            async with defused.measured(caplog, figures, allowed=6 * LIMIT + MORE):
+                explode.set()
+                await rejects(client)
+            assert "Decompressed message larger than max" in str(client.status.last_error)
+            assert await value_of(client) == "old"
+            assert client.rejected_payloads == 1
 
 
 async def test_a_huge_answer_of_flagd(tmp_path: Path, defused: Defused, caplog: pytest.LogCaptureFixture, figures: Figures) -> None:

@@ -64,11 +64,14 @@ class FlagdServer:
     received: list[Received] = field(default_factory=list)
     cancelled: int = 0
     """How many streams their client has cancelled."""
+    compression: grpc.Compression = grpc.Compression.NoCompression
+    """How messages are sent."""
     _server: grpc.aio.Server | None = None
 
     async def start(self, address: str = "127.0.0.1:0", credentials: grpc.ServerCredentials | None = None) -> int:
         """Listen, and return the port."""
-        self._server = grpc.aio.server(options=(("grpc.so_reuseport", 0), ("grpc.max_send_message_length", -1)))
+        options = (("grpc.so_reuseport", 0), ("grpc.max_send_message_length", -1))
+        self._server = grpc.aio.server(options=options, compression=self.compression)
         self._server.add_generic_rpc_handlers((_Handler(self),))
         if credentials is None:
             port = self._server.add_insecure_port(address)
