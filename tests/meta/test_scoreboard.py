@@ -28,6 +28,13 @@ def test_a_failing_seed_can_be_run_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (list(seeds("R3")), amount("R3")) == ([17], 1)
 
 
+def test_the_page_on_reliability_has_a_row_for_each_line() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "explanation" / "reliability.md").read_text(encoding="utf-8")
+    table = page.partition("\n## The scoreboard\n")[2].partition("\n## ")[0]
+    rows = [row.split("|")[1].strip() for row in table.splitlines() if row.startswith("| R")]
+    assert sorted(rows) == sorted(LINES)
+
+
 @pytest.mark.parametrize("count", [1, 3, 8, 100])
 def test_batches_have_every_seed_once(count: int) -> None:
     parts = list(batches("R3", count))
