@@ -1,5 +1,5 @@
 """Sessions for developers and CI: tests, newest, interpreters, lowest, lint, types, check, docs, bench,
-proofs, reliability, rivals, fuzz, mutants.
+proofs, reliability, rivals, fuzz, mutants; for a release: build, supply-chain, workflows, api, release.
 
 ``nox -s tests`` needs nothing but nox; with uv on the path, or beside nox, the environments are made by uv, which is faster.
 Arguments after ``--`` go to the tool: ``nox -s tests -- -k directive``.
@@ -248,3 +248,72 @@ def mutants(session: nox.Session) -> None:
     session.install("-e", ".[dev]", "mutmut==3.8.1")
     session.run("mutmut", "run", *session.posargs)
     session.run("python", "-m", "tests.meta.mutants", "--again", *session.posargs[:1], "--show", *session.posargs[:1])
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """An sdist and a wheel in dist/, built twice; the wheel, installed, on every CPython of this machine, or ``-- 3.11``."""
+    wheel = _built(session)
+    versions = session.posargs or INTERPRETERS
+    found = {version: _interpreter(version) for version in versions}
+    if missing := [version for version, interpreter in found.items() if interpreter is None]:
+        session.warn(f"not on this machine: CPython {', '.join(missing)}")
+    interpreters = [interpreter for interpreter in found.values() if interpreter]
+    if not interpreters or (missing and session.posargs):
+        session.error("the wheel was not tried on each interpreter that was asked for")
+    session.run("python", "-m", "tests.release.installed", wheel, *interpreters)
+
+
+def _built(session: nox.Session) -> str:
+    """The path of a wheel that was built twice and checked."""
+    backend = nox.project.load_toml("pyproject.toml")["build-system"]["requires"]
+    session.install("build>=1.2", "check-wheel-contents>=0.6", "twine>=6.1", "uv>=0.5", *backend)
+    session.run("python", "-m", "tests.release.build")
+    (wheel,) = Path("dist").glob("*.whl")
+    session.run("twine", "check", "--strict", *map(str, Path("dist").iterdir()))
+    session.run("check-wheel-contents", str(wheel))
+    return str(wheel)
+
+
+@nox.session(name="supply-chain")
+def supply_chain(session: nox.Session) -> None:
+    """What the wheel with all extras brings: a list (SBOM, CycloneDX) in sbom/, licences, known vulnerabilities.
+
+    Fails where the service for vulnerabilities cannot be reached, after the rest is done.
+    """
+    wheel = _built(session)
+    extras = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"].keys() - {"dev", "docs"}
+    folder = Path(session.create_tmp(), "environment").resolve()
+    shutil.rmtree(folder, ignore_errors=True)
+    session.run("python", "-m", "venv", "--without-pip", str(folder))
+    python = str(folder / "bin" / "python")
+    session.install("cyclonedx-bom>=7", "pip-audit>=2.9", "pip")
+    session.run("python", "-m", "pip", "--python", python, "install", "-q", f"{wheel}[{','.join(sorted(extras))}]")
+    Path("sbom").mkdir(exist_ok=True)
+    name = f"sbom/{Path(wheel).name.partition('-py3')[0]}.cdx.json"
+    session.run(
+        "cyclonedx-py", "environment", "--output-reproducible", "--of", "JSON", "--pyproject", "pyproject.toml", "-o", name, python
+    )
+    session.run("python", "-m", "tests.release.licences", python)
+    session.run("python", "-m", "tests.release.audit", str(next(folder.glob("lib/python*/site-packages"))))
+
+
+@nox.session
+def workflows(session: nox.Session) -> None:
+    """The workflows of the continuous integration have no known weakness: zizmor, without a network."""
+    session.install("zizmor>=1.20")
+    session.run("zizmor", "--offline", "--pedantic", "--strict-collection", ".github")
+
+
+@nox.session
+def api(session: nox.Session) -> None:
+    """What this commit breaks of the last release's public API, found by griffe."""
+    session.install("-e", ".[dev]")
+    session.run("python", "-m", "tests.release.breaking")
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """Whether this commit may be published as a tag: ``-- v0.1.0``. docs/contributing/releasing.md has the steps."""
+    session.install("-e", ".")
+    session.run("python", "-m", "tests.release.readiness", *session.posargs)
