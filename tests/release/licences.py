@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 ALLOWED = frozenset({"0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "MPL-2.0", "PSF-2.0", "Unlicense", "Zlib"})
 """Licences that a program of any licence can depend on. MPL-2.0 asks for changes of its own files alone."""
@@ -62,8 +63,12 @@ def main() -> None:
 def installed(interpreter: str) -> list[Package]:
     """The packages of an environment."""
     ran = subprocess.run([interpreter, "-I", "-c", READER], capture_output=True, text=True, check=True)
+    entries: list[dict[str, Any]] = json.loads(ran.stdout)
     return sorted(
-        (Package(**(entry | {"classifiers": tuple(entry["classifiers"])})) for entry in json.loads(ran.stdout)),
+        (
+            Package(name=entry["name"], expression=entry["expression"], text=entry["text"], classifiers=tuple(entry["classifiers"]))
+            for entry in entries
+        ),
         key=lambda package: package.name.casefold(),
     )
 
