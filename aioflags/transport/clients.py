@@ -16,6 +16,7 @@ import httpx
 
 from aioflags.errors import ConfigError
 from aioflags.protocol.failures import network_failure
+from aioflags.transport.http_client import HttpClient, checked_client
 from aioflags.transport.proxies import proxy_for
 from aioflags.transport.resolver import DaemonResolver, resolve_with
 from aioflags.transport.responses import CLOSED, RequestFailed
@@ -27,7 +28,7 @@ __all__ = ["Clients", "MakeClient", "client_maker"]
 _IDLE_TIME: Final = 4.0
 """Seconds that a client keeps an idle connection: less than common servers do, so that it sends nothing on one that they close."""
 
-MakeClient: TypeAlias = Callable[[str | None], httpx.AsyncClient]
+MakeClient: TypeAlias = Callable[[str | None], HttpClient]
 """Makes an HTTP client that uses the proxy at this URL, or no proxy."""
 
 
@@ -44,10 +45,11 @@ def client_maker(
     a client keeps for its next request. The server would close those of a client that polls before its next poll.
 
     Raises:
-        ConfigError: a certificate cannot be read. The function returned raises it if the proxy of a client cannot be used.
+        ConfigError: a certificate cannot be read. The function returned raises it if the proxy of a client cannot be used,
+            or if a ``client_factory`` returns something else than a client.
     """
     if (factory := settings.client_factory) is not None:
-        return lambda _: factory()
+        return lambda _: checked_client(factory())
     context, resolver = tls_context(settings, logger), DaemonResolver()
 
     def make(proxy: str | None) -> httpx.AsyncClient:
@@ -79,14 +81,14 @@ class Clients:
     def __init__(self, settings: Http, make_client: MakeClient) -> None:
         self._settings = settings
         self._make_client = make_client
-        self._clients: dict[str | None, httpx.AsyncClient] = {}
+        self._clients: dict[str | None, HttpClient] = {}
         self._is_closed = False
 
-    def for_url(self, url: httpx.URL) -> httpx.AsyncClient:
-        """The client for requests to ``url``. Raises :class:`RequestFailed` after :meth:`aclose`."""
+    def for_url(self, url: str) -> HttpClient:
+        """The client for requests to ``url``. Raises :class:`RequestFailed` after :meth:`aclose`, ``httpx.InvalidURL`` for such."""
         if self._is_closed:
             raise RequestFailed(network_failure(CLOSED))
-        proxy = self._route(url)
+        proxy = self._route(httpx.URL(url))
         if proxy not in self._clients:
             self._clients[proxy] = self._make_client(proxy)
         return self._clients[proxy]

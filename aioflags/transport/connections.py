@@ -1,4 +1,6 @@
-"""HttpxConnections: requests over httpx, with its own limits and redirects. Only ``http.py`` imports this, at first use.
+"""HttpConnections: requests over HTTP clients, with limits and redirects of its own. Only ``http.py`` imports this, at first use.
+
+The clients are of httpx, or of the library that a ``client_factory`` uses (``http_client.py``). httpx parses the events of streams.
 
 Source: ``data-system.md`` 1.6 and 1.7; ``client-surface.md`` 10.
 """
@@ -21,11 +23,12 @@ from aioflags.model.defaults import CLOSE_GRACE, MAX_REDIRECTS, STREAM_READ_TIME
 from aioflags.model.source_state import ErrorInfo
 from aioflags.protocol.failures import http_failure, invalid_data, network_failure, unexpected
 from aioflags.transport.clients import Clients, MakeClient
+from aioflags.transport.http_client import HttpClient, HttpRequest, HttpResponse, HttpUrl, TimeoutValues, http_errors
 from aioflags.transport.responses import RequestFailed, Response
 from aioflags.transport.settings import Http, origin
 from aioflags.transport.stream_limits import BodyError, PaceError, check_coding, events_within, inflate, lively, progressing, utf8
 
-__all__ = ["HttpxConnections"]
+__all__ = ["HttpConnections"]
 
 _UNNAMED: Final = frozenset({"", "message"})
 _CHUNK: Final = 64 * 1024
@@ -33,19 +36,17 @@ _EVENT_STREAM: Final = "text/event-stream"
 _PUBLIC_HEADERS: Final = frozenset({"accept", "accept-encoding", "cache-control", "content-type", "if-none-match", "user-agent"})
 """Headers that another origin may see. The others identify the client."""
 
-_NETWORK: Final = (
-    httpx.HTTPError,
-    httpx.InvalidURL,
-    httpx.StreamError,
+_NETWORK: Final[tuple[type[Exception], ...]] = (
     OSError,
     PaceError,
     anyio.BrokenResourceError,
     anyio.ClosedResourceError,
     anyio.EndOfStream,
 )
+"""Failures of the network that a client passes on as they are."""
 
 
-class HttpxConnections:
+class HttpConnections:
     """Sends the requests of an ``HttpTransport``.
 
     Polls and posts share clients; each stream has its own, which ``make_client`` makes. ``keeps_idle``: shared clients keep
@@ -67,11 +68,11 @@ class HttpxConnections:
     async def get(self, url: str, headers: Mapping[str, str], body: bytes | None = None) -> AsyncGenerator[_Reply, None]:
         """See ``HttpTransport.get``."""
         sent = {"Accept": "application/json", "Accept-Encoding": "gzip", "Connection": "close", **headers}
-        async with self._exchange(self._shared, _Query(url, sent, body)) as (response, timeout):
+        async with self._exchange(self._shared, _Query(url, sent, body)) as (response, read_timeout):
             # Only 200 has a whole body: 206 has a part of one, and other successes have none, or a different one.
             if response.status_code not in (200, 304):
                 raise RequestFailed(http_failure(response.status_code), _plain(response.headers))
-            yield _Reply(response, self._settings.max_response_bytes, timeout.read)
+            yield _Reply(response, self._settings.max_response_bytes, read_timeout)
 
     @asynccontextmanager
     async def open_stream(
@@ -108,53 +109,52 @@ class HttpxConnections:
         finally:
             await _close(response)
 
-    async def _post(self, url: str, headers: Mapping[str, str], body: bytes) -> tuple[httpx.Response, float | None]:
+    async def _post(self, url: str, headers: Mapping[str, str], body: bytes) -> tuple[HttpResponse, float | None]:
         """The response with its body unread, and the read timeout of the client."""
         with _network_failures(url=url):
-            target = httpx.URL(url)
-            client = self._shared.for_url(target)
+            client = self._shared.for_url(url)
             # Send the body in chunks, because a long one would block the event loop. The length prevents chunked encoding.
             sent = {**self._persistence, "Content-Length": str(len(body)), **headers}
             async with aclosing(_chunks(body)) as chunks:  # the exception of a failed request holds them
-                request = client.build_request("POST", target, headers=sent, content=chunks)
+                request = client.build_request("POST", url, headers=sent, content=chunks)
                 return await _send_until_headers(client, request), client.timeout.read
 
     @asynccontextmanager
     async def _exchange(
         self, clients: Clients, query: _Query, *, silence: float | None = None
-    ) -> AsyncGenerator[tuple[httpx.Response, httpx.Timeout], None]:
-        """The response after redirects, with its body unread, and the timeouts of its request."""
+    ) -> AsyncGenerator[tuple[HttpResponse, float | None], None]:
+        """The response after redirects, with its body unread, and the read timeout of its request."""
         with _network_failures(url=query.url):
-            response, timeout = await self._follow(clients, query, silence)
+            response, read_timeout = await self._follow(clients, query, silence)
         try:
-            yield response, timeout
+            yield response, read_timeout
         finally:
             await _close(response)
 
-    async def _follow(self, clients: Clients, query: _Query, silence: float | None) -> tuple[httpx.Response, httpx.Timeout]:
-        target, headers, hops = httpx.URL(query.url), query.headers, 0
+    async def _follow(self, clients: Clients, query: _Query, silence: float | None) -> tuple[HttpResponse, float | None]:
+        url, headers, hops = query.url, query.headers, 0
         method, body = "GET", query.body
         if body is not None:
             # It is sent again to the target of a redirect: REPORT, like GET, changes nothing on the server.
             method, headers = "REPORT", {**headers, "Content-Type": "application/json"}
         while True:
-            client = clients.for_url(target)
+            client = clients.for_url(url)
             base = client.timeout
-            timeout = httpx.Timeout(base.connect, read=silence or base.read, write=base.write, pool=base.pool)
-            request = client.build_request(method, target, headers=headers, content=body, timeout=timeout)
+            timeout: TimeoutValues = (base.connect, silence or base.read, base.write, base.pool)
+            request = client.build_request(method, url, headers=headers, content=body, timeout=timeout)
             response = await _send_until_headers(client, request)
-            redirect = self._redirect_target(target, response)
+            redirect = self._redirect_target(request.url, response)
             if redirect is None or hops == MAX_REDIRECTS:
-                return response, timeout
+                return response, timeout[1]
             await _close(response)
-            if _origin(redirect) != _origin(target):
+            if _origin(redirect) != _origin(request.url):
                 headers = {name: value for name, value in headers.items() if name.lower() in _PUBLIC_HEADERS}
-            target, hops = redirect, hops + 1
+            url, hops = str(redirect), hops + 1
 
-    def _redirect_target(self, target: httpx.URL, response: httpx.Response) -> httpx.URL | None:
+    def _redirect_target(self, target: HttpUrl, response: HttpResponse) -> HttpUrl | None:
         """The target of a redirect, if it may be followed: on the same origin, or on an origin that the settings allow.
 
-        A user name and password in it are dropped: httpx would send them as ``Authorization`` in place of the SDK key.
+        A user name and password in it are dropped: the client would send them as ``Authorization`` in place of the SDK key.
         """
         if response.next_request is None:
             return None
@@ -172,7 +172,7 @@ class _Query:
 
 
 class _Reply:
-    def __init__(self, response: httpx.Response, limit: int, read_timeout: float | None) -> None:
+    def __init__(self, response: HttpResponse, limit: int, read_timeout: float | None) -> None:
         self.status = response.status_code
         self.headers = _plain(response.headers)
         self._response = response
@@ -192,7 +192,7 @@ class _Reply:
 
 
 class _EventStream:
-    def __init__(self, response: httpx.Response, limit: int) -> None:
+    def __init__(self, response: HttpResponse, limit: int) -> None:
         self.headers = _plain(response.headers)
         self._response = response
         self._limit = limit
@@ -227,13 +227,13 @@ async def _chunks(body: bytes) -> AsyncGenerator[bytes, None]:
         await checkpoint()
 
 
-def _raw(response: httpx.Response) -> AsyncIterable[bytes]:
-    """The body as received: httpx would inflate it without a limit."""
-    return cast("httpx.AsyncByteStream", response.stream)
+def _raw(response: HttpResponse) -> AsyncIterable[bytes]:
+    """The body as received: the client would inflate it without a limit."""
+    return cast("AsyncIterable[bytes]", response.stream)
 
 
 def _message(failure: BaseException) -> str:
-    """The message of an exception, or of the first of its causes that has one: httpx drops some of them."""
+    """The message of an exception, or of the first of its causes that has one: clients drop some of them."""
     cause: BaseException | None = failure
     while cause is not None and not str(cause):
         cause = cause.__cause__ or cause.__context__
@@ -242,12 +242,12 @@ def _message(failure: BaseException) -> str:
     return str(cause or "")
 
 
-def _plain(headers: httpx.Headers) -> dict[str, str]:
+def _plain(headers: Mapping[str, str]) -> dict[str, str]:
     """Headers with lower-case names. The values of a repeated header are joined with commas."""
     return dict(headers.items())
 
 
-def _origin(url: httpx.URL) -> str:
+def _origin(url: HttpUrl) -> str:
     return origin(url.scheme, url.host, url.port)
 
 
@@ -260,19 +260,19 @@ def _address(url: str, text: str) -> str:
     return f" ({target.netloc.decode()})" if target.host and target.host not in text else ""
 
 
-async def _close(response: httpx.Response) -> None:
+async def _close(response: HttpResponse) -> None:
     with anyio.move_on_after(CLOSE_GRACE / 2, shield=True):
         await response.aclose()
 
 
-async def _send_until_headers(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
-    """The headers of the response. This limits the whole wait: httpx limits each step, and a mock of httpx limits nothing.
+async def _send_until_headers(client: HttpClient, request: HttpRequest) -> HttpResponse:
+    """The headers of the response. This limits the whole wait: the client limits each step, and a mock of one limits nothing.
 
     The headers of a stream, whose body may be silent for longer, have to arrive as soon as those of a poll.
     """
     timeout = client.timeout
     limit = None if timeout.connect is None or timeout.read is None else timeout.connect + timeout.read
-    await checkpoint()  # httpx takes half a millisecond to make a request, and as long to send it
+    await checkpoint()  # the client takes half a millisecond to make a request, and as long to send it
     with anyio.move_on_after(limit):
         return await client.send(request, stream=True, follow_redirects=False)
     raise PaceError(f"no answer within {limit:g} s")
@@ -292,7 +292,8 @@ def _network_failures(headers: Mapping[str, str] | None = None, *, url: str = ""
     except BodyError as failure:
         error = invalid_data(str(failure))
         raise RequestFailed(error, headers or {}) from failure
-    except _NETWORK as failure:
+    # Evaluated when there is a failure: by then the library that raises it is loaded.
+    except http_errors() + _NETWORK as failure:
         name = "" if isinstance(failure, PaceError) else type(failure).__name__
         text = ": ".join(part for part in (name, _message(failure)) if part)
         error = network_failure(text + _address(url, text))

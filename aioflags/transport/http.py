@@ -25,7 +25,7 @@ from aioflags.transport.settings import Http
 if TYPE_CHECKING:
     from httpx_sse import ServerSentEvent
 
-    from aioflags.transport.connections import HttpxConnections
+    from aioflags.transport.connections import HttpConnections
 
 __all__ = ["EventStream", "HttpTransport", "Reply"]
 
@@ -71,7 +71,7 @@ class HttpTransport:
         self._idle_connections = idle_connections
         self._lock = anyio.Lock()
         self._thread = SerialThread("aioflags-tls")
-        self._connections: HttpxConnections | None = None
+        self._connections: HttpConnections | None = None
         self._openings = 0
         """How often the transport was opened and closed; odd while it is open."""
 
@@ -133,7 +133,7 @@ class HttpTransport:
     def _is_open(self) -> bool:
         return self._openings % 2 == 1
 
-    async def _ready(self) -> HttpxConnections:
+    async def _ready(self) -> HttpConnections:
         opening = self._openings
         async with self._lock:
             connections = self._connections or (await self._prepared() if self._is_open else None)
@@ -143,10 +143,10 @@ class HttpTransport:
             self._connections = connections
             return connections
 
-    async def _prepared(self) -> HttpxConnections:
+    async def _prepared(self) -> HttpConnections:
         # In a thread: importing httpx and reading certificates take up to 150 ms, and on a network drive that does not answer
         # reading may hang.
-        def prepare() -> HttpxConnections:
+        def prepare() -> HttpConnections:
             return _prepare(self._settings, self._logger, self._idle_connections)
 
         try:
@@ -157,9 +157,9 @@ class HttpTransport:
             raise RequestFailed(unexpected(error)) from error
 
 
-def _prepare(settings: Http, logger: logging.Logger, idle_connections: int) -> HttpxConnections:
+def _prepare(settings: Http, logger: logging.Logger, idle_connections: int) -> HttpConnections:
     from aioflags.transport.clients import client_maker  # noqa: PLC0415 - imports httpx
-    from aioflags.transport.connections import HttpxConnections  # noqa: PLC0415 - imports httpx
+    from aioflags.transport.connections import HttpConnections  # noqa: PLC0415 - imports httpx
 
     make_client = client_maker(settings, logger, idle_connections=idle_connections)
-    return HttpxConnections(settings, make_client, keeps_idle=idle_connections > 0)
+    return HttpConnections(settings, make_client, keeps_idle=idle_connections > 0)

@@ -12,12 +12,17 @@ from aioflags.protocol.client_side import public_text
 
 __all__ = ["keep_contexts_out_of_logs"]
 
-_LOGGERS: Final = ("httpx", "httpcore.http11", "httpcore.http2", "httpcore.proxy")
-"""Loggers of httpx, which logs addresses at ``INFO``, and of httpcore, which logs the target of a redirect at ``DEBUG``."""
+_LOGGERS: Final = (
+    *("httpx", "httpcore.http11", "httpcore.http2", "httpcore.proxy"),
+    *("httpx2", "httpcore2.http11", "httpcore2.http2", "httpcore2.proxy"),
+)
+"""Loggers of httpx, which logs addresses at ``INFO``, and of httpcore, which logs the target of a redirect at ``DEBUG``;
+then those of httpx2, which logs the same.
+"""
 
 
 def keep_contexts_out_of_logs() -> None:
-    """Replace context and hash in what httpx and httpcore log from now on, also for handlers that are added later."""
+    """Replace context and hash in what the HTTP libraries log from now on, also for handlers that are added later."""
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_hide_context)  # A filter that a logger has is not added again.
 

@@ -17,7 +17,7 @@ from aioflags.runtime.logs import logger
 from aioflags.runtime.validation import TEXT, positive, require, set_all, without_userinfo
 
 if TYPE_CHECKING:
-    import httpx
+    from aioflags.transport.http_client import HttpClient
 
 __all__ = ["DEFAULT_PORTS", "Http", "origin"]
 
@@ -33,7 +33,7 @@ class Http:
     ``read_timeout`` applies to polls and to the headers of a stream; an open stream may be silent for 300 s.
     ``http_proxy`` is used for http and https targets and overrides the environment. ``ca_certs`` replaces the system's ones;
     ``cert_file`` is a client certificate with its key; ``ssl_context`` replaces these two and ``disable_ssl_verification``.
-    ``client_factory`` returns a new ``httpx.AsyncClient`` and replaces all of these; it is called once for each stream.
+    ``client_factory`` returns a new ``AsyncClient`` of httpx or httpx2, and replaces all of these; each stream has its own client.
     ``redirect_origins`` lists other origins (``https://host``) that a redirect may lead to, without the key.
     ``max_response_bytes`` limits the body of a poll after inflation, ``max_event_bytes`` one event of a stream.
 
@@ -48,7 +48,7 @@ class Http:
     cert_file: str | None = None
     disable_ssl_verification: bool = False
     ssl_context: ssl.SSLContext | None = None
-    client_factory: Callable[[], httpx.AsyncClient] | None = None
+    client_factory: Callable[[], HttpClient] | None = None
     redirect_origins: Sequence[str] = ()
     max_response_bytes: int = MAX_RESPONSE_BYTES
     max_event_bytes: int = MAX_EVENT_BYTES
@@ -59,7 +59,7 @@ class Http:
         require("disable_ssl_verification", self.disable_ssl_verification, bool)
         require("ssl_context", self.ssl_context, ssl.SSLContext, type(None))
         if self.client_factory is not None and not callable(self.client_factory):
-            raise ConfigTypeError("client_factory: expected a function that returns an httpx.AsyncClient")
+            raise ConfigTypeError("client_factory: expected a function that returns an httpx.AsyncClient or an httpx2.AsyncClient")
         if self.http_proxy and not _is_proxy(_split("http_proxy", self.http_proxy)):
             raise ConfigError("http_proxy: expected a URL such as http://user:password@proxy:8080")
         require("max_response_bytes", self.max_response_bytes, int)

@@ -12,12 +12,12 @@ import typing
 from types import FunctionType, ModuleType
 from typing import Any
 
-import httpx
 import pytest
 
 import aioflags
 from aioflags import Client, Config, Context, ErrorInfo, LifecycleError, Status, devserver, migration, sources, stores, testing
 from aioflags.sources import FailureKind, Selector
+from aioflags.transport.http_client import HttpClient
 
 PACKAGES = (aioflags, sources, stores, migration, testing, devserver)
 EXPORTS: dict[str, Any] = {f"{package.__name__}.{name}": getattr(package, name) for package in PACKAGES for name in package.__all__}
@@ -34,7 +34,7 @@ def test_a_public_class_or_function_names_a_module_that_exports_it(path: str) ->
 
 @pytest.mark.parametrize("path", CLASSES)
 def test_the_type_hints_of_a_public_class_can_be_read(path: str) -> None:
-    hints = typing.get_type_hints(CLASSES[path], localns={"httpx": httpx})
+    hints = typing.get_type_hints(CLASSES[path], localns={"HttpClient": HttpClient})
     assert not [hint for hint in hints.values() if isinstance(hint, (str, typing.ForwardRef))]
 
 

@@ -1,4 +1,4 @@
-"""Service: a scripted flag service below httpx, so that everything except the sockets is real."""
+"""Service: a scripted flag service below httpx or httpx2, so that everything except the sockets is real."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 import anyio
 import httpx
+import httpx2
 
 from aioflags.model.change import Selector
 from aioflags.model.result import Update
 from aioflags.sources.base import SourceContext, Synchronizer, closing
 from aioflags.transport.settings import Http
 from tests.support.canaries import WATCH
+from tests.support.http_libraries import HttpLibrary
 
 __all__ = [
     "DIRECTED",
@@ -46,8 +48,8 @@ HANG: Final = float("inf")
 DIRECTED: Final = {"X-LD-FD-Fallback": "true"}
 
 
-class Body(httpx.AsyncByteStream):
-    """The body of a response. ``on_close`` is called once, when the client closes it."""
+class Body(httpx.AsyncByteStream, httpx2.AsyncByteStream):
+    """The body of a response, for both libraries. ``on_close`` is called once, when the client closes it."""
 
     def __init__(self, steps: Sequence[Step], on_close: Callable[[], object] = lambda: None) -> None:
         self.steps = steps
@@ -100,10 +102,12 @@ class Service:
     """Sends its answers in order, and then the last one again; records the requests and their times.
 
     This applies to requests for flags. Requests with events are recorded in ``posts`` and answered with ``takes``.
+    Clients are of ``library``, and so are the exceptions that they raise: tables of answers have those of httpx.
     """
 
-    def __init__(self, *answers: Answer) -> None:
+    def __init__(self, *answers: Answer, library: HttpLibrary = httpx) -> None:
         self.answers = answers
+        self.library = library
         self.requests: list[httpx.Request] = []
         self.times: list[float] = []
         self.bodies: list[Body] = []
@@ -124,14 +128,15 @@ class Service:
             self.requests.append(request)
             self.times.append(asyncio.get_running_loop().time())
         if isinstance(answer.after, Exception):
-            raise answer.after
+            raise self._own(answer.after)
         await wait(answer.after)
-        self.bodies.append(Body(answer.body))
-        return httpx.Response(answer.status, headers=answer.headers, stream=self.bodies[-1])
+        self.bodies.append(Body([self._own(step) if isinstance(step, Exception) else step for step in answer.body]))
+        response: httpx.Response = self.library.Response(answer.status, headers=answer.headers, stream=self.bodies[-1])
+        return response
 
     def client(self) -> httpx.AsyncClient:
-        timeout = httpx.Timeout(10, read=15)
-        self.clients.append(httpx.AsyncClient(transport=httpx.MockTransport(self.answer), timeout=timeout, trust_env=False))
+        timeout, transport = self.library.Timeout(10, read=15), self.library.MockTransport(self.answer)
+        self.clients.append(self.library.AsyncClient(transport=transport, timeout=timeout, trust_env=False))
         return self.clients[-1]
 
     def http(self, **options: Any) -> Http:
@@ -140,6 +145,11 @@ class Service:
     def context(self, **options: Any) -> SourceContext:
         defaults: dict[str, Any] = {"http": self.http(), "base_uri": "https://poll.test", "stream_uri": "https://stream.test"}
         return SourceContext(**{**defaults, **options})
+
+    def _own(self, error: Exception) -> Exception:
+        """The library's own exception in place of one of httpx."""
+        own: Exception = getattr(self.library, type(error).__name__)(str(error)) if isinstance(error, httpx.HTTPError) else error
+        return own
 
     @property
     def pauses(self) -> list[float]:

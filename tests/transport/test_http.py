@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import anyio
 import anyio.lowlevel
 import httpx
+import httpx2
 import pytest
 import respx
 
@@ -19,7 +23,8 @@ from aioflags.transport.http import HttpTransport
 from aioflags.transport.responses import RequestFailed
 from aioflags.transport.settings import Http
 from tests.support.canaries import KEY
-from tests.support.scripted_http import HANG, Answer, Service, stream_of
+from tests.support.http_libraries import HttpLibrary, plain_http
+from tests.support.scripted_http import HANG, Answer, Body, Service, stream_of
 
 IDENTITY = {
     "Authorization": KEY,
@@ -31,6 +36,15 @@ IDENTITY = {
 }
 HOME = "https://home.test/sdk/poll"
 FINE = Answer(200, {"X-Found": "yes"}, [b"body"])
+
+
+Serving: TypeAlias = Callable[..., Service]
+
+
+@pytest.fixture
+def serving(library: HttpLibrary) -> Serving:
+    """Makes a service whose clients are of ``library``."""
+    return partial(Service, library=library)
 
 
 def to(location: str, status: int = 302) -> Answer:
@@ -52,8 +66,8 @@ async def failed(service: Service, url: str = HOME, **options: object) -> Reques
 # -- answers
 
 
-async def test_status_and_headers_are_available_before_the_body() -> None:
-    service = Service(Answer(200, {"X-One": "1"}, [5.0, b"bo", b"dy"]))
+async def test_status_and_headers_are_available_before_the_body(serving: Serving) -> None:
+    service = serving(Answer(200, {"X-One": "1"}, [5.0, b"bo", b"dy"]))
     async with HttpTransport(service.http()) as transport:
         start = anyio.current_time()
         async with transport.get(HOME, IDENTITY) as reply:
@@ -66,24 +80,24 @@ async def test_status_and_headers_are_available_before_the_body() -> None:
     assert len(service.clients) == 1
 
 
-async def test_repeated_headers_are_joined() -> None:
-    async def answer(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, headers=[("X-LD-FD-Fallback", "true"), ("x-ld-fd-fallback", "true")])
+async def test_repeated_headers_are_joined(library: HttpLibrary) -> None:
+    async def answer(_: object) -> Any:
+        return library.Response(200, headers=[("X-LD-FD-Fallback", "true"), ("x-ld-fd-fallback", "true")])
 
-    http = Http(client_factory=lambda: httpx.AsyncClient(transport=httpx.MockTransport(answer), trust_env=False))
+    http = Http(client_factory=lambda: library.AsyncClient(transport=library.MockTransport(answer), trust_env=False))
     async with HttpTransport(http) as transport, transport.get(HOME, {}) as reply:
         assert reply.headers == {"x-ld-fd-fallback": "true, true"}
 
 
 @pytest.mark.parametrize("status", [200, 304])
-async def test_a_success_is_a_reply(status: int) -> None:
-    async with HttpTransport(Service(Answer(status)).http()) as transport, transport.get(HOME, {}) as reply:
+async def test_a_success_is_a_reply(serving: Serving, status: int) -> None:
+    async with HttpTransport(serving(Answer(status)).http()) as transport, transport.get(HOME, {}) as reply:
         assert reply.status == status
 
 
 @pytest.mark.parametrize("status", [300, 302, 399, 400, 401, 404, 429, 500, 503, 599])
-async def test_every_other_status_is_a_failure_with_its_headers(status: int) -> None:
-    failure = await failed(Service(Answer(status, {"X-Why": "because", "Retry-After": "5"})))
+async def test_every_other_status_is_a_failure_with_its_headers(serving: Serving, status: int) -> None:
+    failure = await failed(serving(Answer(status, {"X-Why": "because", "Retry-After": "5"})))
     assert (failure.error.kind, failure.error.status_code) == (FailureKind.ERROR_RESPONSE, status)
     assert failure.headers["x-why"] == "because"
     assert failure.is_recoverable == (status not in {401, 404})
@@ -91,16 +105,16 @@ async def test_every_other_status_is_a_failure_with_its_headers(status: int) -> 
 
 
 @pytest.mark.parametrize("status", [201, 202, 203, 204, 205, 206, 207, 226, 299])
-async def test_a_success_without_a_whole_payload_is_a_failure_that_may_pass(status: int) -> None:
-    failure = await failed(Service(Answer(status, {"X-LD-FD-Fallback": "true"}, [b"half"])))
+async def test_a_success_without_a_whole_payload_is_a_failure_that_may_pass(serving: Serving, status: int) -> None:
+    failure = await failed(serving(Answer(status, {"X-LD-FD-Fallback": "true"}, [b"half"])))
     assert (failure.error.kind, failure.error.status_code) == (FailureKind.ERROR_RESPONSE, status)
     assert failure.is_recoverable
     assert failure.headers["x-ld-fd-fallback"] == "true"
 
 
 @pytest.mark.parametrize("status", [201, 204, 206, 304])
-async def test_a_stream_requires_status_200(status: int) -> None:
-    service = Service(Answer(status))
+async def test_a_stream_requires_status_200(serving: Serving, status: int) -> None:
+    service = serving(Answer(status))
     async with HttpTransport(service.http()) as transport:
         with pytest.raises(RequestFailed) as caught:
             async with transport.open_stream(HOME, {}):
@@ -111,10 +125,10 @@ async def test_a_stream_requires_status_200(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_a_request_with_a_body_is_a_report_also_after_a_redirect(status: int) -> None:
+async def test_a_request_with_a_body_is_a_report_also_after_a_redirect(serving: Serving, status: int) -> None:
     for stream in (False, True):
         last = stream_of() if stream else FINE
-        service = Service(to("/there", status), last)
+        service = serving(to("/there", status), last)
         async with HttpTransport(service.http()) as transport:
             send = transport.open_stream if stream else transport.get
             async with send(HOME, IDENTITY, b'{"key":"k"}'):
@@ -125,8 +139,8 @@ async def test_a_request_with_a_body_is_a_report_also_after_a_redirect(status: i
         assert [path for _, path, _, _ in sent] == ["/sdk/poll", "/there"]
 
 
-async def test_a_request_without_a_body_has_no_content_type() -> None:
-    service = Service(FINE)
+async def test_a_request_without_a_body_has_no_content_type(serving: Serving) -> None:
+    service = serving(FINE)
     await got(service)
     assert service.requests[0].method == "GET"
     assert "content-type" not in service.requests[0].headers
@@ -136,30 +150,59 @@ async def test_a_request_without_a_body_has_no_content_type() -> None:
     "url",
     ["home.test/no-scheme", "ftp://home.test/", "https://", "http://[::1", "https://home.test:99999/"],
 )
-async def test_an_invalid_url_is_a_failure_of_the_request(url: str) -> None:
-    http = Http()
-    async with HttpTransport(http) as transport:
+async def test_an_invalid_url_is_a_failure_of_the_request(library: HttpLibrary, url: str) -> None:
+    async with HttpTransport(plain_http(library)) as transport:
         with pytest.raises(RequestFailed) as caught:
             async with transport.get(url, {}):
                 pass
+        with pytest.raises(RequestFailed):
+            await transport.post(url, {}, b"{}")
     assert caught.value.error.kind is FailureKind.NETWORK_ERROR
 
 
-async def test_the_failure_of_a_broken_body_has_the_headers() -> None:
-    failure = await failed(Service(Answer(200, {"X-LD-FD-Fallback": "true"}, [b"bo", httpx.ReadError("reset")])))
+async def test_the_message_of_a_failure_is_the_same_for_both_libraries(serving: Serving) -> None:
+    for error, message in (
+        (httpx.ConnectError("refused"), "ConnectError: refused (home.test)"),
+        (httpx.ReadTimeout(""), "ReadTimeout (home.test)"),
+        (ConnectionResetError("reset by home.test"), "ConnectionResetError: reset by home.test"),
+    ):
+        assert (await failed(serving(Answer(after=error)))).error.message == message
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind"),
+    [
+        pytest.param(httpx.Client, r"httpx\.Client", id="an httpx client for programs without asyncio"),
+        pytest.param(httpx2.Client, r"httpx2\.Client", id="an httpx2 client for programs without asyncio"),
+        pytest.param(lambda **_: None, r"builtins\.NoneType", id="nothing"),
+    ],
+)
+async def test_a_factory_that_returns_something_else_is_a_failure_of_the_request(wrong: Callable[..., Any], kind: str) -> None:
+    product = wrong(trust_env=False, verify=False)
+    async with HttpTransport(Http(client_factory=lambda: product)) as transport:
+        with pytest.raises(
+            RequestFailed, match=rf"client_factory: expected an httpx.AsyncClient or an httpx2.AsyncClient, got {kind}"
+        ) as caught:
+            async with transport.get(HOME, {}):
+                pass
+    assert isinstance(caught.value.__cause__, ConfigError)
+
+
+async def test_the_failure_of_a_broken_body_has_the_headers(serving: Serving) -> None:
+    failure = await failed(serving(Answer(200, {"X-LD-FD-Fallback": "true"}, [b"bo", httpx.ReadError("reset")])))
     assert failure.error.kind is FailureKind.NETWORK_ERROR
     assert failure.headers["x-ld-fd-fallback"] == "true"
 
 
-async def test_a_response_that_does_not_arrive_times_out() -> None:
+async def test_a_response_that_does_not_arrive_times_out(serving: Serving) -> None:
     start = anyio.current_time()
-    failure = await failed(Service(Answer(after=HANG)))
+    failure = await failed(serving(Answer(after=HANG)))
     assert anyio.current_time() - start == 25
     assert "25 s" in failure.error.message
 
 
-async def test_the_headers_of_a_stream_have_to_arrive_as_soon_as_those_of_a_poll() -> None:
-    service = Service(Answer(after=HANG))
+async def test_the_headers_of_a_stream_have_to_arrive_as_soon_as_those_of_a_poll(serving: Serving) -> None:
+    service = serving(Answer(after=HANG))
     start = anyio.current_time()
     async with HttpTransport(service.http()) as transport:
         with pytest.raises(RequestFailed, match="no answer within 25 s"):
@@ -179,22 +222,22 @@ async def test_requests_have_the_time_limits_of_the_options(respx_mock: respx.Mo
 
 
 @pytest.mark.holds("CS-O26")
-async def test_requests_are_made_by_the_client_of_the_factory() -> None:
-    service = Service(FINE)
+async def test_requests_are_made_by_the_client_of_the_factory(serving: Serving) -> None:
+    service = serving(FINE)
     assert await got(service) == b"body"
     assert len(service.clients) == len(service.requests) == 1
 
 
-async def test_a_client_without_timeouts_keeps_none() -> None:
-    service = Service(Answer(after=10_000.0))
+async def test_a_client_without_timeouts_keeps_none(serving: Serving) -> None:
+    service = serving(Answer(after=10_000.0))
     client = service.client()
-    client.timeout = httpx.Timeout(None)
+    client.timeout = service.library.Timeout(None)
     async with HttpTransport(Http(client_factory=lambda: client)) as transport, transport.get(HOME, {}) as reply:
         assert reply.status == 200
 
 
-async def test_polls_may_be_compressed_and_streams_may_not() -> None:
-    service = Service(FINE, stream_of())
+async def test_polls_may_be_compressed_and_streams_may_not(serving: Serving) -> None:
+    service = serving(FINE, stream_of())
     async with HttpTransport(service.http()) as transport:
         async with transport.get(HOME, IDENTITY):
             pass
@@ -204,8 +247,8 @@ async def test_polls_may_be_compressed_and_streams_may_not() -> None:
     assert (poll.headers["Accept-Encoding"], stream.headers["Accept-Encoding"]) == ("gzip", "identity")
 
 
-async def test_a_stream_may_be_silent_longer_than_a_poll() -> None:
-    service = Service(stream_of(250.0, b"data: 1\n\n"))
+async def test_a_stream_may_be_silent_longer_than_a_poll(serving: Serving) -> None:
+    service = serving(stream_of(250.0, b"data: 1\n\n"))
     async with HttpTransport(service.http()) as transport, transport.open_stream(HOME, {}) as stream:
         event = await anext(stream.events())
         assert (event.event, event.data) == ("message", "1")
@@ -213,8 +256,8 @@ async def test_a_stream_may_be_silent_longer_than_a_poll() -> None:
     assert (timeouts["connect"], timeouts["read"]) == (10, 300)
 
 
-async def test_each_stream_has_its_own_client_which_is_closed_with_it() -> None:
-    service = Service(stream_of(b"data: 1\n\n"))
+async def test_each_stream_has_its_own_client_which_is_closed_with_it(serving: Serving) -> None:
+    service = serving(stream_of(b"data: 1\n\n"))
     async with HttpTransport(service.http()) as transport:
         for count in (1, 2, 3):
             async with transport.open_stream(HOME, {}):
@@ -222,15 +265,15 @@ async def test_each_stream_has_its_own_client_which_is_closed_with_it() -> None:
             assert service.all_closed
 
 
-async def test_closing_is_bounded_when_a_connection_does_not_close() -> None:
-    class Stuck(httpx.AsyncByteStream):
+async def test_closing_is_bounded_when_a_connection_does_not_close(library: HttpLibrary) -> None:
+    class Stuck(Body):
         async def aclose(self) -> None:
             await anyio.sleep_forever()
 
-    async def answer(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, stream=Stuck())
+    async def answer(_: object) -> Any:
+        return library.Response(200, stream=Stuck([]))
 
-    client = httpx.AsyncClient(transport=httpx.MockTransport(answer), trust_env=False)
+    client = library.AsyncClient(transport=library.MockTransport(answer), trust_env=False)
     start = anyio.current_time()
     async with HttpTransport(Http(client_factory=lambda: client)) as transport, transport.open_stream(HOME, {}):
         pass
@@ -268,8 +311,8 @@ async def note_refusal(transport: HttpTransport, refused: list[RequestFailed]) -
     refused.append(caught.value)
 
 
-async def test_a_request_that_starts_while_the_transport_closes_is_refused_and_keeps_nothing_open() -> None:
-    service, refused = Service(FINE), list[RequestFailed]()
+async def test_a_request_that_starts_while_the_transport_closes_is_refused_and_keeps_nothing_open(serving: Serving) -> None:
+    service, refused = serving(FINE), list[RequestFailed]()
     transport = HttpTransport(service.http())
 
     async with anyio.create_task_group() as group, transport:
@@ -282,8 +325,8 @@ async def test_a_request_that_starts_while_the_transport_closes_is_refused_and_k
         assert await reply.read() == b"body"
 
 
-async def test_a_redirect_is_not_followed_after_the_transport_was_closed() -> None:
-    service, refused = Service(Answer(302, {"Location": "/other"}, after=2), FINE), list[RequestFailed]()
+async def test_a_redirect_is_not_followed_after_the_transport_was_closed(serving: Serving) -> None:
+    service, refused = serving(Answer(302, {"Location": "/other"}, after=2), FINE), list[RequestFailed]()
     transport = HttpTransport(service.http())
 
     async with anyio.create_task_group() as group, transport:
@@ -305,8 +348,8 @@ async def test_a_redirect_is_not_followed_after_the_transport_was_closed() -> No
         ("https://HOME.test:443/other", "https://home.test/other"),
     ],
 )
-async def test_a_redirect_within_the_origin_is_followed(status: int, location: str, target: str) -> None:
-    service = Service(to(location, status), FINE)
+async def test_a_redirect_within_the_origin_is_followed(serving: Serving, status: int, location: str, target: str) -> None:
+    service = serving(to(location, status), FINE)
     assert await got(service) == b"body"
     assert str(service.requests[1].url) == target
     assert service.requests[1].headers["authorization"] == KEY
@@ -315,15 +358,15 @@ async def test_a_redirect_within_the_origin_is_followed(status: int, location: s
 @pytest.mark.parametrize(
     "location", ["https://anna:secret@home.test/other", "//anna@home.test/other", "https://:secret@HOME.test:443/other"]
 )
-async def test_a_user_and_password_in_a_redirect_are_dropped(location: str) -> None:
-    service = Service(to(location), FINE)
+async def test_a_user_and_password_in_a_redirect_are_dropped(serving: Serving, location: str) -> None:
+    service = serving(to(location), FINE)
     assert await got(service) == b"body"
     assert str(service.requests[1].url) == "https://home.test/other"
     assert service.requests[1].headers["authorization"] == KEY
 
 
-async def test_an_allowed_origin_gets_no_user_and_password() -> None:
-    service = Service(to("https://anna:secret@elsewhere.test/"), FINE)
+async def test_an_allowed_origin_gets_no_user_and_password(serving: Serving) -> None:
+    service = serving(to("https://anna:secret@elsewhere.test/"), FINE)
     assert await got(service, redirect_origins=["https://elsewhere.test"]) == b"body"
     assert str(service.requests[1].url) == "https://elsewhere.test/"
     assert "authorization" not in service.requests[1].headers
@@ -342,21 +385,21 @@ async def test_an_allowed_origin_gets_no_user_and_password() -> None:
         pytest.param("http://[", id="no host"),
     ],
 )
-async def test_a_redirect_to_another_origin_is_not_followed(location: str) -> None:
-    service = Service(to(location), FINE)
+async def test_a_redirect_to_another_origin_is_not_followed(serving: Serving, location: str) -> None:
+    service = serving(to(location), FINE)
     failure = await failed(service)
     assert (failure.error.status_code, failure.is_recoverable) == (302, True)
     assert len(service.requests) == 1
 
 
-async def test_a_redirect_without_a_target_is_a_failure() -> None:
-    assert (await failed(Service(Answer(302), FINE))).error.status_code == 302
-    assert (await failed(Service(to("https://home.test:port/"), FINE))).is_recoverable
+async def test_a_redirect_without_a_target_is_a_failure(serving: Serving) -> None:
+    assert (await failed(serving(Answer(302), FINE))).error.status_code == 302
+    assert (await failed(serving(to("https://home.test:port/"), FINE))).is_recoverable
 
 
 @pytest.mark.parametrize(("hops", "followed"), [(3, True), (4, False)])
-async def test_three_redirects_are_followed_and_no_more(hops: int, followed: bool) -> None:
-    service = Service(*[to(f"/{hop}") for hop in range(hops)], FINE)
+async def test_three_redirects_are_followed_and_no_more(serving: Serving, hops: int, followed: bool) -> None:
+    service = serving(*[to(f"/{hop}") for hop in range(hops)], FINE)
     if followed:
         assert await got(service) == b"body"
     else:
@@ -365,8 +408,8 @@ async def test_three_redirects_are_followed_and_no_more(hops: int, followed: boo
 
 
 @pytest.mark.holds("RB-R26")
-async def test_an_allowed_origin_gets_no_identifying_headers() -> None:
-    service = Service(to("https://elsewhere.test/a"), to("/b"), to("https://home.test/c"), FINE)
+async def test_an_allowed_origin_gets_no_identifying_headers(serving: Serving) -> None:
+    service = serving(to("https://elsewhere.test/a"), to("/b"), to("https://home.test/c"), FINE)
     origins = ["https://elsewhere.test", "https://home.test"]
     assert await got(service, redirect_origins=origins) == b"body"
     assert [request.url.host for request in service.requests] == ["home.test", "elsewhere.test", "elsewhere.test", "home.test"]
@@ -376,14 +419,14 @@ async def test_an_allowed_origin_gets_no_identifying_headers() -> None:
 
 
 @pytest.mark.holds("RB-R26")
-async def test_an_allowed_origin_does_not_allow_others() -> None:
-    service = Service(to("https://elsewhere.test/a"), to("https://third.test/b"), FINE)
+async def test_an_allowed_origin_does_not_allow_others(serving: Serving) -> None:
+    service = serving(to("https://elsewhere.test/a"), to("https://third.test/b"), FINE)
     await failed(service, redirect_origins=["https://elsewhere.test"])
     assert len(service.requests) == 2
 
 
-async def test_streams_follow_redirects_like_polls() -> None:
-    service = Service(to("/b"), stream_of(b"data: 1\n\n"))
+async def test_streams_follow_redirects_like_polls(serving: Serving) -> None:
+    service = serving(to("/b"), stream_of(b"data: 1\n\n"))
     async with HttpTransport(service.http()) as transport, transport.open_stream(HOME, IDENTITY) as stream:
         assert (await anext(stream.events())).data == "1"
     assert service.all_closed
@@ -401,8 +444,8 @@ async def posted(service: Service, body: bytes, **options: object) -> tuple[int,
 
 
 @pytest.mark.parametrize("status", [200, 304, 307, 400, 404, 413, 429, 500, 503])
-async def test_a_post_for_a_reply_accepts_every_status(status: int) -> None:
-    service = Service()
+async def test_a_post_for_a_reply_accepts_every_status(serving: Serving, status: int) -> None:
+    service = serving()
     service.takes = [Answer(status, {"Location": "https://other.test/"}, [b"bo", 1.0, b"dy"])]
     assert await posted(service, b"[1]") == (status, b"body")
     (request,) = service.posts
@@ -421,8 +464,8 @@ async def test_a_post_for_a_reply_accepts_every_status(status: int) -> None:
         pytest.param(Answer(after=httpx.ConnectError("refused")), {}, id="no connection"),
     ],
 )
-async def test_a_post_without_a_usable_reply_fails_in_time(answer: Answer, options: dict[str, object]) -> None:
-    service = Service()
+async def test_a_post_without_a_usable_reply_fails_in_time(serving: Serving, answer: Answer, options: dict[str, object]) -> None:
+    service = serving()
     service.takes = [answer]
     start = anyio.current_time()
     with pytest.raises(RequestFailed):
@@ -484,7 +527,48 @@ def test_httpx_is_not_imported_before_the_first_request() -> None:
     script = (
         "import sys, aioflags.sources, aioflags.transport.http as http;"
         "http.HttpTransport(http.Http());"
-        "print([name for name in ('httpx', 'httpcore', 'httpx_sse') if name in sys.modules])"
+        "print([name for name in ('httpx', 'httpx2', 'httpcore', 'httpcore2', 'httpx_sse') if name in sys.modules])"
     )
     completed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=150)
     assert completed.stdout.strip() == "[]"
+
+
+ONE_POLL = """
+import asyncio, sys
+from aioflags.transport.http import HttpTransport
+from aioflags.transport.settings import Http
+
+async def answer(reader, writer):
+    await reader.readuntil(b"\\r\\n\\r\\n")
+    writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: 4\\r\\n\\r\\nbody")
+    writer.close()
+
+async def main():
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server, HttpTransport(Http()) as transport:
+        async with transport.get(f"http://localhost:{server.sockets[0].getsockname()[1]}/", {}) as reply:
+            assert await reply.read() == b"body"
+        (client,) = transport._connections._shared._clients.values()
+        resolver = client._transport._pool._network_backend
+        print(type(client).__module__, type(resolver).__name__, *sorted({"httpcore", "httpcore2", "httpx2"} & sys.modules.keys()))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize(
+    ("before", "printed"),
+    [
+        pytest.param("", "httpx DaemonResolver httpcore", id="httpx alone, unless the program uses httpx2"),
+        pytest.param(
+            "import httpx2; httpx2.alias_httpx()",
+            "httpx2 DaemonResolver httpcore httpcore2 httpx2",
+            id="httpx2, if the program puts it in the place of httpx",
+        ),
+    ],
+)
+def test_the_library_of_clients_without_a_factory(before: str, printed: str) -> None:
+    completed = subprocess.run(
+        [sys.executable, "-c", f"{before}\n{ONE_POLL}"], capture_output=True, text=True, check=False, timeout=150
+    )
+    assert (completed.stdout.strip(), completed.stderr) == (printed, "")

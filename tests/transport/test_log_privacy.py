@@ -9,9 +9,10 @@ import pytest
 from aioflags.transport.log_privacy import keep_contexts_out_of_logs
 
 
-@pytest.mark.parametrize("name", ["httpx", "httpcore.http11", "httpcore.http2", "httpcore.proxy"])
-def test_context_and_hash_are_replaced(name: str, caplog: pytest.LogCaptureFixture) -> None:
-    logger = logging.getLogger(name)
+@pytest.mark.parametrize("version", ["", "2"], ids=["httpx", "httpx2"])
+@pytest.mark.parametrize("name", ["httpx{}", "httpcore{}.http11", "httpcore{}.http2", "httpcore{}.proxy"])
+def test_context_and_hash_are_replaced(name: str, version: str, caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger(name.format(version))
     keep_contexts_out_of_logs()
     keep_contexts_out_of_logs()
     with caplog.at_level(logging.DEBUG):

@@ -62,7 +62,9 @@ class LaterPool(LaterTransport):
 async def test_another_httpx_resolves_names_itself(later: type[LaterTransport], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "aioflags")
     make = await asyncio.to_thread(client_maker, Http(), logging.getLogger("aioflags.resolver"), later)
-    async with raw_server(answering(ok(b"here"))) as server, make(None) as client:
+    client = make(None)
+    assert isinstance(client, httpx.AsyncClient)
+    async with raw_server(answering(ok(b"here"))) as server, client:
         assert (await client.get(f"http://localhost:{server.port}/")).content == b"here"
     assert [record.getMessage() for record in caplog.records if record.name == "aioflags.resolver"] == [
         f"httpx {httpx.__version__} resolves names itself: a look-up that hangs can delay the end of the program"

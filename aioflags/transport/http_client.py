@@ -1,0 +1,112 @@
+"""HttpClient: what requests need of a client of httpx or httpx2, and the exceptions of both. This module imports neither.
+
+The types are protocols, so that a program without httpx2 is checked without it. Requests are made by the client that sends them,
+from plain values: neither library accepts the URLs, headers and timeouts of the other.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterable, Mapping
+from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
+
+from aioflags.errors import ConfigError
+
+__all__ = ["HttpClient", "HttpRequest", "HttpResponse", "HttpTimeouts", "HttpUrl", "TimeoutValues", "checked_client", "http_errors"]
+
+TimeoutValues: TypeAlias = "tuple[float | None, float | None, float | None, float | None]"
+"""Seconds for: connect, read, write, a place in the pool of connections. ``None`` is no limit."""
+
+_LIBRARIES: Final = ("httpx", "httpx2")
+_ERRORS: Final = ("HTTPError", "InvalidURL", "StreamError")
+
+
+class HttpUrl(Protocol):
+    """A URL, parsed. Its text is ``str(url)``."""
+
+    @property
+    def scheme(self) -> str: ...
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int | None: ...
+
+    def copy_with(self, *, userinfo: bytes) -> HttpUrl: ...
+
+
+class HttpTimeouts(Protocol):
+    """The time limits of a client, in seconds."""
+
+    @property
+    def connect(self) -> float | None: ...
+    @property
+    def read(self) -> float | None: ...
+    @property
+    def write(self) -> float | None: ...
+    @property
+    def pool(self) -> float | None: ...
+
+
+class HttpRequest(Protocol):
+    """A request, which only a client of the same library can send."""
+
+    @property
+    def url(self) -> HttpUrl: ...
+
+
+class HttpResponse(Protocol):
+    """A response with its body unread. ``stream`` is the body as received, before the library inflates it."""
+
+    @property
+    def status_code(self) -> int: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def stream(self) -> object: ...
+    @property
+    def next_request(self) -> HttpRequest | None: ...
+
+    async def aclose(self) -> None: ...
+
+
+@runtime_checkable
+class HttpClient(Protocol):
+    """An ``AsyncClient`` of httpx or of httpx2."""
+
+    @property
+    def timeout(self) -> HttpTimeouts: ...
+
+    def build_request(
+        self,
+        method: str,
+        url: str,
+        *,
+        content: bytes | AsyncIterable[bytes] | None = ...,
+        headers: Mapping[str, str] | None = ...,
+        timeout: TimeoutValues = ...,
+    ) -> HttpRequest: ...
+
+    async def send(self, request: Any, *, stream: bool = ..., follow_redirects: bool = ...) -> HttpResponse: ...
+
+    async def aclose(self) -> None: ...
+
+
+def checked_client(client: object) -> HttpClient:
+    """What a ``client_factory`` returned.
+
+    Raises:
+        ConfigError: it is not a client, for instance the client for programs without asyncio, or a coroutine.
+    """
+    if isinstance(client, HttpClient):
+        return client
+    kind = type(client)
+    raise ConfigError(
+        f"client_factory: expected an httpx.AsyncClient or an httpx2.AsyncClient, got {kind.__module__}.{kind.__qualname__}"
+    )
+
+
+def http_errors() -> tuple[type[Exception], ...]:
+    """What the libraries that are loaded raise for a failed request, an invalid URL and a broken body."""
+    # A thread may be importing a library right now: what it does not have yet, it cannot raise.
+    errors = (getattr(sys.modules.get(library), name, None) for library in _LIBRARIES for name in _ERRORS)
+    return tuple(error for error in errors if error is not None)
