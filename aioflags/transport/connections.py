@@ -8,8 +8,8 @@ Source: ``data-system.md`` 1.6 and 1.7; ``client-surface.md`` 10.
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Mapping
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -56,6 +56,7 @@ class HttpConnections:
     def __init__(self, settings: Http, make_client: MakeClient, *, keeps_idle: bool = False) -> None:
         self._settings = settings
         self._persistence = {} if keeps_idle else {"Connection": "close"}
+        self._redirect_origins = _origins(settings.redirect_origins)
         self._make_client = make_client
         self._shared = Clients(settings, make_client)
 
@@ -159,7 +160,7 @@ class HttpConnections:
         if response.next_request is None:
             return None
         redirect = response.next_request.url.copy_with(userinfo=b"")
-        return redirect if _origin(redirect) in {_origin(target), *self._settings.redirect_origins} else None
+        return redirect if _origin(redirect) in {_origin(target), *self._redirect_origins} else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +249,16 @@ def _plain(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _origin(url: HttpUrl) -> str:
-    return origin(url.scheme, url.host, url.port)
+    return origin(url.scheme, url.raw_host.decode(), url.port)
+
+
+def _origins(allowed: Sequence[str]) -> frozenset[str]:
+    """The origins of the settings, with names as DNS has them. Those that cannot be the target of a redirect are left out."""
+    origins: set[str] = set()
+    for text in allowed:
+        with suppress(httpx.InvalidURL, ValueError):
+            origins.add(_origin(httpx.URL(text)))
+    return frozenset(origins)
 
 
 def _address(url: str, text: str) -> str:
@@ -257,7 +267,8 @@ def _address(url: str, text: str) -> str:
         target = httpx.URL(url)
     except httpx.InvalidURL:
         return ""
-    return f" ({target.netloc.decode()})" if target.host and target.host not in text else ""
+    host = target.raw_host.decode()
+    return f" ({target.netloc.decode()})" if host and host not in text else ""
 
 
 async def _close(response: HttpResponse) -> None:
@@ -282,9 +293,11 @@ async def _send_until_headers(client: HttpClient, request: HttpRequest) -> HttpR
 def _network_failures(headers: Mapping[str, str] | None = None, *, url: str = "") -> Generator[None]:
     """Turn every network error into ``RequestFailed``, with the headers that have already arrived.
 
-    The message has host and port of ``url``, unless the error has the host already.
+    The message has host and port of ``url``, unless the error has the host already. Without ``url``, a ``ValueError`` is a bug:
+    the libraries raise it for URLs, also for the target of a redirect, with names that IDNA does not allow.
     """
     error: ErrorInfo
+    url_errors: tuple[type[Exception], ...] = (ValueError,) if url else ()
     try:
         yield
     except ConfigError as failure:
@@ -293,7 +306,7 @@ def _network_failures(headers: Mapping[str, str] | None = None, *, url: str = ""
         error = invalid_data(str(failure))
         raise RequestFailed(error, headers or {}) from failure
     # Evaluated when there is a failure: by then the library that raises it is loaded.
-    except http_errors() + _NETWORK as failure:
+    except http_errors() + _NETWORK + url_errors as failure:
         name = "" if isinstance(failure, PaceError) else type(failure).__name__
         text = ": ".join(part for part in (name, _message(failure)) if part)
         error = network_failure(text + _address(url, text))

@@ -22,12 +22,12 @@ _ERRORS: Final = ("HTTPError", "InvalidURL", "StreamError")
 
 
 class HttpUrl(Protocol):
-    """A URL, parsed. Its text is ``str(url)``."""
+    """A URL, parsed. Its text is ``str(url)``; ``raw_host`` is the name as DNS has it, in ASCII."""
 
     @property
     def scheme(self) -> str: ...
     @property
-    def host(self) -> str: ...
+    def raw_host(self) -> bytes: ...
     @property
     def port(self) -> int | None: ...
 

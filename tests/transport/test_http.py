@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -148,7 +149,7 @@ async def test_a_request_without_a_body_has_no_content_type(serving: Serving) ->
 
 @pytest.mark.parametrize(
     "url",
-    ["home.test/no-scheme", "ftp://home.test/", "https://", "http://[::1", "https://home.test:99999/"],
+    ["home.test/no-scheme", "ftp://home.test/", "https://", "http://[::1", "https://home.test:99999/", "https://xn--a/"],
 )
 async def test_an_invalid_url_is_a_failure_of_the_request(library: HttpLibrary, url: str) -> None:
     async with HttpTransport(plain_http(library)) as transport:
@@ -395,6 +396,37 @@ async def test_a_redirect_to_another_origin_is_not_followed(serving: Serving, lo
 async def test_a_redirect_without_a_target_is_a_failure(serving: Serving) -> None:
     assert (await failed(serving(Answer(302), FINE))).error.status_code == 302
     assert (await failed(serving(to("https://home.test:port/"), FINE))).is_recoverable
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "https://xn--a/",
+        "//xn--",
+        "https://xn--zckzah\\\\443",
+        "://..",
+        "//]@",
+        ":ftp://",
+        ":http://[1.2.3.4",
+        "https://[::1%zone]/",
+    ],
+)
+async def test_a_redirect_to_a_name_that_cannot_be_one_is_a_failure(serving: Serving, location: str) -> None:
+    """For some of these the libraries raise a ``ValueError`` that is not one of their own exceptions."""
+    service = serving(to(location), FINE)
+    assert (await failed(service)).is_recoverable
+    assert len(service.requests) == 1
+    service.takes = [to(location)]
+    async with HttpTransport(service.http()) as transport:
+        with suppress(RequestFailed):
+            assert (await transport.post(HOME, {}, b"{}")).status == 302
+    assert service.all_closed
+
+
+@pytest.mark.parametrize("allowed", ["https://bücher.test", "https://xn--bcher-kva.test"])
+async def test_an_international_name_of_an_allowed_origin_may_be_written_in_both_forms(serving: Serving, allowed: str) -> None:
+    service = serving(to("https://XN--BCHER-KVA.test/"), FINE)
+    assert await got(service, redirect_origins=["https://xn--a", allowed]) == b"body"
 
 
 @pytest.mark.parametrize(("hops", "followed"), [(3, True), (4, False)])
