@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import ssl
 from types import ModuleType
 from typing import Any, TypeAlias
 
@@ -12,7 +13,7 @@ import pytest
 
 from aioflags.transport.settings import Http
 
-__all__ = ["LIBRARIES", "HttpLibrary", "plain_http"]
+__all__ = ["LIBRARIES", "HttpLibrary", "http_of"]
 
 # httpx2 imports it with the first client, which reads a file on the event loop. httpcore is imported with httpx.
 importlib.import_module("httpcore2")
@@ -23,9 +24,16 @@ HttpLibrary: TypeAlias = ModuleType
 LIBRARIES = [pytest.param(httpx, id="httpx"), pytest.param(httpx2, id="httpx2")]
 
 
-def plain_http(library: HttpLibrary, **options: Any) -> Http:
-    """Settings for servers without TLS: clients of aioflags' own for httpx, those of a factory for httpx2."""
+def http_of(library: HttpLibrary, *, tls: ssl.SSLContext | None = None, proxy: str | None = None, **options: Any) -> Http:
+    """Settings with the default clients of the package for httpx, and with the same clients of a factory for httpx2.
+
+    Without ``tls``, clients of httpx2 verify no certificate: reading those of the system takes time.
+    """
     if library is httpx:
-        return Http(**options)
+        return Http(ssl_context=tls, http_proxy=proxy, **options)
     timeout = library.Timeout(options.pop("connect_timeout", 10), read=options.pop("read_timeout", 15))
-    return Http(client_factory=lambda: library.AsyncClient(timeout=timeout, trust_env=False, verify=False), **options)
+
+    def client() -> Any:
+        return library.AsyncClient(timeout=timeout, trust_env=False, verify=tls or False, proxy=proxy)
+
+    return Http(client_factory=client, **options)

@@ -24,7 +24,7 @@ from aioflags.transport.http import HttpTransport
 from aioflags.transport.responses import RequestFailed
 from aioflags.transport.settings import Http
 from tests.support.canaries import KEY
-from tests.support.http_libraries import HttpLibrary, plain_http
+from tests.support.http_libraries import HttpLibrary, http_of
 from tests.support.scripted_http import HANG, Answer, Body, Service, stream_of
 
 IDENTITY = {
@@ -152,7 +152,7 @@ async def test_a_request_without_a_body_has_no_content_type(serving: Serving) ->
     ["home.test/no-scheme", "ftp://home.test/", "https://", "http://[::1", "https://home.test:99999/", "https://xn--a/"],
 )
 async def test_an_invalid_url_is_a_failure_of_the_request(library: HttpLibrary, url: str) -> None:
-    async with HttpTransport(plain_http(library)) as transport:
+    async with HttpTransport(http_of(library)) as transport:
         with pytest.raises(RequestFailed) as caught:
             async with transport.get(url, {}):
                 pass

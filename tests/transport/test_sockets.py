@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 import anyio
 import httpx
+import httpx2
 import pytest
 import trustme
 
@@ -21,6 +22,7 @@ from aioflags.model.source_state import FailureKind
 from aioflags.transport.http import HttpTransport
 from aioflags.transport.responses import RequestFailed
 from aioflags.transport.settings import Http
+from tests.support.http_libraries import HttpLibrary, http_of
 from tests.support.leaks import on_the_loop
 from tests.support.raw_server import RawServer, answering, ok, raw_server, saying
 
@@ -53,8 +55,8 @@ async def gone(server: RawServer, seconds: float = 60.0) -> None:
 
 @pytest.mark.parametrize("pieces", [[], [STREAM], [STREAM, chunk(b"data: 1\n\n")]], ids=["no head", "no event", "an event"])
 @pytest.mark.holds("FB-14")
-async def test_a_stream_that_is_cancelled_closes_its_socket(pieces: list[bytes]) -> None:
-    async with raw_server(saying(*pieces)) as server, HttpTransport(Http()) as transport:
+async def test_a_stream_that_is_cancelled_closes_its_socket(library: HttpLibrary, pieces: list[bytes]) -> None:
+    async with raw_server(saying(*pieces)) as server, HttpTransport(http_of(library)) as transport:
         sent = [server.asked, asyncio.Event(), asyncio.Event()]
 
         async def listen() -> None:
@@ -71,19 +73,19 @@ async def test_a_stream_that_is_cancelled_closes_its_socket(pieces: list[bytes])
 
 
 @pytest.mark.holds("FB-14")
-async def test_leaving_a_stream_closes_its_socket() -> None:
-    async with raw_server(saying(STREAM, chunk(b"data: 1\n\n"))) as server, HttpTransport(Http()) as transport:
+async def test_leaving_a_stream_closes_its_socket(library: HttpLibrary) -> None:
+    async with raw_server(saying(STREAM, chunk(b"data: 1\n\n"))) as server, HttpTransport(http_of(library)) as transport:
         async with transport.open_stream(f"http://127.0.0.1:{server.port}/", {}) as stream:
             assert (await anext(stream.events())).data == "1"
         await gone(server)
 
 
-async def test_a_post_that_fails_leaves_no_generator_of_its_body() -> None:
+async def test_a_post_that_fails_leaves_no_generator_of_its_body(library: HttpLibrary) -> None:
     async def reset(_: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.transport.abort()
 
-    async with raw_server(reset) as server, HttpTransport(Http()) as transport:
+    async with raw_server(reset) as server, HttpTransport(http_of(library)) as transport:
         before = on_the_loop()
         with pytest.raises(RequestFailed) as failure:
             await transport.post(f"http://127.0.0.1:{server.port}/", {}, b"x" * 4_000_000)
@@ -93,7 +95,8 @@ async def test_a_post_that_fails_leaves_no_generator_of_its_body() -> None:
 
 KEEPING = [
     pytest.param(Http(), id="default client"),
-    pytest.param(Http(client_factory=lambda: httpx.AsyncClient(trust_env=False)), id="client that keeps idle connections"),
+    pytest.param(Http(client_factory=lambda: httpx.AsyncClient(trust_env=False)), id="httpx client that keeps idle connections"),
+    pytest.param(http_of(httpx2), id="httpx2 client that keeps idle connections"),
 ]
 
 
@@ -108,9 +111,9 @@ async def test_a_stream_read_to_its_end_closes_its_socket(settings: Http) -> Non
 
 
 @pytest.mark.holds("FB-14")
-async def test_a_refused_stream_closes_its_socket() -> None:
+async def test_a_refused_stream_closes_its_socket(library: HttpLibrary) -> None:
     refusal = b"HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\nno"
-    async with raw_server(answering(refusal, refusal)) as server, HttpTransport(Http()) as transport:
+    async with raw_server(answering(refusal, refusal)) as server, HttpTransport(http_of(library)) as transport:
         with pytest.raises(RequestFailed):
             async with transport.open_stream(f"http://127.0.0.1:{server.port}/", {}):
                 pass
@@ -142,9 +145,9 @@ async def failed(server: RawServer, settings: Http) -> RequestFailed:
     ("idle", "connections"),
     [pytest.param(0, 2, id="not by default"), pytest.param(4, 1, id="if the transport is asked to")],
 )
-async def test_a_second_post_uses_the_connection_of_the_first(idle: int, connections: int) -> None:
+async def test_a_second_post_uses_the_connection_of_the_first(library: HttpLibrary, idle: int, connections: int) -> None:
     async with raw_server(answering(ok(b"one"), ok(b"two"))) as server:
-        async with HttpTransport(Http(), idle_connections=idle) as transport:
+        async with HttpTransport(http_of(library), idle_connections=idle) as transport:
             bodies: list[bytes] = []
             for _ in range(2):
                 async with transport.post_for_reply(f"http://127.0.0.1:{server.port}/", {}, b"") as reply:
@@ -155,25 +158,25 @@ async def test_a_second_post_uses_the_connection_of_the_first(idle: int, connect
         await gone(server)
 
 
-async def test_a_truncated_body_is_a_network_error() -> None:
+async def test_a_truncated_body_is_a_network_error(library: HttpLibrary) -> None:
     async def talk(server: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nX-LD-FD-Fallback: true\r\nContent-Length: 100\r\n\r\n{")
 
     async with raw_server(talk) as server:
-        failure = await failed(server, Http())
+        failure = await failed(server, http_of(library))
     assert failure.error.kind is FailureKind.NETWORK_ERROR
     assert failure.headers["x-ld-fd-fallback"] == "true"
 
 
-async def test_a_read_timeout_is_a_network_error() -> None:
+async def test_a_read_timeout_is_a_network_error(library: HttpLibrary) -> None:
     async with raw_server(saying(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")) as server:
-        failure = await failed(server, Http(read_timeout=0.2))
+        failure = await failed(server, http_of(library, read_timeout=0.2))
     assert failure.error.kind is FailureKind.NETWORK_ERROR
 
 
 @pytest.mark.speed
-async def test_a_gzip_bomb_is_refused_without_blocking_the_loop() -> None:
+async def test_a_gzip_bomb_is_refused_without_blocking_the_loop(library: HttpLibrary) -> None:
     packer = zlib.compressobj(9, wbits=31)
     bomb = b"".join([*(packer.compress(bytes(1_000_000)) for _ in range(200)), packer.flush()])
     longest = [0.0]
@@ -186,7 +189,7 @@ async def test_a_gzip_bomb_is_refused_without_blocking_the_loop() -> None:
 
     async with raw_server(saying(ok(bomb, "Content-Encoding: gzip"))) as server:
         watching = asyncio.create_task(watch())
-        failure = await failed(server, Http())
+        failure = await failed(server, http_of(library))
         watching.cancel()
     assert "after inflation" in failure.error.message
     assert failure.error.kind is FailureKind.INVALID_DATA
@@ -215,10 +218,11 @@ async def poll(server: RawServer, settings: Http, host: str = "127.0.0.1") -> by
 
 
 @pytest.mark.holds("DS-21")
-async def test_an_untrusted_server_gets_no_request(certified: ssl.SSLContext) -> None:
+async def test_an_untrusted_server_gets_no_request(library: HttpLibrary, certified: ssl.SSLContext) -> None:
+    settings = Http() if library is httpx else http_of(library, tls=ssl.create_default_context())
     async with raw_server(answering(ok()), certified) as server:
         with pytest.raises(RequestFailed) as caught:
-            await poll(server, Http())
+            await poll(server, settings)
     assert server.heads == []
     assert caught.value.error.kind is FailureKind.NETWORK_ERROR
     assert "certificate" in caught.value.error.message.lower()
@@ -229,29 +233,34 @@ async def test_a_server_of_the_given_authority_is_trusted_and_verification_can_b
     certified: ssl.SSLContext, ca_file: str
 ) -> None:
     ready = ssl.create_default_context(cafile=ca_file)
-    for settings in (Http(ca_certs=ca_file), Http(disable_ssl_verification=True), Http(ssl_context=ready)):
+    trusting = http_of(httpx2, tls=ready)
+    for settings in (Http(ca_certs=ca_file), Http(disable_ssl_verification=True), Http(ssl_context=ready), trusting):
         async with raw_server(answering(ok()), certified) as server:
             assert await poll(server, settings) == b"{}"
 
 
-async def test_a_certificate_for_another_name_is_refused(authority: trustme.CA, ca_file: str) -> None:
+async def test_a_certificate_for_another_name_is_refused(library: HttpLibrary, authority: trustme.CA, ca_file: str) -> None:
+    tls = ssl.create_default_context(cafile=ca_file)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("elsewhere.test").configure_cert(context)
     async with raw_server(answering(ok()), context) as server:
         with pytest.raises(RequestFailed):
-            await poll(server, Http(ca_certs=ca_file))
+            await poll(server, http_of(library, tls=tls))
     assert server.heads == []
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated:DeprecationWarning")
-async def test_the_error_of_an_old_server_names_the_version_of_tls(certified: ssl.SSLContext, ca_file: str) -> None:
+async def test_the_error_of_an_old_server_names_the_version_of_tls(
+    library: HttpLibrary, certified: ssl.SSLContext, ca_file: str
+) -> None:
+    tls = ssl.create_default_context(cafile=ca_file)
     certified.set_ciphers("ALL:@SECLEVEL=0")
     certified.minimum_version = certified.maximum_version = ssl.TLSVersion.TLSv1_1
     async with raw_server(answering(ok()), certified) as server:
         with pytest.raises(
             RequestFailed, match=r"ConnectError: the server ended the TLS handshake, so it may be older than TLS 1.2"
         ):
-            await poll(server, Http(ca_certs=ca_file))
+            await poll(server, http_of(library, tls=tls))
 
 
 async def test_a_client_certificate_is_sent(authority: trustme.CA, certified: ssl.SSLContext, ca_file: str, tmp_path: Path) -> None:
@@ -265,10 +274,11 @@ async def test_a_client_certificate_is_sent(authority: trustme.CA, certified: ss
             await poll(server, Http(ca_certs=ca_file))
 
 
-async def test_streams_over_tls_are_closed_in_time(certified: ssl.SSLContext, ca_file: str) -> None:
+async def test_streams_over_tls_are_closed_in_time(library: HttpLibrary, certified: ssl.SSLContext, ca_file: str) -> None:
+    tls = ssl.create_default_context(cafile=ca_file)
     async with (
         raw_server(saying(STREAM, chunk(b"data: 1\n\n")), certified) as server,
-        HttpTransport(Http(ca_certs=ca_file)) as transport,
+        HttpTransport(http_of(library, tls=tls)) as transport,
     ):
         async with transport.open_stream(f"https://127.0.0.1:{server.port}/", {}) as stream:
             assert (await anext(stream.events())).data == "1"
@@ -276,6 +286,8 @@ async def test_streams_over_tls_are_closed_in_time(certified: ssl.SSLContext, ca
 
 
 async def test_a_request_that_is_cancelled_during_the_handshake_closes_its_socket() -> None:
+    """A client of a factory closes it later: neither httpx nor httpx2 closes it."""
+
     async def hear_and_say_nothing(server: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         assert await reader.read(1)
         server.asked.set()
@@ -308,18 +320,23 @@ async def test_cookies_are_not_kept() -> None:
 # -- proxies
 
 
-@pytest.fixture(params=["option", "environment"], ids=["DS-20 CS-C17 by the option", "DS-20 by the environment"])
+@pytest.fixture(
+    params=["option", "environment", "httpx2"],
+    ids=["DS-20 CS-C17 by the option", "DS-20 by the environment", "of a client of httpx2"],
+)
 def proxied(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Http]:
-    """Settings with a proxy: from the option, or from the environment."""
+    """Settings with a proxy: from the option, from the environment, or from a client of httpx2."""
 
-    def settings(url: str, **options: object) -> Http:
+    def settings(url: str, ca_certs: str | None = None) -> Http:
+        if request.param == "httpx2":
+            return http_of(httpx2, proxy=url, tls=ssl.create_default_context(cafile=ca_certs))
         if request.param == "option":
             monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
             monkeypatch.setenv("no_proxy", "*")
-            return Http(http_proxy=url, **options)  # type: ignore[arg-type]  # options of a test
+            return Http(http_proxy=url, ca_certs=ca_certs)
         monkeypatch.setenv("http_proxy", url)
         monkeypatch.setenv("https_proxy", url)
-        return Http(**options)  # type: ignore[arg-type]  # options of a test
+        return Http(ca_certs=ca_certs)
 
     return settings
 
