@@ -11,7 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, assert_type
 
-from aioflags import Client, Context, EvaluationDetail, Flag, FlagChange, Flags, Hook, ReasonKind, Status, ValueChange
+import httpx
+import httpx2
+
+from aioflags import Client, Context, EvaluationDetail, Flag, FlagChange, Flags, Hook, Http, ReasonKind, Status, ValueChange
 from aioflags.hooks.hook import EvaluationCall, TrackCall
 from aioflags.migration import Failure, Migrator, OpTracker, Result, Stage, WriteResult
 from aioflags.testing import MemoryClient
@@ -187,3 +190,10 @@ async def migrating(client: Client, context: Context) -> None:
     stage, tracker = await client.migration_variation("move", context, Stage.OFF)
     assert_type((stage, tracker), tuple[Stage, OpTracker])
     await migrator.read("move", context, Stage.OFF, 3)  # type: ignore[arg-type]  # a payload is text here
+
+
+def http_clients() -> None:
+    Http(client_factory=httpx.AsyncClient)
+    Http(client_factory=lambda: httpx2.AsyncClient(trust_env=False))
+    Http(client_factory=httpx.Client)  # type: ignore[arg-type]  # it does not wait with await
+    Http(client_factory=lambda: 5)  # type: ignore[arg-type, return-value]
