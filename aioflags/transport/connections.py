@@ -94,30 +94,37 @@ class HttpConnections:
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
         """See ``HttpTransport.post``."""
-        response, _ = await self._post(url, {"Accept": "*/*", **headers}, body)
+        response, _ = await self._send("POST", url, {"Accept": "*/*", **headers}, body)
         try:
             return Response(response.status_code, _plain(response.headers))
         finally:
             await _close(response)
 
     @asynccontextmanager
-    async def post_for_reply(self, url: str, headers: Mapping[str, str], body: bytes) -> AsyncGenerator[_Reply, None]:
-        """See ``HttpTransport.post_for_reply``."""
+    async def exchange(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> AsyncGenerator[_Reply, None]:
+        """See ``HttpTransport.exchange``."""
         sent = {"Accept": "application/json", "Accept-Encoding": "gzip", **headers}
-        response, read_timeout = await self._post(url, sent, body)
+        response, read_timeout = await self._send(method, url, sent, body)
         try:
             yield _Reply(response, self._settings.max_response_bytes, read_timeout)
         finally:
             await _close(response)
 
-    async def _post(self, url: str, headers: Mapping[str, str], body: bytes) -> tuple[HttpResponse, float | None]:
-        """The response with its body unread, and the read timeout of the client."""
+    async def _send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+    ) -> tuple[HttpResponse, float | None]:
+        """The response with its body unread, and the read timeout of the client. Redirects are not followed."""
         with _network_failures(url=url):
             client = self._shared.for_url(url)
+            sent = {**self._persistence, **headers}
+            if body is None:
+                return await _send_until_headers(client, client.build_request(method, url, headers=sent)), client.timeout.read
             # Send the body in chunks, because a long one would block the event loop. The length prevents chunked encoding.
-            sent = {**self._persistence, "Content-Length": str(len(body)), **headers}
+            sent["Content-Length"] = str(len(body))
             async with aclosing(_chunks(body)) as chunks:  # the exception of a failed request holds them
-                request = client.build_request("POST", url, headers=sent, content=chunks)
+                request = client.build_request(method, url, headers=sent, content=chunks)
                 return await _send_until_headers(client, request), client.timeout.read
 
     @asynccontextmanager

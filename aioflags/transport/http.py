@@ -118,15 +118,17 @@ class HttpTransport:
         return await (await self._ready()).post(url, headers, body)
 
     @asynccontextmanager
-    async def post_for_reply(self, url: str, headers: Mapping[str, str], body: bytes) -> AsyncGenerator[Reply, None]:
-        """Send a POST and accept every status; status and headers are available before the body is read.
+    async def exchange(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> AsyncGenerator[Reply, None]:
+        """Send a request and accept every status; status and headers are available before the body is read.
 
         Redirects are not followed.
 
         Raises:
             RequestFailed: no response arrives.
         """
-        async with (await self._ready()).post_for_reply(url, headers, body) as reply:
+        async with (await self._ready()).exchange(method, url, headers, body) as reply:
             yield reply
 
     @property

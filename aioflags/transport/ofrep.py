@@ -92,7 +92,7 @@ class OfrepRequests:
             raise RequestFailed(ErrorInfo(kind=FailureKind.ERROR_RESPONSE, message=message, time=now(), status_code=429))
         sent = {"user-agent": USER_AGENT, **self.headers(), **(headers or {}), "content-type": "application/json"}
         with anyio.move_on_after(self.endpoint.timeout):
-            async with self._transport.post_for_reply(url, sent, body) as reply:
+            async with self._transport.exchange("POST", url, sent, body) as reply:
                 if reply.status == 429:
                     pause = read_retry_after(429, reply.headers, ceiling=_MAX_PAUSE)
                     self._not_before = max(self._not_before, anyio.current_time() + pause)

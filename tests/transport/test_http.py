@@ -464,24 +464,27 @@ async def test_streams_follow_redirects_like_polls(serving: Serving) -> None:
     assert service.all_closed
 
 
-# -- posts
+# -- exchanges
 
 
-async def posted(service: Service, body: bytes, **options: object) -> tuple[int, bytes]:
+async def exchanged(service: Service, method: str, body: bytes | None, **options: object) -> tuple[int, bytes]:
     async with (
         HttpTransport(service.http(**options)) as transport,
-        transport.post_for_reply(HOME, {"Content-Type": "application/json"}, body) as reply,
+        transport.exchange(method, HOME, {"Content-Type": "application/json"}, body) as reply,
     ):
         return reply.status, await reply.read()
 
 
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
 @pytest.mark.parametrize("status", [200, 304, 307, 400, 404, 413, 429, 500, 503])
-async def test_a_post_for_a_reply_accepts_every_status(serving: Serving, status: int) -> None:
-    service = serving()
-    service.takes = [Answer(status, {"Location": "https://other.test/"}, [b"bo", 1.0, b"dy"])]
-    assert await posted(service, b"[1]") == (status, b"body")
-    (request,) = service.posts
-    assert (request.content, request.headers["content-length"]) == (b"[1]", "3")
+async def test_an_exchange_accepts_every_status(serving: Serving, method: str, status: int) -> None:
+    answer = Answer(status, {"Location": "https://other.test/"}, [b"bo", 1.0, b"dy"])
+    service = serving(answer)
+    service.takes = [answer]
+    body = None if method == "GET" else b"[1]"
+    assert await exchanged(service, method, body) == (status, b"body")
+    (request,) = service.posts + service.requests
+    assert (request.method, request.content, request.headers.get("content-length")) == (method, body or b"", body and "3")
     assert service.all_closed
 
 
@@ -496,12 +499,14 @@ async def test_a_post_for_a_reply_accepts_every_status(serving: Serving, status:
         pytest.param(Answer(after=httpx.ConnectError("refused")), {}, id="no connection"),
     ],
 )
-async def test_a_post_without_a_usable_reply_fails_in_time(serving: Serving, answer: Answer, options: dict[str, object]) -> None:
+async def test_an_exchange_without_a_usable_reply_fails_in_time(
+    serving: Serving, answer: Answer, options: dict[str, object]
+) -> None:
     service = serving()
     service.takes = [answer]
     start = anyio.current_time()
     with pytest.raises(RequestFailed):
-        await posted(service, b"{}", **options)
+        await exchanged(service, "POST", b"{}", **options)
     assert anyio.current_time() - start <= 25
     assert service.all_closed
 

@@ -150,7 +150,7 @@ async def test_a_second_post_uses_the_connection_of_the_first(library: HttpLibra
         async with HttpTransport(http_of(library), idle_connections=idle) as transport:
             bodies: list[bytes] = []
             for _ in range(2):
-                async with transport.post_for_reply(f"http://127.0.0.1:{server.port}/", {}, b"") as reply:
+                async with transport.exchange("POST", f"http://127.0.0.1:{server.port}/", {}, b"") as reply:
                     bodies.append(await reply.read())
         assert bodies == [b"one", b"two"]
         assert server.connections == connections
