@@ -21,17 +21,13 @@ from aioflags.runtime.cooperative import sliced
 from aioflags.runtime.logs import Once, printable
 from aioflags.stores.base import StoredItem, StoredItems
 from aioflags.stores.items import stored_version
+from aioflags.stores.races import MAX_ATTEMPTS, pause
 from aioflags.stores.redis_connection import RedisConnection, as_bytes, explained
 
-__all__ = ["RedisFlags", "pause"]
+__all__ = ["RedisFlags"]
 
 _HASHES: Final = {ObjectKind.SEGMENT: "segments", ObjectKind.FLAG: "features"}
 _MARKER: Final = "$inited"
-_MAX_ATTEMPTS: Final = 32
-"""Attempts of an upsert while other processes write at the same time. Other SDKs make ten, without pauses."""
-_FIRST_PAUSE: Final = 0.01
-_MAX_PAUSE: Final = 0.5
-"""Upper limits, in seconds, of the first pause between two attempts, and of every pause."""
 _SLICE: Final = 100
 """Items to read between two checkpoints, or to send with one command."""
 _UNFINISHED_TTL: Final = 60
@@ -133,14 +129,14 @@ class RedisFlags:
         if not names:
             return
         async with self._writing:
-            for failures in range(_MAX_ATTEMPTS):
+            for failures in range(MAX_ATTEMPTS):
                 await anyio.sleep(pause(failures, self._chance()))
                 try:
                     await self._write_newer(names, items)
                 except watch_error:
                     continue
                 return
-        raise StoreError(f"{' and '.join(names)} in Redis changed {_MAX_ATTEMPTS} times while this client tried to write")
+        raise StoreError(f"{' and '.join(names)} in Redis changed {MAX_ATTEMPTS} times while this client tried to write")
 
     async def _write_newer(self, names: Sequence[str], items: Sequence[StoredItem]) -> None:
         """Write the items that are newer than the stored ones. Raises redis-py's ``WatchError`` if the hashes change meanwhile."""
@@ -188,15 +184,6 @@ class RedisFlags:
                 self._logger.warning("Redis: %s %s cannot be read and is ignored", kind, printable(key))
             return None
         return StoredItem(kind, key, version, text)
-
-
-def pause(failures: int, chance: float) -> float:
-    """Seconds to wait after ``failures`` lost races: 0 after none, then a random part of a limit that doubles.
-
-    ``chance`` in [0, 1) is that part. The whole pause is random, because processes that start at one moment would meet again.
-    120 processes need at most 27 attempts each, with a round trip of 20 ms to Redis.
-    """
-    return chance * min(_FIRST_PAUSE * 2.0 ** (failures - 1), _MAX_PAUSE) if failures else 0.0
 
 
 def _answers(result: Any, count: int) -> list[Any]:
