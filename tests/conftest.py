@@ -10,13 +10,16 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import httpx
 import pytest
 import redis
 from blockbuster import blockbuster_ctx
 from hypothesis import HealthCheck, settings
 
 from aioflags.testing.virtual_time import VirtualTimeLoop
+from tests.support.consul_server import CONSUL, ConsulAgent, ConsulServer, consul_with_tokens
 from tests.support.dynamodb_server import CREDENTIALS, REGION, DynamoDBServer
+from tests.support.played_consul import PlayedConsulServer
 from tests.support.redis_server import REDIS_SERVER, RedisCluster, RedisServer, WatchedRedis
 
 pytest_plugins = [
@@ -98,9 +101,10 @@ def _own_garbage_only(request: pytest.FixtureRequest) -> Iterator[None]:
     gc.unfreeze()
 
 
-def pytest_report_header() -> str | None:
-    """A line that reports which tests are skipped if no Redis is installed."""
-    return None if REDIS_SERVER else "no redis-server is installed: tests that need a real Redis are left out"
+def pytest_report_header() -> list[str]:
+    """Lines that report which databases are installed, and so which tests are skipped or run on a played one."""
+    lines = [f"Consul: {CONSUL or 'the one that the tests play; no consul is installed'}"]
+    return lines if REDIS_SERVER else [*lines, "no redis-server is installed: tests that need a real Redis are left out"]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -204,3 +208,38 @@ def dynamodb(_dynamodb_server: DynamoDBServer, aws: None) -> DynamoDBServer:
     """A server of DynamoDB with an empty table, and credentials for it in the environment."""
     _dynamodb_server.reset()
     return _dynamodb_server
+
+
+@pytest.fixture(scope="session")
+def _consul_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsulAgent]:
+    agent = ConsulAgent(tmp_path_factory.mktemp("consul"))
+    try:
+        agent.start()
+        yield agent
+    finally:
+        agent.stop()
+
+
+@pytest.fixture
+def consul_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of an empty Consul: a real one, or a played one if none is installed."""
+    if CONSUL is not None:
+        agent: ConsulAgent = request.getfixturevalue("_consul_agent")
+        httpx.delete(f"{agent.url}/v1/kv/?recurse", trust_env=False).raise_for_status()
+        yield agent.url
+        return
+    played = PlayedConsulServer()
+    played.start()
+    yield played.url
+    played.stop()
+
+
+@pytest.fixture
+def consul_tokens(tmp_path: Path) -> Iterator[ConsulServer]:
+    """An empty Consul that refuses what a token does not allow; its tokens are ``tests.support.consul_server.SECRETS``."""
+    server = consul_with_tokens(tmp_path)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()

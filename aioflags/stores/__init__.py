@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from aioflags.errors import StoreError
     from aioflags.model.change import ObjectKind
     from aioflags.stores.base import Described, Paced, Store, StoreBuilder, StoreContext, StoredItem, StoredItems
+    from aioflags.stores.consul import ConsulStore
     from aioflags.stores.disk import DiskStore
     from aioflags.stores.dynamodb import DynamoDBStore
     from aioflags.stores.file_storage import FileStorage
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from aioflags.stores.storage import MemoryStorage, Storage
 
 __all__ = [
+    "ConsulStore",
     "Described",
     "DiskStore",
     "DynamoDBStore",
@@ -47,6 +49,7 @@ if not TYPE_CHECKING:
             "aioflags.errors": ("StoreError",),
             "aioflags.model.change": ("ObjectKind",),
             "aioflags.stores.base": ("Described", "Paced", "Store", "StoreBuilder", "StoreContext", "StoredItem", "StoredItems"),
+            "aioflags.stores.consul": ("ConsulStore",),
             "aioflags.stores.disk": ("DiskStore",),
             "aioflags.stores.dynamodb": ("DynamoDBStore",),
             "aioflags.stores.file_storage": ("FileStorage",),

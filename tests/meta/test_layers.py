@@ -18,7 +18,8 @@ LAYERS: dict[str, int] = {
     # Any module may import these.
     "errors": -1,
     "runtime": -1,
-    # Two folders of one layer do not import each other.
+    # Two folders of one layer do not import each other. On the layers of ORDERED_LAYERS a folder may import those of its layer that
+    # stand above it in this list.
     "model": 0,
     "evaluation": 1,
     "protocol": 2,
@@ -26,7 +27,6 @@ LAYERS: dict[str, int] = {
     "stores": 3,
     "sources": 4,
     "events": 4,
-    # From here on a folder may import the folders of its layer that stand above it in this list.
     "supervisor": 5,
     "persistence": 5,
     "big_segments": 5,
@@ -56,7 +56,7 @@ LAYERS: dict[str, int] = {
     "__main__": 7,
 }
 ORDER = list(LAYERS)
-ORDERED_LAYERS = {-1, 5, 6, 7}
+ORDERED_LAYERS = {-1, 3, 5, 6, 7}
 SEPARATE = {("protocol", "evaluation")}
 """(folder, folder): the first does not import the second although its layer is higher."""
 CIRCULAR = {

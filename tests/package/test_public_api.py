@@ -109,6 +109,7 @@ SOURCES = [
 ]
 
 STORES = [
+    "ConsulStore",
     "Described",
     "DiskStore",
     "DynamoDBStore",

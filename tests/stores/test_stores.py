@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from aioflags.model.change import ObjectKind
-from aioflags.stores import DiskStore, DynamoDBStore, RedisStore, Store, StoreContext, StoredItem, StoredItems
+from aioflags.stores import ConsulStore, DiskStore, DynamoDBStore, RedisStore, Store, StoreContext, StoredItem, StoredItems
 from tests.support.dynamodb_server import TABLE
 from tests.support.memory_store import MemoryStore
 
@@ -41,6 +41,11 @@ async def _dynamodb(request: pytest.FixtureRequest) -> AsyncGenerator[Store]:
 
 
 @asynccontextmanager
+async def _consul(request: pytest.FixtureRequest) -> AsyncGenerator[Store]:
+    yield ConsulStore(request.getfixturevalue("consul_url")).build(CONTEXT)
+
+
+@asynccontextmanager
 async def _own(_request: pytest.FixtureRequest) -> AsyncGenerator[Store]:
     yield MemoryStore()
 
@@ -58,6 +63,7 @@ STORES: list[object] = [
     pytest.param(_cluster, id="a Redis cluster", marks=REDIS),
     pytest.param(_sentinel, id="Redis behind a sentinel", marks=REDIS),
     pytest.param(_dynamodb, id="DynamoDB", marks=DYNAMODB),
+    pytest.param(_consul, id="Consul"),
     pytest.param(_disk, id="a file"),
 ]
 

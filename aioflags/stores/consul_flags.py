@@ -1,0 +1,204 @@
+"""ConsulFlags: flags and segments in Consul, each under a key of its own, and a marker that is set when they are written.
+
+Source: ``data-system.md`` 7.4; LaunchDarkly's SDKs, which use the same keys.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final
+
+import anyio
+
+from aioflags.errors import StoreError
+from aioflags.model.change import ObjectKind
+from aioflags.runtime.checkpoints import pause_when_spent
+from aioflags.runtime.cooperative import Budget
+from aioflags.runtime.logs import Once, printable
+from aioflags.stores.base import StoredItem, StoredItems
+from aioflags.stores.consul_connection import ConsulConnection
+from aioflags.stores.consul_entries import MAX_VALUE, ConsulEntry, ConsulWrite, batches, is_in_url, is_storable
+from aioflags.stores.items import stored_version
+from aioflags.stores.races import MAX_ATTEMPTS, pause
+
+__all__ = ["ConsulFlags"]
+
+_FOLDERS: Final = {ObjectKind.SEGMENT: "segments", ObjectKind.FLAG: "features"}
+_MARKER: Final = "$inited"
+_SINGLE_READS: Final = 16
+"""Up to so many entries are read one by one before a write; otherwise all entries are read at once."""
+
+
+class ConsulFlags:
+    """The store that :class:`~aioflags.stores.ConsulStore` builds. Raises :class:`StoreError`.
+
+    ``chance`` returns numbers in [0, 1).
+    """
+
+    def __init__(
+        self,
+        connection: ConsulConnection,
+        *,
+        prefix: str,
+        logger: logging.Logger,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._connection = connection
+        self._chance = chance
+        self._root = f"{prefix}/"
+        self._folders = {kind: f"{prefix}/{name}/" for kind, name in _FOLDERS.items()}
+        self._marker = f"{prefix}/{_MARKER}"
+        self._logger = logger
+        self._unreadable = Once()
+        self._too_large = Once()
+        # Two writers of one client would only interrupt each other.
+        self._writing = anyio.Lock()
+
+    async def initialized(self) -> bool:
+        """Whether the marker exists. Its value does not matter."""
+        return bool(await self._connection.entries(self._marker))
+
+    async def load(self) -> StoredItems:
+        """All entries, read in one request."""
+        items: dict[ObjectKind, dict[str, StoredItem]] = {kind: {} for kind in self._folders}
+        budget = Budget()
+        for entry in (await self._all_entries()).values():
+            if (item := self._item(entry)) is not None:
+                items[item.kind][item.key] = item
+            await pause_when_spent(budget)
+        return items
+
+    async def get(self, kind: ObjectKind, key: str) -> StoredItem | None:
+        """One entry."""
+        entry = (await self._entries([(kind, key)])).get(self._folders[kind] + key)
+        return None if entry is None else self._item(entry)
+
+    async def replace(self, items: StoredItems) -> None:
+        """Write the items that differ from the stored ones, delete those that are not among ``items``, and set the marker.
+
+        A transaction of Consul has at most 64 operations. So a reader may see a large data set half-written, but with all that a
+        flag depends on. The marker comes last.
+        """
+        async with self._writing:
+            stored = await self._all_entries()
+            for batch in batches(self._replacing(items, stored), self._connection.namespace):
+                # Nothing has an index, so there is no conflict.
+                await self._connection.apply(batch)
+
+    async def upsert(self, items: Sequence[StoredItem]) -> None:
+        """Write newer items in one transaction, or in several if they are large or many.
+
+        If another process writes one of them at the same time, pause and try again. All processes of a fleet receive a change at
+        the same moment, and write it: one that loses the race usually finds the same items written already.
+
+        Raises:
+            StoreError: another process wrote first every time.
+        """
+        newest: dict[tuple[ObjectKind, str], StoredItem] = {}
+        for item in items:
+            if (other := newest.get((item.kind, item.key))) is None or item.version > other.version:
+                newest[item.kind, item.key] = item
+        if not newest:
+            return
+        async with self._writing:
+            for failures in range(MAX_ATTEMPTS):
+                await anyio.sleep(pause(failures, self._chance()))
+                if await self._write_newer(list(newest.values())):
+                    return
+        raise StoreError(f"the keys of Consul changed {MAX_ATTEMPTS} times while this client tried to write")
+
+    async def is_available(self) -> bool:
+        """Whether Consul answers, and has a leader. Whether the marker exists does not matter."""
+        await self.initialized()
+        return True
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._connection.aclose()
+
+    # -- reading
+
+    async def _all_entries(self) -> dict[str, ConsulEntry]:
+        entries = {entry.key: entry for entry in await self._connection.entries(self._root, below=True)}
+        for folder in self._folders.values():
+            if not any(key.startswith(folder) for key in entries):
+                # Consul leaves out of a list what the token may not read, without an error. It does refuse a single key.
+                await self._connection.entries(folder)
+        return entries
+
+    async def _entries(self, wanted: Sequence[tuple[ObjectKind, str]]) -> dict[str, ConsulEntry]:
+        """The entries of some items, by key, among others."""
+        keys = [self._folders[kind] + key for kind, key in wanted]
+        if len(keys) > _SINGLE_READS or not all(map(is_in_url, keys)):
+            return await self._all_entries()
+        return {entry.key: entry for key in keys for entry in await self._connection.entries(key)}
+
+    def _item(self, entry: ConsulEntry) -> StoredItem | None:
+        """The item of an entry; ``None`` if it is not one, or cannot be read."""
+        if (name := self._name(entry.key)) is None:
+            return None
+        kind, key = name
+        text = entry.text
+        version = None if text is None else stored_version(text)
+        if text is None or version is None:
+            if self._unreadable(entry.key):
+                self._logger.warning("Consul: %s %s cannot be read and is ignored", kind, printable(key))
+            return None
+        return StoredItem(kind, key, version, text)
+
+    def _name(self, key: str) -> tuple[ObjectKind, str] | None:
+        """Kind and key of an item, if it is the key of one. Consul's web page makes an entry for an empty folder."""
+        for kind, folder in self._folders.items():
+            if key.startswith(folder) and key != folder:
+                return kind, key[len(folder) :]
+        return None
+
+    # -- writing
+
+    def _replacing(self, items: StoredItems, stored: dict[str, ConsulEntry]) -> Iterator[ConsulWrite]:
+        """The writes that make the stored entries those of ``items``."""
+        kept = {self._marker}
+        for kind in self._folders:
+            for item in items.get(kind, {}).values():
+                write = ConsulWrite(key=self._folders[kind] + item.key, text=item.text)
+                kept.add(write.key)
+                entry = stored.get(write.key)
+                if (entry is None or entry.text != item.text) and self._is_storable(item, write):
+                    yield write
+        yield from (ConsulWrite(key=key, text=None) for key in stored if key not in kept and self._name(key) is not None)
+        if self._marker not in stored:
+            yield ConsulWrite(key=self._marker, text=b"")
+
+    async def _write_newer(self, items: Sequence[StoredItem]) -> bool:
+        """Write the items that are newer than the stored ones: false if another process writes one of them meanwhile."""
+        stored = await self._entries([(item.kind, item.key) for item in items])
+        for batch in batches(self._newer(items, stored), self._connection.namespace):
+            if not await self._connection.apply(batch):
+                return False
+        return True
+
+    def _newer(self, items: Iterable[StoredItem], stored: dict[str, ConsulEntry]) -> Iterator[ConsulWrite]:
+        """The writes of the items that are newer than the stored ones. A stored value that cannot be read is replaced."""
+        for item in items:
+            key = self._folders[item.kind] + item.key
+            entry = stored.get(key)
+            text = None if entry is None else entry.text
+            version = None if text is None else stored_version(text)
+            write = ConsulWrite(key=key, text=item.text, index=0 if entry is None else entry.modify_index)
+            if (version is None or item.version > version) and self._is_storable(item, write):
+                yield write
+
+    def _is_storable(self, item: StoredItem, write: ConsulWrite) -> bool:
+        """Whether Consul can keep the item. If not, it is left out, and the log says so once."""
+        if is_storable(write, self._connection.namespace):
+            self._too_large.forget(write.key)
+            return True
+        if self._too_large(write.key):
+            self._logger.warning(
+                "Consul keeps at most %d bytes for a key: %s %s has %d and is not stored; programs that read the store keep its"
+                " last version that was smaller, if any",
+                *(MAX_VALUE, item.kind, printable(item.key), len(item.text)),
+            )
+        return False

@@ -1,0 +1,264 @@
+"""ConsulFlags: what is written and in which order, values that are too large, and many writers at once."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import anyio
+import pytest
+
+from aioflags import Http, StoreError
+from aioflags.model.change import ObjectKind
+from aioflags.stores import ConsulStore, Store, StoreContext, StoredItem
+from aioflags.stores.consul_connection import ConsulConnection, ConsulServer
+from aioflags.stores.consul_entries import MAX_VALUE
+from aioflags.stores.consul_flags import ConsulFlags
+from tests.support.consul_server import kept_in, put_into
+from tests.support.played_consul import ConsulAnswer, PlayedConsul
+
+CONTEXT = StoreContext(environment="an environment")
+FLAG, SEGMENT = ObjectKind.FLAG, ObjectKind.SEGMENT
+ROOT = "launchdarkly"
+
+
+def item(key: str, version: int = 1, kind: ObjectKind = FLAG, *, size: int = 0) -> StoredItem:
+    text = b'{"key":"%b","version":%d}' % (key.encode(), version)
+    return StoredItem(kind, key, version, text.ljust(size))
+
+
+def items(*several: StoredItem) -> dict[ObjectKind, dict[str, StoredItem]]:
+    return {kind: {one.key: one for one in several if one.kind is kind} for kind in (SEGMENT, FLAG)}
+
+
+def store_on(played: PlayedConsul) -> Store:
+    return ConsulStore(http=Http(client_factory=played.client)).build(CONTEXT)
+
+
+class Watched(PlayedConsul):
+    """``writes`` has the verb and key of every write, one list for each request."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[list[str]] = []
+
+    def answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> ConsulAnswer:
+        path = urlsplit(target).path
+        if path == "/v1/txn":
+            self.writes.append([f"{each['KV']['Verb']} {each['KV']['Key'].removeprefix(f'{ROOT}/')}" for each in json.loads(body)])
+        elif method != "GET":
+            self.writes.append([f"{method} {path.removeprefix(f'/v1/kv/{ROOT}/')}"])
+        return super().answer(method, target, headers, body)
+
+
+# -- a whole data set
+
+
+async def test_a_small_data_set_is_written_in_one_transaction_and_the_marker_comes_last() -> None:
+    played = Watched()
+    store = store_on(played)
+    await store.replace(items(item("a"), item("b"), item("s", kind=SEGMENT)))
+    await store.replace(items(item("b"), item("a", 2), item("c")))
+    assert played.writes == [
+        ["set segments/s", "set features/a", "set features/b", "set $inited"],
+        ["set features/a", "set features/c", "delete segments/s"],
+    ]
+    await store.aclose()
+
+
+async def test_a_data_set_that_is_stored_already_is_not_written_again() -> None:
+    """All processes of a fleet receive the same data set when they start."""
+    played = Watched()
+    for _ in range(2):
+        store = store_on(played)
+        await store.replace(items(*(item(str(n)) for n in range(200))))
+        await store.aclose()
+    assert [len(batch) for batch in played.writes] == [64, 64, 64, 9]
+    assert played.writes[-1][-1] == "set $inited"
+
+
+async def test_a_write_that_breaks_off_leaves_the_marker_of_an_empty_store_unset() -> None:
+    played = Watched()
+    store = store_on(played)
+    with anyio.move_on_after(0):
+        await store.replace(items(item("a")))
+    assert not await store.initialized()
+    await store.replace(items(item("a")))
+    assert await store.initialized()
+    await store.aclose()
+
+
+# -- large values
+
+
+@pytest.mark.real_time
+async def test_values_up_to_512_kib_are_stored_and_larger_ones_left_out_with_one_line(
+    consul_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = ConsulStore(consul_url).build(CONTEXT)
+    good = items(*(item(f"f-{size}", 1, size=size) for size in (200_000, 380_000, 400_000, MAX_VALUE)), item("small"), item("x", 1))
+    await store.replace(good)
+    assert await store.load() == good
+    for version in (2, 3):
+        await store.upsert(
+            [item("f-400000", version, size=MAX_VALUE), item("x", version, size=MAX_VALUE + 1), item("small", version)]
+        )
+        await store.replace(items(*good[FLAG].values(), item("small", version), item("x", version, size=MAX_VALUE + 1)))
+    loaded = (await store.load())[FLAG]
+    assert {key: one.version for key, one in loaded.items() if one.version > 1} == {"small": 3}
+    assert loaded["x"] == item("x", 1)
+    (line,) = caplog.messages
+    assert line.startswith("Consul keeps at most 524288 bytes for a key: flag x has 524289 and is not stored")
+    await store.replace(items(item("x", 4)))
+    await store.upsert([item("x", 5, size=MAX_VALUE + 1)])
+    assert len(caplog.messages) == 2  # it was smaller in between
+    await store.aclose()
+
+
+@pytest.mark.real_time
+async def test_a_large_value_is_only_written_if_it_is_newer(consul_url: str) -> None:
+    store = ConsulStore(consul_url).build(CONTEXT)
+    await store.upsert([item("a", 5, size=500_000)])
+    before = kept_in(consul_url)
+    await store.upsert([item("a", 4, size=500_000), item("a", 5, size=400_000)])
+    assert kept_in(consul_url) == before
+    await store.upsert([item("a", 6, size=500_000), item("a", 2)])
+    assert await store.get(FLAG, "a") == item("a", 6, size=500_000)
+    await store.aclose()
+
+
+# -- races
+
+
+class Contested(PlayedConsul):
+    """Another program writes ``theirs`` before each of the first ``times`` writes. ``tried`` has the times of these."""
+
+    def __init__(self, times: int, theirs: StoredItem) -> None:
+        super().__init__()
+        self.times = times
+        self.tried: list[float] = []
+        self.theirs = theirs
+
+    def answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> ConsulAnswer:
+        if method == "PUT":
+            self.tried.append(anyio.current_time())
+            if len(self.tried) <= self.times:
+                self.index += 1
+                # With another value each time: otherwise Consul keeps the index.
+                self._set(f"{ROOT}/features/a", self.theirs.text + b" " * len(self.tried), 0)
+        return super().answer(method, target, headers, body)
+
+
+def flags_on(played: PlayedConsul, *, chance: float) -> ConsulFlags:
+    http = Http(client_factory=played.client)
+    server = ConsulServer(url="http://consul.test", token=None, datacenter=None, namespace=None, http=http)
+    logger = logging.getLogger("aioflags")
+    return ConsulFlags(ConsulConnection(server, logger), prefix=ROOT, logger=logger, chance=lambda: chance)
+
+
+@pytest.mark.parametrize(
+    "size", [pytest.param(0, id="in a transaction"), pytest.param(400_000, id="a value that is too large for one")]
+)
+@pytest.mark.parametrize("chance", [0, 0.5, 0.99])
+async def test_an_upsert_tries_again_after_growing_pauses(chance: float, size: int) -> None:
+    played = Contested(8, item("a", 1))
+    flags = flags_on(played, chance=chance)
+    await flags.upsert([item("a", 5, size=size)])
+    assert await flags.get(FLAG, "a") == item("a", 5, size=size)
+    pauses = [after - before for before, after in zip(played.tried, played.tried[1:], strict=False)]
+    assert pauses == pytest.approx([chance * longest for longest in (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.5, 0.5)])
+    await flags.aclose()
+
+
+async def test_an_upsert_gives_up_before_the_time_limit_of_a_store() -> None:
+    played, began = Contested(1000, item("a", 1)), anyio.current_time()
+    flags = flags_on(played, chance=0.7)
+    with pytest.raises(StoreError, match="the keys of Consul changed 32 times while this client tried to write"):
+        await flags.upsert([item("a", 5)])
+    assert len(played.tried) == 32
+    assert anyio.current_time() - began < 10
+    await flags.aclose()
+
+
+@pytest.mark.parametrize("theirs", [pytest.param(5, id="the same version"), pytest.param(6, id="a newer version")])
+async def test_an_upsert_that_lost_a_race_does_not_write_if_the_other_process_wrote(theirs: int) -> None:
+    played = Contested(1, item("a", theirs))
+    flags = flags_on(played, chance=0.5)
+    await flags.upsert([item("a", 5)])
+    assert len(played.tried) == 1
+    stored = await flags.get(FLAG, "a")
+    assert stored is not None
+    assert stored.version == theirs
+    await flags.aclose()
+
+
+async def test_what_a_refused_transaction_has_not_written_is_written_by_the_next_attempt() -> None:
+    """One stale index refuses the whole transaction, so the items beside it are offered again."""
+    played = Contested(1, item("a", 9))
+    flags = flags_on(played, chance=0.5)
+    await flags.upsert([item("a", 5), *(item(f"other-{n}", 2) for n in range(100))])
+    loaded = (await flags.load())[FLAG]
+    assert {key: one.version for key, one in loaded.items()} == {"a": 9, **{f"other-{n}": 2 for n in range(100)}}
+    await flags.aclose()
+
+
+async def test_of_two_versions_in_one_call_the_newer_one_is_written() -> None:
+    played = Watched()
+    store = store_on(played)
+    await store.upsert([item("a", 2), item("a", 3), item("a", 1)])
+    assert played.writes == [["cas features/a"]]
+    assert await store.get(FLAG, "a") == item("a", 3)
+    await store.aclose()
+
+
+@asynccontextmanager
+async def fleet(url: str, count: int) -> AsyncGenerator[list[Store]]:
+    """As many stores as processes would have, each with connections of its own."""
+    stores = [ConsulStore(url).build(CONTEXT) for _ in range(count)]
+    yield stores
+    for store in stores:
+        await store.aclose()
+
+
+async def crowd(stores: Sequence[Store], *, rounds: int) -> dict[str, int]:
+    """Each store writes, one version after another, a flag that all write, one that it shares with some, and one of its own.
+
+    Returns the versions in the end.
+    """
+
+    async def write(number: int, store: Store) -> None:
+        for version in range(1, rounds + 1):
+            await store.upsert([item(key, version) for key in ("shared by all", f"of some {number % 4}", f"own {number}")])
+
+    async with anyio.create_task_group() as tasks:
+        for number, store in enumerate(stores):
+            tasks.start_soon(write, number, store)
+    return {key: stored.version for key, stored in (await stores[0].load())[FLAG].items()}
+
+
+@pytest.mark.real_time
+@pytest.mark.one_interpreter
+@pytest.mark.timeout(60)
+async def test_12_clients_that_write_at_once_leave_the_newest_versions(consul_url: str) -> None:
+    async with fleet(consul_url, 12) as stores:
+        keys = {"shared by all", *(f"of some {n % 4}" for n in range(12)), *(f"own {n}" for n in range(12))}
+        assert await crowd(stores, rounds=3) == dict.fromkeys(keys, 3)
+
+
+@pytest.mark.real_time
+@pytest.mark.timeout(60)
+async def test_a_fleet_that_writes_the_same_change_at_once_writes_it_once(consul_url: str) -> None:
+    put_into(consul_url, f"{ROOT}/features/a", item("a", 6).text)
+    async with fleet(consul_url, 12) as stores:
+        async with anyio.create_task_group() as tasks:
+            for store in stores:
+                tasks.start_soon(store.upsert, [item("a", 7)])
+        ((value, index),) = kept_in(consul_url).values()
+        assert value == item("a", 7).text
+        async with anyio.create_task_group() as tasks:
+            for store in stores:
+                tasks.start_soon(store.upsert, [item("a", 7)])
+        assert kept_in(consul_url) == {f"{ROOT}/features/a": (value, index)}
