@@ -11,7 +11,7 @@ import pytest
 
 from aioflags import Config, ConfigError, DataSystem, Events, FileOverrides, Persistence
 from aioflags.sources import Fdv1FallbackOptions, Fdv1Polling, Fdv1Streaming, Polling, Streaming
-from aioflags.stores import DynamoDBStore, RedisStore
+from aioflags.stores import ConsulStore, DynamoDBStore, RedisStore
 from tests.contract.service.callbacks import Callbacks
 from tests.contract.service.configuration import Protocol, config_for
 from tests.contract.service.service_params import SdkConfigParams
@@ -137,9 +137,17 @@ def test_a_store_on_dynamodb_has_the_table_of_the_harness(prefix: str | None, ex
     )
 
 
+@pytest.mark.parametrize("dsn", ["localhost:8500", "http://localhost:8500"])
+def test_a_store_in_consul_is_converted(dsn: str) -> None:
+    store = {"store": {"type": "consul", "prefix": "p", "dsn": dsn}, "cache": {"mode": "off"}}
+    system = config(dataSystem={"store": {"persistentDataStore": store}, "storeMode": 0}).data_system
+    assert system.persistence is not None
+    assert system.persistence.store == ConsulStore("http://localhost:8500", prefix="p")
+
+
 def test_an_unknown_kind_of_store_is_refused() -> None:
-    store = {"store": {"type": "consul", "dsn": "x"}, "cache": {"mode": "off"}}
-    with pytest.raises(ConfigError, match="consul"):
+    store = {"store": {"type": "couchbase", "dsn": "x"}, "cache": {"mode": "off"}}
+    with pytest.raises(ConfigError, match="couchbase"):
         config(dataSystem={"store": {"persistentDataStore": store}})
 
 

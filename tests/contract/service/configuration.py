@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from aioflags import BigSegments, Config, ConfigError, DataSystem, Events, FileOverrides, Persistence
 from aioflags.sources import Fdv1Polling, Fdv1Streaming, SourceBuilder
-from aioflags.stores import DynamoDBStore, RedisStore, StoreBuilder
+from aioflags.stores import ConsulStore, DynamoDBStore, RedisStore, StoreBuilder
 from tests.contract.service.big_segments import CallbackBigSegmentStore
 from tests.contract.service.callbacks import Callbacks
 from tests.contract.service.conversions import common_options, event_options, fdv1_fallback, seconds, sources
@@ -103,6 +103,9 @@ def _store(location: StoreParams) -> StoreBuilder:
             return RedisStore(location.dsn, prefix=prefix)
         case "dynamodb":
             return DynamoDBStore(_TABLE, prefix=prefix, region=_REGION, endpoint_url=location.dsn)
+        case "consul":
+            # The harness names an agent by host and port.
+            return ConsulStore(location.dsn if "://" in location.dsn else f"http://{location.dsn}", prefix=prefix)
         case other:
             raise ConfigError(f"store: this service cannot use a {other} store")
 

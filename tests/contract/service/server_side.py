@@ -56,6 +56,7 @@ SERVER_CAPABILITIES: Final = (
     "migrations",
     "omit-anonymous-contexts",
     "optional-event-gzip",
+    "persistent-data-store-consul",
     "persistent-data-store-dynamodb",
     "persistent-data-store-redis",
     "polling-gzip",
