@@ -25,8 +25,8 @@ class Persistence:
     """A store of flag data, in addition to the sources of a client or instead of them.
 
     ``store``: a :class:`~aioflags.stores.RedisStore`, a :class:`~aioflags.stores.DynamoDBStore`, a
-    :class:`~aioflags.stores.DiskStore`, or your own builder or store; a store that is not a builder serves one client, which closes
-    it. ``mode``: whether the data of sources are written to it. Until a
+    :class:`~aioflags.stores.ConsulStore`, a :class:`~aioflags.stores.DiskStore`, or your own builder or store; a store that is not
+    a builder serves one client, which closes it. ``mode``: whether the data of sources are written to it. Until a
     source delivers, evaluations read the store; ``cache`` limits the age of the data then: ``cache_ttl`` seconds (``"ttl"``), no
     limit (``"infinite"``), or no cache (``"off"``: each call that can wait reads the store).
 

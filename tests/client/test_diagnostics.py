@@ -14,7 +14,7 @@ import pytest
 from aioflags import Config, DataSystem, Events, Http, Persistence
 from aioflags.client.diagnostics import describe_client
 from aioflags.sources import Fdv1Polling, MemorySource, Polling, Streaming
-from aioflags.stores import DiskStore, RedisStore
+from aioflags.stores import ConsulStore, DiskStore, RedisStore
 from tests.support.memory_store import MemoryStore
 
 PLAIN: Final[Mapping[str, object]] = {
@@ -100,6 +100,7 @@ SIGNED_PROXY: Final = {"usingProxy": True, "usingProxyAuthenticator": True}
         pytest.param(Config(data_system=DataSystem.fdv1()), {}, id="FDv1 streams, too"),
         pytest.param(synchronized(MemorySource.from_document({"flags": {}})), {"streamingDisabled": True}, id="no network"),
         pytest.param(stored(RedisStore()), {"dataStoreType": "Redis"}, id="EVT-D9 Redis"),
+        pytest.param(stored(ConsulStore()), {"dataStoreType": "Consul"}, id="EVT-D9 Consul"),
         pytest.param(stored(DiskStore("flags")), {"dataStoreType": "custom"}, id="EVT-D9 a file"),
         pytest.param(stored(MemoryStore()), {"dataStoreType": "custom"}, id="EVT-D9 a custom store"),
         pytest.param(stored(Named()), {"dataStoreType": "DynamoDB"}, id="EVT-D9 a custom store with a product name"),

@@ -34,7 +34,7 @@ class FailingConsul(PlayedConsul):
             match self.trouble:
                 case None:
                     status, headers, content = self.answer(request.method, request.url.raw_path.decode(), request.headers, body)
-                case float():
+                case float() | int():
                     await anyio.sleep(self.trouble)
                     raise AssertionError("the request was not given up")
                 case Exception():
