@@ -1,4 +1,4 @@
-"""Sessions for developers and CI: tests, newest, interpreters, lowest, lint, types, check, docs, bench,
+"""Sessions for developers and CI: tests, newest, interpreters, arq, lowest, lint, types, check, docs, bench,
 proofs, reliability, rivals, fuzz, mutants; for a release: build, supply-chain, workflows, api, release.
 
 ``nox -s tests`` needs nothing but nox; with uv on the path, or beside nox, the environments are made by uv, which is faster.
@@ -44,8 +44,18 @@ COVERED = (
 LEAST_COVERAGE = 95
 INTERPRETERS = ("3.11", "3.12", "3.13", "3.14", "3.14t")
 """Versions of CPython that the tests run on, where they are installed."""
-NOT_FREE_THREADED = ("aioflags[", "grpcio", "openfeature-provider-flagd")
-"""Requirements of ``dev`` that a free-threaded CPython cannot meet: grpcio and google-re2 have no builds for it."""
+NOT_FREE_THREADED = (
+    "aioflags[",
+    "grpcio",
+    "openfeature-provider-flagd",
+    "awslambdaric",
+    "celery",
+    "ipykernel",
+    "jupyter-client",
+    "taskiq",
+)
+"""Requirements of ``dev`` that a free-threaded CPython cannot meet: grpcio and google-re2 have no builds for it. The last five and
+what they need are not tried there: the tests of recipes, which use them, run on one interpreter."""
 PROOFS = (
     "tests/client_core/test_status_model.py",
     "tests/evaluation/flagd/test_differential.py",
@@ -119,6 +129,19 @@ def _test_on(session: nox.Session, version: str, interpreter: str) -> None:
     session.run(*install, "-q", "-e", *packages, external=True)
     chosen = session.posargs or ["-m", "not one_interpreter and not speed", CAMPAIGNS]
     session.run(python, "-m", "pytest", "-q", "-n", "auto", *chosen, env=env, external=True)
+
+
+@nox.session
+def arq(session: nox.Session) -> None:
+    """The recipe for arq, whose worker runs in an environment of its own: arq and the extra ``redis`` need different redis-py."""
+    session.install("-e", ".[dev]")
+    folder = Path(session.create_tmp(), "arq")
+    python = str(folder / "bin" / "python")
+    session.run("python", "-m", "venv", "--clear", str(folder))
+    session.run(python, "-m", "pip", "install", "-q", "-e", ".", "arq>=0.28", external=True)
+    session.run(
+        "pytest", "-q", "tests/recipes/test_queues.py", "-k", "arq", env={"AIOFLAGS_ARQ_PYTHON": str(Path(python).absolute())}
+    )
 
 
 @nox.session(venv_backend="uv")

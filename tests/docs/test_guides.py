@@ -48,19 +48,21 @@ GUIDES = {
     "how-to/production.md": 3,
     "reference/options.md": 1,
     "tutorial/quickstart.md": 4,
-    "how-to/scripts.md": 1,
-    "how-to/servers.md": 1,
     "how-to/stores.md": 1,
     "explanation/what-happens-when.md": 11,
-    "how-to/worker.md": 1,
 }
 """Pages whose blocks form one file of code and tests, and the number of runs of these tests."""
-PROGRAMS = ("how-to/explain.md", "index.md")
+PROGRAMS = ("how-to/explain.md", "how-to/scripts.md", "index.md")
 """Pages whose blocks form one program."""
 CELLS = ("how-to/notebooks.md",)
 """Pages whose blocks may await at their top level, as in a notebook."""
 ELSEWHERE = {
     "how-to/files.md": "docs/test_files_page.py",
+    "how-to/lambda.md": "recipes/test_lambda.py",
+    "how-to/multiprocessing.md": "recipes/test_synchronous_programs.py",
+    "how-to/queues.md": "recipes/test_queues.py",
+    "how-to/servers.md": "recipes/test_servers.py",
+    "how-to/synchronous-programs.md": "recipes/test_synchronous_programs.py",
     "how-to/testing.md": "docs/test_guide.py",
     "how-to/typed-flags.md": "client_core/test_typed.py",
 }

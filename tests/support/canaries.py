@@ -141,8 +141,10 @@ class Watch:
                     held: object = client.hgetall(name)
                 case b"set":
                     held = client.smembers(name)
-                case _:
+                case b"string":
                     held = client.get(name)
+                case _:  # a list, a sorted set or a stream of a queue: in the form that Redis writes to a file
+                    held = client.dump(name)
             self.text("Redis", name, repr(held))
 
     # -- hooks of pytest
