@@ -56,9 +56,9 @@ class Program:
         """The words of the next line that it prints."""
         assert self.process.stdout is not None
         async with asyncio.timeout(PATIENCE):
-            words = (await self.process.stdout.readline()).decode().split()
-        assert words, self.log
-        return words
+            line = await self.process.stdout.readline()
+        assert line.split(), (line, self.process.returncode, self.log)
+        return line.decode().split()
 
     async def end(self, number: int | None = signal.SIGTERM) -> None:
         """End it by a signal, or by the end of its input: it succeeds, without a traceback, and leaves no process."""
@@ -108,12 +108,13 @@ class Recipe:
     async def running(self, *command: str, python: str = sys.executable, **environment: str) -> AsyncGenerator[Program]:
         """A Python program in a process group of its own: ``-m gunicorn ...``, ``report.py``."""
         places = {f"LAUNCHDARKLY_{place}_URI": self.service.url for place in ("BASE", "STREAM", "EVENTS")}
+        # Unbuffered, print writes a line in two parts, between which another process may write.
         log = self.folder / f"{len(list(self.folder.glob('*.log')))}.log"
         with log.open("wb") as errors:
             process = await asyncio.create_subprocess_exec(
                 *(python, *command),
                 cwd=self.folder,
-                env={**os.environ, **places, "LAUNCHDARKLY_SDK_KEY": KEY, "PYTHONFAULTHANDLER": "1", **environment},
+                env={**os.environ, **places, "LAUNCHDARKLY_SDK_KEY": KEY, "PYTHONUNBUFFERED": "", **environment},
                 stdin=PIPE,
                 stdout=PIPE,
                 stderr=errors,
