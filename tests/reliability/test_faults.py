@@ -168,8 +168,9 @@ class FlagdRpc(Flagd):
 
 WORLDS: Final[tuple[type[World], ...]] = (Fdv2, Fdv1, Mobile, Flagd, FlagdRpc)
 TRIED: Final = [
-    # In a long run gRPC opens one more poller, which it keeps.
-    pytest.param(world, marks=pytest.mark.leaves("descriptors")) if issubclass(world, Flagd) else world
+    pytest.param(world, marks=pytest.mark.leaves("descriptors", reason="in a long run gRPC opens one more poller, which it keeps"))
+    if issubclass(world, Flagd)
+    else world
     for world in WORLDS
 ]
 PARTS: Final = [*batches("R2", len(WORLDS)), *[range(0)] * len(WORLDS)][: len(WORLDS)]
