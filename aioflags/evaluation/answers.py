@@ -20,7 +20,7 @@ __all__ = ["Answer", "PrerequisiteEvaluation", "Tracking", "direct_prerequisites
 
 
 class Answer:
-    """One possible outcome of a flag. Never changed after it is made; it keeps its marked copies.
+    """One possible outcome of a flag. Never changed after it is made; it keeps its marked copy.
 
     Attributes:
         detail: the detail that callers get if the answer has a value.
@@ -31,12 +31,11 @@ class Answer:
         satisfies: the variation that counts when another flag has this flag as its prerequisite; ``None`` if this flag is off.
         prerequisites: the prerequisites that were evaluated for this answer, each after its own prerequisites.
         problem: why the flag is malformed, for the log.
-        as_affected, as_override: the marked copies, once :meth:`affected` and :meth:`overriding` have made them.
+        as_affected: the marked copy, once :meth:`affected` has made it.
     """
 
     __slots__ = (
         "as_affected",
-        "as_override",
         "by_type",
         "detail",
         "has_value",
@@ -70,7 +69,6 @@ class Answer:
         self.prerequisites: tuple[PrerequisiteEvaluation, ...] = ()
         self.problem: str | None = problem
         self.as_affected: Answer | None = None
-        self.as_override: Answer | None = None
 
     def with_prerequisites(self, notes: Iterable[PrerequisiteEvaluation]) -> Answer:
         """A copy of this answer that lists the evaluations of prerequisites, and of their prerequisites, that led to it.
@@ -107,12 +105,6 @@ class Answer:
             self.as_affected = self.marked()
         return self.as_affected
 
-    def overriding(self) -> Answer:
-        """A copy with the marks of an overridden flag, the same one each time."""
-        if self.as_override is None:
-            self.as_override = self.marked(is_override=True)
-        return self.as_override
-
     def marked(self, *, is_override: bool = False) -> Answer:
         """A copy of this answer whose reason says that an override led to it. ``is_override``: the flag itself is overridden."""
         answer = self._copied()
@@ -121,7 +113,7 @@ class Answer:
 
     def _copied(self) -> Answer:
         answer = copy(self)
-        answer.as_affected = answer.as_override = None
+        answer.as_affected = None
         return answer
 
 
@@ -139,11 +131,12 @@ def _values_by_type(value: object, convert: Callable[[Any, type], Any]) -> Mappi
 
 
 _MALFORMED: Final = Reason(kind=ReasonKind.ERROR, error_kind=ErrorKind.MALFORMED_FLAG)
+_MALFORMED_OVERRIDE: Final = _MALFORMED.marked(is_override=True)
 
 
-def malformed(problem: str) -> Answer:
-    """The answer of a malformed flag. ``problem``: why it is malformed."""
-    return Answer(None, None, _MALFORMED, problem=problem)
+def malformed(problem: str, *, is_override: bool = False) -> Answer:
+    """The answer of a malformed flag. ``problem``: why it is malformed. ``is_override``: the flag is a local override."""
+    return Answer(None, None, _MALFORMED_OVERRIDE if is_override else _MALFORMED, problem=problem)
 
 
 class Tracking(msgspec.Struct, frozen=True, gc=False, kw_only=True):

@@ -24,7 +24,8 @@ _COUNTED: Final = Tracking()
 class CompiledFlag:
     """A flag that can be evaluated.
 
-    ``prerequisites`` and ``segments``: the keys of its prerequisites, and of the segments that its rules name.
+    ``prerequisites`` and ``segments``: the keys of its prerequisites, and of the segments that its rules name. ``direct``: what is
+    called in the shared scope, where nothing is noted, if that is not ``evaluate``.
     """
 
     key: str
@@ -34,6 +35,7 @@ class CompiledFlag:
     prerequisites: tuple[str, ...] = ()
     segments: frozenset[str] = frozenset()
     tracking: Tracking = _COUNTED
+    direct: Evaluate | None = None
 
 
 @dataclass(slots=True, eq=False, frozen=True)

@@ -15,7 +15,7 @@ from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, ReportProblem
 from aioflags.evaluation.dialect import Dialect
 from aioflags.evaluation.items import Item, Items
-from aioflags.evaluation.override_marks import REMOVED_SEGMENT, overridden_flag, overridden_segment
+from aioflags.evaluation.override_marks import REMOVED_SEGMENT, overridden_segment
 from aioflags.evaluation.scope import Evaluate
 from aioflags.model.change import Change, Definition, ObjectKind
 from aioflags.runtime.logs import Once, printable
@@ -155,7 +155,7 @@ class CompiledData:
                 data.direct_flags.pop(key, None)
                 data.constant_answers.pop(key, None)
                 if self.dialect.is_direct(items.flags[key], items, measured):
-                    data.direct_flags[key] = flag.evaluate
+                    data.direct_flags[key] = flag.direct or flag.evaluate
         return data
 
     def _outdated(self, before: Items) -> list[Item]:
@@ -172,13 +172,13 @@ class CompiledData:
             definition = self.items.flags.get(key)
             if definition is None:
                 return None
-            flag = self.dialect.flag(definition, self.log.note_for(ObjectKind.FLAG, definition))
-            if (ObjectKind.FLAG, key) in self.items.overridden:
-                flag = overridden_flag(flag)
+            is_overridden = (ObjectKind.FLAG, key) in self.items.overridden
+            compiled = self.dialect.overridden_flag if is_overridden else self.dialect.flag
+            flag = compiled(definition, self.log.note_for(ObjectKind.FLAG, definition))
             # Another thread may compile it, too. Both dictionaries keep the same result: the answers of two results are not equal.
             flag = self.flags.setdefault(key, flag)
             if self.dialect.is_direct(definition, self.items, {}):
-                self.direct_flags[key] = flag.evaluate
+                self.direct_flags[key] = flag.direct or flag.evaluate
         return flag
 
     def segment(self, key: str) -> CompiledSegment | None:

@@ -86,10 +86,14 @@ class Dialect(ABC):
         """The steps of an evaluation, up to a problem, where the dialect explains them itself."""
         return ()
 
-    # Providers without prerequisites and segments need none of these.
+    # Providers without prerequisites, segments and overrides need none of these.
 
     def segment(self, definition: Any, note: ReportProblem) -> CompiledSegment:
         """Compiles a segment. If it does not compile, the flags that use it are malformed."""
+        raise NotImplementedError
+
+    def overridden_flag(self, definition: Any, note: ReportProblem) -> CompiledFlag:
+        """Compiles a flag of local overrides. Its answers say so."""
         raise NotImplementedError
 
     def prerequisites(self, definition: Any) -> Sequence[str]:

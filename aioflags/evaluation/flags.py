@@ -7,7 +7,7 @@ Source: ``evaluation.md`` 3.1 to 3.4.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from aioflags.evaluation.answers import Answer, PrerequisiteEvaluation, Tracking, malformed
@@ -23,8 +23,10 @@ from aioflags.model.flag import FlagDefinition, Rollout, VariationOrRollout
 if TYPE_CHECKING:
     from aioflags.model.context import Context
 
-__all__ = ["answer_of", "compile_flag", "off_answer", "targets_in_order", "tracking_of"]
+__all__ = ["MakeReason", "answer_of", "compile_flag", "off_answer", "targets_in_order", "tracking_of"]
 
+MakeReason: TypeAlias = Callable[..., Reason]
+"""Makes a reason of the arguments of :class:`~aioflags.model.detail.Reason`. It may add to them."""
 _Condition: TypeAlias = tuple[str, int, Answer]
 """A prerequisite: its key, the required variation, and the flag's answer if the prerequisite serves another one."""
 
@@ -36,15 +38,16 @@ _ABSENT: Final = malformed("unknown flag")
 events count answers by identity, so the same outcome must be the same object each time."""
 
 
-def compile_flag(flag: FlagDefinition, note: ReportProblem) -> CompiledFlag:
-    """Compiles a flag. ``note`` receives problems that its patterns cause."""
+def compile_flag(flag: FlagDefinition, note: ReportProblem, make_reason: MakeReason = Reason) -> CompiledFlag:
+    """Compiles a flag. ``note`` receives problems that its patterns cause. ``make_reason`` makes the reasons of its answers."""
     tracking = tracking_of(flag)
     if not flag.on:
-        off = served_by(Always(off_answer(flag, Reason(kind=ReasonKind.OFF))))
+        off = served_by(Always(off_answer(flag, make_reason(kind=ReasonKind.OFF))))
         return CompiledFlag(flag.key, flag.version, off, tracking=tracking)
     segments = named_segments(flag.rules)
     prerequisites = tuple(prerequisite.key for prerequisite in flag.prerequisites or ())
-    evaluate = _with_prerequisites(flag, _with_targets(flag, _with_rules(flag, note)))
+    targeted = _with_targets(flag, _with_rules(flag, note, make_reason), make_reason)
+    evaluate = _with_prerequisites(flag, targeted, make_reason)
     return CompiledFlag(flag.key, flag.version, evaluate, prerequisites=prerequisites, segments=segments, tracking=tracking)
 
 
@@ -65,7 +68,7 @@ def answer_of(flag: FlagDefinition, variation: int, reason: Reason, *, is_tracke
     """The answer for one of the flag's variations; a malformed one if the flag has no variation with that index."""
     variations = flag.variations or ()
     if not 0 <= variation < len(variations):
-        return malformed(f"serves variation {variation}, but has {len(variations)}")
+        return malformed(f"serves variation {variation}, but has {len(variations)}", is_override=reason.is_override)
     return Answer(variations[variation], variation, reason, is_experiment=bool(is_tracked))
 
 
@@ -81,6 +84,7 @@ def _serve(
     variation: int | None,
     rollout: Rollout | None,
     kind: ReasonKind,
+    make_reason: MakeReason,
     *,
     rule_index: int | None = None,
     rule_id: str | None = None,
@@ -89,7 +93,7 @@ def _serve(
     """A fixed variation, or a rollout. ``is_tracked``: events need the reason, as in an experiment."""
 
     def answer(variation: int, *, in_experiment: bool = False) -> Answer:
-        reason = Reason(kind=kind, rule_index=rule_index, rule_id=rule_id, in_experiment=in_experiment)
+        reason = make_reason(kind=kind, rule_index=rule_index, rule_id=rule_id, in_experiment=in_experiment)
         return answer_of(flag, variation, reason, is_tracked=is_tracked)
 
     if variation is not None:
@@ -97,19 +101,20 @@ def _serve(
     if rollout is not None and rollout.variations:
         return choose(rollout, key=flag.key, salt=flag.salt or "", answer=answer)
     where = "its fallthrough" if rule_index is None else f"rule {rule_index}"
-    return Always(malformed(f"has neither variation nor rollout in {where}"))
+    return Always(malformed(f"has neither variation nor rollout in {where}", is_override=make_reason(kind=kind).is_override))
 
 
 # -- steps, innermost first
 
 
-def _with_rules(flag: FlagDefinition, note: ReportProblem) -> RuleOutcome[Answer]:
+def _with_rules(flag: FlagDefinition, note: ReportProblem, make_reason: MakeReason) -> RuleOutcome[Answer]:
     served = flag.fallthrough or _NOTHING
     fallthrough = _serve(
         flag,
         served.variation,
         served.rollout,
         ReasonKind.FALLTHROUGH,
+        make_reason,
         is_tracked=flag.track_events_fallthrough,
     )
     specs = [
@@ -120,6 +125,7 @@ def _with_rules(flag: FlagDefinition, note: ReportProblem) -> RuleOutcome[Answer
                 rule.variation,
                 rule.rollout,
                 ReasonKind.RULE_MATCH,
+                make_reason,
                 rule_index=index,
                 rule_id=rule.id or None,
                 is_tracked=rule.track_events,
@@ -130,9 +136,9 @@ def _with_rules(flag: FlagDefinition, note: ReportProblem) -> RuleOutcome[Answer
     return compile_rules(specs, fallthrough, note)
 
 
-def _with_targets(flag: FlagDefinition, otherwise: RuleOutcome[Answer]) -> RuleOutcome[Answer]:
+def _with_targets(flag: FlagDefinition, otherwise: RuleOutcome[Answer], make_reason: MakeReason) -> RuleOutcome[Answer]:
     """Targets become dictionaries of answers by key, one for consecutive targets of a kind. The first target of a key wins."""
-    reason = Reason(kind=ReasonKind.TARGET_MATCH)
+    reason = make_reason(kind=ReasonKind.TARGET_MATCH)
     steps: list[tuple[str, dict[str, Answer]]] = []
     for kind, variation, keys in targets_in_order(flag):
         if not steps or steps[-1][0] != kind:
@@ -174,7 +180,7 @@ def targets_in_order(flag: FlagDefinition) -> list[tuple[str, int, tuple[str, ..
     return ordered
 
 
-def _with_prerequisites(flag: FlagDefinition, outcome: RuleOutcome[Answer]) -> Evaluate:
+def _with_prerequisites(flag: FlagDefinition, outcome: RuleOutcome[Answer], make_reason: MakeReason) -> Evaluate:
     decide = served_by(outcome)
     if not flag.prerequisites:
         return decide
@@ -185,7 +191,7 @@ def _with_prerequisites(flag: FlagDefinition, outcome: RuleOutcome[Answer]) -> E
         (
             prerequisite.key,
             prerequisite.variation,
-            off_answer(flag, Reason(kind=ReasonKind.PREREQUISITE_FAILED, prerequisite_key=prerequisite.key)),
+            off_answer(flag, make_reason(kind=ReasonKind.PREREQUISITE_FAILED, prerequisite_key=prerequisite.key)),
         )
         for prerequisite in flag.prerequisites
     )

@@ -6,6 +6,7 @@ Source: ``evaluation.md``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +18,7 @@ from aioflags.evaluation.dialect import Comparison, Dialect, ErrorKinds
 from aioflags.evaluation.flags import compile_flag, tracking_of
 from aioflags.evaluation.items import Item, Items
 from aioflags.evaluation.ordering import prerequisite_keys
+from aioflags.evaluation.override_marks import OVERRIDE_REASON, overridden_flag
 from aioflags.evaluation.scope import Scope
 from aioflags.evaluation.segments import compile_segment
 from aioflags.evaluation.trees import Tree, tree_of
@@ -62,14 +64,11 @@ class LaunchDarklyDialect(Dialect):
         self._compile_segment = compile_segment
 
     def flag(self, definition: FlagDefinition, note: ReportProblem) -> CompiledFlag:
-        try:
-            return self._compile_flag(definition, note)
-        except RecursionError:
-            raise
-        except Exception as problem:  # noqa: BLE001  # any error concerns this flag only
-            answer = malformed(f"does not compile: {problem!r}")
-            tracking = tracking_of(definition)
-            return CompiledFlag(definition.key, definition.version, lambda context, scope: answer, tracking=tracking)
+        return _compiled(definition, note, self._compile_flag)
+
+    def overridden_flag(self, definition: FlagDefinition, note: ReportProblem) -> CompiledFlag:
+        compile_one = partial(compile_flag, make_reason=OVERRIDE_REASON)
+        return overridden_flag(_compiled(definition, note, compile_one, is_override=True))
 
     def segment(self, definition: SegmentDefinition, note: ReportProblem) -> CompiledSegment:
         try:
@@ -116,6 +115,23 @@ class LaunchDarklyDialect(Dialect):
     def is_slow(self, definition: Any) -> bool:
         """Whether it has long patterns or very many parts. Python's ``re`` takes a millisecond for some hundred characters."""
         return definition is not None and _is_slow(definition)
+
+
+def _compiled(
+    definition: FlagDefinition,
+    note: ReportProblem,
+    compile_one: Callable[[FlagDefinition, ReportProblem], CompiledFlag],
+    *,
+    is_override: bool = False,
+) -> CompiledFlag:
+    try:
+        return compile_one(definition, note)
+    except RecursionError:
+        raise
+    except Exception as problem:  # noqa: BLE001  # any error concerns this flag only
+        answer = malformed(f"does not compile: {problem!r}", is_override=is_override)
+        tracking = tracking_of(definition)
+        return CompiledFlag(definition.key, definition.version, lambda context, scope: answer, tracking=tracking)
 
 
 def same_definition(present: RuledDefinition, new: RuledDefinition) -> bool:

@@ -1,7 +1,7 @@
 """Marks: the compiled forms of overridden flags and segments, whose evaluations say that they read an override.
 
-An overridden flag marks its answers. An overridden segment has no answer to mark, so it leaves a note in the scope, and the answer
-of the flag that reads it is marked for that note. Flags and segments of the service do nothing for this.
+The answers of an overridden flag are made with marks. An overridden segment has no answer to mark, so it leaves a note in the
+scope, and the answer of the flag that reads it is marked for that note. Flags and segments of the service do nothing for this.
 
 An override can also remove a definition. Then a segment is empty, and a flag is unknown, which the scope notes
 (:meth:`Scope.note_unknown_flag`).
@@ -10,29 +10,34 @@ An override can also remove a definition. Then a segment is empty, and a flag is
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment
 from aioflags.evaluation.scope import Scope
+from aioflags.model.detail import Reason
 
 if TYPE_CHECKING:
     from aioflags.model.context import Context
 
-__all__ = ["REMOVED_SEGMENT", "overridden_flag", "overridden_segment"]
+__all__ = ["OVERRIDE_REASON", "REMOVED_SEGMENT", "overridden_flag", "overridden_segment"]
+
+
+OVERRIDE_REASON: Final = partial(Reason, is_override=True, override_affected=True)
+"""Makes the reasons of an overridden flag."""
 
 
 def overridden_flag(flag: CompiledFlag) -> CompiledFlag:
-    """The flag with marked answers. Events count answers by identity, so the same answer has the same marked copy each time."""
+    """The flag, compiled with :data:`OVERRIDE_REASON`. It notes in the scope that it is read, for an evaluation that raises."""
     evaluate = flag.evaluate
 
-    def marked(context: Context, scope: Scope) -> Answer:
+    def noted(context: Context, scope: Scope) -> Answer:
         if not scope.is_shared:
-            scope.reads_override = True  # for the answer of an evaluation that raises
-        answer = evaluate(context, scope)
-        return answer.as_override or answer.overriding()
+            scope.reads_override = True
+        return evaluate(context, scope)
 
-    return replace(flag, evaluate=marked)
+    return replace(flag, evaluate=noted, direct=evaluate)
 
 
 def overridden_segment(segment: CompiledSegment) -> CompiledSegment:
