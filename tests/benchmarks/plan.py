@@ -25,6 +25,7 @@ class Home:
 
 COLUMNS: Final[Mapping[str, Home]] = {
     "aioflags": Home("aioflags.Plain", "aioflags", "aioflags", "Client"),
+    "aioflags, overrides": Home("aioflags.Overridden", "aioflags", "aioflags", "Client"),
     "aioflags, awaited": Home("aioflags.Awaited", "aioflags", "aioflags", "Client"),
     "aioflags, pinned": Home("aioflags.Pinned", "aioflags", "aioflags", "Client"),
     "aioflags, mobile": Home("aioflags.Mobile", "aioflags", "aioflags", "MobileClient"),

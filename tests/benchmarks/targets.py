@@ -77,6 +77,12 @@ def _evaluation() -> Iterator[Target]:
     )
     yield from case("T10", "making a context", "E10", {_LD: 0.4})
     yield from case("T21", "on, no rules, evaluated by the service", "E1", {OURS: 0.5}, ours=f"{OURS}, mobile")
+    for words, measure in (
+        ("an overridden flag", "E1"),
+        ("an overridden flag, ten rules", "E3"),
+        ("a flag beside overrides", "E2"),
+    ):
+        yield from case("T22", words, measure, {OURS: 1.1}, ours=f"{OURS}, overrides")
 
 
 def _process() -> Iterator[Target]:

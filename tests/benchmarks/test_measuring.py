@@ -9,6 +9,7 @@ from time import perf_counter
 import pytest
 
 from tests.benchmarks import documents, server
+from tests.benchmarks.columns.aioflags import OVERRIDDEN, Overridden
 from tests.benchmarks.columns.base import Column, FlagLocation
 from tests.benchmarks.drive import measured
 from tests.benchmarks.flagset import CASES, Flag, FlagSet, OneOf, Person, Rule, thousand
@@ -128,6 +129,27 @@ def test_a_mobile_client_is_measured_on_flags_that_are_evaluated_already(tmp_pat
     record = one_round(tmp_path, Job("aioflags, mobile", "evaluate", "fdv2-poll"))
     assert not record.failures
     assert {reading.measure for reading in record.readings} == {"E1", "E6", "E7 values", "E9"}
+
+
+@pytest.mark.real_time
+def test_flags_are_measured_beside_an_override_file(tmp_path: Path) -> None:
+    record = one_round(tmp_path, Job("aioflags, overrides", "evaluate", "fdv2-poll"))
+    assert not record.failures
+    assert {reading.measure for reading in record.readings} == CASES.keys()
+
+
+@pytest.mark.real_time
+async def test_the_override_file_has_flags_of_the_cases(tmp_path: Path) -> None:
+    documents.write(tmp_path, "thousand", thousand())
+    with server.running(tmp_path) as service:
+        column = Overridden(FlagLocation(tmp_path, service))
+        await column.open("thousand", "fdv2-poll")
+        try:
+            status = column.client.overrides_status
+            assert status is not None
+            assert status.flags.keys() == {CASES[case] for case in OVERRIDDEN}
+        finally:
+            await column.close()
 
 
 @pytest.mark.real_time

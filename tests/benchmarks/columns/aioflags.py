@@ -1,21 +1,25 @@
-"""aioflags by four evaluation methods: the plain call, the awaited call, flags pinned to one snapshot, and the mobile client."""
+"""aioflags in five ways: the plain call, the same beside overrides, the awaited call, pinned flags, and the mobile client."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from functools import partial
 from itertools import cycle, islice, repeat
 from time import perf_counter
 from typing import Final
 
-from aioflags import Client, Config, Context, DataSystem, Events, MobileClient, MobileConfig, MobileEvents
+from aioflags import Client, Config, Context, DataSystem, Events, FileOverrides, MobileClient, MobileConfig, MobileEvents
 from aioflags.sources import Fdv1FallbackOptions, Polling, SourceBuilder, Streaming
 from tests.benchmarks.columns.base import Column, EventColumn, FlagLocation
 from tests.benchmarks.flagset import CASES, CROWD, STRANGER, SUBJECT, Person, member_flags
 from tests.benchmarks.formats import launchdarkly
 from tests.benchmarks.timing import Loop
 
-__all__ = ["Awaited", "Mobile", "Pinned", "Plain"]
+__all__ = ["OVERRIDDEN", "Awaited", "Mobile", "Overridden", "Pinned", "Plain"]
+
+OVERRIDDEN: Final = ("E1", "E3")
+"""The cases whose flags the override file of :class:`Overridden` has."""
 
 _SOURCES: Final[Mapping[str, type[SourceBuilder]]] = {
     "fdv1-poll": Fdv1FallbackOptions,
@@ -33,13 +37,16 @@ class Plain(EventColumn):
 
     async def open(self, size: str, protocol: str) -> None:
         address = self.location.address(size)
-        system = DataSystem.custom(synchronizers=[_SOURCES[protocol]()])
+        system = DataSystem.custom(synchronizers=[_SOURCES[protocol]()], overrides=self._overrides(size))
         events = Events(send_events=self.events, diagnostic_opt_out=True)
         config = Config(base_uri=address, stream_uri=address, events_uri=address, data_system=system, events=events)
         self.client = Client("bench", config)
         await self.client.start(120)
         assert self.client.is_initialized
         self.subject = _context(SUBJECT)
+
+    def _overrides(self, size: str) -> FileOverrides | None:
+        return None
 
     async def close(self) -> None:
         await self.client.aclose()
@@ -86,6 +93,19 @@ class Plain(EventColumn):
         for _ in repeat(None, count):
             client.flags_nowait(subject).all()
         return perf_counter() - started
+
+
+class Overridden(Plain):
+    """``client.variation_nowait`` of a client whose override file has some of the flags, as the service has them."""
+
+    def _overrides(self, size: str) -> FileOverrides:
+        document = json.loads(self.location.read(f"{size}.latest-all.json"))
+        file = self.location.folder / f"{size}.overrides.json"
+        file.write_text(json.dumps({"flags": {CASES[case]: document["flags"][CASES[case]] for case in OVERRIDDEN}}))
+        return FileOverrides(file, watch=False)
+
+    def loops(self) -> dict[str, Loop]:
+        return Column.loops(self)
 
 
 class Awaited(Plain):
