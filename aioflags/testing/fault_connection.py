@@ -59,7 +59,8 @@ class ProxiedConnection:
         self._random = random
         self._actives: list[ActiveToxic] = []
         self._ends: list[asyncio.StreamWriter] = []
-        self._scope = anyio.CancelScope()
+        self._scope: anyio.CancelScope | None = None  # made by the task: where sniffio is installed, a callback of the loop cannot
+        self._is_aborted = False
         self._timers: list[asyncio.TimerHandle] = []
         self._is_half_open = False
         for active in actives:
@@ -68,7 +69,9 @@ class ProxiedConnection:
     async def run(self, upstream: tuple[str, int]) -> None:
         """Forward what client and server send, until both have ended or a toxic closes the connection."""
         try:
-            with self._scope:
+            with anyio.CancelScope() as self._scope:
+                if self._is_aborted:
+                    self._scope.cancel()
                 reader, writer = await asyncio.open_connection(sock=self._client)
                 self._ends.append(writer)
                 if answer := next(filter(None, (active.toxic.answer for active in self._actives)), None):
@@ -105,7 +108,9 @@ class ProxiedConnection:
 
     def abort(self) -> None:
         """Close both connections at once."""
-        self._scope.cancel()
+        self._is_aborted = True
+        if self._scope is not None:
+            self._scope.cancel()
         for end in self._ends:
             end.transport.abort()
 

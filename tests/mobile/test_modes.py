@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -85,10 +86,10 @@ class Switches:
         self.seen: list[tuple[float, ModeInEffect]] = []
         self.selector = ModeSelector(rules, window=window, on_switch=self._note)
         self.selector.open()
-        self._start = anyio.current_time()
+        self._start = asyncio.get_running_loop().time()
 
     def _note(self, mode: ModeInEffect) -> None:
-        self.seen.append((round(anyio.current_time() - self._start, 6), mode))
+        self.seen.append((round(asyncio.get_running_loop().time() - self._start, 6), mode))
 
 
 Step = float | Callable[[ModeSelector], object]
