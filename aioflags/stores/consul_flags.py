@@ -21,7 +21,7 @@ from aioflags.stores.base import StoredItem, StoredItems
 from aioflags.stores.consul_connection import ConsulConnection
 from aioflags.stores.consul_entries import MAX_VALUE, ConsulEntry, ConsulWrite, batches, is_in_url, is_storable
 from aioflags.stores.items import stored_version
-from aioflags.stores.races import MAX_ATTEMPTS, pause
+from aioflags.stores.retries import LOST_RACE
 
 __all__ = ["ConsulFlags"]
 
@@ -103,11 +103,11 @@ class ConsulFlags:
         if not newest:
             return
         async with self._writing:
-            for failures in range(MAX_ATTEMPTS):
-                await anyio.sleep(pause(failures, self._chance()))
+            for failures in range(LOST_RACE.attempts):
+                await anyio.sleep(LOST_RACE.pause(failures, self._chance()))
                 if await self._write_newer(list(newest.values())):
                     return
-        raise StoreError(f"the keys of Consul changed {MAX_ATTEMPTS} times while this client tried to write")
+        raise StoreError(f"the keys of Consul changed {LOST_RACE.attempts} times while this client tried to write")
 
     async def is_available(self) -> bool:
         """Whether Consul answers, and has a leader. Whether the marker exists does not matter."""

@@ -17,8 +17,9 @@ from aioflags.errors import StoreError
 from aioflags.runtime.validation import without_userinfo
 from aioflags.stores.dynamodb_client import DynamoDBClient
 from aioflags.stores.dynamodb_errors import CONDITION_FAILED, CallFailure, error_code, explain, judge_failure
+from aioflags.stores.retries import Retries
 
-__all__ = ["DynamoDBConnection", "DynamoDBItem", "keys", "pause"]
+__all__ = ["BUSY", "DynamoDBConnection", "DynamoDBItem", "keys"]
 
 DynamoDBItem: TypeAlias = Mapping[str, Mapping[str, Any]]
 """An item as DynamoDB sends it: each attribute is a mapping from its type to its value, as in ``{"version": {"N": "7"}}``."""
@@ -29,10 +30,8 @@ _MAX_BATCH_SIZE: Final = 400_000
 """Characters of text in one request, unless one item has more: encoding and signing hold the event loop."""
 _PAGE: Final = 200
 """Items to read with one request: decoding its answer holds the event loop."""
-_MAX_ATTEMPTS: Final = 6
-_FIRST_PAUSE: Final = 0.05
-_MAX_PAUSE: Final = 1.0
-"""Upper limits, in seconds, of the first pause between two attempts, and of every pause."""
+BUSY: Final = Retries(attempts=6, first_pause=0.05, max_pause=1.0)
+"""While DynamoDB is busy. The pauses between six attempts are 0.8 s together, at most 1.6 s."""
 
 
 class DynamoDBConnection:
@@ -108,13 +107,13 @@ class DynamoDBConnection:
         """Write a batch. DynamoDB leaves a part of it unwritten while it is busy; that part is sent again, after a pause."""
         failures = 0
         while batch:
-            await anyio.sleep(pause(failures, self._chance()))
+            await anyio.sleep(BUSY.pause(failures, self._chance()))
             answer = await self._call("batch_write_item", RequestItems={self._table: batch})
             unprocessed: Mapping[str, list[Any]] = answer.get("UnprocessedItems") or {}
             left = unprocessed.get(self._table, [])
             failures = 1 if len(left) < len(batch) else failures + 1
-            if failures == _MAX_ATTEMPTS:
-                raise StoreError(f"{self._server} is busy: it wrote nothing of a batch in {_MAX_ATTEMPTS} attempts")
+            if failures == BUSY.attempts:
+                raise StoreError(f"{self._server} is busy: it wrote nothing of a batch in {BUSY.attempts} attempts")
             batch = left
 
     # -- one call
@@ -138,9 +137,9 @@ class DynamoDBConnection:
                     return {}
                 failure, problem = judge_failure(error), self._problem(error)
             # Not in the handler: the error may have more in it than its explanation, such as a session token.
-            if failure is CallFailure.BUSY and failures + 1 < _MAX_ATTEMPTS:
+            if failure is CallFailure.BUSY and failures + 1 < BUSY.attempts:
                 failures += 1
-                await anyio.sleep(pause(failures, self._chance()))
+                await anyio.sleep(BUSY.pause(failures, self._chance()))
             elif failure is CallFailure.DISCONNECTED and not reconnected:
                 reconnected = True
             else:
@@ -160,14 +159,6 @@ class DynamoDBConnection:
 def keys(namespace: str, key: str) -> DynamoDBItem:
     """The attributes that identify an item."""
     return {"namespace": {"S": namespace}, "key": {"S": key}}
-
-
-def pause(failures: int, chance: float) -> float:
-    """Seconds to wait after ``failures`` attempts while DynamoDB is busy: 0 after none, then a random part of a limit that doubles.
-
-    ``chance`` in [0, 1) is that part. The pauses between six attempts are 0.8 s together, at most 1.6 s.
-    """
-    return chance * min(_FIRST_PAUSE * 2.0 ** (failures - 1), _MAX_PAUSE) if failures else 0.0
 
 
 def _batches(requests: Sequence[Any]) -> Iterator[list[Any]]:

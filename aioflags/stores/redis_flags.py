@@ -21,8 +21,8 @@ from aioflags.runtime.cooperative import sliced
 from aioflags.runtime.logs import Once, printable
 from aioflags.stores.base import StoredItem, StoredItems
 from aioflags.stores.items import stored_version
-from aioflags.stores.races import MAX_ATTEMPTS, pause
 from aioflags.stores.redis_connection import RedisConnection, as_bytes, explained
+from aioflags.stores.retries import LOST_RACE
 
 __all__ = ["RedisFlags"]
 
@@ -129,14 +129,14 @@ class RedisFlags:
         if not names:
             return
         async with self._writing:
-            for failures in range(MAX_ATTEMPTS):
-                await anyio.sleep(pause(failures, self._chance()))
+            for failures in range(LOST_RACE.attempts):
+                await anyio.sleep(LOST_RACE.pause(failures, self._chance()))
                 try:
                     await self._write_newer(names, items)
                 except watch_error:
                     continue
                 return
-        raise StoreError(f"{' and '.join(names)} in Redis changed {MAX_ATTEMPTS} times while this client tried to write")
+        raise StoreError(f"{' and '.join(names)} in Redis changed {LOST_RACE.attempts} times while this client tried to write")
 
     async def _write_newer(self, names: Sequence[str], items: Sequence[StoredItem]) -> None:
         """Write the items that are newer than the stored ones. Raises redis-py's ``WatchError`` if the hashes change meanwhile."""

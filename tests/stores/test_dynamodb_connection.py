@@ -19,7 +19,7 @@ from botocore.exceptions import (
 )
 
 from aioflags import StoreError
-from aioflags.stores.dynamodb_connection import DynamoDBConnection, DynamoDBItem, keys, pause
+from aioflags.stores.dynamodb_connection import BUSY, DynamoDBConnection, DynamoDBItem, keys
 from tests.support.canaries import KEY
 
 URL = "http://127.0.0.1:9"
@@ -32,7 +32,7 @@ def answered(code: str, status: int = 400, message: str = "a message") -> Client
     return ClientError(answer, "GetItem")
 
 
-BUSY = answered("ProvisionedThroughputExceededException")
+THROUGHPUT_EXCEEDED = answered("ProvisionedThroughputExceededException")
 
 
 class Scripted:
@@ -90,13 +90,13 @@ def item(number: int, text: str = "") -> DynamoDBItem:
     ],
 )
 def test_the_pause_while_dynamodb_is_busy(failures: int, chance: float, seconds: float) -> None:
-    assert pause(failures, chance) == pytest.approx(seconds)
+    assert BUSY.pause(failures, chance) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(
     "error",
     [
-        pytest.param(BUSY, id="the capacity of the table is used up"),
+        pytest.param(THROUGHPUT_EXCEEDED, id="the capacity of the table is used up"),
         pytest.param(answered("ThrottlingException"), id="throttled"),
         pytest.param(answered("RequestLimitExceeded"), id="the capacity of the account is used up"),
         pytest.param(answered("InternalServerError", 500), id="an error of DynamoDB"),
@@ -111,7 +111,7 @@ async def test_a_call_is_repeated_after_growing_pauses_while_dynamodb_is_busy(er
 
 
 async def test_a_call_gives_up_after_six_attempts_within_the_time_of_a_look_up() -> None:
-    client, began = Scripted(*[BUSY] * 100), anyio.current_time()
+    client, began = Scripted(*[THROUGHPUT_EXCEEDED] * 100), anyio.current_time()
     with pytest.raises(StoreError, match="DynamoDB is busy"):
         await connection(client, chance=0.999).get("n", "k")
     assert len(client.calls) == 6

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aioflags.stores.races import pause
+from aioflags.stores.retries import LOST_RACE
 
 
 @pytest.mark.parametrize(
@@ -20,4 +20,4 @@ from aioflags.stores.races import pause
     ],
 )
 def test_the_pause_after_lost_races(lost: int, chance: float, seconds: float) -> None:
-    assert pause(lost, chance) == pytest.approx(seconds)
+    assert LOST_RACE.pause(lost, chance) == pytest.approx(seconds)
