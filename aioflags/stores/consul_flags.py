@@ -21,12 +21,11 @@ from aioflags.stores.base import StoredItem, StoredItems
 from aioflags.stores.consul_connection import ConsulConnection
 from aioflags.stores.consul_entries import MAX_VALUE, ConsulEntry, ConsulWrite, batches, is_in_url, is_storable
 from aioflags.stores.items import stored_version
+from aioflags.stores.layout import COLLECTIONS, MARKER, ItemReader
 from aioflags.stores.retries import LOST_RACE
 
 __all__ = ["ConsulFlags"]
 
-_FOLDERS: Final = {ObjectKind.SEGMENT: "segments", ObjectKind.FLAG: "features"}
-_MARKER: Final = "$inited"
 _SINGLE_READS: Final = 16
 """Up to so many entries are read one by one before a write; otherwise all entries are read at once."""
 
@@ -48,10 +47,10 @@ class ConsulFlags:
         self._connection = connection
         self._chance = chance
         self._root = f"{prefix}/"
-        self._folders = {kind: f"{prefix}/{name}/" for kind, name in _FOLDERS.items()}
-        self._marker = f"{prefix}/{_MARKER}"
+        self._folders = {kind: f"{prefix}/{name}/" for kind, name in COLLECTIONS.items()}
+        self._marker = f"{prefix}/{MARKER}"
         self._logger = logger
-        self._unreadable = Once()
+        self._read_item = ItemReader("Consul", logger)
         self._too_large = Once()
         # Two writers of one client would only interrupt each other.
         self._writing = anyio.Lock()
@@ -139,14 +138,7 @@ class ConsulFlags:
         """The item of an entry; ``None`` if it is not one, or cannot be read."""
         if (name := self._name(entry.key)) is None:
             return None
-        kind, key = name
-        text = entry.text
-        version = None if text is None else stored_version(text)
-        if text is None or version is None:
-            if self._unreadable(entry.key):
-                self._logger.warning("Consul: %s %s cannot be read and is ignored", kind, printable(key))
-            return None
-        return StoredItem(kind, key, version, text)
+        return self._read_item(*name, entry.text)
 
     def _name(self, key: str) -> tuple[ObjectKind, str] | None:
         """Kind and key of an item, if it is the key of one. Consul's web page makes an entry for an empty folder."""

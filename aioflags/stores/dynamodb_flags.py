@@ -20,12 +20,10 @@ from aioflags.runtime.cooperative import sliced
 from aioflags.runtime.logs import Once, printable
 from aioflags.stores.base import StoredItem, StoredItems
 from aioflags.stores.dynamodb_connection import DynamoDBConnection, DynamoDBItem, keys
-from aioflags.stores.items import stored_version
+from aioflags.stores.layout import COLLECTIONS, MARKER, ItemReader
 
 __all__ = ["DynamoDBFlags"]
 
-_NAMESPACES: Final = {ObjectKind.SEGMENT: "segments", ObjectKind.FLAG: "features"}
-_MARKER: Final = "$inited"
 _MAX_SIZE: Final = 400_000
 """Bytes of an item, the names of its attributes included. DynamoDB's limit is 400 KB; LaunchDarkly's SDKs use this number."""
 _MAX_KEY: Final = 1024
@@ -42,10 +40,10 @@ class DynamoDBFlags:
 
     def __init__(self, connection: DynamoDBConnection, *, prefix: str, logger: logging.Logger) -> None:
         self._connection = connection
-        self._namespaces = {kind: prefix + name for kind, name in _NAMESPACES.items()}
-        self._marker = prefix + _MARKER
+        self._namespaces = {kind: prefix + name for kind, name in COLLECTIONS.items()}
+        self._marker = prefix + MARKER
         self._logger = logger
-        self._unreadable = Once()
+        self._read_item = ItemReader("DynamoDB", logger)
         self._refused = Once()
         # An upsert in the middle of a replacement would be overwritten by it.
         self._writing = anyio.Lock()
@@ -142,15 +140,9 @@ class DynamoDBFlags:
         return None
 
     def _read(self, kind: ObjectKind, stored: DynamoDBItem) -> StoredItem | None:
-        """The item that is stored. Its key is the sort key, since the text of a tombstone may have another key."""
-        key: str = stored["key"]["S"]
+        """The item that is stored; ``None`` if it cannot be read."""
         text: Any = stored.get("item", {}).get("S")
-        version = stored_version(text.encode()) if isinstance(text, str) else None
-        if version is None:
-            if self._unreadable((kind, key)):
-                self._logger.warning("DynamoDB: %s %s cannot be read and is ignored", kind, printable(key))
-            return None
-        return StoredItem(kind, key, version, text.encode())
+        return self._read_item(kind, stored["key"]["S"], text.encode() if isinstance(text, str) else None)
 
 
 def _problem(item: DynamoDBItem) -> str | None:

@@ -18,16 +18,14 @@ from anyio.lowlevel import checkpoint
 from aioflags.errors import StoreError
 from aioflags.model.change import ObjectKind
 from aioflags.runtime.cooperative import sliced
-from aioflags.runtime.logs import Once, printable
 from aioflags.stores.base import StoredItem, StoredItems
 from aioflags.stores.items import stored_version
+from aioflags.stores.layout import COLLECTIONS, MARKER, ItemReader
 from aioflags.stores.redis_connection import RedisConnection, as_bytes, explained
 from aioflags.stores.retries import LOST_RACE
 
 __all__ = ["RedisFlags"]
 
-_HASHES: Final = {ObjectKind.SEGMENT: "segments", ObjectKind.FLAG: "features"}
-_MARKER: Final = "$inited"
 _SLICE: Final = 100
 """Items to read between two checkpoints, or to send with one command."""
 _UNFINISHED_TTL: Final = 60
@@ -50,10 +48,9 @@ class RedisFlags:
     ) -> None:
         self._connection = connection
         self._chance = chance
-        self._hashes = {kind: f"{prefix}:{name}" for kind, name in _HASHES.items()}
-        self._marker = f"{prefix}:{_MARKER}"
-        self._logger = logger
-        self._once = Once()
+        self._hashes = {kind: f"{prefix}:{name}" for kind, name in COLLECTIONS.items()}
+        self._marker = f"{prefix}:{MARKER}"
+        self._read_item = ItemReader("Redis", logger)
         # Two writers on one client would only interrupt each other.
         self._writing = anyio.Lock()
 
@@ -176,14 +173,9 @@ class RedisFlags:
         return newer
 
     def _read(self, kind: ObjectKind, field: bytes, value: Any) -> StoredItem | None:
-        """The item of a hash field. Its key is the name of the field, since the text of a tombstone may have another key."""
-        text = as_bytes(value)
-        key, version = field.decode(errors="backslashreplace"), stored_version(text)
-        if version is None or key.encode() != field:
-            if self._once((kind, field)):
-                self._logger.warning("Redis: %s %s cannot be read and is ignored", kind, printable(key))
-            return None
-        return StoredItem(kind, key, version, text)
+        """The item of a hash field; ``None`` if it cannot be read, or if the name of the field is not text."""
+        key = field.decode(errors="backslashreplace")
+        return self._read_item(kind, key, as_bytes(value) if key.encode() == field else None)
 
 
 def _answers(result: Any, count: int) -> list[Any]:

@@ -1,0 +1,45 @@
+"""The layout of databases that LaunchDarkly's SDKs and its Relay Proxy share: the names in it, and its items as they are read.
+
+Source: ``data-system.md`` 7.4; LaunchDarkly's SDKs, which use the same names in all databases.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+from aioflags.model.change import ObjectKind
+from aioflags.runtime.logs import Once, printable
+from aioflags.stores.base import StoredItem
+from aioflags.stores.items import stored_version
+
+__all__ = ["COLLECTIONS", "MARKER", "ItemReader"]
+
+COLLECTIONS: Final[Mapping[ObjectKind, str]] = {ObjectKind.SEGMENT: "segments", ObjectKind.FLAG: "features"}
+"""The name under which a database has all items of a kind. Segments are read and written first, since flags need them."""
+MARKER: Final = "$inited"
+"""The name of what is set when a whole data set was written."""
+
+
+class ItemReader:
+    """Makes items of the texts in a database, and logs each one that cannot be read once."""
+
+    __slots__ = ("_database", "_logger", "_unreadable")
+
+    def __init__(self, database: str, logger: logging.Logger) -> None:
+        self._database = database
+        self._logger = logger
+        self._unreadable = Once()
+
+    def __call__(self, kind: ObjectKind, key: str, text: bytes | None) -> StoredItem | None:
+        """The item; ``None`` if there is no text, or one that cannot be read.
+
+        ``key`` is the one under which the database has the text: a tombstone may have another key in its text.
+        """
+        version = None if text is None else stored_version(text)
+        if text is not None and version is not None:
+            return StoredItem(kind, key, version, text)
+        if self._unreadable((kind, key)):
+            self._logger.warning("%s: %s %s cannot be read and is ignored", self._database, kind, printable(key))
+        return None
