@@ -10,27 +10,13 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from aioflags import Client, Config, ConfigError, Context, DataSystem, FlagdClient, LifecycleError, Status, use_context
+from aioflags import Client, ConfigError, Context, FlagdClient, LifecycleError, Status, use_context
 from aioflags.aiohttp import client_of, flags_of, setup
 from aioflags.sources import MemorySource
 from tests.web.flagd_document import DOCUMENT
 
 pytestmark = pytest.mark.real_time
 ANNA = {"user": "anna"}
-
-
-@pytest.fixture
-def source() -> MemorySource:
-    """A flag for a colour, which is red for Anna."""
-    flags = MemorySource()
-    flags.update(flags.flag("colour").variations("blue", "red").fallthrough_variation(0).variation_for_user("anna", 1))
-    return flags
-
-
-@pytest.fixture
-def client(source: MemorySource) -> Client:
-    """A client for one application."""
-    return Client("", Config(data_system=DataSystem.custom(synchronizers=[source])))
 
 
 def user_of(request: web.Request) -> Context:

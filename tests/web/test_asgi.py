@@ -36,20 +36,6 @@ from aioflags.sources import MemorySource
 from tests.web.flagd_document import DOCUMENT
 
 
-@pytest.fixture
-def source() -> MemorySource:
-    """A flag for a colour, which is red for Anna."""
-    flags = MemorySource()
-    flags.update(flags.flag("colour").variations("blue", "red").fallthrough_variation(0).variation_for_user("anna", 1))
-    return flags
-
-
-@pytest.fixture
-def client(source: MemorySource) -> Client:
-    """A client that has not started."""
-    return Client("", Config(data_system=DataSystem.custom(synchronizers=[source])))
-
-
 def user_of(scope: Any) -> Context:
     """The context of a connection, from its header."""
     return Context(dict(scope["headers"])[b"user"].decode())

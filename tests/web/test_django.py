@@ -151,20 +151,6 @@ ALL = [pytest.param(name, id=name.replace("_", " ")) for name in ("awaiting", "a
 
 
 @pytest.fixture
-def source() -> MemorySource:
-    """A flag for a colour, which is red for Anna."""
-    flags = MemorySource()
-    flags.update(flags.flag("colour").variations("blue", "red").fallthrough_variation(0).variation_for_user("anna", 1))
-    return flags
-
-
-@pytest.fixture
-def client(source: MemorySource) -> Client:
-    """A client for one run of a site."""
-    return Client("", Config(data_system=DataSystem.custom(synchronizers=[source])))
-
-
-@pytest.fixture
 def memory() -> MemoryClient:
     """A client with the same flag, and others for templates, that needs no start."""
     flags = MemoryClient({"flagValues": {"size": 4, "html": "<b>"}})

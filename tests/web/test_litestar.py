@@ -20,10 +20,8 @@ from litestar.testing import TestClient
 
 from aioflags import (
     Client,
-    Config,
     ConfigError,
     Context,
-    DataSystem,
     FlagdClient,
     LifecycleError,
     Status,
@@ -38,20 +36,6 @@ pytestmark = pytest.mark.real_time
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 ANNA = {"user": "anna"}
-
-
-@pytest.fixture
-def source() -> MemorySource:
-    """A flag for a colour, which is red for Anna."""
-    flags = MemorySource()
-    flags.update(flags.flag("colour").variations("blue", "red").fallthrough_variation(0).variation_for_user("anna", 1))
-    return flags
-
-
-@pytest.fixture
-def client(source: MemorySource) -> Client:
-    """A client for one run of an application."""
-    return Client("", Config(data_system=DataSystem.custom(synchronizers=[source])))
 
 
 def user_of(connection: Connection) -> Context:
