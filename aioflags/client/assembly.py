@@ -155,9 +155,6 @@ class _ClientWorkload:
         await self._data_updates.run()
 
     async def monitor(self) -> None:
-        if self._data_updates.overrides_session is None:
-            await self._data_updates.poll_big_segments()
-            return
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._data_updates.follow_overrides)
             await self._data_updates.poll_big_segments()
