@@ -22,17 +22,19 @@ def replace_file(path: Path, data: bytes) -> None:
     new = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     # What may be secret is not readable for others, not even before the new file has the mode of the old one.
     mode = 0o600 if target.exists() else 0o666  # the umask applies
-    with os.fdopen(os.open(new, _CREATE, mode), "wb") as file:
-        try:
+    descriptor = os.open(new, _CREATE, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-            _keep_access(new, target)
-            new.replace(target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                new.unlink()
-            raise
+        # Closed by now: Windows neither moves nor removes a file that is open.
+        _keep_access(new, target)
+        new.replace(target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            new.unlink()
+        raise
 
 
 def _keep_access(new: Path, old: Path) -> None:
