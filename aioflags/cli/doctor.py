@@ -13,7 +13,7 @@ import msgspec
 
 from aioflags.cli.flag_data import flagd_service, mobile_service, service
 from aioflags.cli.fractional import FRACTIONAL_OPTION, fractional_option
-from aioflags.cli.overrides import OVERRIDES_MISPLACED, overrides_option, with_overrides
+from aioflags.cli.overrides_option import OVERRIDES_MISPLACED, overrides_option, with_overrides
 from aioflags.model.flagd_options import FractionalVersion
 from aioflags.runtime.logs import SILENT
 from aioflags.tools.doctor import Check, Grade, run_checks

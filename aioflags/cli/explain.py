@@ -11,7 +11,7 @@ import msgspec
 from aioflags.cli.contexts import read_context
 from aioflags.cli.flag_data import data_of
 from aioflags.cli.fractional import fractional_option
-from aioflags.cli.overrides import overrides_option
+from aioflags.cli.overrides_option import overrides_option
 from aioflags.model.explanation import Explanation
 from aioflags.model.flagd_options import FractionalVersion
 from aioflags.runtime.logs import SILENT

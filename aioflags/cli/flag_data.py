@@ -15,7 +15,7 @@ from typing import Final
 import click
 
 from aioflags.cli.fractional import FRACTIONAL_OPTION
-from aioflags.cli.overrides import OVERRIDES_MISPLACED, check_overrides, with_overrides
+from aioflags.cli.overrides_option import OVERRIDES_MISPLACED, check_overrides, with_overrides
 from aioflags.cli.usage_errors import UsageMistake, file_mistakes
 from aioflags.client.client import Client
 from aioflags.client_core.base_client import BaseClient
