@@ -5,7 +5,6 @@ This module does not open files.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +39,6 @@ class OverridesReader:
     def __init__(self, on_duplicate: OnDuplicate) -> None:
         self._on_duplicate = on_duplicate
         self._versions = Versions()
-        self._lock = threading.Lock()
 
     def read(self, texts: Iterable[tuple[Path, bytes]]) -> FileSet:
         """The overrides of all files. It blocks: call it in a thread.
@@ -57,8 +55,7 @@ class OverridesReader:
                     changes[item], files[item] = change, path
                 elif self._on_duplicate == "fail":
                     raise DocumentError(f'{change.kind} "{change.key}" is in {files[item]}, too', file=str(path))
-        with self._lock:  # an earlier call, which was given up, may still run
-            counted = self._versions.counted(ChangeSet(kind=ChangeKind.FULL, changes=tuple(changes.values()), persist=False))
+        counted = self._versions.counted(ChangeSet(kind=ChangeKind.FULL, changes=tuple(changes.values()), persist=False))
         versions = {(change.kind, change.key): change.version for change in counted.changes}
         return FileSet(overrides=Overrides.of(counted.changes), files=files, versions=versions)
 

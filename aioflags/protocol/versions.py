@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from aioflags.model.change import Change, ChangeSet, ObjectKind
+from aioflags.runtime.fork import Lock
 
 __all__ = ["Versions"]
 
@@ -24,14 +25,16 @@ class _Counted:
 
 
 class Versions:
-    """The newest version of each object with its content. Use it in one thread at a time."""
+    """The newest version of each object with its content. From any thread: a thread that was given up may still count."""
 
     def __init__(self) -> None:
         self._newest: dict[tuple[ObjectKind, str], _Counted] = {}
+        self._lock = Lock()
 
     def counted(self, change_set: ChangeSet) -> ChangeSet:
         """The change set with new versions: a version increases if the object changed, and never decreases."""
-        return replace(change_set, changes=tuple(map(self._counted, change_set.changes)))
+        with self._lock:
+            return replace(change_set, changes=tuple(map(self._counted, change_set.changes)))
 
     def _counted(self, change: Change) -> Change:
         name, content = (change.kind, change.key), _content(change)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from functools import partial
@@ -49,12 +48,13 @@ class FileSource(LocalSource):
         self.paths: tuple[Path, ...] = tuple(Path(require("paths", path, str, os.PathLike)) for path in paths)
         self.interval: float = positive("interval", interval, LOOK_INTERVAL, package_logger)
         self.notified: bool = require("notified", notified, bool)
-        self._history = _History()
+        self._versions = Versions()
+        """Those of the flags in the files. All readers share them, so that they grow across runs."""
         self._thread = SerialThread("aioflags-files")  # shared by all runs: otherwise each run that hangs would leave a thread
 
     def build(self, context: SourceContext, /) -> FileReader:
         """A new source, for one run."""
-        return FileReader(self, self._history, self._thread, context)
+        return FileReader(self, self._versions, self._thread, context)
 
     def __reduce__(self) -> tuple[Callable[..., FileSource], tuple[Path, ...]]:
         # Options can be pickled and copied; threads and locks cannot.
@@ -64,27 +64,13 @@ class FileSource(LocalSource):
         return f"FileSource({', '.join(repr(str(path)) for path in self.paths)})"
 
 
-class _History:
-    """Versions of the flags in the files. All readers of a source share it, so that versions grow across runs."""
-
-    def __init__(self) -> None:
-        self._versions = Versions()
-        self._lock = threading.Lock()
-
-    def read(self, texts: Texts) -> ChangeSet:
-        """Decode the texts, with versions that grow with every edit. It blocks: call it in a thread."""
-        change_set = read_documents((str(path), text) for path, text in texts)
-        with self._lock:
-            return self._versions.counted(change_set)
-
-
 class FileReader:
     """The source that :class:`FileSource` builds."""
 
-    def __init__(self, source: FileSource, history: _History, thread: SerialThread, context: SourceContext) -> None:
+    def __init__(self, source: FileSource, versions: Versions, thread: SerialThread, context: SourceContext) -> None:
         self.name: str = f"file {source.paths[0].name}" if len(source.paths) == 1 else f"{len(source.paths)} files"
         self._source = source
-        self._history = history
+        self._versions = versions
         self._thread = thread
         self._logger = context.logger
 
@@ -120,9 +106,13 @@ class FileReader:
 
     async def _read(self, texts: Texts) -> ChangeSet | ErrorInfo:
         try:
-            return await asyncio.to_thread(self._history.read, texts)
+            return await asyncio.to_thread(self._decode, texts)
         except ConfigError as mistake:
             return invalid_data(str(mistake))
+
+    def _decode(self, texts: Texts) -> ChangeSet:
+        """In a thread: the contents, with versions that grow with every edit."""
+        return self._versions.counted(read_documents((str(path), text) for path, text in texts))
 
 
 def _unreadable(error: OSError) -> ErrorInfo:

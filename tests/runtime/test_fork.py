@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,7 +19,9 @@ import redis
 
 from aioflags import Client, Config, DataSystem, Events, Hook
 from aioflags.hooks.hook import EvaluationCall, TrackCall
+from aioflags.model.change import Change, ChangeKind, ChangeSet
 from aioflags.plugins.plugin import EnvironmentMetadata, Plugin
+from aioflags.protocol.versions import Versions
 from aioflags.runtime.fork import Lock, reset_after_fork
 from aioflags.sources import MemorySource
 from aioflags.stores import RedisStore
@@ -97,6 +99,27 @@ def test_a_lock_that_another_thread_holds_is_free_in_the_child() -> None:
     held.wait()
     try:
         in_child(take)
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_versions_that_another_thread_counts_can_be_counted_in_the_child() -> None:
+    versions, held, done = Versions(), threading.Event(), threading.Event()
+
+    def hold() -> Iterator[Change]:
+        held.set()
+        done.wait()
+        yield from ()
+
+    def count(changes: Any = ()) -> None:
+        versions.counted(ChangeSet(kind=ChangeKind.FULL, changes=changes))
+
+    thread = threading.Thread(target=count, args=[hold()])
+    thread.start()
+    held.wait()
+    try:
+        in_child(count)
     finally:
         done.set()
         thread.join()
