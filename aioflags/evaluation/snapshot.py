@@ -11,6 +11,7 @@ import dataclasses
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -56,6 +57,25 @@ _MESSAGES: Final[Mapping[ErrorKind, str]] = defaultdict(
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _State:
+    """What a snapshot has beside its compiled data, as the snapshots that are made of it keep it.
+
+    ``base`` and ``overrides`` are those of :class:`Snapshot`. ``refusal`` is the error that every evaluation has, with its message.
+    ``hides_flags``: the flags are those of another context. They serve only to find out which flags the next change set changes.
+    """
+
+    base: Items
+    overrides: Overrides = NO_OVERRIDES
+    selector: Selector
+    has_data: bool
+    metadata: FlagMetadata = NO_METADATA
+    refusal: ErrorKind | None = None
+    refusal_message: str | None = None
+    hides_flags: bool = False
+    evaluated_for: Context | None = None
+
+
 class Snapshot:
     """All flags and segments at one moment: immutable data, and caches that fill. Made by :meth:`empty` and :meth:`apply`.
 
@@ -81,9 +101,7 @@ class Snapshot:
     __slots__ = (
         "_big_segment_kinds",
         "_data",
-        "_hides_flags",
-        "_refusal",
-        "_refusal_message",
+        "_state",
         "base",
         "constant_answers",
         "dependents",
@@ -97,53 +115,39 @@ class Snapshot:
         "selector",
     )
 
-    def __init__(
-        self,
-        data: CompiledData,
-        *,
-        selector: Selector,
-        has_data: bool,
-        metadata: FlagMetadata,
-        refusal: ErrorKind | None = None,
-        evaluated_for: Context | None = None,
-        base: Items | None = None,
-        overrides: Overrides = NO_OVERRIDES,
-    ) -> None:
+    def __init__(self, data: CompiledData, state: _State) -> None:
         self.items: Items = data.items
-        self.base: Items = data.items if base is None else base
-        self.overrides: Overrides = overrides
-        self.metadata: FlagMetadata = metadata
-        self._refusal = refusal
-        self._refusal_message: str | None = None
-        self._hides_flags = False
-        """The flags are those of another context. They serve only to find out which flags the next change set changes."""
-        self.evaluated_for: Context | None = evaluated_for
-        self.selector: Selector = selector
-        self.has_data: bool = has_data
-        self.direct_flags: dict[str, Evaluate] = data.direct_flags if refusal is None else {}
-        has_answers = refusal is None and evaluated_for is not None
+        self.base: Items = state.base
+        self.overrides: Overrides = state.overrides
+        self.metadata: FlagMetadata = state.metadata
+        self.evaluated_for: Context | None = state.evaluated_for
+        self.selector: Selector = state.selector
+        self.has_data: bool = state.has_data
+        self.direct_flags: dict[str, Evaluate] = data.direct_flags if state.refusal is None else {}
+        has_answers = state.refusal is None and state.evaluated_for is not None
         self.constant_answers: dict[str, Answer] = data.constant_answers if has_answers else {}
         # The scope refers to the data, not to the snapshot: a reference cycle would leave old snapshots to the garbage collector.
         self.scope: Scope = Scope(data, is_shared=True)
         self.dependents: Dependents | None = None
         self._data = data
+        self._state = state
         self._big_segment_kinds: frozenset[str] | None = None
 
     @classmethod
     def empty(cls, *, has_data: bool = False, dialect: Dialect = LAUNCHDARKLY, log: logging.Logger = logger) -> Snapshot:
         """A snapshot without flags. ``has_data``: it is empty on purpose. ``log`` receives the problems of definitions."""
         data = CompiledData(Items(), dialect, DefinitionLog(log))
-        return cls(data, selector=Selector.none(), has_data=has_data, metadata=NO_METADATA)
+        return cls(data, _State(base=data.items, selector=Selector.none(), has_data=has_data))
 
     @property
     def flags(self) -> Mapping[str, FlagDefinition]:
         """Live flags by key. None until the flags of a new context arrive."""
-        return _HIDDEN if self._hides_flags else self.items.flags
+        return _HIDDEN if self._state.hides_flags else self.items.flags
 
     @property
     def awaits_flags(self) -> bool:
         """Whether the flags of a new context have not arrived."""
-        return self._hides_flags
+        return self._state.hides_flags
 
     @property
     def dialect(self) -> Dialect:
@@ -158,8 +162,8 @@ class Snapshot:
     @property
     def refusal(self) -> ErrorKind | None:
         """Why nothing can be evaluated; ``None`` if flags can be, be it only overridden ones."""
-        if self._refusal is not None or self.has_data or self.items.overridden:
-            return self._refusal
+        if self._state.refusal is not None or self.has_data or self.items.overridden:
+            return self._state.refusal
         return self._data.dialect.errors.not_ready
 
     def refused(self, kind: ErrorKind, message: str | None = None) -> Snapshot:
@@ -167,18 +171,7 @@ class Snapshot:
 
         ``message`` says more than the message for all errors of this kind.
         """
-        snapshot = Snapshot(
-            self._data,
-            selector=self.selector,
-            has_data=self.has_data,
-            metadata=self.metadata,
-            refusal=kind,
-            evaluated_for=self.evaluated_for,
-            base=self.base,
-            overrides=self.overrides,
-        )
-        snapshot._refusal_message = message
-        snapshot._hides_flags = self._hides_flags
+        snapshot = Snapshot(self._data, dataclasses.replace(self._state, refusal=kind, refusal_message=message))
         snapshot.dependents = self.dependents
         return snapshot
 
@@ -187,19 +180,16 @@ class Snapshot:
 
         ``keeps_flags``: the flags of now serve until then. Otherwise no flag is found.
         """
-        hides = self.has_data and (self._hides_flags or not keeps_flags)
-        snapshot = Snapshot(
-            self._data,
+        hides = self.has_data and (self._state.hides_flags or not keeps_flags)
+        state = dataclasses.replace(
+            self._state,
             selector=Selector.none(),
-            has_data=self.has_data,
-            metadata=self.metadata,
             refusal=self._data.dialect.errors.not_found if hides else None,
+            refusal_message=None,
+            hides_flags=hides,
             evaluated_for=context,
-            base=self.base,
-            overrides=self.overrides,
         )
-        snapshot._hides_flags = hides
-        return snapshot
+        return Snapshot(self._data, state)
 
     @property
     def segments(self) -> Mapping[str, SegmentDefinition]:
@@ -228,16 +218,15 @@ class Snapshot:
         items = overlaid(base, self.overrides, self.items.overridden)
         changed = None if change_set.kind is ChangeKind.FULL else [(change.kind, change.key) for change in change_set.changes]
         data = self._data.updated(items, changed, static_context=change_set.static_context)
-        metadata = self.metadata if change_set.metadata is None else change_set.metadata
-        snapshot = Snapshot(
-            data,
-            selector=change_set.selector,
-            has_data=True,
-            metadata=metadata,
-            evaluated_for=self.evaluated_for,
+        state = _State(
             base=base,
             overrides=self.overrides,
+            selector=change_set.selector,
+            has_data=True,
+            metadata=self.metadata if change_set.metadata is None else change_set.metadata,
+            evaluated_for=self.evaluated_for,
         )
+        snapshot = Snapshot(data, state)
         if traced:
             snapshot.dependents = yield from self._updated_index(snapshot, change_set)
         if dialect.reports_problems:
@@ -253,24 +242,14 @@ class Snapshot:
         if change_set.kind is ChangeKind.NONE:
             return self, change_set
         data = self._data.updated(overlaid(self.base, kept), [(change.kind, change.key) for change in change_set.changes])
-        snapshot = Snapshot(
-            data,
-            selector=self.selector,
-            has_data=self.has_data,
-            metadata=self.metadata,
-            refusal=self._refusal,
-            evaluated_for=self.evaluated_for,
-            base=self.base,
-            overrides=kept,
-        )
-        snapshot._refusal_message, snapshot._hides_flags = self._refusal_message, self._hides_flags
+        snapshot = Snapshot(data, dataclasses.replace(self._state, overrides=kept))
         if traced:
             snapshot.dependents = yield from self._updated_index(snapshot, change_set)
         return snapshot, change_set
 
     def _complete(self, change_set: ChangeSet) -> ChangeSet:
         """The change set, as a full one if the flags of this snapshot are those of another context."""
-        if not self._hides_flags or change_set.kind is not ChangeKind.CHANGES:
+        if not self._state.hides_flags or change_set.kind is not ChangeKind.CHANGES:
             return change_set
         return dataclasses.replace(change_set, kind=ChangeKind.FULL)
 
@@ -350,8 +329,8 @@ class Snapshot:
         """
         data = self._data
         dialect = data.dialect
-        if self._refusal is not None:
-            return self._unavailable(default, self._refusal, message=self._refusal_message)
+        if (refusal := self._state.refusal) is not None:
+            return self._unavailable(default, refusal, message=self._state.refusal_message)
         subject = dialect.subject(context)
         if subject is None:
             return self._unavailable(default, dialect.errors.unusable_context)
