@@ -54,7 +54,7 @@ class Observers:
         self._group: TaskGroup | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closers: set[asyncio.Task[Any]] = set()
-        self._ended = Signal()
+        self._registered, self._ended = Signal(), Signal()
 
     # -- called by the status cell
 
@@ -78,7 +78,7 @@ class Observers:
     def reset(self) -> None:
         """Before another start, or in the child of a fork: the tasks of the last start do not run any more."""
         self._group = self._loop = None
-        self._closers, self._ended = set(), Signal()
+        self._closers, self._registered, self._ended = set(), Signal(), Signal()
         for handler in self._handlers.copy().values():
             handler.reset()
 
@@ -115,11 +115,12 @@ class Observers:
         # The dictionary first: the start reads it after it has set the loop.
         self._handlers[id(observer)] = observer
         if (loop := self._loop) is not None:
-            if loop is running_loop():
+            if loop is running_loop() and asyncio.current_task() is not None:
                 self._start(observer)
             else:
+                # Not in a callback of the loop: anyio starts tasks from tasks alone.
                 with contextlib.suppress(RuntimeError):  # the loop is closed: there are no more events
-                    loop.call_soon_threadsafe(self._start, observer)
+                    loop.call_soon_threadsafe(self._registered.send)
         return Subscription(observer)
 
     def _start(self, observer: HandlerTask[Any]) -> None:
@@ -140,9 +141,10 @@ class Observers:
         """Runs the tasks of the handlers until it is cancelled."""
         async with anyio.create_task_group() as group:
             self._group = group
-            for observer in list(self._handlers.values()):
-                self._start(observer)
-            await anyio.sleep_forever()
+            while True:
+                for observer in list(self._handlers.values()):
+                    self._start(observer)
+                await self._registered.wait()
 
     def closed_by(self, task: asyncio.Task[Any] | None) -> None:
         """``task`` waits for the end of the client. If it is the task of a handler, the client does not wait for that."""

@@ -285,6 +285,16 @@ async def test_a_registration_from_another_thread_has_no_gap(client: StatusClien
     assert (len(statuses), events) == (1, [2])
 
 
+async def test_a_registration_in_a_callback_of_the_event_loop_has_no_gap(client: StatusClient) -> None:
+    client.data(f=1)
+    events = list[int]()
+    asyncio.get_running_loop().call_soon(lambda: client.on_event(None, lambda event: events.append(event.seq), inline=True))
+    await settle()
+    client.data(f=2)
+    await settle()
+    assert events == [2]
+
+
 async def test_a_removal_from_another_thread_ends_the_task(client: StatusClient) -> None:
     tasks = all_tasks()
     subscription = client.on_event(None, print)
