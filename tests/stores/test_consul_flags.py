@@ -216,8 +216,12 @@ async def test_of_two_versions_in_one_call_the_newer_one_is_written() -> None:
 
 @asynccontextmanager
 async def fleet(url: str, count: int) -> AsyncGenerator[list[Store]]:
-    """As many stores as processes would have, each with connections of its own."""
-    stores = [ConsulStore(url).build(CONTEXT) for _ in range(count)]
+    """As many stores as processes would have, each with connections of its own.
+
+    They wait long for an answer: here one processor has the work of all of them and of a played Consul, and of other tests.
+    """
+    http = Http(connect_timeout=50, read_timeout=50)
+    stores = [ConsulStore(url, http=http).build(CONTEXT) for _ in range(count)]
     yield stores
     for store in stores:
         await store.aclose()
