@@ -12,7 +12,7 @@ import ssl
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import chain, zip_longest
-from typing import Any, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 import anyio
 import httpcore
@@ -24,6 +24,9 @@ __all__ = ["DaemonResolver", "Resolve", "resolve_with"]
 
 Resolve: TypeAlias = Callable[[str, int], Sequence[str]]
 """Addresses of a host, for a port. May block; raises ``OSError``."""
+
+_MAX_KEPT: Final = 64
+"""Hosts whose last addresses are kept. A client has a few; redirects could lead to any number."""
 
 
 def system_addresses(host: str, port: int) -> list[str]:
@@ -48,6 +51,9 @@ def resolve_with(transport: httpx.AsyncBaseTransport, resolver: DaemonResolver) 
 class DaemonResolver(httpcore.AsyncNetworkBackend):
     """httpcore's network backend, with its own name resolution. Requests for one host share a running look-up.
 
+    If no thread can be started, the addresses of the last look-up are used. CPython 3.12.0 and 3.12.1 start none in ``atexit``
+    functions, in which a program may close its client and send its last events.
+
     ``hung_after``: seconds after which a running look-up counts as hung, and the next request starts a new one.
     """
 
@@ -57,6 +63,8 @@ class DaemonResolver(httpcore.AsyncNetworkBackend):
         self._resolve = resolve
         self._pending: dict[tuple[str, int], tuple[asyncio.Future[Sequence[str] | OSError], float]] = {}
         """Running look-ups, and when they started, on the event loop's clock."""
+        self._kept: dict[tuple[str, int], Sequence[str]] = {}
+        """The addresses that the last look-up of a host returned."""
 
     async def connect_tcp(
         self,
@@ -99,13 +107,22 @@ class DaemonResolver(httpcore.AsyncNetworkBackend):
     async def _addresses(self, host: str, port: int) -> Sequence[str]:
         if _is_address(host):
             return [host]
-        result = await asyncio.shield(self._look_up(host, port))
+        try:
+            look_up = self._look_up(host, port)
+        except RuntimeError as error:  # no thread can be started; in this one the look-up could hang
+            if (kept := self._kept.get((host, port))) is None:
+                raise OSError(str(error)) from error
+            return kept
+        result = await asyncio.shield(look_up)
         if isinstance(result, OSError):
             raise result
-        return _alternating(result)
+        addresses = _alternating(result)
+        if (host, port) in self._kept or len(self._kept) < _MAX_KEPT:
+            self._kept[host, port] = addresses
+        return addresses
 
     def _look_up(self, host: str, port: int) -> asyncio.Future[Sequence[str] | OSError]:
-        """The running look-up of a host, or a new one in its own thread."""
+        """The running look-up of a host, or a new one in its own thread. Raises ``RuntimeError`` if no thread can be started."""
         loop = asyncio.get_running_loop()
         pending, since = self._pending.get((host, port), (None, 0.0))
         if pending is not None and loop.time() - since < self._hung_after:
@@ -120,10 +137,7 @@ class DaemonResolver(httpcore.AsyncNetworkBackend):
             except Exception as error:  # noqa: BLE001 - for instance UnicodeError for invalid names
                 return OSError(f"{type(error).__name__}: {error}")
 
-        try:
-            future = loop.run_in_executor(DaemonThreads(f"aioflags-resolve-{host}"), resolve)
-        except RuntimeError as error:  # the system has no more threads
-            raise OSError(str(error)) from error
+        future = loop.run_in_executor(DaemonThreads(f"aioflags-resolve-{host}"), resolve)
         self._pending[host, port] = (future, loop.time())
         future.add_done_callback(partial(self._forget, (host, port)))
         return future
