@@ -20,7 +20,7 @@ from aioflags.model.status import OverridesStatus
 from aioflags.protocol.failures import invalid_data
 from aioflags.runtime.cancellation import contain_cancellation
 from aioflags.runtime.clock import now
-from aioflags.runtime.daemon_threads import SerialThread
+from aioflags.runtime.daemon_threads import SerialThread, ThreadStartError
 from aioflags.runtime.logs import printable
 from aioflags.sources.file_watching import LOOK_INTERVAL, Files, Texts, follow, read_when_whole
 
@@ -112,6 +112,9 @@ class OverridesSession:
             return await self._thread.run(lambda: self._reader.read(texts))
         except ConfigError as mistake:
             return invalid_data(printable(mistake))
+        except ThreadStartError as error:
+            self._files.forget()  # so that the next look reads them again
+            return invalid_data(printable(error.strerror))
 
     async def _take(self, result: FileSet | ErrorInfo) -> None:
         """Puts the overrides into effect if they changed. Each change is logged once."""

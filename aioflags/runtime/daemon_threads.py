@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import errno
 import sys
 import threading
 import time
@@ -22,7 +23,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from aioflags.runtime.fork import reset_after_fork
 
-__all__ = ["DaemonThreads", "SerialThread", "ThreadBusyError"]
+__all__ = ["DaemonThreads", "SerialThread", "ThreadBusyError", "ThreadStartError"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -90,6 +91,10 @@ class ThreadBusyError(TimeoutError):
     """An earlier call has run for too long, so the call did not start."""
 
 
+class ThreadStartError(OSError):
+    """The system cannot start another thread now, so the call did not start. It may be tried again."""
+
+
 class SerialThread:
     """Runs one call at a time in a daemon thread called ``name``. While a call hangs, no other starts: threads do not pile up."""
 
@@ -113,6 +118,7 @@ class SerialThread:
 
         Raises:
             ThreadBusyError: an earlier call has run for longer than ``max_wait_for_earlier`` seconds.
+            ThreadStartError: the system cannot start another thread.
             TimeoutError: ``work``, or an earlier call that was given up and still runs, did not end within ``timeout`` seconds.
         """
         loop = asyncio.get_running_loop()
@@ -124,7 +130,10 @@ class SerialThread:
                     ended = asyncio.wrap_future(earlier)
                 await _wait(ended, None if max_wait_for_earlier is None else self._started_at + max_wait_for_earlier)
             self._started_at = loop.time()
-            call = loop.run_in_executor(self._threads, work)
+            try:
+                call = loop.run_in_executor(self._threads, work)
+            except RuntimeError as error:
+                raise ThreadStartError(errno.EAGAIN, str(error)) from error
             self._call = call
             call.add_done_callback(_retrieve)
             await asyncio.wait({call})  # unlike await, it leaves the call alone when it is cancelled

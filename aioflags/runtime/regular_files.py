@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
-from aioflags.runtime.daemon_threads import SerialThread
+from aioflags.runtime.daemon_threads import SerialThread, ThreadStartError
 
 __all__ = [
     "FILE_TIMEOUT",
@@ -106,10 +106,13 @@ async def within_file_timeout(thread: SerialThread, work: Callable[[], T], path:
     """Run ``work``, which reads ``path``, in ``thread``.
 
     Raises:
-        OSError: ``work`` raised it, did not end within ``FILE_TIMEOUT`` seconds, or an earlier read in the thread still hangs.
+        OSError: ``work`` raised it, did not end within ``FILE_TIMEOUT`` seconds, an earlier read in the thread still hangs, or the
+            system cannot start a thread.
     """
     try:
         return await thread.run(work, timeout=FILE_TIMEOUT)
+    except ThreadStartError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
     except TimeoutError as error:
         if error.errno is not None:  # raised by the file system, not by the timeout
             raise

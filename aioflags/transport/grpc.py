@@ -17,7 +17,7 @@ import anyio
 
 from aioflags.errors import ConfigError
 from aioflags.model.defaults import CLOSE_GRACE
-from aioflags.runtime.daemon_threads import SerialThread
+from aioflags.runtime.daemon_threads import SerialThread, ThreadStartError
 from aioflags.runtime.fork import reset_after_fork
 from aioflags.transport.flagd_messages import RpcFailed
 from aioflags.transport.grpc_settings import SHORTEST_USUAL_PING, GrpcSettings
@@ -116,6 +116,8 @@ class FlagdChannel:
         except TimeoutError as error:
             message = f"to import gRPC and to read the certificate took more than {_OPEN_TIMEOUT:g} s"
             raise RpcFailed("UNAVAILABLE", message) from error
+        except ThreadStartError as error:
+            raise RpcFailed("UNAVAILABLE", str(error.strerror)) from error
         return make()
 
 

@@ -17,7 +17,7 @@ import anyio
 
 from aioflags.errors import ConfigError
 from aioflags.protocol.failures import network_failure, unexpected
-from aioflags.runtime.daemon_threads import SerialThread
+from aioflags.runtime.daemon_threads import SerialThread, ThreadStartError
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.transport.responses import CLOSED, RequestFailed, Response
 from aioflags.transport.settings import Http
@@ -155,7 +155,7 @@ class HttpTransport:
             return await self._thread.run(prepare, timeout=_PREPARE_TIMEOUT)
         except TimeoutError as error:
             raise RequestFailed(unexpected(TimeoutError(f"certificates were not read within {_PREPARE_TIMEOUT:g} s"))) from error
-        except ConfigError as error:
+        except (ConfigError, ThreadStartError) as error:
             raise RequestFailed(unexpected(error)) from error
 
 

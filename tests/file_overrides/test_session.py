@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 import os
@@ -20,7 +21,7 @@ from aioflags.evaluation.overrides import Overrides
 from aioflags.file_overrides.options import FileOverrides
 from aioflags.file_overrides.session import OverridesSession
 from aioflags.model.status import OverridesStatus
-from aioflags.runtime.daemon_threads import SerialThread
+from aioflags.runtime.daemon_threads import SerialThread, ThreadStartError
 
 LOGGER = logging.getLogger("aioflags")
 
@@ -220,6 +221,15 @@ def loop_links(path: Path) -> None:
     path.symlink_to(path.name)
 
 
+def link_to_unreadable(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/proc/self/mem")
+
+
+def give_wrong_type(path: Path) -> None:
+    write(path, {"flags": {"a": {"on": "yes"}}})
+
+
 def put_flagd(path: Path) -> None:
     write(path, {"flags": {"a": {"state": "ENABLED", "variants": {"on": True}, "defaultVariant": "on"}}, "metadata": {}})
 
@@ -239,6 +249,13 @@ BAD = [
     pytest.param(make_folder, "Is a directory", id="a folder"),
     pytest.param(make_huge, "larger than 536870912 bytes", id="huge"),
     pytest.param(loop_links, "Too many levels of symbolic links", id="a link to itself"),
+    pytest.param(
+        link_to_unreadable,
+        "Input/output error",
+        marks=pytest.mark.skipif(sys.platform != "linux", reason="Linux has a regular file that even root cannot read"),
+        id="unreadable",
+    ),
+    pytest.param(give_wrong_type, "flags.a.on: expected boolean or null, got string", id="a flag that makes no sense"),
     pytest.param(put_flagd, "metadata: unknown property: expected flags, flagValues or segments", id="a file of flagd"),
     pytest.param(misspell, 'flag_values: unknown property, did you mean "flagValues"?', id="an unknown key"),
     pytest.param(define_twice, "flagValues.a: this flag is in flags, too", id="a flag twice"),
@@ -348,6 +365,38 @@ async def test_an_internal_error_is_logged_and_raises_nothing(file: Path, caplog
     await session.load()
     await session.run()
     assert caplog.messages == ["stopped reading override files after an internal error (please report)"] * 2
+
+
+@pytest.mark.parametrize("calls", [pytest.param(1, id="to look at the file"), pytest.param(2, id="to read its text")])
+async def test_without_a_thread_the_overrides_from_before_stay_until_there_is_one(
+    calls: int, file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The system may limit threads: a file is followed again as soon as one can be started."""
+
+    class ScarceThread(SerialThread):
+        left = 100
+
+        async def run(self, *arguments: Any, **options: Any) -> Any:
+            self.left -= 1
+            if self.left < 0:
+                raise ThreadStartError(errno.EAGAIN, "can't start new thread")
+            return await super().run(*arguments, **options)
+
+    thread = ScarceThread("test")
+    run = Run(file, thread=thread, watch=False)
+    async with run.running():
+        caplog.clear()
+        write(file, values(a=2))
+        thread.left = calls - 1
+        await settle()
+        assert run.published == [{"a": 1}]
+        assert run.status.problem is not None
+        thread.left = 100
+        await settle()
+    assert run.published == [{"a": 1}, {"a": 2}]
+    assert run.status.problem is None
+    (line,) = caplog.messages
+    assert line.endswith("can't start new thread; the overrides from before stay in effect")
 
 
 async def test_yaml_without_its_package_is_a_problem_and_not_an_exception(

@@ -10,8 +10,9 @@ import time
 
 import pytest
 
-from aioflags.runtime.daemon_threads import SerialThread
+from aioflags.runtime.daemon_threads import SerialThread, ThreadStartError
 from aioflags.testing.virtual_time import VirtualTimeLoop
+from tests.support.full_loop import FullLoop, run_full
 
 pytestmark = pytest.mark.real_time
 
@@ -60,6 +61,18 @@ async def test_an_earlier_call_that_was_cancelled_and_fails_does_not_disturb_the
     asyncio.get_running_loop().call_later(0.05, released.set)
     assert await thread.run(lambda: 1, timeout=30) == 1
     assert earlier.cancelled()
+
+
+def test_a_call_that_gets_no_thread_is_an_error_of_the_system_and_the_next_one_may_start() -> None:
+    async def call() -> int:
+        thread = SerialThread(NAME)
+        with pytest.raises(ThreadStartError, match="can't start new thread"):
+            await thread.run(lambda: 1, timeout=30)
+        loop.is_full = False
+        return await thread.run(lambda: 2, timeout=30)
+
+    loop = FullLoop()
+    assert run_full(call(), loop) == 2
 
 
 async def test_concurrent_calls_run_one_after_another() -> None:

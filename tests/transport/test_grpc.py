@@ -28,6 +28,7 @@ from aioflags.transport.grpc import FlagdChannel, require_grpc
 from aioflags.transport.grpc_settings import EVALUATION_V2, SYNC, GrpcTarget, read_target
 from tests.support.flagd_parts import grpc_settings
 from tests.support.flagd_server import SILENCE, Fail, FlagdServer, flag_set
+from tests.support.full_loop import run_full
 
 pytestmark = pytest.mark.real_time
 
@@ -269,6 +270,13 @@ async def test_another_service_on_the_port_is_reported(answer: bytes | None, rea
 )
 async def test_an_address_without_a_server_is_reported(target: str, reason: str) -> None:
     assert reason in await failure(channel(target))
+
+
+def test_a_channel_that_gets_no_thread_fails_like_one_without_a_server() -> None:
+    made = channel("127.0.0.1:9")
+    with pytest.raises(RpcFailed, match="can't start new thread"):
+        run_full(failure(made))
+    assert made.problem == "cannot connect to flagd: can't start new thread"
 
 
 async def test_a_reason_is_reported_once_and_then_the_channel_connects(server: FlagdServer, tmp_path: Path) -> None:

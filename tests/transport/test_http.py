@@ -24,6 +24,7 @@ from aioflags.transport.http import HttpTransport
 from aioflags.transport.responses import RequestFailed
 from aioflags.transport.settings import Http
 from tests.support.canaries import KEY
+from tests.support.full_loop import FullLoop, run_full
 from tests.support.http_libraries import HttpLibrary, http_of
 from tests.support.scripted_http import HANG, Answer, Body, Service, stream_of
 
@@ -568,6 +569,21 @@ def test_httpx_is_not_imported_before_the_first_request() -> None:
     )
     completed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=150)
     assert completed.stdout.strip() == "[]"
+
+
+def test_a_transport_that_gets_no_thread_fails_the_request_and_the_next_one_may_start() -> None:
+    async def requests() -> None:
+        async with HttpTransport(Http()) as transport:
+            for loop.is_full in (True, False):
+                with pytest.raises(RequestFailed) as failed:
+                    async with transport.get("http://127.0.0.1:9/", {}):
+                        pass
+                kinds.append(failed.value.error.kind)
+
+    kinds: list[FailureKind] = []
+    loop = FullLoop()
+    run_full(requests(), loop)
+    assert kinds == [FailureKind.UNKNOWN, FailureKind.NETWORK_ERROR]
 
 
 ONE_POLL = """

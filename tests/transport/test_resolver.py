@@ -20,6 +20,7 @@ from aioflags.testing.virtual_time import VirtualTimeLoop
 from aioflags.transport.clients import client_maker
 from aioflags.transport.resolver import DaemonResolver, Resolve, resolve_with
 from aioflags.transport.settings import Http
+from tests.support.full_loop import FullLoop, run_full
 from tests.support.raw_server import answering, ok, raw_server
 
 pytestmark = pytest.mark.real_time
@@ -172,35 +173,23 @@ async def test_an_ip_address_is_not_resolved() -> None:
         await stream.aclose()
 
 
-class EndingLoop(asyncio.SelectorEventLoop):
-    """The event loop of a process that ends: CPython 3.12.0 and 3.12.1 start no thread in ``atexit`` functions."""
-
-    is_ending = False
-
-    def run_in_executor(self, *arguments: Any) -> asyncio.Future[Any]:
-        if self.is_ending:
-            raise RuntimeError("can't create new thread at interpreter shutdown")
-        return super().run_in_executor(*arguments)
-
-
 def test_without_a_thread_the_addresses_of_the_last_look_up_are_used() -> None:
-    async def connect(loop: EndingLoop) -> None:
+    async def connect() -> None:
         resolver = DaemonResolver(finding("127.0.0.2", "127.0.0.1"))
         async with raw_server(answering(ok())) as server:
-            for loop.is_ending in (False, True, True):
+            for loop.is_full in (False, True, True):
                 stream = await resolver.connect_tcp("flags.invalid", server.port, timeout=LONG)
                 await stream.aclose()
-            with pytest.raises(httpcore.ConnectError, match="can't create new thread"):
+            with pytest.raises(httpcore.ConnectError, match="can't start new thread"):
                 await resolver.connect_tcp("other.invalid", server.port, timeout=LONG)
-            loop.is_ending = False
+            loop.is_full = False
             for number in range(200):
                 with pytest.raises(httpcore.ConnectError):
                     await resolver.connect_tcp(f"redirected-{number}.invalid", 9, timeout=LONG)
             assert len(resolver._kept) < 100
 
-    loop = EndingLoop()
-    with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        runner.run(connect(loop))
+    loop = FullLoop()
+    run_full(connect(), loop)
 
 
 def test_an_address_that_drops_packets_leaves_time_for_others() -> None:
