@@ -14,7 +14,7 @@ import pytest
 from aioflags import Config, DataSystem, Events, Http, Persistence
 from aioflags.client.diagnostics import describe_client
 from aioflags.sources import Fdv1Polling, MemorySource, Polling, Streaming
-from aioflags.stores import ConsulStore, DiskStore, RedisStore
+from aioflags.stores import ConsulStore, DiskStore, DynamoDBStore, RedisStore
 from tests.support.memory_store import MemoryStore
 
 PLAIN: Final[Mapping[str, object]] = {
@@ -43,7 +43,7 @@ PLAIN: Final[Mapping[str, object]] = {
 class Named(MemoryStore):
     """A store that has a product name."""
 
-    description = "DynamoDB"
+    description = "Postgres"
 
 
 def described(config: Config, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -101,9 +101,10 @@ SIGNED_PROXY: Final = {"usingProxy": True, "usingProxyAuthenticator": True}
         pytest.param(synchronized(MemorySource.from_document({"flags": {}})), {"streamingDisabled": True}, id="no network"),
         pytest.param(stored(RedisStore()), {"dataStoreType": "Redis"}, id="EVT-D9 Redis"),
         pytest.param(stored(ConsulStore()), {"dataStoreType": "Consul"}, id="EVT-D9 Consul"),
+        pytest.param(stored(DynamoDBStore("flags")), {"dataStoreType": "DynamoDB"}, id="EVT-D9 DynamoDB"),
         pytest.param(stored(DiskStore("flags")), {"dataStoreType": "custom"}, id="EVT-D9 a file"),
         pytest.param(stored(MemoryStore()), {"dataStoreType": "custom"}, id="EVT-D9 a custom store"),
-        pytest.param(stored(Named()), {"dataStoreType": "DynamoDB"}, id="EVT-D9 a custom store with a product name"),
+        pytest.param(stored(Named()), {"dataStoreType": "Postgres"}, id="EVT-D9 a custom store with a product name"),
         pytest.param(
             Config(data_system=DataSystem.daemon(RedisStore())),
             {"dataStoreType": "Redis", "usingRelayDaemon": True, "streamingDisabled": True},
