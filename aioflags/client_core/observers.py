@@ -118,7 +118,7 @@ class Observers:
             if loop is running_loop() and asyncio.current_task() is not None:
                 self._start(observer)
             else:
-                # Not in a callback of the loop: anyio starts tasks from tasks alone.
+                # Not in a callback of the loop: where sniffio is installed, anyio starts tasks in tasks alone.
                 with contextlib.suppress(RuntimeError):  # the loop is closed: there are no more events
                     loop.call_soon_threadsafe(self._registered.send)
         return Subscription(observer)
