@@ -18,6 +18,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from aioflags import ConfigError, StoreError
 from aioflags.model.change import ObjectKind
 from aioflags.stores import RedisStore, StoreContext, StoredItem
+from tests.stores.test_layout import STORED_TEXTS
 
 CONTEXT = StoreContext(environment="an environment")
 FLAG, SEGMENT = ObjectKind.FLAG, ObjectKind.SEGMENT
@@ -86,21 +87,7 @@ async def test_a_prefix_keeps_data_apart(redis_url: str) -> None:
 
 
 @pytest.mark.real_time
-@pytest.mark.parametrize(
-    ("text", "version"),
-    [
-        pytest.param(b'{"version":7,"deleted":true}', 7, id="a tombstone without a key"),
-        pytest.param(b'{"key":"$deleted","version":7,"deleted":true,"on":true}', 7, id="a tombstone with the key $deleted"),
-        pytest.param(b'{"key":"other","version":7,"on":true}', 7, id="another key than that of its field"),
-        pytest.param(b'{"on":true}', 0, id="no version"),
-        pytest.param(b'{"version":"7"}', None, id="a version that is text"),
-        pytest.param(b'{"version":7', None, id="half a document"),
-        pytest.param(b"[7]", None, id="an array"),
-        pytest.param(b"", None, id="empty text"),
-        pytest.param(b"\xff\x00\x80", None, id="not text"),
-        pytest.param(b"[" * 100_000, None, id="nested without end"),
-    ],
-)
+@pytest.mark.parametrize(("text", "version"), STORED_TEXTS)
 async def test_an_unreadable_record_is_left_out_and_the_others_are_read(
     redis_url: str, text: bytes, version: int | None, caplog: pytest.LogCaptureFixture
 ) -> None:
