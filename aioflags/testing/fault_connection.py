@@ -109,10 +109,13 @@ class ProxiedConnection:
     def abort(self) -> None:
         """Close both connections at once."""
         self._is_aborted = True
-        if self._scope is not None:
-            self._scope.cancel()
+        self._cancel()
         for end in self._ends:
             end.transport.abort()
+
+    def _cancel(self) -> None:
+        if self._scope is not None:
+            self._scope.cancel()
 
     def _reset(self, cause: ActiveToxic | None = None) -> None:
         """Close both connections at once, the client's with a reset; not if its cause was removed."""
@@ -173,7 +176,7 @@ class ProxiedConnection:
             self._actives = [active for active in self._actives if not active.is_removed]
             for active in reversed(self._actives):
                 if getattr(active.toxic, "stream", None) in {direction, "both"}:
-                    wire = wires.setdefault(active, toxics.Wire(direction, self._random, active.sleep, self._scope.cancel))
+                    wire = wires.setdefault(active, toxics.Wire(direction, self._random, active.sleep, self._cancel))
                     send = partial(_filter, active.toxic, wire, send)
             try:
                 await send(data)
