@@ -35,8 +35,9 @@ class Overrides:
         """The definitions in these changes. A change without a definition, a deletion, hides the service's one."""
         kinds: dict[ObjectKind, dict[str, Any]] = {ObjectKind.FLAG: {}, ObjectKind.SEGMENT: {}}
         for change in changes:
-            deleted = _TYPES[change.kind](key=change.key, version=change.version, deleted=True)
-            kinds[change.kind][change.key] = change.definition or deleted
+            kinds[change.kind][change.key] = change.definition or _TYPES[change.kind](
+                key=change.key, version=change.version, deleted=True
+            )
         return cls(flags=kinds[ObjectKind.FLAG], segments=kinds[ObjectKind.SEGMENT])
 
     @property

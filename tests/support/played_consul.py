@@ -115,10 +115,10 @@ class PlayedConsul:
         if not self._may(token, 1, key):
             raise RefusedError(403, _denied("key:write", key))
         if "cas" in query and not self._is_current(key, int(query["cas"])):
-            return _true(is_so=False)
+            return _result_of_write(is_written=False)
         self.index += 1
         self._set(key, body, int(query.get("flags", "0")))
-        return _true(is_so=True)
+        return _result_of_write(is_written=True)
 
     def _delete(self, token: str, key: str, query: Mapping[str, str]) -> ConsulAnswer:
         self._check(token, query)
@@ -127,7 +127,7 @@ class PlayedConsul:
         self.index += 1
         for each in [each for each in self.kept if each == key or ("recurse" in query and each.startswith(key))]:
             del self.kept[each]
-        return _true(is_so=True)
+        return _result_of_write(is_written=True)
 
     # -- transactions
 
@@ -220,8 +220,8 @@ def _conflict(failures: list[tuple[int, str]]) -> ConsulAnswer:
     return 409, {"Content-Type": "application/json"}, _json({"Results": None, "Errors": errors})
 
 
-def _true(*, is_so: bool) -> ConsulAnswer:
-    return 200, {"Content-Type": "application/json"}, _json(is_so)
+def _result_of_write(*, is_written: bool) -> ConsulAnswer:
+    return 200, {"Content-Type": "application/json"}, _json(is_written)
 
 
 def _json(value: object) -> bytes:
