@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,12 @@ def test_the_public_api_is_the_one_that_is_written_down() -> None:
     added, removed = sorted(set(now) - set(written)), sorted(set(written) - set(now))
     assert (added, removed) == ([], []), "if this is on purpose: python -m tests.package.surface, and a line in CHANGELOG.md"
     assert now == written
+
+
+def test_the_modules_are_those_that_the_architecture_calls_public() -> None:
+    page = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
+    (sentence,) = re.findall(r"^Public is what stands in `__all__` of (.*?)\. `", page, re.MULTILINE | re.DOTALL)
+    assert sorted(re.findall(r"`(aioflags[\w.]*)`", sentence)) == sorted(surface.MODULES)
 
 
 def test_signatures_are_written_down_without_what_differs_from_run_to_run() -> None:

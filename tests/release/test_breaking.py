@@ -7,7 +7,8 @@ from pathlib import Path
 import griffe
 import pytest
 
-from tests.release.breaking import breakages, may_break, public_paths
+from tests.package.surface import MODULES, SURFACE
+from tests.release.breaking import breakages, may_break, public_modules, public_paths
 
 INIT = "from pack.private import Thing\n__all__ = ['Thing']\n"
 BASE = "class Base:\n    def inherited(self, a): ...\n"
@@ -41,6 +42,20 @@ def test_what_breaks_programs_is_found(change: tuple[str, str], found: int, tmp_
 def test_a_public_name_that_is_removed_is_found(tmp_path: Path) -> None:
     old, new = package(tmp_path / "old", THING), package(tmp_path / "new", THING.replace("class Thing(", "class Other("))
     assert breakages(old, new, ["pack"]) != []
+
+
+def test_a_public_module_that_is_removed_is_found(tmp_path: Path) -> None:
+    package(tmp_path / "old", THING)
+    (tmp_path / "old" / "pack" / "more.py").write_text("__all__ = ['Other']\nclass Other: ...\n", encoding="utf-8")
+    old = griffe.load("pack", search_paths=[tmp_path / "old"], resolve_aliases=True)
+    new = package(tmp_path / "new", THING)
+    assert breakages(old, new, ["pack", "pack.more"]) != []
+    assert breakages(old, new, ["pack"]) == []
+    assert breakages(new, old, ["pack"]) == []  # a module that is new breaks nothing
+
+
+def test_the_public_modules_of_a_release_are_read_from_its_text() -> None:
+    assert public_modules(SURFACE.with_name("surface.py").read_text(encoding="utf-8")) == list(MODULES)
 
 
 @pytest.mark.one_interpreter
