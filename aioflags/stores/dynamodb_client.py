@@ -23,6 +23,7 @@ __all__ = ["DynamoDBClient"]
 
 _SERVICE: Final = "dynamodb"
 _NO_CREDENTIALS: Final = "no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role"
+_CLOSED: Final = "the connection to DynamoDB is closed"
 _LEFT_BY_PARENTS: Final[list[object]] = []
 """Clients of parent processes. Collecting one would close the connections of the parent, and log that it was not closed."""
 
@@ -38,6 +39,7 @@ class DynamoDBClient:
         self._opening = anyio.Lock()
         self._session: Any = None
         self._client: Any = None
+        self._is_closed = False
         reset_after_fork(self)
 
     def after_fork(self) -> None:
@@ -51,19 +53,29 @@ class DynamoDBClient:
         """The client, made at the first call. Untyped: the operations of a client exist at run time only.
 
         Raises:
-            StoreError: there are no credentials.
+            StoreError: there are no credentials, or :meth:`aclose` was called.
             Exception: aiobotocore's errors, such as ``NoRegionError``.
         """
         if self._client is None:
             # Not two at a time: each would open a client, and one of them would not be closed.
             async with self._opening:
                 if self._client is None:
+                    self._require_open()
                     session = await self._thread.run(self._ready_session)
                     self._client = await self._made_by(session)
+                    if self._is_closed:
+                        await self.aclose()
+                        self._require_open()
         return self._client
 
+    def _require_open(self) -> None:
+        # A call may begin, or go on after a pause, when the store is closed: a client that it made would stay open.
+        if self._is_closed:
+            raise StoreError(_CLOSED)
+
     async def aclose(self) -> None:
-        """Close the connections of the client."""
+        """Close the connections of the client. Later calls of :meth:`get` fail."""
+        self._is_closed = True
         client, self._client = self._client, None
         if client is not None:
             await client.__aexit__(None, None, None)

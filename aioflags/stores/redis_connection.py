@@ -33,10 +33,17 @@ class RedisConnection:
             self._make = client
         else:
             self._client = client
+        self._is_closed = False
 
     @property
     def client(self) -> Any:
-        """A ``redis.asyncio.Redis`` or ``RedisCluster``. Untyped: redis-py's types do not say which methods are async."""
+        """A ``redis.asyncio.Redis`` or ``RedisCluster``. Untyped: redis-py's types do not say which methods are async.
+
+        Raises:
+            StoreError: :meth:`aclose` was called. A call may go on after a pause: a client that it made would stay open.
+        """
+        if self._is_closed:
+            raise StoreError("the connection to Redis is closed")
         if self._client is None and self._make is not None:
             self._client = self._make()
         return self._client
@@ -57,7 +64,8 @@ class RedisConnection:
         return f"Redis{f' at {address}' if address else ''} did not answer{f' within {seconds:g} s' if seconds else ' in time'}"
 
     async def aclose(self) -> None:
-        """Close the client, unless the program passed it."""
+        """Close the client, unless the program passed it. Later uses fail."""
+        self._is_closed = True
         if self._make is not None and self._client is not None:
             client, self._client = self._client, None
             await client.aclose()

@@ -12,6 +12,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from aioflags.errors import StoreError
 from aioflags.stores.dynamodb_client import DynamoDBClient
 from tests.support.dynamodb_server import CREDENTIALS, TABLE, DynamoDBServer
 from tests.support.forks import succeeds_in_a_child
@@ -58,6 +59,20 @@ async def test_a_closed_client_has_no_connections(dynamodb: DynamoDBServer) -> N
             askers.start_soon((await client.get()).list_tables)
     await client.aclose()
     await client.aclose()
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3, None])
+async def test_a_call_that_meets_the_close_opens_no_client(dynamodb: DynamoDBServer, turns: int | None) -> None:
+    """A look-up of big segments may pause while the program closes its client."""
+    client = client_of(dynamodb)
+    call = None if turns is None else asyncio.create_task(client.get())
+    for _ in range(turns or 0):
+        await asyncio.sleep(0)
+    await client.aclose()
+    with pytest.raises(StoreError, match="closed"):
+        await (client.get() if call is None else call)
+    with pytest.raises(StoreError, match="closed"):
+        await client.get()
 
 
 async def test_profiles_and_their_files_are_read_off_the_event_loop(

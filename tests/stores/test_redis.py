@@ -222,3 +222,19 @@ async def test_the_timeout_of_a_silent_server_has_its_address(own: object) -> No
         await memberships.aclose()
         if client is not None:
             await client.aclose()
+
+
+@pytest.mark.parametrize("used", [True, False])
+@pytest.mark.redis
+@pytest.mark.real_time
+async def test_a_closed_store_opens_no_other_connection(redis_url: str, used: bool) -> None:
+    """A call may go on after a pause, when the program has closed its client."""
+    store = RedisStore(redis_url).build(CONTEXT)
+    if used:
+        await store.initialized()
+    await store.aclose()
+    await store.aclose()
+    with pytest.raises(StoreError, match="closed"):
+        await store.initialized()
+    with pytest.raises(StoreError, match="closed"):
+        await store.upsert([StoredItem(ObjectKind.FLAG, "a", 1, b'{"key":"a","version":1}')])
