@@ -47,6 +47,8 @@ def set_values(file: Path, pairs: tuple[str, ...]) -> None:
     """
     if len(pairs) % 2:
         raise click.UsageError(f"expected a VALUE for each KEY; {shown(pairs[-1])} has none")
+    if "" in pairs[::2]:
+        raise click.UsageError("a KEY is empty")
     values: dict[str, JsonValue] = {key: _value(key, text) for key, text in zip(pairs[::2], pairs[1::2], strict=True)}
     with _editing(file):
         content = _read(file)

@@ -63,6 +63,7 @@ def test_a_file_keeps_its_mode_and_a_link_stays_a_link(file: Path, tmp_path: Pat
     ("arguments", "message"),
     [
         pytest.param(["set", "FILE", "a"], 'expected a VALUE for each KEY; "a" has none', id="a key without a value"),
+        pytest.param(["set", "FILE", "", "1"], "a KEY is empty", id="an empty key"),
         pytest.param(["set", "FILE", "a", "blue"], "a: not JSON: blue; for example '\"blue\"'", id="a word"),
         pytest.param(["set", "FILE", "a", "True"], "a: not JSON: True; for example true", id="a word of Python"),
         pytest.param(["set", "FILE", "a", "{"], "a: the JSON ends too early", id="half a value"),
