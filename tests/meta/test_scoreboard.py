@@ -103,6 +103,34 @@ def test_a_test_reports_its_line_and_its_figures_from_another_process(
     ]
 
 
+def test_a_teardown_that_fails_fails_the_line_and_counts_no_figure_twice(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "results.json"
+    monkeypatch.setenv("AIOFLAGS_RELIABILITY_RESULTS", str(path))
+    monkeypatch.setenv("AIOFLAGS_RELIABILITY_LINES", "R3")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.fixture
+        def _leaves_something():
+            yield
+            raise AssertionError
+
+        @pytest.mark.holds("RB-R3")
+        @pytest.mark.usefixtures("_leaves_something")
+        def test_of_the_line(figures):
+            figures.total("reads", 7)
+        """
+    )
+    run = pytester.runpytest_subprocess("-p", "tests.reliability.plugin", "-p", "no:randomly", "-n", "1")
+    run.assert_outcomes(passed=1, errors=1)
+    line = Results.read(path).lines["R3"]
+    assert (line.passed, line.failed, str(line.figures["reads"])) == (1, 1, "reads 7")
+
+
 def test_a_crash_of_a_process_fails_the_run(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

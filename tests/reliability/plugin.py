@@ -90,7 +90,9 @@ class _Collector:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         lines = [line for name, value in report.user_properties if name == "reliability lines" for line in list(value)]  # type: ignore[call-overload]
         if report.when == "call" or report.failed or report.skipped:
-            measured = [Figure(*value) for name, value in report.user_properties if name == _PROPERTY]  # type: ignore[misc]
+            # The report of a teardown that failed has the figures of the test once more.
+            found = report.user_properties if report.when == "call" else []
+            measured = [Figure(*value) for name, value in found if name == _PROPERTY]  # type: ignore[misc]
             for line in lines:
                 self._results.add(line, report.outcome, report.duration, measured)
         if report.failed and not lines:
