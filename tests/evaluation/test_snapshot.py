@@ -296,7 +296,7 @@ def test_a_flag_keeps_no_reference_to_old_prerequisites() -> None:
 
 
 def _answers_with_prerequisites() -> int:
-    return sum(isinstance(one, Answer) and bool(one.prerequisites) for one in gc.get_objects())
+    return sum(type(one) is Answer and bool(one.prerequisites) for one in gc.get_objects())
 
 
 def test_a_flag_keeps_a_limited_number_of_answers() -> None:
