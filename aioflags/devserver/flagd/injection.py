@@ -6,6 +6,7 @@ later. ``faults.py`` has the list of faults, ``relay.py`` slows down and cuts co
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -38,6 +39,8 @@ _BEFORE_RESPONSE: Final = (FaultKind.DELAY, FaultKind.SILENCE, FaultKind.RESET, 
 _STREAM_LASTING: Final = frozenset({FaultKind.DELAY, FaultKind.SILENCE, FaultKind.DRIP})
 _CUT_TIMEOUT: Final = 1.0
 """Seconds after which a call ends whose connection was cut. Its cancellation normally comes first."""
+_SEND_GRACE: Final = 1.0
+"""Seconds for a message that is on its way when a fault ends the stream. A client that reads gets it in milliseconds."""
 
 
 def code_named(code: GrpcCode | None) -> grpc.StatusCode:
@@ -129,8 +132,7 @@ class CallFaults:
         if injected.fault.kind in _STREAM_LASTING:
             self._add_lasting(injected)
         elif injected.fault.kind is FaultKind.MALFORMED:
-            async with self._write_lock:
-                await self._context.write(malformed())
+            await self._send(malformed())
         else:
             self._ending = injected
 
@@ -140,8 +142,19 @@ class CallFaults:
         for injected in self._lasting:
             if injected.fault.kind is FaultKind.DELAY and not injected.is_lifted:
                 await anyio.sleep(injected.fault.delay)
+        await self._send(message)
+
+    async def _send(self, message: Any) -> None:
+        """Send a message. If that is cancelled, it still has some time: gRPC sends no status before the last message is sent."""
         async with self._write_lock:
-            await self._context.write(message)
+            sending = asyncio.ensure_future(self._context.write(message))
+            try:
+                await asyncio.shield(sending)
+            finally:
+                with anyio.move_on_after(_SEND_GRACE, shield=True):
+                    await asyncio.wait([sending])
+                if not sending.cancel() and not sending.cancelled():
+                    sending.exception()  # it is raised above, unless this was cancelled: then it has no meaning
 
     async def _end(self, injected: InjectedFault) -> None:
         """End the call with a status, or with its connection."""
