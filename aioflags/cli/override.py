@@ -19,7 +19,7 @@ from aioflags.runtime.edit_lock import edit_lock
 from aioflags.runtime.logs import printable
 from aioflags.runtime.regular_files import read_regular
 from aioflags.runtime.replaced_files import replace_file
-from aioflags.runtime.suggest import did_you_mean
+from aioflags.runtime.suggest import did_you_mean, nearest
 from aioflags.tools.override_file import OverrideFile
 
 __all__ = ["command"]
@@ -100,6 +100,8 @@ def list_entries(file: Path, *, as_json: bool) -> None:
 @contextmanager
 def _editing(file: Path) -> Generator[None, None, None]:
     """Around reading and writing the file: other edits wait, and mistakes become usage errors."""
+    if not file.parent.is_dir():
+        raise UsageMistake(f"{printable(file.parent)} is not a folder; create it first")
     with file_mistakes(file), edit_lock(file):
         yield
 
@@ -124,7 +126,7 @@ def _value(key: str, text: str) -> Any:
         return msgspec.json.decode(text)
     except UNREADABLE as error:
         if is_word(text):
-            example = _PYTHON_WORDS.get(text, f"'\"{text}\"'")
+            example = _PYTHON_WORDS.get(text) or nearest(text, _PYTHON_WORDS.values()) or f"'\"{text}\"'"
             raise UsageMistake(f"{printable(key)}: not JSON: {text}; for example {example}") from None
         raise UsageMistake(f"{printable(key)}: {placed(error)}") from None
 
