@@ -344,6 +344,7 @@ async def test_the_client_lives_as_long_as_the_server(site: Any, client: Client,
     assert [*seen, client.status.status] == [Status.READY, Status.NOT_READY]
 
 
+@pytest.mark.leaves("generators", reason="without a lifespan nothing tells the application that the server ends")
 async def test_a_server_without_a_lifespan_starts_the_client_at_the_first_request(site: Any, client: Client) -> None:
     site(client)
     async with served(asgi(ASGIHandler())) as http:
