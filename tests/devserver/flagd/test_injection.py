@@ -41,6 +41,10 @@ class SlowContext:
         self.log.append((what, round(anyio.current_time() - self._began, 3)))
 
 
+def cut(*, reset: bool) -> None:
+    raise AssertionError("no fault here cuts a connection")
+
+
 async def messages() -> AsyncGenerator[str, None]:
     yield "first"
     await anyio.sleep_forever()
@@ -64,6 +68,6 @@ async def test_a_status_is_sent_after_the_message_before_it(seconds: float, log:
     as_context: Any = context
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(inject)
-        with CallFaults(state, Endpoint.SYNC_FLAGS, as_context, lambda *, reset: None) as call, pytest.raises(Aborted):
+        with CallFaults(state, Endpoint.SYNC_FLAGS, as_context, cut) as call, pytest.raises(Aborted):
             await call.stream(messages(), lambda: None)
     assert context.log == log
