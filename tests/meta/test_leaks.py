@@ -41,6 +41,9 @@ LEAKS = """
     def test_leaves_a_socket():
         keep(socket.socket())
 
+    def test_leaves_an_event_loop():
+        keep(asyncio.new_event_loop())
+
     def test_leaves_a_thread():
         threading.Thread(target=time.sleep, args=(6,), daemon=True).start()
 

@@ -167,19 +167,13 @@ class FlagdRpc(Flagd):
 
 
 WORLDS: Final[tuple[type[World], ...]] = (Fdv2, Fdv1, Mobile, Flagd, FlagdRpc)
-TRIED: Final = [
-    pytest.param(world, marks=pytest.mark.leaves("descriptors", reason="in a long run gRPC opens one more poller, which it keeps"))
-    if issubclass(world, Flagd)
-    else world
-    for world in WORLDS
-]
 PARTS: Final = [*batches("R2", len(WORLDS)), *[range(0)] * len(WORLDS)][: len(WORLDS)]
 """The seeds of each kind of client."""
 
 
 @pytest.mark.holds("RB-R2")
 @pytest.mark.timeout(0)
-@pytest.mark.parametrize("world", TRIED)
+@pytest.mark.parametrize("world", WORLDS)
 def test_clients_survive_faults(world: type[World], figures: Figures) -> None:
     part = PARTS[WORLDS.index(world)]
     if not part:

@@ -29,8 +29,9 @@ Held: TypeAlias = Mapping[str, set[Any]]
 
 _KEPT: Final = "openfeature-event-handler"
 """Threads that OpenFeature's SDK keeps for handlers as long as the process runs."""
-_OF_GRPC: Final = "anon_inode:[eventfd]"
-"""Descriptors that only gRPC opens here. A fork of the process makes it open more of them, which it keeps."""
+_OF_GRPC: Final = ("anon_inode:[eventfd]", "anon_inode:[eventpoll]")
+"""Descriptors that gRPC opens and keeps: more after a fork, and now and then on a busy machine. An event loop that is not closed
+has an eventpoll as well, but also sockets, which are noticed."""
 _HAS_GRPC: Final = find_spec("grpc") is not None
 _FOLDER: Final = next((folder for folder in ("/proc/self/fd", "/dev/fd") if Path(folder).is_dir()), None)
 """Where the system lists the descriptors of this process."""
