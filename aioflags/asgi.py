@@ -74,7 +74,7 @@ class FlagsMiddleware:
             await self._app(scope, receive, send)
             return
         flags = await (flags_of(scope) if self._requests is None else _pin(scope, self._requests))
-        with use_context(cast("Context", flags.context)):  # pin() raises if there is none
+        with use_context(cast("Context", flags.context)):  # pin() raises without one
             await self._app(scope, receive, send)
 
 

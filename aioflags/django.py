@@ -103,7 +103,7 @@ class RequestFlagsMiddleware:
         return self._await_ambient(asked) if self._is_async else self._call_ambient(asked)
 
     async def _await_ambient(self, request: FlagsRequest) -> HttpResponseBase:
-        with use_context(cast("Context", (await request.aflags()).context)):  # pin() raises if there is none
+        with use_context(cast("Context", (await request.aflags()).context)):  # pin() raises without one
             return cast("HttpResponseBase", await self._get_response(request))
 
     def _call_ambient(self, request: FlagsRequest) -> HttpResponseBase:

@@ -24,7 +24,7 @@ __all__ = ["ConsulConnection", "ConsulServer"]
 
 _IDLE_CONNECTIONS: Final = 2
 _INDEX: Final = "x-consul-index"
-"""A header of every answer to a read, also if there is no entry."""
+"""A header of every answer to a read, also without an entry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class ConsulConnection:
         return self._server.namespace
 
     async def entries(self, key: str, *, below: bool = False) -> list[ConsulEntry]:
-        """The entry of a key as a list, which is empty if there is none; with ``below``, all entries whose keys start with it."""
+        """The entry of a key as a list, which is empty without one; with ``below``, all entries whose keys start with it."""
         status, headers, body = await self._request("GET", self._address(key, **({"recurse": ""} if below else {})))
         if status == 404 and _INDEX in headers:
             return []

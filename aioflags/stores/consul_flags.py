@@ -83,7 +83,7 @@ class ConsulFlags:
         async with self._writing:
             stored = await self._all_entries()
             for batch in batches(self._replacing(items, stored), self._connection.namespace):
-                # Nothing has an index, so there is no conflict.
+                # Nothing has an index, so nothing can conflict.
                 await self._connection.apply(batch)
 
     async def upsert(self, items: Sequence[StoredItem]) -> None:

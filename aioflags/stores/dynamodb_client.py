@@ -53,7 +53,7 @@ class DynamoDBClient:
         """The client, made at the first call. Untyped: the operations of a client exist at run time only.
 
         Raises:
-            StoreError: there are no credentials, or :meth:`aclose` was called.
+            StoreError: credentials are missing, or :meth:`aclose` was called.
             Exception: aiobotocore's errors, such as ``NoRegionError``.
         """
         if self._client is None:
@@ -83,7 +83,7 @@ class DynamoDBClient:
     def _ready_session(self) -> Any:
         """In the thread: a session that has the service models and the credentials in memory.
 
-        Kept although the call that asked for it was cancelled. If there are no credentials, the next call looks again.
+        Kept although the call that asked for it was cancelled. If credentials are missing, the next call looks again.
         """
         if self._session is None:
             self._session = self._new_session()
@@ -124,7 +124,7 @@ def _service_models() -> Any:
 
 
 def _credentials(session: Any) -> Any:
-    """In the thread: the credentials of a session, which keeps them; ``None`` if there are none.
+    """In the thread: the credentials of a session, which keeps them; ``None`` if they are missing.
 
     A role's credentials come from a server of AWS, which aiobotocore asks on an event loop. Here it is one of the thread's own.
     """

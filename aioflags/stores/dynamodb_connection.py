@@ -47,7 +47,7 @@ class DynamoDBConnection:
         self._chance = chance
 
     async def get(self, namespace: str, key: str) -> DynamoDBItem | None:
-        """One item; ``None`` if there is none."""
+        """One item; ``None`` if it does not exist."""
         answer = await self._call("get_item", TableName=self._table, Key=keys(namespace, key), ConsistentRead=True)
         return answer.get("Item")
 

@@ -33,7 +33,7 @@ class ItemReader:
         self._unreadable = Once()
 
     def __call__(self, kind: ObjectKind, key: str, text: bytes | None) -> StoredItem | None:
-        """The item; ``None`` if there is no text, or one that cannot be read.
+        """The item; ``None`` without a text, or if it cannot be read.
 
         ``key`` is the one under which the database has the text: a tombstone may have another key in its text.
         """

@@ -15,7 +15,7 @@ from aioflags.errors import ConfigError
 __all__ = ["HttpClient", "HttpRequest", "HttpResponse", "HttpTimeouts", "HttpUrl", "TimeoutValues", "checked_client", "http_errors"]
 
 TimeoutValues: TypeAlias = "tuple[float | None, float | None, float | None, float | None]"
-"""Seconds for: connect, read, write, a place in the pool of connections. ``None`` is no limit."""
+"""Seconds for: connect, read, write, a place in the pool of connections. ``None`` means without a limit."""
 
 _LIBRARIES: Final = ("httpx", "httpx2")
 _ERRORS: Final = ("HTTPError", "InvalidURL", "StreamError")
