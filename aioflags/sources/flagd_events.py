@@ -5,6 +5,7 @@ Source: ``flagd.md`` 2.3.
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.metadata import FlagMetadata
 from aioflags.model.result import Update
 from aioflags.sources.base import SourceContext
-from aioflags.sources.flagd_stream import SILENCE, FlagdStreamOptions, FlagdStreamSource
+from aioflags.sources.flagd_stream import FlagdStreamOptions, FlagdStreamSource
 from aioflags.transport.flagd_messages import RpcFailed, ServerEvent
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ __all__ = ["FlagdEvents", "FlagdEventsSource", "read_event"]
 _READY: Final = "provider_ready"
 _CHANGE: Final = "configuration_change"
 _ALIVE: Final = "keep_alive"
+_SILENCE: Final = 50.0
+"""In seconds. flagd sends a ``keep_alive`` on an event stream that was silent for 20 s; this is two and a half times as long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,18 +46,25 @@ class FlagdEvents:
 
 
 class FlagdEventsSource(FlagdStreamSource):
-    """The source that :class:`FlagdEvents` builds."""
+    """The source that :class:`FlagdEvents` builds.
+
+    A connection that is silent for 50 s is replaced, also if a stream ended as planned meanwhile and the next one was opened on the
+    same connection. flagd sends the first message of a stream at once, and then, unless it is old, a ``keep_alive`` every 20 s.
+    """
+
+    _longest_quiet = _SILENCE / 2  # the evaluations in flight use the connection, so it is not replaced without a reason
 
     def __init__(self, context: SourceContext, builder: FlagdEvents) -> None:
         super().__init__(FlagdEvents.name, context, builder.options)
+        self._keeps_alive = False
+        """The server sends a ``keep_alive`` now and then. Old ones do not."""
 
     async def _messages(self, calls: FlagdCalls) -> AsyncGenerator[Update, None]:
-        is_good, silence = False, None
+        is_good = False
         async with aclosing(calls.events(timeout=self._timeout)) as events:
-            while (event := await self._next(events, silence)) is not None:
-                self._received_at = anyio.current_time()
-                if event.type == _ALIVE:
-                    silence = SILENCE
+            while (event := await self._next(events)) is not None:
+                self._hear()
+                self._keeps_alive |= event.type == _ALIVE
                 # A second READY of a stream changes nothing. Nor does a change before the first: READY empties the cache.
                 if event.type == _READY:
                     if is_good:
@@ -65,12 +75,17 @@ class FlagdEventsSource(FlagdStreamSource):
                 if (change_set := read_event(event)) is not None:
                     yield self._good(change_set)
 
-    async def _next(self, events: AsyncGenerator[ServerEvent, None], silence: float | None) -> ServerEvent | None:
-        """The next event; ``None`` at the end of the stream. ``silence``: how many seconds it may take; ``None``: any time."""
-        with anyio.move_on_after(silence):
+    async def _next(self, events: AsyncGenerator[ServerEvent, None]) -> ServerEvent | None:
+        """The next event; ``None`` at the end of the stream.
+
+        Raises:
+            RpcFailed: the stream failed, or its connection was silent for too long.
+        """
+        is_limited = self._is_silent or self._keeps_alive
+        with anyio.CancelScope(deadline=self._heard_at + _SILENCE if is_limited else math.inf):
             return await anext(events, None)
-        self._is_half_open = True
-        raise RpcFailed("UNAVAILABLE", f"the stream was silent for {silence:g} s")
+        self._is_half_open, self._keeps_alive = True, False
+        raise RpcFailed("UNAVAILABLE", f"the stream was silent for {_SILENCE:g} s")
 
 
 def read_event(event: ServerEvent) -> ChangeSet | None:

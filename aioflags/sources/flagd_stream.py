@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import anyio
 
@@ -32,15 +32,13 @@ from aioflags.transport.grpc import FlagdChannel
 if TYPE_CHECKING:
     from aioflags.transport.grpc_calls import FlagdCalls
 
-__all__ = ["SILENCE", "FlagdStreamOptions", "FlagdStreamSource", "rpc_failure"]
+__all__ = ["FlagdStreamOptions", "FlagdStreamSource", "rpc_failure"]
 
 _JITTER: Final = 0.1
 """The share of a pause that chance may take off, so that clients do not come back all at once."""
 _SHORTEST_PAUSE: Final = 0.001
 _MAX_REASONS: Final = 16
 """How many reasons of an outage are remembered. A name may have other addresses at every attempt."""
-SILENCE: Final = 50.0
-"""In seconds. flagd sends a ``keep_alive`` on an event stream that was silent for 20 s; this is two and a half times as long."""
 _TOO_LARGE: Final = ("Received message larger than max", "Decompressed message larger than max")
 """What gRPC's own report of a message of more than ``max_message_bytes`` contains. Servers use its code for other limits, too."""
 _NETWORK: Final = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"})
@@ -70,6 +68,9 @@ class FlagdStreamOptions:
 class FlagdStreamSource(ABC):
     """A synchronizer that reads one stream of flagd at a time. ``random`` returns numbers in [0, 1)."""
 
+    _longest_quiet: ClassVar[float] = 0.0
+    """In seconds. A connection that was quiet for so long when its stream ends as planned is replaced: it may be half open."""
+
     def __init__(
         self,
         name: str,
@@ -89,8 +90,12 @@ class FlagdStreamSource(ABC):
         """The network has failed since the last good message, or since the start, and that was reported."""
         self._reasons: deque[str] = deque(maxlen=_MAX_REASONS)
         """Why the last attempts to connect failed, in the current outage."""
-        self._received_at: float | None = None
-        """When the last message of the stream came, on the event loop's clock. A subclass sets it."""
+        self._heard_at = 0.0
+        """When the last message came on this connection, or when it was opened; on the event loop's clock."""
+        self._is_silent = True
+        """No message of this stream came yet. flagd sends the first one at once."""
+        self._is_kept = False
+        """The last stream ended as planned, and the next one uses its connection."""
         self._is_half_open = False
         """The connection may be dead without a sign: gRPC would open each new stream on it."""
 
@@ -104,7 +109,7 @@ class FlagdStreamSource(ABC):
 
     async def sync(self, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:  # noqa: ARG002 -- flagd has no cursors
         """Open streams one after the other, until a fatal code ends the source."""
-        self._was_good = self._is_out = self._is_half_open = False
+        self._was_good = self._is_out = self._is_half_open = self._is_kept = False
         self._reasons.clear()
         async with AsyncExitStack() as stack:
             calls: FlagdCalls | None = None
@@ -132,12 +137,16 @@ class FlagdStreamSource(ABC):
 
     async def _connection(self, calls: FlagdCalls) -> AsyncGenerator[Update, None]:
         """The updates of one stream, and its end."""
+        is_kept, self._is_kept = self._is_kept, False
         try:
             while (reason := await calls.connect(self._reasons)) is not None:
+                is_kept = False
                 self._reasons.append(reason)
                 yield self._interrupted(network_failure(f"cannot connect to flagd: {reason}"))
             self._reasons.clear()
-            self._received_at = None
+            if not is_kept:
+                self._heard_at = anyio.current_time()
+            self._is_silent = True
             async with aclosing(self._messages(calls)) as updates:
                 async for update in updates:
                     if update.state is SourceState.VALID:
@@ -153,6 +162,10 @@ class FlagdStreamSource(ABC):
                 self._logger.exception("%s: a stream failed (please report)", self.name)
             yield _update(SourceState.INTERRUPTED, error=problem)
 
+    def _hear(self) -> None:
+        """A message came. Subclasses call it."""
+        self._heard_at, self._is_silent = anyio.current_time(), False
+
     def _end(self, failed: RpcFailed) -> Update:
         """The update for a stream that failed."""
         error = rpc_failure(failed, self._options.channel.target)
@@ -160,8 +173,8 @@ class FlagdStreamSource(ABC):
         if counts and failed.code in self._options.fatal_codes:
             return _update(SourceState.OFF, error=_fatal(error))
         if failed.code == "DEADLINE_EXCEEDED" and self._timeout is not None:
-            # flagd sends the first message of a stream at once.
-            self._is_half_open = self._received_at is None or anyio.current_time() - self._received_at >= SILENCE
+            self._is_half_open = self._is_silent or anyio.current_time() - self._heard_at >= self._longest_quiet
+            self._is_kept = not self._is_half_open
             if self._was_good and not self._is_out:
                 # The planned end of a stream: see stream_deadline.
                 return _update(SourceState.INTERRUPTED, error=replace(error, is_minor=True))

@@ -11,8 +11,6 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-import anyio
-
 from aioflags.evaluation.openfeature.context_data import context_data
 from aioflags.model.flagd_options import ContextEnricher, SyncMetadata
 from aioflags.model.result import Update
@@ -61,7 +59,7 @@ class FlagdSyncSource(FlagdStreamSource):
         is_first = True
         async with aclosing(calls.sync_flags(provider_id=builder.provider_id, timeout=self._timeout)) as stream:
             async for message in stream:
-                self._received_at = anyio.current_time()
+                self._hear()
                 if is_first and message.sync_context is None and builder.sync_metadata == "stream":
                     metadata = await calls.get_metadata()
                 is_first = False
