@@ -25,7 +25,7 @@ async def show(step: str, client: FlagdClient) -> None:
 
 async def main() -> None:
     logging.getLogger("aioflags").setLevel(logging.CRITICAL)  # the program prints what the client would log
-    async with FakeFlagd.running({"flags": {"new-checkout": FOR_PROS}}) as flagd:
+    async with FakeFlagd({"flags": {"new-checkout": FOR_PROS}}) as flagd:
         config = FlagdConfig(resolver="in-process", port=flagd.sync_port, deadline=5, retry_backoff=0.1, retry_backoff_max=0.1)
         async with FlagdClient(config) as client, client.events() as events:
 

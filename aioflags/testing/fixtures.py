@@ -160,9 +160,14 @@ def _service() -> Callable[[pytest.FixtureRequest], AsyncGenerator[FlagsService,
     """A function for an async fixture with the server. Each async plugin needs its own function object."""
 
     async def service(request: pytest.FixtureRequest) -> AsyncGenerator[FlagsService, None]:
+        from aioflags.devserver import read_objects  # noqa: PLC0415
         from aioflags.testing.service import FlagsService  # noqa: PLC0415
 
-        async with FlagsService.running(_flags_of_test(request)) as running:
+        session_flags = _flags_of_test(request)
+        async with FlagsService() as running:
+            for name, text in session_flags.documents:
+                running.state.write(read_objects(text, name=name))
+            running.state.write(read_objects({"flagValues": session_flags.values or {}}))
             yield running
 
     return service
@@ -176,7 +181,7 @@ def _flagd() -> Callable[[pytest.FixtureRequest], AsyncGenerator[FakeFlagd, None
         from aioflags.testing.flagd import FakeFlagd  # noqa: PLC0415
 
         session_flags = _flags_of_test(request)
-        async with FakeFlagd.running() as running:
+        async with FakeFlagd() as running:
             for name, text in session_flags.flagd_documents:
                 running.state.replace(read_flagd_document(text, name=name))
             for key, value in (session_flags.values or {}).items():

@@ -5,8 +5,8 @@ The server is the development server (:mod:`aioflags.devserver`).
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from typing import Any, Final
 
 import anyio
@@ -14,44 +14,49 @@ import anyio
 from aioflags.client.client import Client
 from aioflags.config.config import Config
 from aioflags.devserver import Endpoint, RunningServer, ServerState, create_app, read_objects, serve
-from aioflags.devserver.data.objects import ObjectName
+from aioflags.errors import LifecycleError
 from aioflags.events.options import Events, MobileEvents
 from aioflags.mobile.client import MobileClient
 from aioflags.mobile.config import MobileConfig
 from aioflags.model.context import Context
 from aioflags.model.values import same_json
-from aioflags.testing.session_flags import SessionFlags
+from aioflags.testing.local_server import LocalServer
 
 __all__ = ["FlagsService"]
 
 _KEY: Final = "sdk-for-tests"
 _MOBILE_KEY: Final = "mob-for-tests"
-_STREAMS: Final = (Endpoint.STREAM, Endpoint.CLIENT_STREAM)
 
 
-class FlagsService:
-    """A server with LaunchDarkly's protocols. ``url`` is its address; ``state`` has its flags, faults and events.
+class FlagsService(LocalServer):
+    """A server with LaunchDarkly's protocols. Its address stays the same when it restarts.
 
-    A client made by :meth:`client` or :meth:`mobile_client`, or with a config of these clients, gets its flags from this server.
+    ``url`` is its address; ``state`` has its flags, faults and events. A client made by :meth:`client` or :meth:`mobile_client`,
+    or with a config of these clients, gets its flags from this server. The fixture ``flags_service`` is started; elsewhere
+    ``async with FlagsService(document) as service:`` runs one with the flags of a flag document.
     """
 
-    def __init__(self, state: ServerState, serving: RunningServer) -> None:
-        self.state: ServerState = state
-        self.url: str = serving.url
-        self._serving = serving
+    _streams = frozenset({Endpoint.STREAM, Endpoint.CLIENT_STREAM})
 
-    @classmethod
-    @asynccontextmanager
-    async def running(cls, session_flags: SessionFlags) -> AsyncGenerator[FlagsService, None]:
-        """Run a server with the flags of the session, on the running event loop, until the block ends."""
-        objects: dict[ObjectName, Mapping[str, Any]] = {}
-        for name, text in session_flags.documents:
-            objects.update(read_objects(text, name=name))
-        objects.update(read_objects({"flagValues": session_flags.values}))
-        state = ServerState(objects)
-        async with serve(create_app(state)) as serving:
-            yield cls(state, serving)
-        state.faults.lift_all()
+    def __init__(self, document: Mapping[str, object] | None = None) -> None:
+        super().__init__(ServerState(read_objects(document or {})))
+        self._server: RunningServer | None = None
+
+    @property
+    def url(self) -> str:
+        """The base URL, without a slash at the end.
+
+        Raises:
+            LifecycleError: the server was never started.
+        """
+        if self._server is None:
+            raise LifecycleError("FlagsService: not started: use it in async with")
+        return self._server.url
+
+    async def _listen(self, stack: AsyncExitStack) -> tuple[RunningServer]:
+        port = self._server.port if self._server else 0
+        self._server = await stack.enter_async_context(serve(create_app(self.state), port=port))
+        return (self._server,)
 
     def config(self, *, url: str | None = None, **options: Any) -> Config:
         """A :class:`Config` for clients of this server, with more ``options``. By default diagnostic events are off.
@@ -87,20 +92,6 @@ class FlagsService:
         """Serve only the flags and segments of this document. Raises :class:`ConfigError` for a mistake in it."""
         self.state.replace(read_objects(document))
 
-    async def until_streaming(self, clients: int = 1, *, timeout: float = 5) -> None:
-        """Wait until ``clients`` clients have an open stream, so that the next :meth:`set` arrives as a change.
-
-        Raises:
-            AssertionError: fewer streams are open after ``timeout`` seconds. A client that polls never opens one.
-        """
-        __tracebackhide__ = True
-        streams = self.state.open_streams
-        with anyio.move_on_after(timeout):
-            await self.state.until(lambda: sum(streams[endpoint] for endpoint in _STREAMS) >= clients)
-            return
-        count = sum(streams[endpoint] for endpoint in _STREAMS)
-        raise AssertionError(f"clients with a stream of FDv2 within {timeout:g} s: {count}, not {clients}")
-
     async def wait_for_event(self, kind: str, *, timeout: float = 10, **properties: object) -> dict[str, Any]:
         """Wait for an analytics event of this kind with these properties, and return it as JSON. An earlier event counts.
 
@@ -125,7 +116,3 @@ class FlagsService:
             if event is not None and all(name in event and same_json(event[name], value) for name, value in properties.items()):
                 return event
         return None
-
-    def drop_connections(self) -> int:
-        """Close every connection, like a failing network. Returns their number."""
-        return self._serving.drop_connections()

@@ -64,7 +64,7 @@ class Server(FlagOrigin):
     @classmethod
     @asynccontextmanager
     async def running(cls, config: str) -> AsyncGenerator[Server]:
-        async with FakeFlagd.running() as flagd:
+        async with FakeFlagd() as flagd:
             for uri in sources_of(config):
                 flagd.replace(source(uri), source=uri)
             flagd.set_static_context(INJECTED)

@@ -76,7 +76,7 @@ class Memory(ThroughSdk):
         return client
 
     async def _forbidden(self) -> dict[str, Any]:
-        flagd = await self._stack.enter_async_context(FakeFlagd.running())
+        flagd = await self._stack.enter_async_context(FakeFlagd())
         flagd.inject(Fault(kind=FaultKind.STATUS, code=GrpcCode.PERMISSION_DENIED))
         return {"resolver": "in-process", "port": flagd.sync_port, "fatal_status_codes": ["PERMISSION_DENIED"], "deadline": LONG}
 
@@ -93,7 +93,7 @@ class Rpc(Memory):
     async def _client(self, kind: str) -> FlagdClient:
         if kind != "stable":
             return await super()._client(kind)
-        flagd = await self._stack.enter_async_context(FakeFlagd.running(in_memory_flags()))
+        flagd = await self._stack.enter_async_context(FakeFlagd(in_memory_flags()))
         return await self._started({"resolver": "rpc", "host": flagd.host, "port": flagd.port, "deadline": LONG})
 
     async def evaluate(self, flag: Flag) -> Details:

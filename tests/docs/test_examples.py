@@ -128,7 +128,7 @@ def test_a_file_that_a_docstring_names_is_in_the_folder(name: str) -> None:
 async def test_a_service_runs_with_the_command_in_its_docstring(name: str, unused_tcp_port: int) -> None:
     port = str(unused_tcp_port)
     flags = ServerState.of({"flagValues": {"new-checkout": True}})
-    async with serve(WATCH.app(create_app(flags))) as service, FakeFlagd.running() as flagd:
+    async with serve(WATCH.app(create_app(flags))) as service, FakeFlagd() as flagd:
         flagd.set("new-checkout", True)
         places = dict.fromkeys(("LAUNCHDARKLY_BASE_URI", "LAUNCHDARKLY_STREAM_URI"), service.url)
         places |= {"FLAGD_HOST": flagd.host, "FLAGD_SYNC_PORT": str(flagd.sync_port)}

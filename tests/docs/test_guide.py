@@ -15,7 +15,6 @@ from aioflags import Context
 from aioflags.client_core.overrides import OVERRIDES
 from aioflags.devserver import Fault
 from aioflags.testing import EventRecorder, FlagChangeLog, FlagOverrides, FlagRecorder, FlagsService, MemoryClient, VirtualTimeLoop
-from aioflags.testing.session_flags import SessionFlags
 
 pytestmark = pytest.mark.real_time
 
@@ -79,9 +78,10 @@ async def test_events_are_asserted_as_shown() -> None:
 
 
 async def test_a_fault_is_injected_as_shown() -> None:
-    (line,) = re.findall(r"`(state\.inject\(.*?\)\))`", GUIDE)
-    async with FlagsService.running(SessionFlags()) as service:
-        assert eval(line, {"state": service.state, "Fault": Fault})
+    (line,) = re.findall(r"`(inject\(Fault\(kind=\"status\", status=.*?\)\))`", GUIDE)
+    async with FlagsService() as service:
+        number = eval(line, {"inject": service.inject, "Fault": Fault})
+        assert [fault.number for fault in service.state.faults.in_effect] == [number]
 
 
 @pytest.mark.parametrize(

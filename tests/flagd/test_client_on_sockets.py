@@ -39,7 +39,7 @@ def config(resolver: Any, flagd: FakeFlagd, **options: Any) -> FlagdConfig:
 @pytest.fixture
 async def flagd() -> AsyncIterator[FakeFlagd]:
     """A server with a flag without rules and one with a rule."""
-    async with FakeFlagd.running(DOCUMENT) as running:
+    async with FakeFlagd(DOCUMENT) as running:
         yield running
 
 

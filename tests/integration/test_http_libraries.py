@@ -8,7 +8,6 @@ import pytest
 
 from aioflags import FlagdClient, FlagdConfig, Status
 from aioflags.testing import FakeFlagd, FlagsService
-from aioflags.testing.session_flags import SessionFlags
 from tests.support.canaries import secretive
 from tests.support.http_libraries import LIBRARIES, HttpLibrary, http_of
 
@@ -16,12 +15,12 @@ pytestmark = pytest.mark.real_time
 
 USER = secretive("anna")
 SOON = 60.0
-FLAGS = SessionFlags((), {"theme": "dark"})
+FLAGS = {"flagValues": {"theme": "dark"}}
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
 async def test_a_client_streams_and_sends_events(library: HttpLibrary) -> None:
-    async with FlagsService.running(FLAGS) as service, asyncio.timeout(SOON):
+    async with FlagsService(FLAGS) as service, asyncio.timeout(SOON):
         async with service.client(http=http_of(library)) as client:
             assert await client.variation("theme", USER, "") == "dark"
             await service.until_streaming(timeout=SOON)
@@ -34,7 +33,7 @@ async def test_a_client_streams_and_sends_events(library: HttpLibrary) -> None:
 
 @pytest.mark.parametrize("library", LIBRARIES)
 async def test_a_mobile_client_follows_its_context_and_sends_events(library: HttpLibrary) -> None:
-    async with FlagsService.running(FLAGS) as service, asyncio.timeout(SOON):
+    async with FlagsService(FLAGS) as service, asyncio.timeout(SOON):
         async with service.mobile_client(USER, http=http_of(library)) as client:
             assert client.variation("theme", "") == "dark"
             await client.identify(secretive("ben"))
@@ -45,7 +44,7 @@ async def test_a_mobile_client_follows_its_context_and_sends_events(library: Htt
 
 @pytest.mark.parametrize("library", LIBRARIES)
 async def test_a_client_of_flagd_evaluates_over_ofrep(library: HttpLibrary) -> None:
-    async with FakeFlagd.running({"flags": {}}) as flagd, asyncio.timeout(SOON):
+    async with FakeFlagd({"flags": {}}) as flagd, asyncio.timeout(SOON):
         flagd.set("theme", "dark")
         config = FlagdConfig(resolver="ofrep", ofrep_base_url=flagd.ofrep_url, http=http_of(library), deadline=5, environment={})
         async with FlagdClient(config) as client:

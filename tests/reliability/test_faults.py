@@ -20,7 +20,6 @@ import pytest
 from aioflags import Context, DataSystem, Events, FlagdClient, FlagdConfig
 from aioflags.events.options import MobileEvents
 from aioflags.testing import FakeFlagd, FaultProxy, FlagsService, Schedule, ScheduledFault, toxics
-from aioflags.testing.session_flags import SessionFlags
 from tests.reliability.history import History, Reads
 from tests.reliability.plugin import Figures
 from tests.reliability.scoreboard import amount, batches, seeds
@@ -95,7 +94,7 @@ class _Service(World):
     system: ClassVar[DataSystem] = DataSystem.default()
 
     async def _start_server(self, stack: AsyncExitStack) -> str:
-        self.service = await stack.enter_async_context(FlagsService.running(SessionFlags()))
+        self.service = await stack.enter_async_context(FlagsService())
         return self.service.url
 
     def _serve(self, changes: dict[str, str]) -> None:
@@ -132,7 +131,7 @@ class Flagd(World):
     longest = (1, 4, 0.5)
 
     async def _start_server(self, stack: AsyncExitStack) -> str:
-        self.flagd = await stack.enter_async_context(FakeFlagd.running())
+        self.flagd = await stack.enter_async_context(FakeFlagd())
         return f"127.0.0.1:{self.flagd.sync_port}"
 
     def _serve(self, changes: dict[str, str]) -> None:

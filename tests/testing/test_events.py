@@ -10,7 +10,6 @@ import pytest
 from aioflags import Client, Context
 from aioflags.client_core.overrides import OVERRIDES
 from aioflags.testing import EventRecorder, FlagsService, MemoryClient
-from aioflags.testing.session_flags import SessionFlags
 
 ANNA, BERT = Context("anna"), Context("bert", "org")
 
@@ -136,7 +135,7 @@ def test_only_the_block_is_recorded_and_evaluations_stay_fast(client: Client) ->
 
 @pytest.fixture
 async def service() -> AsyncIterator[FlagsService]:
-    async with FlagsService.running(SessionFlags((), {"checkout": True})) as running:
+    async with FlagsService({"flagValues": {"checkout": True}}) as running:
         yield running
 
 

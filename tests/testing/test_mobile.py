@@ -10,7 +10,6 @@ import pytest
 from aioflags import ConfigError, ConnectionMode, Context, FlagChange, MobileClient, MobileConfig, Status, ValueChange
 from aioflags.devserver import Fault, FaultKind
 from aioflags.testing import FlagsService, MemoryMobileClient
-from aioflags.testing.session_flags import SessionFlags
 from tests.support.canaries import secretive
 from tests.testing.projects import AUTOMATIC, Project
 
@@ -223,7 +222,7 @@ def test_the_fixture_works_with_the_markers_and_the_recorders(project: Project) 
 
 @pytest.mark.real_time
 async def test_a_client_of_the_service_follows_it_through_an_outage() -> None:
-    async with FlagsService.running(SessionFlags()) as service:
+    async with FlagsService() as service:
         service.replace(DOCUMENT)
         async with service.mobile_client(BEN, initial_reconnect_delay=0.05) as client:
             assert client.variation("greeting", "") == "welcome"
@@ -231,9 +230,9 @@ async def test_a_client_of_the_service_follows_it_through_an_outage() -> None:
             with client.changes("theme") as changes:
                 service.set("theme", "dark")
                 assert (await anext(changes)).new_value == "dark"
-            fault = service.state.inject(Fault(kind=FaultKind.STATUS, status=503))
+            fault = service.inject(Fault(kind=FaultKind.STATUS, status=503))
             await client.wait_until(Status.STALE, 20)
-            service.state.faults.lift(fault.number)
+            service.lift(fault)
             await client.wait_until(Status.READY, 20)
             client.track("purchase")
             client.flush()

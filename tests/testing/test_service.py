@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
-from aioflags import ConfigError, DataSystem, Status
+from aioflags import ConfigError, DataSystem, LifecycleError, Status
 from aioflags.devserver import Fault, FaultKind
 from aioflags.testing import FlagChangeLog, FlagsService
-from aioflags.testing.session_flags import SessionFlags
 from tests.support.canaries import secretive
 
 pytestmark = pytest.mark.real_time
+
+SOON = 5
 
 USER = secretive("anna")
 
 
 @pytest.fixture
 async def service() -> AsyncIterator[FlagsService]:
-    """A service with a file, and a value that overrides a flag of it."""
-    text = json.dumps({"flagValues": {"checkout": False, "theme": "dark"}}).encode()
-    async with FlagsService.running(SessionFlags((("flags.json", text),), {"checkout": True})) as running:
+    """A service with two flags."""
+    async with FlagsService({"flagValues": {"checkout": True, "theme": "dark"}}) as running:
         yield running
 
 
@@ -46,7 +46,7 @@ async def test_a_client_gets_a_value_that_is_set(service: FlagsService) -> None:
 
 async def test_a_wait_for_a_client_that_does_not_stream_has_a_limit(service: FlagsService) -> None:
     async with service.client(data_system=DataSystem.polling()):
-        with pytest.raises(AssertionError, match=r"within 0\.2 s: 0, not 1"):
+        with pytest.raises(AssertionError, match=r"open streams within 0\.2 s: 0, not 1"):
             await service.until_streaming(timeout=0.2)
 
 
@@ -65,7 +65,7 @@ async def test_a_value_that_is_not_json_is_refused(service: FlagsService) -> Non
 
 
 async def test_faults_can_be_injected(service: FlagsService) -> None:
-    service.state.inject(Fault(kind=FaultKind.STATUS, status=401))
+    service.inject(Fault(kind=FaultKind.STATUS, status=401))
     async with service.client() as client:
         assert client.status.status is Status.FATAL
         assert await client.variation("theme", USER, "none") == "none"
@@ -76,3 +76,33 @@ async def test_connections_are_cut(service: FlagsService) -> None:
         await service.until_streaming()
         assert service.drop_connections() >= 1
         assert await client.variation("theme", USER, "") == "dark"
+
+
+async def test_a_restart_keeps_flags_and_address(service: FlagsService) -> None:
+    url = service.url
+    async with service.client(data_system=replace(DataSystem.streaming(), initial_reconnect_delay=0.1)) as client:
+        await service.until_streaming()
+        await service.stop()
+        await service.stop()
+        await client.wait_until(Status.STALE, timeout=SOON)
+        service.set("theme", "light")
+        await service.start()
+        await service.start()
+        assert service.url == url
+        await client.wait_until(Status.READY, timeout=SOON)
+        await service.restart(after=0.1)
+        await service.until_streaming()
+        assert await client.variation("theme", USER, "") == "light"
+
+
+async def test_faults_are_lifted_one_by_one_or_all(service: FlagsService) -> None:
+    numbers = [service.inject(Fault(kind=FaultKind.STATUS, status=status)) for status in (500, 501)]
+    service.lift(numbers[0])
+    assert len(service.state.faults.in_effect) == 1
+    service.lift()
+    assert not service.state.faults.in_effect
+
+
+async def test_a_service_that_was_never_started_has_no_address() -> None:
+    with pytest.raises(LifecycleError, match="async with"):
+        _ = FlagsService().url

@@ -1,0 +1,100 @@
+"""LocalServer: what :class:`FlagsService` and :class:`FakeFlagd` have in common: a server in the event loop of the test.
+
+It can stop, and start again at the same addresses with the same flags.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import ClassVar, Protocol, Self
+
+import anyio
+
+from aioflags.devserver import Endpoint, Fault, ServerState
+
+__all__ = ["LocalServer"]
+
+
+class _Listener(Protocol):
+    """One listening socket of the server."""
+
+    def drop_connections(self) -> int: ...
+
+
+class LocalServer(ABC):
+    """A server on loopback. ``state`` has its flags, faults and counters, also while it is stopped."""
+
+    _streams: ClassVar[frozenset[Endpoint]]
+    """Where clients get changes."""
+
+    def __init__(self, state: ServerState) -> None:
+        self.state: ServerState = state
+        self._running: AsyncExitStack | None = None
+        self._listeners: Sequence[_Listener] = ()
+
+    @abstractmethod
+    async def _listen(self, stack: AsyncExitStack) -> Sequence[_Listener]:
+        """Serve until the stack closes, at the addresses of the last time."""
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+        self.state.faults.lift_all()
+
+    async def start(self) -> None:
+        """Start again after :meth:`stop`, at the same addresses."""
+        if self._running is not None:
+            return
+        async with AsyncExitStack() as stack:
+            self._listeners = await self._listen(stack)
+            self._running = stack.pop_all()
+
+    async def stop(self) -> None:
+        """Stop: streams end, connections are closed, and new ones are refused."""
+        running, self._running, self._listeners = self._running, None, ()
+        if running is not None:
+            await running.aclose()
+
+    async def restart(self, after: float = 0) -> None:
+        """Stop, and start again after so many seconds. The flags stay."""
+        await self.stop()
+        await anyio.sleep(after)
+        await self.start()
+
+    def inject(self, fault: Fault) -> int:
+        """Inject a fault. Returns its number, for :meth:`lift`.
+
+        Raises:
+            ConfigError: none of the endpoints of the fault belongs to this server.
+        """
+        return self.state.inject(fault).number
+
+    def lift(self, number: int | None = None) -> None:
+        """Lift one fault, or all."""
+        if number is None:
+            self.state.faults.lift_all()
+        else:
+            self.state.faults.lift(number)
+
+    def drop_connections(self) -> int:
+        """Close every connection, like a failing network. Returns their number."""
+        return sum(listener.drop_connections() for listener in self._listeners)
+
+    async def until_streaming(self, clients: int = 1, *, timeout: float = 5) -> None:
+        """Wait until ``clients`` clients have an open stream, so that the next change arrives as a message.
+
+        Raises:
+            AssertionError: fewer streams are open after ``timeout`` seconds. A client that polls never opens one.
+        """
+        __tracebackhide__ = True
+        streams = self.state.open_streams
+        with anyio.move_on_after(timeout):
+            await self.state.until(lambda: sum(streams[endpoint] for endpoint in self._streams) >= clients)
+            return
+        count = sum(streams[endpoint] for endpoint in self._streams)
+        raise AssertionError(f"open streams within {timeout:g} s: {count}, not {clients}")
