@@ -39,7 +39,7 @@ def with_overrides(config: Config, files: Sequence[Path]) -> Config:
     """The configuration with these override files, read once."""
     if not files:
         return config
-    return replace(config, data_system=replace(config.data_system, overrides=FileOverrides(files, watch=False)))
+    return replace(config, data_system=config.data_system.with_overrides(FileOverrides(files, watch=False)))
 
 
 def check_overrides(files: Sequence[Path]) -> None:

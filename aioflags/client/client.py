@@ -89,7 +89,7 @@ class Client(MigrationMethods, FrontEndMethods, BaseClient):
         config = require("config", Config() if config is None else config, Config)
         overrides = config.data_system.overrides
         if isinstance(data, Mapping):
-            system = DataSystem.custom(synchronizers=[MemorySource.from_document(data)], overrides=overrides)
+            system = DataSystem.custom(synchronizers=[MemorySource.from_document(data)]).with_overrides(overrides)
             return cls("", replace(config, data_system=system))
         if isinstance(data, str) and data.lstrip().startswith("{"):
             raise ConfigError("data: this is a document as text; json.loads makes a mapping of it")

@@ -69,32 +69,26 @@ class DataSystem:
         )
 
     @classmethod
-    def default(cls, *, overrides: FileOverrides | None = None) -> DataSystem:
+    def default(cls) -> DataSystem:
         """A poll for the first data, then the stream; polling if the stream fails; FDv1 if the server asks for it."""
         return cls(
             initializers=[sources.Polling()],
             synchronizers=[sources.Streaming(), sources.Polling()],
             fdv1_fallback=sources.Fdv1FallbackOptions(),
-            overrides=overrides,
         )
 
     @classmethod
-    def streaming(cls, *, overrides: FileOverrides | None = None) -> DataSystem:
+    def streaming(cls) -> DataSystem:
         """Only the stream; FDv1 if the server asks for it."""
-        return cls(synchronizers=[sources.Streaming()], fdv1_fallback=sources.Fdv1FallbackOptions(), overrides=overrides)
+        return cls(synchronizers=[sources.Streaming()], fdv1_fallback=sources.Fdv1FallbackOptions())
 
     @classmethod
-    def polling(cls, interval: float = POLL_INTERVAL, *, overrides: FileOverrides | None = None) -> DataSystem:
+    def polling(cls, interval: float = POLL_INTERVAL) -> DataSystem:
         """Only polling, every ``interval`` seconds; FDv1 if the server asks for it."""
-        return cls(
-            synchronizers=[sources.Polling()],
-            fdv1_fallback=sources.Fdv1FallbackOptions(),
-            overrides=overrides,
-            poll_interval=interval,
-        )
+        return cls(synchronizers=[sources.Polling()], fdv1_fallback=sources.Fdv1FallbackOptions(), poll_interval=interval)
 
     @classmethod
-    def on_demand(cls, interval: float = POLL_INTERVAL, *, overrides: FileOverrides | None = None) -> DataSystem:
+    def on_demand(cls, interval: float = POLL_INTERVAL) -> DataSystem:
         """One poll at the start, and one at each :meth:`Client.refresh`, unless one succeeded in the last ``interval`` seconds.
 
         FDv1, also on demand, if the server asks for it. Between polls no timer runs and no connection is open: for programs that
@@ -103,45 +97,30 @@ class DataSystem:
         return cls(
             synchronizers=[sources.Polling(on_demand=True)],
             fdv1_fallback=sources.Fdv1FallbackOptions(on_demand=True),
-            overrides=overrides,
             poll_interval=interval,
         )
 
     @classmethod
-    def fdv1(
-        cls, *, stream: bool = True, poll_interval: float = POLL_INTERVAL, overrides: FileOverrides | None = None
-    ) -> DataSystem:
+    def fdv1(cls, *, stream: bool = True, poll_interval: float = POLL_INTERVAL) -> DataSystem:
         """Only FDv1, the older protocol:
 
         its stream, or polls every ``poll_interval`` seconds. After a refusal such as 401 it tries again later.
         """
         source = sources.Fdv1Streaming() if stream else sources.Fdv1Polling()
-        return cls(synchronizers=[source], overrides=overrides, poll_interval=poll_interval)
+        return cls(synchronizers=[source], poll_interval=poll_interval)
 
     @classmethod
-    def daemon(
-        cls,
-        store: Store | StoreBuilder,
-        *,
-        cache: Cache = "ttl",
-        cache_ttl: float = STORE_CACHE_TTL,
-        overrides: FileOverrides | None = None,
-    ) -> DataSystem:
+    def daemon(cls, store: Store | StoreBuilder, *, cache: Cache = "ttl", cache_ttl: float = STORE_CACHE_TTL) -> DataSystem:
         """No sources: reads the flags that another process, such as a relay or another SDK, writes to ``store``."""
-        return cls(persistence=Persistence(store=store, cache=cache, cache_ttl=cache_ttl), overrides=overrides)
+        return cls(persistence=Persistence(store=store, cache=cache, cache_ttl=cache_ttl))
 
     @classmethod
     def persistent_store(
-        cls,
-        store: Store | StoreBuilder,
-        *,
-        cache: Cache = "ttl",
-        cache_ttl: float = STORE_CACHE_TTL,
-        overrides: FileOverrides | None = None,
+        cls, store: Store | StoreBuilder, *, cache: Cache = "ttl", cache_ttl: float = STORE_CACHE_TTL
     ) -> DataSystem:
         """The sources of :meth:`default`. Their data are written to ``store``, which is read until they deliver."""
         persistence = Persistence(store=store, mode="read_write", cache=cache, cache_ttl=cache_ttl)
-        return replace(cls.default(overrides=overrides), persistence=persistence)
+        return replace(cls.default(), persistence=persistence)
 
     @classmethod
     def custom(
@@ -153,9 +132,8 @@ class DataSystem:
         fdv1_fallback_recovery: Literal["never", "ttl"] = "never",
         refused_retry: Literal["extended", "never"] = "extended",
         persistence: Persistence | None = None,
-        overrides: FileOverrides | None = None,
     ) -> DataSystem:
-        """Exactly the given sources; no FDv1 fallback, no store and no overrides unless given.
+        """Exactly the given sources; no FDv1 fallback and no store unless given.
 
         Raises:
             ConfigError: no initializer, no synchronizer and no store is given.
@@ -167,11 +145,14 @@ class DataSystem:
             fdv1_fallback_recovery=fdv1_fallback_recovery,
             refused_retry=refused_retry,
             persistence=persistence,
-            overrides=overrides,
         )
         if not (system.initializers or system.synchronizers or system.persistence):
             raise ConfigError("custom: expected at least one of initializers=…, synchronizers=…, persistence=…; got none")
         return system
+
+    def with_overrides(self, overrides: FileOverrides | None) -> DataSystem:
+        """A copy with these local files, whose flags and segments count instead of those of the service; ``None``: with none."""
+        return replace(self, overrides=overrides)
 
 
 def _builders(option: str, builders: object) -> tuple[sources.SourceBuilder, ...]:

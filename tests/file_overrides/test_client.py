@@ -45,7 +45,7 @@ def config(*paths: Path, source: Any = None, **options: Any) -> Config:
     """A client that polls the files, without and with a source."""
     overrides = FileOverrides(paths, watch=False, poll_interval=1)
     synchronizers = [service(a="service", b="service")] if source is None else [source]
-    return Config(data_system=DataSystem.custom(synchronizers=synchronizers, overrides=overrides), **options)
+    return Config(data_system=DataSystem.custom(synchronizers=synchronizers).with_overrides(overrides), **options)
 
 
 async def reaches(client: Client, key: str, value: object) -> None:

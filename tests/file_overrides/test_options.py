@@ -70,18 +70,21 @@ OVERRIDES = FileOverrides("a")
 @pytest.mark.parametrize(
     "system",
     [
-        pytest.param(DataSystem.default(overrides=OVERRIDES), id="default"),
-        pytest.param(DataSystem.streaming(overrides=OVERRIDES), id="streaming"),
-        pytest.param(DataSystem.polling(60, overrides=OVERRIDES), id="polling"),
-        pytest.param(DataSystem.on_demand(60, overrides=OVERRIDES), id="on demand"),
-        pytest.param(DataSystem.fdv1(overrides=OVERRIDES), id="fdv1"),
-        pytest.param(DataSystem.daemon(DiskStore("/nowhere"), overrides=OVERRIDES), id="daemon"),
-        pytest.param(DataSystem.persistent_store(DiskStore("/nowhere"), overrides=OVERRIDES), id="persistent store"),
-        pytest.param(DataSystem.custom(synchronizers=[Polling()], overrides=OVERRIDES), id="custom"),
+        pytest.param(DataSystem.default(), id="default"),
+        pytest.param(DataSystem.streaming(), id="streaming"),
+        pytest.param(DataSystem.polling(60), id="polling"),
+        pytest.param(DataSystem.on_demand(60), id="on demand"),
+        pytest.param(DataSystem.fdv1(), id="fdv1"),
+        pytest.param(DataSystem.daemon(DiskStore("/nowhere")), id="daemon"),
+        pytest.param(DataSystem.persistent_store(DiskStore("/nowhere")), id="persistent store"),
+        pytest.param(DataSystem.custom(synchronizers=[Polling()]), id="custom"),
     ],
 )
 def test_every_data_system_can_have_overrides(system: DataSystem) -> None:
-    assert system.overrides is OVERRIDES
+    overridden = system.with_overrides(OVERRIDES)
+    assert overridden.overrides is OVERRIDES
+    assert system.overrides is None
+    assert overridden.with_overrides(None) == system
 
 
 def test_a_data_system_refuses_a_path_instead_of_overrides() -> None:

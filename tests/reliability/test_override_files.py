@@ -40,7 +40,7 @@ class World(Fdv2):
         self.overridden: Reads = Reads(self.contents, "overrides")
 
     def _system(self) -> DataSystem:
-        return DataSystem.default(overrides=FileOverrides(self.file, watch=False, poll_interval=1))
+        return DataSystem.default().with_overrides(FileOverrides(self.file, watch=False, poll_interval=1))
 
     def commit(self, changes: Mapping[str, Value]) -> None:
         self.history.commit(changes)

@@ -37,7 +37,7 @@ class Plain(EventColumn):
 
     async def open(self, size: str, protocol: str) -> None:
         address = self.location.address(size)
-        system = DataSystem.custom(synchronizers=[_SOURCES[protocol]()], overrides=self._overrides(size))
+        system = DataSystem.custom(synchronizers=[_SOURCES[protocol]()]).with_overrides(self._overrides(size))
         events = Events(send_events=self.events, diagnostic_opt_out=True)
         config = Config(base_uri=address, stream_uri=address, events_uri=address, data_system=system, events=events)
         self.client = Client("bench", config)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from typing import Any, Literal
 
 from aioflags import BigSegments, Config, ConfigError, DataSystem, Events, FileOverrides, Persistence
@@ -50,7 +49,7 @@ def config_for(params: SdkConfigParams, callbacks: Callbacks, logger: logging.Lo
 
 def _data_system(params: SdkConfigParams, protocol: Protocol) -> DataSystem:
     system = _sources_and_store(params, protocol)
-    return system if params.overrides is None else replace(system, overrides=_overrides(params.overrides))
+    return system if params.overrides is None else system.with_overrides(_overrides(params.overrides))
 
 
 def _sources_and_store(params: SdkConfigParams, protocol: Protocol) -> DataSystem:
