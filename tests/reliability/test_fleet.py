@@ -1,4 +1,4 @@
-"""R30: 200 clients in four processes, one embedded server that restarts, and a slow network for a fifth of the clients.
+"""R30: 200 clients of a kind in four processes, a server that restarts, and a slow network for a fifth of the clients.
 
 All clients get each change at once, so that the speed of the machine counts: the smoke form has half as many clients. Other
 programs make delays longer and never shorter, so changes whose delays miss the bar are tried again, at most twice.
@@ -13,7 +13,7 @@ import sys
 import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -21,15 +21,21 @@ from typing import Any
 import anyio
 import pytest
 
-from aioflags.devserver import ServerState, create_app, read_objects, serve
+from aioflags.testing import FaultProxy
+from aioflags.testing.toxics import Latency
 from tests.reliability.calibration import slowness
 from tests.reliability.fleet import FLAG
+from tests.reliability.kinds import KINDS, address_of, make_server
 from tests.reliability.plugin import Figures
 from tests.reliability.scoreboard import FORM, Form, amount
 
 PROCESSES, CLIENTS = 4, 25 if FORM is Form.SMOKE else 50
 LONGEST_DELAY, LONGEST_RECOVERY, MOST_IDLE = 0.25, 5.0, 0.001
 """Seconds of 99 in 100 changes, seconds after a restart, and the share of a processor that an idle client uses."""
+LONGEST_RECOVERY_OF_FLAGD = 5.5
+"""As in R4: a client of a flagd opens a stream again after ``retry_backoff_max``, 5 s."""
+LATENCY, JITTER = 0.06, 0.04
+"""In seconds, of the slow network, in each direction."""
 BETWEEN_RESTARTS = 65
 """Seconds. After a connection of less than a minute a client waits longer before it connects again."""
 AWAY, IDLE, BETWEEN_CHANGES, SHORTEST_RUN = 0.5, 3.0, 0.5, 6
@@ -63,29 +69,27 @@ class FleetProcess:
 
 
 class Fleet:
-    """The server, and the processes."""
+    """The server, a slow network before it, and the processes."""
 
-    def __init__(self) -> None:
-        self.state = ServerState()
+    def __init__(self, kind: str) -> None:
+        self.server = make_server(kind)
         self.version = 0
         self.processes: list[FleetProcess] = []
-        self._port = 0
-        self._serving = AsyncExitStack()
-
-    async def start_server(self) -> str:
-        running = await self._serving.enter_async_context(serve(create_app(self.state), port=self._port))
-        self._port = running.port
-        return running.url
-
-    async def stop_server(self) -> None:
-        await self._serving.aclose()
+        self._kind = kind
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None, None]:
         self.change(counts=False)
-        url = await self.start_server()
+        async with self.server, FaultProxy(address_of(self.server)) as slow, self._processes(slow):
+            for stream in ("upstream", "downstream"):
+                slow.add(Latency(latency=LATENCY, jitter=JITTER, stream=stream))
+            yield
+
+    @asynccontextmanager
+    async def _processes(self, slow: FaultProxy) -> AsyncGenerator[None, None]:
         env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-        command = [sys.executable, "-m", "tests.reliability.fleet", url, str(CLIENTS)]
+        arguments = [self._kind, address_of(self.server), slow.url, str(CLIENTS)]
+        command = [sys.executable, "-m", "tests.reliability.fleet", *arguments]
         readers: list[asyncio.Task[None]] = []
         for _ in range(PROCESSES):
             process = FleetProcess(await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, limit=2**24, env=env))
@@ -103,13 +107,11 @@ class Fleet:
                 if each.process.returncode is None:
                     each.process.kill()
                 await each.process.wait()
-            await self.stop_server()
 
     def change(self, *, counts: bool) -> None:
         """Change the flag."""
         self.version += 1
-        value = {"version": self.version, "time": time.monotonic(), "counts": counts}
-        self.state.write(read_objects({"flagValues": {FLAG: value}}))
+        self.server.set(FLAG, {"version": self.version, "time": time.monotonic(), "counts": counts})
 
     async def until_converged(self, limit: float) -> float:
         """The seconds until every client has the newest version."""
@@ -143,10 +145,10 @@ class Fleet:
 
     async def restarted(self) -> float:
         """Restart the server, and change the flag meanwhile. Returns the seconds until every client has the change."""
-        await self.stop_server()
+        await self.server.stop()
         await asyncio.sleep(AWAY)
         self.change(counts=False)
-        await self.start_server()
+        await self.server.start()
         return await self.until_converged(4 * LONGEST_RECOVERY)
 
 
@@ -155,8 +157,9 @@ class Fleet:
 @pytest.mark.speed
 @pytest.mark.one_interpreter
 @pytest.mark.timeout(0)
-async def test_a_fleet_follows_its_server_through_restarts(figures: Figures) -> None:
-    fleet, longest = Fleet(), LONGEST_DELAY * slowness()
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_fleet_follows_its_server_through_restarts(kind: str, figures: Figures) -> None:
+    fleet, longest = Fleet(kind), LONGEST_DELAY * slowness()
     slowest, recoveries = list[float](), list[float]()
     async with fleet.running():
         await fleet.until_converged(60)
@@ -172,9 +175,9 @@ async def test_a_fleet_follows_its_server_through_restarts(figures: Figures) -> 
                     break
             slowest.append(slow)
             recoveries.append(await fleet.restarted())
-    figures.worst("99th percentile of delays", 1000 * max(slowest), "ms")
-    figures.worst("after a restart", max(recoveries), "s")
-    figures.worst("processor time of an idle client", 100 * idle, "%")
+    figures.worst(f"99th percentile of delays, {kind}", 1000 * max(slowest), "ms")
+    figures.worst(f"after a restart, {kind}", max(recoveries), "s")
+    figures.worst(f"processor time of an idle client, {kind}", 100 * idle, "%")
     assert max(slowest) <= longest
-    assert max(recoveries) <= LONGEST_RECOVERY
+    assert max(recoveries) <= (LONGEST_RECOVERY_OF_FLAGD if kind == "flagd" else LONGEST_RECOVERY)
     assert idle <= MOST_IDLE

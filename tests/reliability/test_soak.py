@@ -8,10 +8,11 @@ from statistics import median
 
 import pytest
 
+from tests.reliability.kinds import KINDS
 from tests.reliability.plot import plot
 from tests.reliability.plugin import Figures
 from tests.reliability.scoreboard import FORM, Form, amount
-from tests.reliability.soak import KINDS, Sample, slope, soak
+from tests.reliability.soak import Sample, slope, soak
 
 PLOT = Path(__file__).parents[2] / "docs" / "explanation" / "soak.svg"
 MEGABYTE = 1e6
