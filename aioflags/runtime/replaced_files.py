@@ -1,40 +1,85 @@
-"""Replaces a file atomically: readers see the old contents or the new ones, never a part.
+"""Replaces a file atomically: readers see the old contents or the new ones, never a part, also after a loss of power.
 
-Links are followed, and the new file has the mode and the owner of the old one.
+All functions block: call them in a thread.
 """
 
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import secrets
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
-__all__ = ["replace_file"]
+__all__ = ["System", "replace_file", "replace_private_file"]
 
-_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_CHUNK: Final = 256 * 1024
+_FLAGS: Final = ("O_NOFOLLOW", "O_CLOEXEC", "O_NONBLOCK", "O_BINARY")
+_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | sum(getattr(os, name, 0) for name in _FLAGS)
+_RANDOM: Final = 8
+"""Bytes of the name of a temporary file."""
+_ABANDONED_AFTER: Final = 600.0
+"""Age in seconds after which a temporary file counts as left over from a process that died."""
+
+
+class System(Protocol):
+    """The functions of ``os`` that write files."""
+
+    def open(self, path: Path, flags: int, mode: int = 0o777, /) -> int: ...
+
+    def write(self, descriptor: int, data: memoryview, /) -> int: ...
+
+    def fsync(self, descriptor: int, /) -> None: ...
+
+    def close(self, descriptor: int, /) -> None: ...
+
+    def replace(self, source: Path, target: Path, /) -> None: ...
+
+    def unlink(self, path: Path, /) -> None: ...
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Give the file these contents; it may be new. It blocks. Raises ``OSError``; then the file has its old contents."""
+    """Give the file these contents; it may be new. Links are followed. Mode and owner stay as they are.
+
+    Raises:
+        OSError: it cannot be written. It has its old contents.
+    """
     target = path.resolve()
-    new = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     # What may be secret is not readable for others, not even before the new file has the mode of the old one.
     mode = 0o600 if target.exists() else 0o666  # the umask applies
-    descriptor = os.open(new, _CREATE, mode)
+    _replace(target, data, mode, os, keeps_access=True)
+
+
+def replace_private_file(path: Path, data: bytes, system: System | None = None) -> None:
+    """Give the file these contents; nobody else may read it. A link is replaced, not followed.
+
+    Raises:
+        OSError: it cannot be written. It has its old contents.
+    """
+    _replace(path, data, 0o600, os if system is None else system)
+
+
+def _replace(target: Path, data: bytes, mode: int, system: System, *, keeps_access: bool = False) -> None:
+    new = target.with_name(f".{target.name}.{secrets.token_hex(_RANDOM)}.tmp")
+    descriptor = system.open(new, _CREATE, mode)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        # Closed by now: Windows neither moves nor removes a file that is open.
-        _keep_access(new, target)
-        new.replace(target)
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[system.write(descriptor, rest[:_CHUNK]) :]
+            system.fsync(descriptor)
+        finally:
+            system.close(descriptor)  # Windows neither moves nor removes a file that is open
+        if keeps_access:
+            _keep_access(new, target)
+        system.replace(new, target)
     except BaseException:
         with contextlib.suppress(OSError):
-            new.unlink()
+            system.unlink(new)
         raise
+    _sync_folder(target.parent, system)
+    _sweep(target, system)
 
 
 def _keep_access(new: Path, old: Path) -> None:
@@ -49,3 +94,22 @@ def _keep_access(new: Path, old: Path) -> None:
             with contextlib.suppress(OSError):
                 os.chown(new, owner, status.st_gid)
     new.chmod(status.st_mode & 0o7777)
+
+
+def _sync_folder(folder: Path, system: System) -> None:
+    """Make the new name durable. Some file systems cannot synchronise folders; then nothing happens."""
+    with contextlib.suppress(OSError):
+        descriptor = system.open(folder, os.O_RDONLY)
+        try:
+            system.fsync(descriptor)
+        finally:
+            system.close(descriptor)
+
+
+def _sweep(path: Path, system: System) -> None:
+    """Remove temporary files of processes that died while they wrote. Both times compared come from the file system's clock."""
+    with contextlib.suppress(OSError):
+        now = path.stat().st_mtime
+        for temporary in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 2 * _RANDOM}.tmp"):
+            if now - temporary.lstat().st_mtime > _ABANDONED_AFTER:
+                system.unlink(temporary)

@@ -21,9 +21,10 @@ from aioflags.errors import ConfigError, StoreError
 from aioflags.model.change import ObjectKind
 from aioflags.protocol.documents.problems import UNREADABLE
 from aioflags.runtime.logs import printable
+from aioflags.runtime.replaced_files import System
 from aioflags.runtime.validation import require, set_all
 from aioflags.stores.base import Store, StoreContext, StoredItem, StoredItems
-from aioflags.stores.files import FolderMissingError, System, home_expanded
+from aioflags.stores.files import FolderMissingError, home_expanded
 from aioflags.stores.sealed_file import DiskThread, FileFormat, SealedFile
 
 __all__ = ["DiskStore"]

@@ -24,8 +24,9 @@ from aioflags.protocol.documents.problems import UNREADABLE
 from aioflags.runtime.fork import Lock
 from aioflags.runtime.logs import Once, describe_error, printable
 from aioflags.runtime.logs import logger as package_logger
+from aioflags.runtime.replaced_files import System
 from aioflags.runtime.validation import require
-from aioflags.stores.files import System, home_expanded
+from aioflags.stores.files import home_expanded
 from aioflags.stores.sealed_file import DiskThread, FileFormat, SealedFile, UnusableContentsError
 from aioflags.stores.storage import MemoryStorage
 

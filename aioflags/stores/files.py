@@ -7,24 +7,18 @@ Source: ``data-system.md`` 7.10.
 
 from __future__ import annotations
 
-import contextlib
-import glob
 import os
-import secrets
 import stat
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from aioflags.errors import ConfigError, StoreError
 from aioflags.runtime.regular_files import open_to_read, read_at_most
+from aioflags.runtime.replaced_files import System, replace_private_file
 
-__all__ = ["FolderMissingError", "System", "check_place", "home_expanded", "read_own", "replace_own"]
+__all__ = ["FolderMissingError", "check_place", "home_expanded", "read_own", "replace_own"]
 
-_CHUNK: Final = 256 * 1024
 _NO_FOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
-_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
-_ABANDONED_AFTER: Final = 600.0
-"""Age in seconds after which a temporary file counts as left over from a process that died."""
 
 
 class FolderMissingError(StoreError):
@@ -32,22 +26,6 @@ class FolderMissingError(StoreError):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(f"{folder} is not a folder" if os.path.lexists(folder) else f"the folder {folder} does not exist")
-
-
-class System(Protocol):
-    """The functions of ``os`` that write files."""
-
-    def open(self, path: Path, flags: int, mode: int = 0o777, /) -> int: ...
-
-    def write(self, descriptor: int, data: memoryview, /) -> int: ...
-
-    def fsync(self, descriptor: int, /) -> None: ...
-
-    def close(self, descriptor: int, /) -> None: ...
-
-    def replace(self, source: Path, target: Path, /) -> None: ...
-
-    def unlink(self, path: Path, /) -> None: ...
 
 
 def home_expanded(option: str, path: str | os.PathLike[str]) -> Path:
@@ -104,25 +82,8 @@ def replace_own(path: Path, data: bytes, system: System | None = None) -> None:
         StoreError: the present file is a link, not a regular file, or another user owns it or may write to it.
         OSError: it cannot be written.
     """
-    calls: System = os if system is None else system
     check_place(path)
-    new = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    descriptor = calls.open(new, _CREATE, 0o600)
-    try:
-        try:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[calls.write(descriptor, rest[:_CHUNK]) :]
-            calls.fsync(descriptor)
-        finally:
-            calls.close(descriptor)
-        calls.replace(new, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            calls.unlink(new)
-        raise
-    _sync_folder(path.parent, calls)
-    _sweep(path, calls)
+    replace_private_file(path, data, system)
 
 
 def _check_folder(folder: Path) -> None:
@@ -148,22 +109,3 @@ def _check_owner(path: Path, status: os.stat_result) -> None:
         raise StoreError(f"{path} belongs to user {status.st_uid}, not to the user of this process")
     if os.name == "posix" and status.st_mode & 0o022:
         raise StoreError(f"{path} can be written to by others (mode {stat.S_IMODE(status.st_mode):03o})")
-
-
-def _sync_folder(folder: Path, calls: System) -> None:
-    """Make the new name durable. Some file systems cannot synchronise folders; then nothing happens."""
-    with contextlib.suppress(OSError):
-        descriptor = calls.open(folder, os.O_RDONLY)
-        try:
-            calls.fsync(descriptor)
-        finally:
-            calls.close(descriptor)
-
-
-def _sweep(path: Path, calls: System) -> None:
-    """Remove temporary files of processes that died while they wrote. Both times compared come from the file system's clock."""
-    with contextlib.suppress(OSError):
-        now = path.stat().st_mtime
-        for temporary in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-            if now - temporary.lstat().st_mtime > _ABANDONED_AFTER:
-                calls.unlink(temporary)

@@ -16,7 +16,8 @@ from typing import Final, TypeVar
 from aioflags.errors import StoreError
 from aioflags.runtime.daemon_threads import SerialThread, ThreadBusyError
 from aioflags.runtime.regular_files import MAX_FILE_BYTES
-from aioflags.stores.files import System, check_place, read_own, replace_own
+from aioflags.runtime.replaced_files import System
+from aioflags.stores.files import check_place, read_own, replace_own
 
 __all__ = ["DiskThread", "FileFormat", "SealedFile", "UnusableContentsError"]
 

@@ -1,4 +1,4 @@
-"""replace_file: who can read and write the file afterwards."""
+"""replace_file: who can read and write the file afterwards, and what a process that died leaves."""
 
 from __future__ import annotations
 
@@ -44,3 +44,15 @@ def test_root_keeps_the_owner(tmp_path: Path) -> None:
     os.chown(path, MEMBER, GROUP)
     replace_file(path, b"new")
     assert (path.stat().st_uid, path.stat().st_gid) == (MEMBER, GROUP)
+
+
+@pytest.mark.parametrize("age", [pytest.param(700, id="ten minutes old"), pytest.param(60, id="a minute old")])
+@pytest.mark.parametrize("name", [".o.json.0123456789abcdef.tmp", ".o.json.notes.tmp"])
+def test_a_file_of_a_process_that_died_is_removed_after_ten_minutes(name: str, age: float, tmp_path: Path) -> None:
+    left = tmp_path / name
+    left.write_text("half")
+    then = left.stat().st_mtime - age
+    os.utime(left, (then, then))
+    replace_file(tmp_path / "o.json", b"new")
+    is_ours_and_old = "notes" not in name and age > 600
+    assert left.exists() is not is_ours_and_old

@@ -140,8 +140,12 @@ def test_a_writer_that_is_killed_leaves_the_old_file_or_the_new_one(path: Path, 
     figures.total("kills", kills)
 
 
+OLD, YOUNG = "0123456789abcdef", "fedcba9876543210"
+"""Parts of the names of temporary files."""
+
+
 async def test_old_temporary_files_of_killed_processes_are_removed(path: Path) -> None:
-    old, young = path.with_name(f".{path.name}.0123.tmp"), path.with_name(f".{path.name}.4567.tmp")
+    old, young = path.with_name(f".{path.name}.{OLD}.tmp"), path.with_name(f".{path.name}.{YOUNG}.tmp")
     for left in (old, young):
         left.touch()
     os.utime(old, (1000, 1000))
@@ -151,8 +155,8 @@ async def test_old_temporary_files_of_killed_processes_are_removed(path: Path) -
 
 @pytest.mark.parametrize("name", ["a**b", "*", "[a-z]", "?"])
 async def test_a_file_name_is_not_used_as_a_glob_pattern(tmp_path: Path, name: str) -> None:
-    path, others = tmp_path / name, tmp_path / ".x.0123.tmp"
-    own = path.with_name(f".{name}.0123.tmp")
+    path, others = tmp_path / name, tmp_path / f".x.{OLD}.tmp"
+    own = path.with_name(f".{name}.{OLD}.tmp")
     for left in (own, others):
         left.touch()
         os.utime(left, (1000, 1000))
