@@ -24,6 +24,7 @@ from aioflags.tools.override_file import OverrideFile
 
 __all__ = ["command"]
 
+_ADVICE = "correct it, or delete the file: then nothing is overridden"
 _PYTHON_WORDS = {"True": "true", "False": "false", "None": "null"}
 
 
@@ -84,7 +85,7 @@ def clear(file: Path, keys: tuple[str, ...]) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per override: section, key, value.")
 def list_entries(file: Path, *, as_json: bool) -> None:
     """Print the overrides in FILE, one per line: flags with their value, and full definitions of flags and segments."""
-    with file_mistakes(file):
+    with file_mistakes(file, advice=_ADVICE):
         content = _read(file)
     for entry in content.entries():
         if as_json:
@@ -102,7 +103,7 @@ def _editing(file: Path) -> Generator[None, None, None]:
     """Around reading and writing the file: other edits wait, and mistakes become usage errors."""
     if not file.parent.is_dir():
         raise UsageMistake(f"{printable(file.parent)} is not a folder; create it first")
-    with file_mistakes(file), edit_lock(file):
+    with file_mistakes(file, advice=_ADVICE), edit_lock(file):
         yield
 
 

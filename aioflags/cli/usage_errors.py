@@ -37,12 +37,12 @@ def context_mistake(problem: str, *, key: str = "user-123", is_flagd: bool = Fal
 
 
 @contextmanager
-def file_mistakes(path: Path) -> Generator[None, None, None]:
-    """Turn mistakes in a flag file, and failures to read it, into :class:`UsageMistake`."""
+def file_mistakes(path: Path, *, advice: str = "") -> Generator[None, None, None]:
+    """Turn mistakes in a flag file, and failures to read it, into :class:`UsageMistake`. ``advice`` is for mistakes."""
     try:
         yield
     except ConfigError as mistake:
-        raise UsageMistake(str(mistake)) from None
+        raise UsageMistake(f"{mistake} ({advice})" if advice else str(mistake)) from None
     except OSError as error:
         raise UsageMistake(f"{path}: {error.strerror or error}") from None
 

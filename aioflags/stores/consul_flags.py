@@ -188,7 +188,7 @@ class ConsulFlags:
             self._too_large.forget(write.key)
             return True
         if self._too_large(write.key):
-            self._logger.warning(
+            self._logger.error(
                 "Consul keeps at most %d bytes for a key: %s %s has %d and is not stored; programs that read the store keep its"
                 " last version that was smaller, if any",
                 *(MAX_VALUE, item.kind, printable(item.key), len(item.text)),

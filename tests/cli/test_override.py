@@ -16,6 +16,7 @@ from aioflags.cli.commands import commands
 from aioflags.cli.override import set_values
 
 DOCUMENT = {"flags": {"f": {"on": True, "key": "f"}}, "flagValues": {"a": 1}, "segments": {"s": {"included": ["u"]}}}
+ADVICE = "(correct it, or delete the file: then nothing is overridden)"
 
 
 def run(*arguments: str | Path) -> Result:
@@ -85,10 +86,10 @@ def test_a_mistake_leaves_the_file_as_it_is(file: Path, arguments: list[str], me
 
 
 @pytest.mark.parametrize("arguments", [["set", "FILE", "a", "1"], ["clear", "FILE"], ["list", "FILE"]], ids=lambda words: words[0])
-def test_a_file_with_a_mistake_is_refused_with_its_place(file: Path, arguments: list[str]) -> None:
+def test_a_file_with_a_mistake_is_refused_with_its_place_and_advice(file: Path, arguments: list[str]) -> None:
     file.write_text('{"flagValues": {"a": 1')
     ended = run(*(argument.replace("FILE", str(file)) for argument in arguments))
-    assert (ended.exit_code, ended.stderr) == (2, f"aioflags: {file}: line 1, column 23: the JSON ends too early\n")
+    assert (ended.exit_code, ended.stderr) == (2, f"aioflags: {file}: line 1, column 23: the JSON ends too early {ADVICE}\n")
     assert file.read_text() == '{"flagValues": {"a": 1'
 
 
@@ -120,8 +121,8 @@ def confuse(path: Path) -> None:
         pytest.param(make_fifo, "expected a regular file, got a FIFO", id="a FIFO"),
         pytest.param(make_folder, "Is a directory", id="a folder"),
         pytest.param(make_huge, "larger than 536870912 bytes", id="huge"),
-        pytest.param(misspell, 'flag_values: unknown property, did you mean "flagValues"?', id="an unknown key"),
-        pytest.param(confuse, "flags.a.on: expected boolean or null, got number", id="a flag that makes no sense"),
+        pytest.param(misspell, 'flag_values: unknown property, did you mean "flagValues"? ' + ADVICE, id="an unknown key"),
+        pytest.param(confuse, "flags.a.on: expected boolean or null, got number " + ADVICE, id="a flag that makes no sense"),
     ],
 )
 @pytest.mark.parametrize("arguments", [["set", "FILE", "a", "1"], ["clear", "FILE"], ["list", "FILE"]], ids=lambda words: words[0])

@@ -110,7 +110,9 @@ async def test_values_up_to_512_kib_are_stored_and_larger_ones_left_out_with_one
     loaded = (await store.load())[FLAG]
     assert {key: one.version for key, one in loaded.items() if one.version > 1} == {"small": 3}
     assert loaded["x"] == item("x", 1)
-    (line,) = caplog.messages
+    (record,) = caplog.records
+    line = record.getMessage()
+    assert record.levelname == "ERROR"
     assert line.startswith("Consul keeps at most 524288 bytes for a key: flag x has 524289 and is not stored")
     await store.replace(items(item("x", 4)))
     await store.upsert([item("x", 5, size=MAX_VALUE + 1)])
