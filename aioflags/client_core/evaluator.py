@@ -313,7 +313,13 @@ class Evaluator:
             explanation = Explanation(key=key, detail=EvaluationDetail(None, None, OFFLINE), steps=(step,))
         else:
             explanation = explain(snapshot, key, context, memberships=memberships)
-        origin = DataOrigin(source=cell.source, age=cell.data_age, status=cell.newest, environment_id=cell.environment_id)
+        origin = DataOrigin(
+            has_data=snapshot.has_data and not self._data.is_offline,
+            source=cell.source,
+            age=cell.data_age,
+            status=cell.newest,
+            environment_id=cell.environment_id,
+        )
         return replace(explanation, origin=origin)
 
     def _usable(self, snapshot: Snapshot, context: Context | None) -> Context | None:

@@ -92,10 +92,11 @@ class ExplanationStep:
 class DataOrigin:
     """Where the flag data of a client came from, and the status of the client.
 
-    ``source`` is the name of the source that delivered the newest data, ``age`` the seconds since then. Both are ``None`` for data
-    that the client was made with.
+    ``has_data``: the client has flag data. ``source`` is the name of the source that delivered the newest data, ``age`` the
+    seconds since then. Both are ``None`` for data that the client was made with.
     """
 
+    has_data: bool = True
     source: str | None
     age: float | None
     status: StatusReport
@@ -103,8 +104,11 @@ class DataOrigin:
 
     def __str__(self) -> str:
         status = self.status
-        when = "" if self.age is None else f", {self.age:.0f} s ago"
-        text = f"data from {printable(self.source or 'what the client was made with')}{when}"
+        if self.has_data:
+            when = "" if self.age is None else f", {self.age:.0f} s ago"
+            text = f"data from {printable(self.source or 'what the client was made with')}{when}"
+        else:
+            text = "no flag data"
         text += f"; the client is {status.status.value}, its source {status.source_state.value}"
         if status.last_error and not status.source_state.is_valid:
             text += f"; the last error: {printable(status.last_error)}"
@@ -114,6 +118,7 @@ class DataOrigin:
         """The origin as JSON. Unknown fields are ``null``."""
         error = self.status.last_error
         return {
+            "hasData": self.has_data,
             "source": self.source,
             "ageSeconds": self.age,
             "status": self.status.status.value,

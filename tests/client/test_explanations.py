@@ -27,6 +27,12 @@ async def test_before_the_start_an_explanation_names_the_data_of_the_constructor
     assert str(explanation.origin).startswith("data from what the client was made with; the client is NOT_READY")
 
 
+async def test_without_data_an_explanation_says_so() -> None:
+    explanation = await Client("sdk-key").explain("checkout", USER)
+    assert str(explanation.origin).startswith("no flag data; the client is NOT_READY")
+    assert explanation.to_dict()["origin"]["hasData"] is False
+
+
 async def test_an_explanation_is_for_the_ambient_context_if_the_call_has_none() -> None:
     client = Client.local(DOCUMENT)
     with use_context(USER):
