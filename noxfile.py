@@ -52,9 +52,10 @@ NOT_FREE_THREADED = (
     "celery",
     "ipykernel",
     "jupyter-client",
+    "pyuwsgi",
     "taskiq",
 )
-"""Requirements of ``dev`` that a free-threaded CPython cannot meet: grpcio and google-re2 have no builds for it. The last five and
+"""Requirements of ``dev`` that a free-threaded CPython cannot meet: grpcio and google-re2 have no builds for it. The last six and
 what they need are not tried there: the tests of recipes, which use them, run on one interpreter."""
 PROOFS = (
     "tests/client_core/test_status_model.py",

@@ -28,6 +28,8 @@ __all__ = ["PATIENCE", "PAUSE", "Program", "Recipe", "page", "tracked", "until_t
 
 _HOW_TO: Final = Path(__file__).parents[2] / "docs" / "how-to"
 _NAMED: Final = re.compile(r"^```python\n(# (\w[\w.]*\.py)\n.*?)^```", re.MULTILINE | re.DOTALL)
+_UWSGI: Final = "import pyuwsgi, sys; sys.exit(pyuwsgi.run(sys.argv[1:]))"
+"""What the command ``uwsgi`` of the package ``pyuwsgi`` does."""
 PATIENCE: Final = 60.0
 """Seconds for the start of processes, and for their end. Only a test that hangs takes as long."""
 PAUSE: Final = 0.2
@@ -135,11 +137,13 @@ class Recipe:
     async def serving(self, command: str, port: int) -> AsyncGenerator[tuple[Program, httpx.AsyncClient]]:
         """A server that is started by a command of a page, and a client of it. It answers already."""
         server, *options = command.split()
-        address = ["-b", f"127.0.0.1:{port}"] if server == "gunicorn" else ["--port", str(port)]
+        bind = {"uvicorn": ["--port", f"{port}"], "uwsgi": ["--http", f"127.0.0.1:{port}"]}
+        address = bind.get(server, ["-b", f"127.0.0.1:{port}"])
         # Without connections that are kept, so that the next request may reach another process.
         limits = httpx.Limits(max_keepalive_connections=0)
         http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, limits=limits, timeout=10)
-        async with self.running("-m", server, *options, *address) as program, http:
+        launch = ("-c", _UWSGI) if server == "uwsgi" else ("-m", server)
+        async with self.running(*launch, *options, *address) as program, http:
             async with asyncio.timeout(PATIENCE):
                 while not await _answers(http):
                     assert program.process.returncode is None, program.log

@@ -50,8 +50,10 @@ SERVERS = [
     pytest.param(ASGI, "uvicorn shop:app --workers 2 --timeout-graceful-shutdown 10", "shop", id="uvicorn"),
     pytest.param(ASGI, "gunicorn shop:app -k uvicorn_worker.UvicornWorker -w 2", "shop", id="gunicorn, ASGI"),
     pytest.param(ASGI, "gunicorn shop:app -k uvicorn_worker.UvicornWorker -w 2 --preload", "shop", id="preloaded, ASGI"),
+    pytest.param(ASGI, "hypercorn shop:app -w 2", "shop", id="hypercorn"),
     pytest.param(WSGI, "gunicorn shop:app -k gthread --threads 4 -w 2", "shop", id="gunicorn, Flask"),
     pytest.param(WSGI, "gunicorn shop:app -k gthread --threads 4 -w 2 --preload", "plain_shop", id="preloaded, WSGI"),
+    pytest.param(WSGI, "uwsgi --module uwsgi_shop:app --master --processes 2 --enable-threads --die-on-term", "shop", id="uWSGI"),
     pytest.param(WSGI, "gunicorn shop:app -k gthread --threads 4 -w 2 --preload", "django_shop", id="preloaded, Django"),
 ]
 
