@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from copy import copy
 from typing import Any
 
 import anyio
@@ -81,7 +82,7 @@ class SimulatedNetwork(httpx.AsyncBaseTransport):
         await asyncio.sleep(self.delay())
         if (answer := self.intercept(request)) is not None:
             if isinstance(answer.after, Exception):
-                raise answer.after
+                raise copy(answer.after)  # one that is raised again and again keeps every traceback
             await wait(answer.after)
         elif not self.is_up:
             raise httpx.ConnectError("connection refused")
