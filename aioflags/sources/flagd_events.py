@@ -31,6 +31,9 @@ _ALIVE: Final = "keep_alive"
 _SILENCE: Final = 50.0
 """In seconds. flagd sends a ``keep_alive`` on an event stream that was silent for 20 s; this is two and a half times as long."""
 
+_TRIES: Final = 2
+"""So many streams without ``keep_alive`` may be dead connections."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlagdEvents:
@@ -48,23 +51,29 @@ class FlagdEvents:
 class FlagdEventsSource(FlagdStreamSource):
     """The source that :class:`FlagdEvents` builds.
 
-    A connection that is silent for 50 s is replaced, also if a stream ended as planned meanwhile and the next one was opened on the
-    same connection. flagd sends the first message of a stream at once, and then, unless it is old, a ``keep_alive`` every 20 s.
+    flagd sends the first message of a stream at once, and then a ``keep_alive`` every 20 s. A connection without a message for 50 s
+    is replaced. Evaluations share it, so the planned end of a stream does not replace it without a reason.
     """
-
-    _longest_quiet = _SILENCE / 2  # the evaluations in flight use the connection, so it is not replaced without a reason
 
     def __init__(self, context: SourceContext, builder: FlagdEvents) -> None:
         super().__init__(FlagdEvents.name, context, builder.options)
-        self._keeps_alive = False
-        """The server sends a ``keep_alive`` now and then. Old ones do not."""
+        self._last_type: str | None = None
+        """The type of the last message of this stream; ``None`` before the first one."""
+        self._received_at = 0.0
+        """When the last message came on this connection, or when its first stream was opened; on the event loop's clock."""
+        self._without_keep_alive = 0
+        """How many streams in a row fell silent after other messages. Every flagd sends ``keep_alive``; another server may not."""
 
-    async def _messages(self, calls: FlagdCalls) -> AsyncGenerator[Update, None]:
-        is_good = False
+    async def _messages(self, calls: FlagdCalls, *, is_new: bool) -> AsyncGenerator[Update, None]:
+        now = anyio.current_time()
+        # The pause before this stream may be long, and is not silence: its first message has half the limit at least.
+        self._received_at = now if is_new else max(self._received_at, now - _SILENCE / 2)
+        self._last_type, is_good = None, False
         async with aclosing(calls.events(timeout=self._timeout)) as events:
             while (event := await self._next(events)) is not None:
-                self._hear()
-                self._keeps_alive |= event.type == _ALIVE
+                self._last_type, self._received_at = event.type, anyio.current_time()
+                if event.type == _ALIVE:
+                    self._without_keep_alive = 0
                 # A second READY of a stream changes nothing. Nor does a change before the first: READY empties the cache.
                 if event.type == _READY:
                     if is_good:
@@ -81,11 +90,21 @@ class FlagdEventsSource(FlagdStreamSource):
         Raises:
             RpcFailed: the stream failed, or its connection was silent for too long.
         """
-        is_limited = self._is_silent or self._keeps_alive
-        with anyio.CancelScope(deadline=self._heard_at + _SILENCE if is_limited else math.inf):
+        is_limited = self._last_type is None or self._expects_keep_alive
+        with anyio.CancelScope(deadline=self._received_at + _SILENCE if is_limited else math.inf):
             return await anext(events, None)
-        self._is_half_open, self._keeps_alive = True, False
+        self._is_half_open = True
+        self._without_keep_alive += self._last_type not in {None, _ALIVE}
         raise RpcFailed("UNAVAILABLE", f"the stream was silent for {_SILENCE:g} s")
+
+    @property
+    def _expects_keep_alive(self) -> bool:
+        return self._without_keep_alive < _TRIES
+
+    @property
+    def _keeps_connection(self) -> bool:
+        is_quiet = self._expects_keep_alive and anyio.current_time() - self._received_at >= _SILENCE / 2
+        return self._last_type is not None and not is_quiet
 
 
 def read_event(event: ServerEvent) -> ChangeSet | None:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
@@ -37,6 +37,8 @@ __all__ = ["FlagdStreamOptions", "FlagdStreamSource", "rpc_failure"]
 _JITTER: Final = 0.1
 """The share of a pause that chance may take off, so that clients do not come back all at once."""
 _SHORTEST_PAUSE: Final = 0.001
+_ABOUT: Final = 0.9
+"""The clocks of gRPC and of the event loop differ a little."""
 _MAX_REASONS: Final = 16
 """How many reasons of an outage are remembered. A name may have other addresses at every attempt."""
 _TOO_LARGE: Final = ("Received message larger than max", "Decompressed message larger than max")
@@ -68,9 +70,6 @@ class FlagdStreamOptions:
 class FlagdStreamSource(ABC):
     """A synchronizer that reads one stream of flagd at a time. ``random`` returns numbers in [0, 1)."""
 
-    _longest_quiet: ClassVar[float] = 0.0
-    """In seconds. A connection that was quiet for so long when its stream ends as planned is replaced: it may be half open."""
-
     def __init__(
         self,
         name: str,
@@ -90,18 +89,25 @@ class FlagdStreamSource(ABC):
         """The network has failed since the last good message, or since the start, and that was reported."""
         self._reasons: deque[str] = deque(maxlen=_MAX_REASONS)
         """Why the last attempts to connect failed, in the current outage."""
-        self._heard_at = 0.0
-        """When the last message came on this connection, or when it was opened; on the event loop's clock."""
-        self._is_silent = True
-        """No message of this stream came yet. flagd sends the first one at once."""
         self._is_kept = False
         """The last stream ended as planned, and the next one uses its connection."""
         self._is_half_open = False
         """The connection may be dead without a sign: gRPC would open each new stream on it."""
+        self._opened_at = 0.0
+        """When the stream was opened, on the event loop's clock."""
 
     @abstractmethod
-    def _messages(self, calls: FlagdCalls) -> AsyncGenerator[Update, None]:
-        """The updates of one stream, until its normal end. Raises :class:`RpcFailed` for any other end."""
+    def _messages(self, calls: FlagdCalls, *, is_new: bool) -> AsyncGenerator[Update, None]:
+        """The updates of one stream, until its normal end. ``is_new``: it is the first stream of its connection.
+
+        Raises:
+            RpcFailed: any other end.
+        """
+
+    @property
+    def _keeps_connection(self) -> bool:
+        """Whether the connection of a stream that ended as planned is used again. By default not: it may be half open."""
+        return False
 
     @property
     def _timeout(self) -> float | None:
@@ -121,11 +127,16 @@ class FlagdStreamSource(ABC):
                     try:
                         calls = await stack.enter_async_context(self._options.channel.opened())
                     except ConfigError as error:
-                        yield _update(SourceState.OFF, error=_fatal(unexpected(error)))
-                        return
+                        if not self._was_good:
+                            yield _update(SourceState.OFF, error=_fatal(unexpected(error)))
+                            return
+                        problem = unexpected(error)  # a certificate that is being replaced
                     except RpcFailed as error:  # a disk that does not answer now, or the child of a fork
-                        yield _update(SourceState.INTERRUPTED, error=network_failure(f"cannot connect to flagd: {error.details}"))
-                        await anyio.sleep(max(self._options.pause, _SHORTEST_PAUSE))
+                        problem = network_failure(f"cannot connect to flagd: {error.details}")
+                    else:
+                        break
+                    yield _update(SourceState.INTERRUPTED, error=problem)
+                    await anyio.sleep(max(self._options.pause, _SHORTEST_PAUSE))
                 async with aclosing(self._connection(calls)) as updates:
                     async for update in updates:
                         yield update
@@ -137,17 +148,15 @@ class FlagdStreamSource(ABC):
 
     async def _connection(self, calls: FlagdCalls) -> AsyncGenerator[Update, None]:
         """The updates of one stream, and its end."""
-        is_kept, self._is_kept = self._is_kept, False
+        is_new, self._is_kept = not self._is_kept, False
         try:
             while (reason := await calls.connect(self._reasons)) is not None:
-                is_kept = False
+                is_new = True
                 self._reasons.append(reason)
                 yield self._interrupted(network_failure(f"cannot connect to flagd: {reason}"))
             self._reasons.clear()
-            if not is_kept:
-                self._heard_at = anyio.current_time()
-            self._is_silent = True
-            async with aclosing(self._messages(calls)) as updates:
+            self._opened_at = anyio.current_time()
+            async with aclosing(self._messages(calls, is_new=is_new)) as updates:
                 async for update in updates:
                     if update.state is SourceState.VALID:
                         self._was_good, self._is_out = True, False
@@ -162,21 +171,19 @@ class FlagdStreamSource(ABC):
                 self._logger.exception("%s: a stream failed (please report)", self.name)
             yield _update(SourceState.INTERRUPTED, error=problem)
 
-    def _hear(self) -> None:
-        """A message came. Subclasses call it."""
-        self._heard_at, self._is_silent = anyio.current_time(), False
-
     def _end(self, failed: RpcFailed) -> Update:
         """The update for a stream that failed."""
         error = rpc_failure(failed, self._options.channel.target)
         counts = self._options.fatal_scope == "always" or not self._was_good
-        if counts and failed.code in self._options.fatal_codes:
+        if counts and not self._is_half_open and failed.code in self._options.fatal_codes:
             return _update(SourceState.OFF, error=_fatal(error))
-        if failed.code == "DEADLINE_EXCEEDED" and self._timeout is not None:
-            self._is_half_open = self._is_silent or anyio.current_time() - self._heard_at >= self._longest_quiet
-            self._is_kept = not self._is_half_open
-            if self._was_good and not self._is_out:
-                # The planned end of a stream: see stream_deadline.
+        if failed.code == "DEADLINE_EXCEEDED":
+            age = anyio.current_time() - self._opened_at
+            # Other calls have time limits, too, and a proxy may have its own.
+            is_planned = self._timeout is not None and age >= _ABOUT * self._timeout
+            self._is_kept = is_planned and self._keeps_connection
+            self._is_half_open = not self._is_kept
+            if is_planned and self._was_good and not self._is_out:
                 return _update(SourceState.INTERRUPTED, error=replace(error, is_minor=True))
         return self._interrupted(error)
 

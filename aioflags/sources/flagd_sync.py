@@ -53,13 +53,12 @@ class FlagdSyncSource(FlagdStreamSource):
         super().__init__(FlagdSync.name, context, builder.options, random=random)
         self._builder = builder
 
-    async def _messages(self, calls: FlagdCalls) -> AsyncGenerator[Update, None]:
+    async def _messages(self, calls: FlagdCalls, *, is_new: bool) -> AsyncGenerator[Update, None]:  # noqa: ARG002 -- it keeps none
         builder = self._builder
         metadata = await calls.get_metadata() if builder.sync_metadata == "rpc" else None
         is_first = True
         async with aclosing(calls.sync_flags(provider_id=builder.provider_id, timeout=self._timeout)) as stream:
             async for message in stream:
-                self._hear()
                 if is_first and message.sync_context is None and builder.sync_metadata == "stream":
                     metadata = await calls.get_metadata()
                 is_first = False

@@ -6,7 +6,6 @@ Source: ``flagd.md`` 3.2, 3.3 and 3.6.
 from __future__ import annotations
 
 import asyncio
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -200,50 +199,3 @@ async def test_the_sync_context_applies_during_an_outage(step: Any) -> None:
         for status in (Status.STALE, Status.ERROR):
             await client.wait_until(status, 20)
             assert await client.variation("a", Context("ann", attributes={"region": "us"}), False) is True
-
-
-@pytest.mark.holds("RB-R6")
-@pytest.mark.parametrize(
-    "begins",
-    [
-        pytest.param(100, id="in the middle of a stream"),
-        pytest.param(590, id="ten seconds before its planned end"),
-        pytest.param(570, id="thirty seconds before its planned end"),
-        pytest.param(606, id="soon after the next stream was opened"),
-        pytest.param(1190, id="before the planned end of the next stream"),
-    ],
-)
-async def test_a_silent_event_stream_has_a_new_connection_within_a_minute(begins: float) -> None:
-    flagd = ScriptedFlagd([[READY, *[20.0, KEEP_ALIVE] * 40]])
-    async with flagd.client("rpc") as client:
-        await asyncio.sleep(begins)
-        flagd.silence()
-        async with asyncio.timeout(56):
-            await client.wait_until(Status.STALE, 50)
-            await client.wait_until(Status.READY)
-
-
-@pytest.mark.holds("RB-R6")
-async def test_a_first_message_of_events_is_awaited_for_fifty_seconds_on_each_connection() -> None:
-    flagd = ScriptedFlagd([[], [], [], [READY]])
-    async with flagd.client("rpc") as client:
-        await client.wait_until(Status.READY, 3 * (50 + 5))
-        assert [round(later - earlier) in range(50, 56) for earlier, later in pairwise(flagd.opened)] == [True] * 3
-
-
-async def test_an_event_stream_of_an_old_flagd_may_be_silent() -> None:
-    flagd = ScriptedFlagd([[READY]])
-    async with flagd.client("rpc") as client:
-        diary = Diary(client)
-        assert await shown_after(599, diary) == []
-
-
-@pytest.mark.holds("RB-R6")
-@pytest.mark.parametrize("last", [1, 590])
-async def test_the_stream_of_flags_has_a_new_connection_after_its_planned_end(last: float) -> None:
-    flagd = ScriptedFlagd([[FLAGS, last, FLAGS]])
-    async with flagd.client():
-        (calls,) = flagd.connected
-        await asyncio.sleep(606)
-        assert calls not in flagd.connected
-        assert flagd.channels == 1

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -46,6 +47,8 @@ INTERNAL: Final = RpcFailed("INTERNAL", "broken")
 DENIED: Final = RpcFailed("PERMISSION_DENIED", "no")
 GONE: Final = RpcFailed("UNAVAILABLE", "Socket closed")
 READY: Final = ServerEvent(type="provider_ready", data={})
+ALIVE: Final = ServerEvent(type="keep_alive", data={})
+_KEEP_ALIVE: Final = 20.0
 _REFUSED: Final = "connection refused"
 Step: TypeAlias = SyncMessage | ServerEvent | RpcFailed | float | str
 """A message, an end with a code, seconds of silence, or ``END``. A script that is over leaves its stream open."""
@@ -95,14 +98,23 @@ class ScriptedFlagd:
     """The channels that are open now."""
     open_streams: list[asyncio.Queue[Step]] = field(default_factory=list)
     connected: list[ScriptedCalls] = field(default_factory=list)
+    sends_keep_alive: bool = True
+    problem: Exception | None = None
+    """Why no channel can be opened now."""
+    metadata_hangs: bool = False
+    """Calls for metadata wait until their deadline."""
     up: asyncio.Event = field(default_factory=asyncio.Event)
     is_up: bool = True
 
     def client(self, resolver: str = "in-process", **options: Any) -> FlagdClient:
         """A client that is not started."""
         config = FlagdConfig(resolver=resolver, environment={}, **options)  # type: ignore[arg-type]
-        channel = FlagdChannel(config.grpc, logger, prepare=lambda settings: lambda: ScriptedCalls(self, settings))
-        return _Client(config, mode_of(config, channel))
+        return _Client(config, mode_of(config, FlagdChannel(config.grpc, logger, prepare=self._prepare)))
+
+    def _prepare(self, settings: GrpcSettings) -> Callable[[], ScriptedCalls]:
+        if self.problem is not None:
+            raise copy(self.problem)
+        return lambda: ScriptedCalls(self, settings)
 
     def send(self, *steps: Step) -> None:
         """Adds steps to every open stream."""
@@ -162,11 +174,14 @@ class ScriptedCalls(FlagdCalls):
             yield message
 
     async def events(self, *, timeout: float | None) -> AsyncGenerator[ServerEvent, None]:
-        async for message in self._played(timeout):
+        async for message in self._played(timeout, keep_alive=_KEEP_ALIVE if self.flagd.sends_keep_alive else math.inf):
             yield message
 
     async def get_metadata(self) -> Mapping[str, Any]:
-        return self.flagd.metadata
+        async with self._deadline():
+            if self.flagd.metadata_hangs:
+                await anyio.sleep_forever()
+            return self.flagd.metadata
 
     async def resolve(self, kind: ValueKind, key: str, context: Any) -> ServerValue:
         self.flagd.asked.append((kind.value, key))
@@ -194,7 +209,8 @@ class ScriptedCalls(FlagdCalls):
         except TimeoutError:
             raise RpcFailed("DEADLINE_EXCEEDED", "") from None
 
-    async def _played(self, timeout: float | None) -> AsyncGenerator[Any, None]:
+    async def _played(self, timeout: float | None, keep_alive: float = math.inf) -> AsyncGenerator[Any, None]:
+        """The messages of the script. ``keep_alive``: seconds of silence after which flagd sends that message."""
         flagd, steps = self.flagd, asyncio.Queue[Step]()
         number = len(flagd.opened)
         for step in flagd.scripts[min(number, len(flagd.scripts) - 1)]:
@@ -206,7 +222,9 @@ class ScriptedCalls(FlagdCalls):
         try:
             while True:
                 async with asyncio.timeout_at(None if timeout is None else deadline):
-                    step = await steps.get()
+                    step = ALIVE
+                    with anyio.move_on_after(keep_alive):
+                        step = await steps.get()
                     if self.is_silent:
                         continue
                     if isinstance(step, (int, float)):
