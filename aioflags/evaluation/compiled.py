@@ -24,8 +24,8 @@ _COUNTED: Final = Tracking()
 class CompiledFlag:
     """A flag that can be evaluated.
 
-    ``prerequisites`` and ``segments``: the keys of its prerequisites, and of the segments that its rules name. ``direct``: what is
-    called in the shared scope, where nothing is noted, if that is not ``evaluate``.
+    ``prerequisites`` and ``segments``: the keys of its prerequisites, and of the segments that its rules name.
+    ``shared_evaluate``: what is called in the shared scope, where nothing is noted, if that is not ``evaluate``.
     """
 
     key: str
@@ -35,7 +35,12 @@ class CompiledFlag:
     prerequisites: tuple[str, ...] = ()
     segments: frozenset[str] = frozenset()
     tracking: Tracking = _COUNTED
-    direct: Evaluate | None = None
+    shared_evaluate: Evaluate | None = None
+
+    @property
+    def direct(self) -> Evaluate:
+        """What is called in the shared scope."""
+        return self.evaluate if self.shared_evaluate is None else self.shared_evaluate
 
 
 @dataclass(slots=True, eq=False, frozen=True)

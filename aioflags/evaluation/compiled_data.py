@@ -155,7 +155,7 @@ class CompiledData:
                 data.direct_flags.pop(key, None)
                 data.constant_answers.pop(key, None)
                 if self.dialect.is_direct(items.flags[key], items, measured):
-                    data.direct_flags[key] = flag.direct or flag.evaluate
+                    data.direct_flags[key] = flag.direct
         return data
 
     def _outdated(self, before: Items) -> list[Item]:
@@ -178,7 +178,7 @@ class CompiledData:
             # Another thread may compile it, too. Both dictionaries keep the same result: the answers of two results are not equal.
             flag = self.flags.setdefault(key, flag)
             if self.dialect.is_direct(definition, self.items, {}):
-                self.direct_flags[key] = flag.direct or flag.evaluate
+                self.direct_flags[key] = flag.direct
         return flag
 
     def segment(self, key: str) -> CompiledSegment | None:

@@ -7,7 +7,8 @@ Source: ``evaluation.md`` 3.1 to 3.4.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from aioflags.evaluation.answers import Answer, PrerequisiteEvaluation, Tracking, malformed
@@ -18,19 +19,18 @@ from aioflags.evaluation.rollouts import choose
 from aioflags.evaluation.rules import Always, RuleOutcome, RuleSpec, compile_rules, served_by
 from aioflags.evaluation.scope import Evaluate, Scope
 from aioflags.model.detail import Reason, ReasonKind
-from aioflags.model.flag import FlagDefinition, Rollout, VariationOrRollout
+from aioflags.model.flag import FlagDefinition, FlagRule, Rollout, VariationOrRollout
 
 if TYPE_CHECKING:
     from aioflags.model.context import Context
 
-__all__ = ["MakeReason", "answer_of", "compile_flag", "off_answer", "targets_in_order", "tracking_of"]
+__all__ = ["answer_of", "compile_flag", "off_answer", "targets_in_order", "tracking_of"]
 
-MakeReason: TypeAlias = Callable[..., Reason]
-"""Makes a reason of the arguments of :class:`~aioflags.model.detail.Reason`. It may add to them."""
 _Condition: TypeAlias = tuple[str, int, Answer]
 """A prerequisite: its key, the required variation, and the flag's answer if the prerequisite serves another one."""
 
 _NOTHING: Final = VariationOrRollout()
+_FAILED: Final = ReasonKind.PREREQUISITE_FAILED
 _MAX_ANSWERS: Final = 256
 """How many answers :class:`PrerequisiteAnswers` keeps."""
 _ABSENT: Final = malformed("unknown flag")
@@ -38,17 +38,9 @@ _ABSENT: Final = malformed("unknown flag")
 events count answers by identity, so the same outcome must be the same object each time."""
 
 
-def compile_flag(flag: FlagDefinition, note: ReportProblem, make_reason: MakeReason = Reason) -> CompiledFlag:
-    """Compiles a flag. ``note`` receives problems that its patterns cause. ``make_reason`` makes the reasons of its answers."""
-    tracking = tracking_of(flag)
-    if not flag.on:
-        off = served_by(Always(off_answer(flag, make_reason(kind=ReasonKind.OFF))))
-        return CompiledFlag(flag.key, flag.version, off, tracking=tracking)
-    segments = named_segments(flag.rules)
-    prerequisites = tuple(prerequisite.key for prerequisite in flag.prerequisites or ())
-    targeted = _with_targets(flag, _with_rules(flag, note, make_reason), make_reason)
-    evaluate = _with_prerequisites(flag, targeted, make_reason)
-    return CompiledFlag(flag.key, flag.version, evaluate, prerequisites=prerequisites, segments=segments, tracking=tracking)
+def compile_flag(flag: FlagDefinition, note: ReportProblem, *, is_override: bool = False) -> CompiledFlag:
+    """Compiles a flag. ``note`` receives problems that its patterns cause. ``is_override`` marks all its answers."""
+    return _FlagCompiler(flag, note, is_override).compiled()
 
 
 def tracking_of(flag: FlagDefinition) -> Tracking:
@@ -79,76 +71,76 @@ def off_answer(flag: FlagDefinition, reason: Reason) -> Answer:
     return answer_of(flag, flag.off_variation, reason)
 
 
-def _serve(
-    flag: FlagDefinition,
-    variation: int | None,
-    rollout: Rollout | None,
-    kind: ReasonKind,
-    make_reason: MakeReason,
-    *,
-    rule_index: int | None = None,
-    rule_id: str | None = None,
-    is_tracked: bool | None,
-) -> RuleOutcome[Answer]:
-    """A fixed variation, or a rollout. ``is_tracked``: events need the reason, as in an experiment."""
+@dataclass(frozen=True, slots=True)
+class _FlagCompiler:
+    """Compiles one flag, step by step, the innermost first. ``is_override`` marks the reasons of all its answers."""
 
-    def answer(variation: int, *, in_experiment: bool = False) -> Answer:
-        reason = make_reason(kind=kind, rule_index=rule_index, rule_id=rule_id, in_experiment=in_experiment)
-        return answer_of(flag, variation, reason, is_tracked=is_tracked)
+    flag: FlagDefinition
+    note: ReportProblem
+    is_override: bool
 
-    if variation is not None:
-        return Always(answer(variation))
-    if rollout is not None and rollout.variations:
-        return choose(rollout, key=flag.key, salt=flag.salt or "", answer=answer)
-    where = "its fallthrough" if rule_index is None else f"rule {rule_index}"
-    return Always(malformed(f"has neither variation nor rollout in {where}", is_override=make_reason(kind=kind).is_override))
+    def compiled(self) -> CompiledFlag:
+        flag, tracking = self.flag, tracking_of(self.flag)
+        if not flag.on:
+            off = served_by(Always(off_answer(flag, self._reason(ReasonKind.OFF))))
+            return CompiledFlag(flag.key, flag.version, off, tracking=tracking)
+        evaluate = self._with_prerequisites(self._with_targets(self._rules()))
+        prerequisites = tuple(prerequisite.key for prerequisite in flag.prerequisites or ())
+        segments = named_segments(flag.rules)
+        return CompiledFlag(flag.key, flag.version, evaluate, prerequisites=prerequisites, segments=segments, tracking=tracking)
 
+    def _reason(self, kind: ReasonKind, **fields: Any) -> Reason:
+        return Reason(kind=kind, is_override=self.is_override, override_affected=self.is_override, **fields)
 
-# -- steps, innermost first
-
-
-def _with_rules(flag: FlagDefinition, note: ReportProblem, make_reason: MakeReason) -> RuleOutcome[Answer]:
-    served = flag.fallthrough or _NOTHING
-    fallthrough = _serve(
-        flag,
-        served.variation,
-        served.rollout,
-        ReasonKind.FALLTHROUGH,
-        make_reason,
-        is_tracked=flag.track_events_fallthrough,
-    )
-    specs = [
-        RuleSpec(
-            rule.clauses or (),
-            _serve(
-                flag,
-                rule.variation,
-                rule.rollout,
-                ReasonKind.RULE_MATCH,
-                make_reason,
-                rule_index=index,
-                rule_id=rule.id or None,
-                is_tracked=rule.track_events,
-            ),
+    def _rules(self) -> RuleOutcome[Answer]:
+        served = self.flag.fallthrough or _NOTHING
+        fallthrough = self._serve(
+            served.variation, served.rollout, ReasonKind.FALLTHROUGH, is_tracked=self.flag.track_events_fallthrough
         )
-        for index, rule in enumerate(flag.rules or ())
-    ]
-    return compile_rules(specs, fallthrough, note)
+        specs = [RuleSpec(rule.clauses or (), self._serve_rule(index, rule)) for index, rule in enumerate(self.flag.rules or ())]
+        return compile_rules(specs, fallthrough, self.note)
+
+    def _serve_rule(self, index: int, rule: FlagRule) -> RuleOutcome[Answer]:
+        fields = {"rule_index": index, "rule_id": rule.id or None}
+        return self._serve(rule.variation, rule.rollout, ReasonKind.RULE_MATCH, is_tracked=rule.track_events, **fields)
+
+    def _serve(
+        self, variation: int | None, rollout: Rollout | None, kind: ReasonKind, *, is_tracked: bool | None, **fields: Any
+    ) -> RuleOutcome[Answer]:
+        """A fixed variation, or a rollout. ``is_tracked``: events need the reason. ``fields`` are those of the reason."""
+        flag = self.flag
+
+        def answer(variation: int, *, in_experiment: bool = False) -> Answer:
+            return answer_of(flag, variation, self._reason(kind, in_experiment=in_experiment, **fields), is_tracked=is_tracked)
+
+        if variation is not None:
+            return Always(answer(variation))
+        if rollout is not None and rollout.variations:
+            return choose(rollout, key=flag.key, salt=flag.salt or "", answer=answer)
+        where = f"rule {fields['rule_index']}" if fields else "its fallthrough"
+        return Always(malformed(f"has neither variation nor rollout in {where}", is_override=self.is_override))
+
+    def _with_targets(self, otherwise: RuleOutcome[Answer]) -> RuleOutcome[Answer]:
+        """Targets become dictionaries of answers by key, one for consecutive targets of a kind. The first target of a key wins."""
+        reason = self._reason(ReasonKind.TARGET_MATCH)
+        steps: list[tuple[str, dict[str, Answer]]] = []
+        for kind, variation, keys in targets_in_order(self.flag):
+            if not steps or steps[-1][0] != kind:
+                steps.append((kind, {}))
+            answer, answers = answer_of(self.flag, variation, reason), steps[-1][1]
+            for key in keys:
+                answers.setdefault(key, answer)
+        return _targeted(steps, otherwise) if any(answers for _, answers in steps) else otherwise
+
+    def _with_prerequisites(self, outcome: RuleOutcome[Answer]) -> Evaluate:
+        conditions = tuple(
+            (needed.key, needed.variation, off_answer(self.flag, self._reason(_FAILED, prerequisite_key=needed.key)))
+            for needed in self.flag.prerequisites or ()
+        )
+        return _conditional(self.flag.key, conditions, outcome) if conditions else served_by(outcome)
 
 
-def _with_targets(flag: FlagDefinition, otherwise: RuleOutcome[Answer], make_reason: MakeReason) -> RuleOutcome[Answer]:
-    """Targets become dictionaries of answers by key, one for consecutive targets of a kind. The first target of a key wins."""
-    reason = make_reason(kind=ReasonKind.TARGET_MATCH)
-    steps: list[tuple[str, dict[str, Answer]]] = []
-    for kind, variation, keys in targets_in_order(flag):
-        if not steps or steps[-1][0] != kind:
-            steps.append((kind, {}))
-        answer, answers = answer_of(flag, variation, reason), steps[-1][1]
-        for key in keys:
-            answers.setdefault(key, answer)
-    if not any(answers for _, answers in steps):
-        return otherwise
-
+def _targeted(steps: Sequence[tuple[str, dict[str, Answer]]], otherwise: RuleOutcome[Answer]) -> Evaluate:
     next_step = served_by(otherwise)
 
     def with_targets(context: Context, scope: Scope) -> Answer:
@@ -180,21 +172,10 @@ def targets_in_order(flag: FlagDefinition) -> list[tuple[str, int, tuple[str, ..
     return ordered
 
 
-def _with_prerequisites(flag: FlagDefinition, outcome: RuleOutcome[Answer], make_reason: MakeReason) -> Evaluate:
+def _conditional(key: str, conditions: Sequence[_Condition], outcome: RuleOutcome[Answer]) -> Evaluate:
     decide = served_by(outcome)
-    if not flag.prerequisites:
-        return decide
     # The flag has one answer if its prerequisites are met: the answers of the prerequisites decide alone.
     is_decided = isinstance(outcome, Always)
-    key = flag.key
-    conditions = tuple(
-        (
-            prerequisite.key,
-            prerequisite.variation,
-            off_answer(flag, make_reason(kind=ReasonKind.PREREQUISITE_FAILED, prerequisite_key=prerequisite.key)),
-        )
-        for prerequisite in flag.prerequisites
-    )
     required = tuple((needed, variation) for needed, variation, _ in conditions)
     kept_answers = PrerequisiteAnswers()
     root, with_notes = kept_answers.root, _with_notes(key, conditions, decide)

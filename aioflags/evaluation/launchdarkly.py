@@ -18,7 +18,7 @@ from aioflags.evaluation.dialect import Comparison, Dialect, ErrorKinds
 from aioflags.evaluation.flags import compile_flag, tracking_of
 from aioflags.evaluation.items import Item, Items
 from aioflags.evaluation.ordering import prerequisite_keys
-from aioflags.evaluation.override_marks import OVERRIDE_REASON, overridden_flag
+from aioflags.evaluation.override_marks import overridden_flag
 from aioflags.evaluation.scope import Scope
 from aioflags.evaluation.segments import compile_segment
 from aioflags.evaluation.trees import Tree, tree_of
@@ -67,7 +67,7 @@ class LaunchDarklyDialect(Dialect):
         return _compiled(definition, note, self._compile_flag)
 
     def overridden_flag(self, definition: FlagDefinition, note: ReportProblem) -> CompiledFlag:
-        compile_one = partial(compile_flag, make_reason=OVERRIDE_REASON)
+        compile_one = partial(compile_flag, is_override=True)
         return overridden_flag(_compiled(definition, note, compile_one, is_override=True))
 
     def segment(self, definition: SegmentDefinition, note: ReportProblem) -> CompiledSegment:

@@ -10,26 +10,20 @@ An override can also remove a definition. Then a segment is empty, and a flag is
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment
 from aioflags.evaluation.scope import Scope
-from aioflags.model.detail import Reason
 
 if TYPE_CHECKING:
     from aioflags.model.context import Context
 
-__all__ = ["OVERRIDE_REASON", "REMOVED_SEGMENT", "overridden_flag", "overridden_segment"]
-
-
-OVERRIDE_REASON: Final = partial(Reason, is_override=True, override_affected=True)
-"""Makes the reasons of an overridden flag."""
+__all__ = ["REMOVED_SEGMENT", "overridden_flag", "overridden_segment"]
 
 
 def overridden_flag(flag: CompiledFlag) -> CompiledFlag:
-    """The flag, compiled with :data:`OVERRIDE_REASON`. It notes in the scope that it is read, for an evaluation that raises."""
+    """The flag, compiled with ``is_override``. It notes in the scope that it is read, for an evaluation that raises."""
     evaluate = flag.evaluate
 
     def noted(context: Context, scope: Scope) -> Answer:
@@ -37,7 +31,7 @@ def overridden_flag(flag: CompiledFlag) -> CompiledFlag:
             scope.reads_override = True
         return evaluate(context, scope)
 
-    return replace(flag, evaluate=noted, direct=evaluate)
+    return replace(flag, evaluate=noted, shared_evaluate=evaluate)
 
 
 def overridden_segment(segment: CompiledSegment) -> CompiledSegment:
