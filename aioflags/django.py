@@ -27,7 +27,7 @@ Django is a dependency of the program; aioflags has no extra for it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from inspect import iscoroutine
@@ -35,12 +35,10 @@ from typing import Any, Final, TypeVar, cast, overload
 
 try:
     from asgiref.sync import async_to_sync, iscoroutinefunction, markcoroutinefunction
-    from django.conf import settings
     from django.http import HttpRequest, HttpResponseBase
     from django.template import Context as TemplateContext
     from django.template import Library
     from django.utils.functional import SimpleLazyObject
-    from django.utils.module_loading import import_string
 except ModuleNotFoundError as _missing:
     _message = f"aioflags.django needs {(_missing.name or '').partition('.')[0]}: pip install django"
     raise ModuleNotFoundError(_message, name=_missing.name) from None
@@ -51,10 +49,10 @@ from aioflags.client_core.base_client import BaseClient
 from aioflags.client_core.flags import Flags
 from aioflags.errors import ConfigError, LifecycleError
 from aioflags.model.context import Context
-from aioflags.runtime.fork import Lock
 from aioflags.runtime.validation import require
-from aioflags.web.application_client import ApplicationClient, RequestFlags
+from aioflags.web.application_client import RequestFlags
 from aioflags.web.asgi_lifespan import App, LifespanApplication
+from aioflags.web.django_settings import current_site
 
 __all__ = ["FlagsRequest", "RequestFlagsMiddleware", "asgi", "current_client", "register", "running"]
 
@@ -86,7 +84,7 @@ class RequestFlagsMiddleware:
     async_capable = True
 
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
-        _site()
+        current_site()
         self._get_response = get_response
         # This one knows functions that are marked. It is called deprecated because it was asyncio's.
         self._is_async = iscoroutinefunction(get_response)  # pyright: ignore[reportDeprecated]
@@ -98,7 +96,7 @@ class RequestFlagsMiddleware:
         asked = cast("FlagsRequest", request)
         asked.flags = cast("Flags", SimpleLazyObject(partial(_pin_nowait, asked)))
         asked.aflags = partial(_pin, asked)
-        if not _site().is_ambient:
+        if not current_site().is_ambient:
             return cast("HttpResponseBase | Awaitable[HttpResponseBase]", self._get_response(request))
         return self._await_ambient(asked) if self._is_async else self._call_ambient(asked)
 
@@ -129,7 +127,7 @@ async def running() -> AsyncGenerator[BaseClient, None]:
         ConfigError: ``settings.AIOFLAGS`` has a mistake.
         LifecycleError: the client was used for an earlier run, or one runs in this process now.
     """
-    site = _site()
+    site = current_site()
     if site.is_running:
         raise LifecycleError("the client of settings.AIOFLAGS runs in this process already; use current_client()")
     site.is_running = True
@@ -171,50 +169,9 @@ def _flag(context: TemplateContext, key: str, default: Any = None) -> object:
     return request.flags.variation(key, default)
 
 
-class _Site:
-    """The meaning of ``settings.AIOFLAGS``, and the flags of requests."""
-
-    def __init__(self, options: Mapping[str, object]) -> None:
-        require("settings.AIOFLAGS", options, Mapping)
-        if unknown := sorted(map(str, options.keys() - {"CLIENT", "CONTEXT", "AMBIENT"})):
-            raise ConfigError(f"settings.AIOFLAGS: unknown key {unknown[0]!r}; it may have CLIENT, CONTEXT and AMBIENT")
-        self.options = options
-        self.is_ambient = require('settings.AIOFLAGS["AMBIENT"]', options.get("AMBIENT", False), bool)
-        client = Client.from_env if options.get("CLIENT") is None else _loaded(options, "CLIENT")
-        remedy = 'AIOFLAGS = {"CLIENT": "shop.flags.make_client"}'
-        self.service: ApplicationClient[HttpRequest] = ApplicationClient(client, _loaded(options, "CONTEXT"), remedy=remedy)
-        self.requests = self.service.not_started()
-        self.is_running = False
-
-
-_sites: Final[list[_Site]] = []
-"""Those that run, and the last one: tests replace settings for a time."""
-_LOCK: Final = Lock()
-_NO_OPTIONS: Final[Mapping[str, object]] = {}
-
-
-def _site() -> _Site:
-    """The site for the settings of this moment."""
-    options: Mapping[str, object] = getattr(settings, "AIOFLAGS", _NO_OPTIONS)
-    with _LOCK:
-        site = next((site for site in _sites if site.options is options), None)
-        if site is None:
-            site = _Site(options)
-            _sites[:] = [*(kept for kept in _sites if kept.is_running), site]
-        return site
-
-
-def _loaded(options: Mapping[str, object], key: str) -> Any:
-    value = options.get(key)
-    try:
-        return import_string(value) if isinstance(value, str) else value
-    except ImportError as error:
-        raise ConfigError(f'settings.AIOFLAGS["{key}"]: {error}') from error
-
-
 def _requests() -> RequestFlags[HttpRequest]:
     __tracebackhide__ = True
-    if (requests := _site().requests) is None:
+    if (requests := current_site().requests) is None:
         raise LifecycleError(
             "the client of settings.AIOFLAGS has not started: wrap the application in asgi.py, as in"
             " aioflags.django.asgi(get_asgi_application()), and run it under an ASGI server, which `manage.py runserver` is not."

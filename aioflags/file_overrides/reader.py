@@ -32,6 +32,10 @@ class FileSet:
     files: Mapping[Item, Path]
     versions: Mapping[Item, int]
 
+    def is_same_as(self, other: FileSet) -> bool:
+        """Whether both have the same overrides, from the same files."""
+        return self.versions == other.versions and self.files == other.files
+
 
 class OverridesReader:
     """Reads the override files again and again. A definition that changed gets a higher version, so that events tell them apart."""

@@ -29,6 +29,8 @@ __all__ = ["MAX_LOAD", "OverridesSession"]
 MAX_LOAD: Final = 2.0
 """Seconds that a start waits for the files. A local disk needs milliseconds, a network drive may hang."""
 
+_KEPT: Final = "overrides: %s; the overrides from before stay in effect"
+_NONE_IN_EFFECT: Final = "overrides: %s; no overrides are in effect"
 _NAMED: Final = 20
 """How many overrides a line of the log names."""
 _NOTHING: Final = FileSet(overrides=NO_OVERRIDES, files={}, versions={})
@@ -117,23 +119,30 @@ class OverridesSession:
             return invalid_data(printable(error.strerror))
 
     async def _take(self, result: FileSet | ErrorInfo) -> None:
-        """Puts the overrides into effect if they changed. Each change is logged once."""
-        status = self.status
+        """Puts the overrides into effect if they changed."""
         if isinstance(result, ErrorInfo):
-            if status.problem is None or status.problem.message != result.message:
-                if self._in_effect.files:
-                    self._logger.error("overrides: %s; the overrides from before stay in effect", result.message)
-                else:
-                    self._logger.error("overrides: %s; no overrides are in effect", result.message)
-            self.status = replace(status, problem=result)
-            return
-        if result.versions == self._in_effect.versions and result.files == self._in_effect.files:
-            if status.problem is not None:
-                self._logger.info("overrides: the files can be used again; %s", _description(result))
-            elif not self.is_read:
-                self._logger.info("overrides: %s", _description(result))
-            self.status = replace(status, problem=None)
-            return
+            self._keep_in_effect(result)
+        elif result.is_same_as(self._in_effect):
+            self._confirm(result)
+        else:
+            await self._put_into_effect(result)
+
+    def _keep_in_effect(self, problem: ErrorInfo) -> None:
+        """The files cannot be used. Each problem is logged once."""
+        before, self.status = self.status.problem, replace(self.status, problem=problem)
+        if before is None or before.message != problem.message:
+            line = _KEPT if self._in_effect.files else _NONE_IN_EFFECT
+            self._logger.error(line, problem.message)
+
+    def _confirm(self, result: FileSet) -> None:
+        """The files have what is in effect: logged at the first read of a start, and at the end of a problem."""
+        before, self.status = self.status.problem, replace(self.status, problem=None)
+        if before is not None:
+            self._logger.info("overrides: the files can be used again; %s", _description(result))
+        elif not self.is_read:
+            self._logger.info("overrides: %s", _description(result))
+
+    async def _put_into_effect(self, result: FileSet) -> None:
         await self._publish(result.overrides)
         self._in_effect = result
         self.status = OverridesStatus(
