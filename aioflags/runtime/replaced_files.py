@@ -15,8 +15,7 @@ from typing import Final, Protocol
 __all__ = ["System", "replace_file", "replace_private_file"]
 
 _CHUNK: Final = 256 * 1024
-_FLAGS: Final = ("O_NOFOLLOW", "O_CLOEXEC", "O_NONBLOCK", "O_BINARY")
-_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | sum(getattr(os, name, 0) for name in _FLAGS)
+_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)  # O_EXCL refuses links, too
 _RANDOM: Final = 8
 """Bytes of the name of a temporary file."""
 _ABANDONED_AFTER: Final = 600.0
@@ -45,14 +44,18 @@ def replace_file(path: Path, data: bytes) -> None:
     Raises:
         OSError: it cannot be written. It has its old contents.
     """
-    target = path.resolve()
+    target = Path(os.path.realpath(path))  # Path.resolve raises a RuntimeError for a link to itself
+    try:
+        old = target.stat()
+    except FileNotFoundError:
+        old = None
     # What may be secret is not readable for others, not even before the new file has the mode of the old one.
-    mode = 0o600 if target.exists() else 0o666  # the umask applies
-    _replace(target, data, mode, os, keeps_access=True)
+    mode = 0o666 if old is None else 0o600  # the umask applies
+    _replace(target, data, mode, os, access_of=old)
 
 
 def replace_private_file(path: Path, data: bytes, system: System | None = None) -> None:
-    """Give the file these contents; nobody else may read it. A link is replaced, not followed.
+    """Give the file these contents; only this user can read it. A link is replaced, not followed.
 
     Raises:
         OSError: it cannot be written. It has its old contents.
@@ -60,7 +63,7 @@ def replace_private_file(path: Path, data: bytes, system: System | None = None) 
     _replace(path, data, 0o600, os if system is None else system)
 
 
-def _replace(target: Path, data: bytes, mode: int, system: System, *, keeps_access: bool = False) -> None:
+def _replace(target: Path, data: bytes, mode: int, system: System, *, access_of: os.stat_result | None = None) -> None:
     new = target.with_name(f".{target.name}.{secrets.token_hex(_RANDOM)}.tmp")
     descriptor = system.open(new, _CREATE, mode)
     try:
@@ -71,8 +74,8 @@ def _replace(target: Path, data: bytes, mode: int, system: System, *, keeps_acce
             system.fsync(descriptor)
         finally:
             system.close(descriptor)  # Windows neither moves nor removes a file that is open
-        if keeps_access:
-            _keep_access(new, target)
+        if access_of is not None:
+            _give_access(new, access_of)
         system.replace(new, target)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -82,11 +85,8 @@ def _replace(target: Path, data: bytes, mode: int, system: System, *, keeps_acce
     _sweep(target, system)
 
 
-def _keep_access(new: Path, old: Path) -> None:
-    try:
-        status = old.stat()
-    except FileNotFoundError:
-        return
+def _give_access(new: Path, status: os.stat_result) -> None:
+    """Give the new file the owner, the group and the mode of the old one, as far as this user may."""
     if hasattr(os, "chown"):
         # Only root may give files away. Root edits the files of others, who could not read them any more otherwise. Other users
         # may give them to their groups, through which a service may read them.
@@ -111,5 +111,6 @@ def _sweep(path: Path, system: System) -> None:
     with contextlib.suppress(OSError):
         now = path.stat().st_mtime
         for temporary in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 2 * _RANDOM}.tmp"):
-            if now - temporary.lstat().st_mtime > _ABANDONED_AFTER:
-                system.unlink(temporary)
+            with contextlib.suppress(OSError):
+                if now - temporary.lstat().st_mtime > _ABANDONED_AFTER:
+                    system.unlink(temporary)

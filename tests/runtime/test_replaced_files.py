@@ -46,13 +46,27 @@ def test_root_keeps_the_owner(tmp_path: Path) -> None:
     assert (path.stat().st_uid, path.stat().st_gid) == (MEMBER, GROUP)
 
 
-@pytest.mark.parametrize("age", [pytest.param(700, id="ten minutes old"), pytest.param(60, id="a minute old")])
-@pytest.mark.parametrize("name", [".o.json.0123456789abcdef.tmp", ".o.json.notes.tmp"])
-def test_a_file_of_a_process_that_died_is_removed_after_ten_minutes(name: str, age: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "age", "is_removed"),
+    [
+        pytest.param(".o.json.0123456789abcdef.tmp", 700, True, id="ours, ten minutes old"),
+        pytest.param(".o.json.0123456789abcdef.tmp", 60, False, id="ours, a minute old"),
+        pytest.param(".o.json.notes.tmp", 700, False, id="another program's"),
+    ],
+)
+def test_a_file_of_a_process_that_died_is_removed(name: str, age: float, is_removed: bool, tmp_path: Path) -> None:
+    (tmp_path / ".o.json.00000000000000ff.tmp").mkdir()  # cannot be removed like a file
     left = tmp_path / name
     left.write_text("half")
     then = left.stat().st_mtime - age
-    os.utime(left, (then, then))
+    for each in tmp_path.iterdir():
+        os.utime(each, (then, then))
     replace_file(tmp_path / "o.json", b"new")
-    is_ours_and_old = "notes" not in name and age > 600
-    assert left.exists() is not is_ours_and_old
+    assert left.exists() is not is_removed
+
+
+def test_a_link_to_itself_is_an_os_error(tmp_path: Path) -> None:
+    path = tmp_path / "o.json"
+    path.symlink_to(path)
+    with pytest.raises(OSError, match=r"o\.json"):
+        replace_file(path, b"new")
