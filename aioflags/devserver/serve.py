@@ -106,7 +106,12 @@ async def serve(
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
-    await server.startup(sockets=[listener])
+    try:
+        await server.startup(sockets=[listener])
+    except BaseException:  # cancelled, for example
+        for each in (listener, *getattr(server, "servers", ())):
+            each.close()
+        raise
     running = RunningServer(server, host, listener.getsockname()[1])
     try:
         yield running

@@ -164,11 +164,13 @@ def _service() -> Callable[[pytest.FixtureRequest], AsyncGenerator[FlagsService,
         from aioflags.testing.service import FlagsService  # noqa: PLC0415
 
         session_flags = _flags_of_test(request)
-        async with FlagsService() as running:
-            for name, text in session_flags.documents:
-                running.state.write(read_objects(text, name=name))
-            running.state.write(read_objects({"flagValues": session_flags.values or {}}))
-            yield running
+        server = FlagsService()
+        for name, text in session_flags.documents:
+            server.state.write(read_objects(text, name=name))
+        for key, value in (session_flags.values or {}).items():
+            server.set(key, value)
+        async with server:
+            yield server
 
     return service
 
@@ -181,12 +183,13 @@ def _flagd() -> Callable[[pytest.FixtureRequest], AsyncGenerator[FakeFlagd, None
         from aioflags.testing.flagd import FakeFlagd  # noqa: PLC0415
 
         session_flags = _flags_of_test(request)
-        async with FakeFlagd() as running:
-            for name, text in session_flags.flagd_documents:
-                running.state.replace(read_flagd_document(text, name=name))
-            for key, value in (session_flags.values or {}).items():
-                running.set(key, value)
-            yield running
+        server = FakeFlagd()
+        for name, text in session_flags.flagd_documents:
+            server.state.replace(read_flagd_document(text, name=name))
+        for key, value in (session_flags.values or {}).items():
+            server.set(key, value)
+        async with server:
+            yield server
 
     return flagd
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from aioflags.devserver import Endpoint, RunningFlagd, RunningServer, ServerState, create_app, serve, serve_flagd
 from aioflags.devserver.data.flagd_document import constant_flagd_flag, read_flagd_document
+from aioflags.errors import LifecycleError
 from aioflags.protocol.documents.document import plain_json
 from aioflags.testing.local_server import LocalServer
 
@@ -38,7 +39,13 @@ class FakeFlagd(LocalServer):
 
     @property
     def ofrep_url(self) -> str:
-        """The base URL of OFREP."""
+        """The base URL of OFREP.
+
+        Raises:
+            LifecycleError: the server was never started.
+        """
+        if not self._ofrep_port:
+            raise LifecycleError("FakeFlagd: not started: use it in async with")
         return f"http://{self.host}:{self._ofrep_port}"
 
     async def _listen(self, stack: AsyncExitStack) -> tuple[RunningFlagd, RunningServer]:

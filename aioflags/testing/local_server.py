@@ -5,6 +5,7 @@ It can stop, and start again at the same addresses with the same flags.
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -31,6 +32,7 @@ class LocalServer(ABC):
 
     def __init__(self, state: ServerState) -> None:
         self.state: ServerState = state
+        self._changing = asyncio.Lock()
         self._running: AsyncExitStack | None = None
         self._listeners: Sequence[_Listener] = ()
 
@@ -47,18 +49,20 @@ class LocalServer(ABC):
         self.state.faults.lift_all()
 
     async def start(self) -> None:
-        """Start again after :meth:`stop`, at the same addresses."""
-        if self._running is not None:
-            return
-        async with AsyncExitStack() as stack:
-            self._listeners = await self._listen(stack)
-            self._running = stack.pop_all()
+        """Start the server. After :meth:`stop` it has the same addresses."""
+        async with self._changing:
+            if self._running is not None:
+                return
+            async with AsyncExitStack() as stack:
+                self._listeners = await self._listen(stack)
+                self._running = stack.pop_all()
 
     async def stop(self) -> None:
         """Stop: streams end, connections are closed, and new ones are refused."""
-        running, self._running, self._listeners = self._running, None, ()
-        if running is not None:
-            await running.aclose()
+        async with self._changing:
+            running, self._running, self._listeners = self._running, None, ()
+            if running is not None:
+                await running.aclose()
 
     async def restart(self, after: float = 0) -> None:
         """Stop, and start again after so many seconds. The flags stay."""
@@ -70,7 +74,7 @@ class LocalServer(ABC):
         """Inject a fault. Returns its number, for :meth:`lift`.
 
         Raises:
-            ConfigError: none of the endpoints of the fault belongs to this server.
+            ConfigError: this server is a FakeFlagd, and none of the endpoints of the fault is flagd's.
         """
         return self.state.inject(fault).number
 

@@ -14,8 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import Any, Final, TypeAlias
+from urllib.parse import urlsplit
 
 from aioflags import Client, Config, Context, Events, FlagdClient, FlagdConfig, Http, MobileClient, MobileConfig, MobileEvents
+from aioflags.devserver.data.flagd_document import constant_flagd_flag
 from aioflags.testing import FakeFlagd, FlagsService
 
 __all__ = ["KINDS", "AnyClient", "AnyServer", "address_of", "make_client", "make_server", "running_server", "value_now"]
@@ -33,7 +35,7 @@ AnyServer: TypeAlias = FlagsService | FakeFlagd
 def make_client(kind: str, address: str, context: Context, *, http: Http | None = None, flush_interval: float = 2) -> AnyClient:
     """A client that is not started. ``context`` is for the mobile one. ``flush_interval``: of events; 0 sends none."""
     if kind == "flagd":
-        port = int(address.rpartition(":")[2])
+        port = urlsplit(address).port
         return FlagdClient(FlagdConfig(resolver="in-process", port=port, deadline=START_WAIT, environment={}))
     options: dict[str, Any] = {
         "base_uri": address,
@@ -59,12 +61,8 @@ def make_server(kind: str, flags: int = 0) -> AnyServer:
     """A server that is not started, with flags ``flag-0`` and so on, whose value is 0."""
     keys = [f"flag-{number}" for number in range(flags)]
     if kind == "flagd":
-        return FakeFlagd({"flags": {key: _flagd_flag(0) for key in keys}})
+        return FakeFlagd({"flags": {key: constant_flagd_flag(0) for key in keys}})
     return FlagsService({"flagValues": dict.fromkeys(keys, 0)})
-
-
-def _flagd_flag(value: int) -> dict[str, Any]:
-    return {"state": "ENABLED", "variants": {"value": value}, "defaultVariant": "value"}
 
 
 def address_of(server: AnyServer) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from aioflags import ConfigError, DataSystem, LifecycleError, Status
+from aioflags import ConfigError, DataSystem, Status
 from aioflags.devserver import Fault, FaultKind
 from aioflags.testing import FlagChangeLog, FlagsService
 from tests.support.canaries import secretive
@@ -101,8 +101,3 @@ async def test_faults_are_lifted_one_by_one_or_all(service: FlagsService) -> Non
     assert len(service.state.faults.in_effect) == 1
     service.lift()
     assert not service.state.faults.in_effect
-
-
-async def test_a_service_that_was_never_started_has_no_address() -> None:
-    with pytest.raises(LifecycleError, match="async with"):
-        _ = FlagsService().url

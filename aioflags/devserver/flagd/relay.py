@@ -39,9 +39,11 @@ class Relay:
     @asynccontextmanager
     async def listen(self, host: str, port: int) -> AsyncGenerator[int, None]:
         """Accept connections at an address until the block ends. Yields the port. Raises :class:`OSError`."""
-        server = await asyncio.start_server(self._accept, host, port)
+        # Started only where it is stopped again: a cancelled start would leave its socket open.
+        server = await asyncio.start_server(self._accept, host, port, start_serving=False)
         self._servers.append(server)
         try:
+            await server.start_serving()
             yield server.sockets[0].getsockname()[1]
         finally:
             await self._stop(server)

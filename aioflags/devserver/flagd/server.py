@@ -186,5 +186,10 @@ async def _started(handlers: _Handlers, credentials: grpc.ServerCredentials | No
     )
     address = f"{LOOPBACK}:0"
     port = server.add_insecure_port(address) if credentials is None else server.add_secure_port(address, credentials)
-    await server.start()
+    try:
+        await server.start()
+    except BaseException:  # cancelled, for example
+        with anyio.CancelScope(shield=True):
+            await server.stop(None)
+        raise
     return server, port
