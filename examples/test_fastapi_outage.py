@@ -13,7 +13,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from aioflags import Client, Status
+from aioflags import Status
 from aioflags.devserver import Fault, FaultKind
 from aioflags.testing import FlagsService
 from examples.fastapi_app import create_app
@@ -35,30 +35,22 @@ async def test_the_checkout_works_through_an_outage(flags_service: FlagsService)
         await flags_service.until_streaming()
         assert (await http.get("/checkout")).json() == "the new checkout"
 
-        flags_service.state.inject(Fault(kind=FaultKind.STATUS, status=503))
-        flags_service.drop_connections()
-        await reached(client, Status.STALE)
+        flags_service.inject(Fault(kind=FaultKind.STATUS, status=503))
+        await client.wait_until(Status.STALE)
         assert (await http.get("/checkout")).json() == "the new checkout"  # from the data at hand
         assert (await http.get("/ready")).status_code == 200
 
-        flags_service.state.faults.lift_all()
+        flags_service.lift()
         flags_service.set("new-checkout", False)
-        await reached(client, Status.READY)
+        await client.wait_until(Status.READY)
         assert (await http.get("/checkout")).json() == "the old checkout"
 
 
 @pytest.mark.asyncio
 async def test_a_start_during_an_outage_serves_defaults(flags_service: FlagsService) -> None:
     flags_service.set("new-checkout", True)
-    flags_service.state.inject(Fault(kind=FaultKind.STATUS, status=503))
+    flags_service.inject(Fault(kind=FaultKind.STATUS, status=503))
     client = flags_service.client(start_wait=0.2)
     async with running(create_app(client)) as http:
         assert (await http.get("/checkout")).json() == "the old checkout"  # the default of the code
         assert (await http.get("/ready")).status_code == 503
-
-
-async def reached(client: Client, status: Status) -> None:
-    """Waits until the client has that status."""
-    async for report in client.statuses():
-        if report.status is status:
-            return

@@ -26,6 +26,7 @@ from aioflags.errors import ConfigError
 from aioflags.evaluation.flagd.dialect import flagd_dialect
 from aioflags.evaluation.flagd.fractional import LATEST_VERSION
 from aioflags.evaluation.snapshot import Snapshot
+from aioflags.events.options import Events
 from aioflags.flagd.client import FlagdClient
 from aioflags.flagd.config import FlagdConfig
 from aioflags.mobile.config import MobileConfig
@@ -92,6 +93,8 @@ class FlagData:
             )
         if not key:
             raise UsageMistake("no SDK key: set the environment variable LAUNCHDARKLY_SDK_KEY; for flagd use --flagd")
+        # A look at a flag is no evaluation of the program: it must not count.
+        config = replace(config, events=Events(send_events=False))
         return Client(key, with_overrides(config, self.overrides))
 
     def watched_client(self, context: Context | None) -> BaseClient:

@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from aioflags.cli.usage_errors import UsageMistake, file_mistakes, is_word, placed, remark
+from aioflags.file_overrides.reader import read_file
 from aioflags.model.explanation import shown
 from aioflags.model.nesting import check_depth
 from aioflags.model.values import JsonValue
@@ -24,7 +25,7 @@ from aioflags.tools.override_file import OverrideFile
 
 __all__ = ["command"]
 
-_ADVICE = "correct it, or delete the file: then nothing is overridden"
+_ADVICE = "running clients keep the overrides from before, new ones have none; correct the file, or delete it to end all overrides"
 _PYTHON_WORDS = {"True": "true", "False": "false", "None": "null"}
 
 
@@ -86,7 +87,7 @@ def clear(file: Path, keys: tuple[str, ...]) -> None:
 def list_entries(file: Path, *, as_json: bool) -> None:
     """Print the overrides in FILE, one per line: flags with their value, and full definitions of flags and segments."""
     with file_mistakes(file, advice=_ADVICE):
-        content = _read(file)
+        content = _read(file, may_be_empty=False)
     for entry in content.entries():
         if as_json:
             click.echo(msgspec.json.encode(entry))
@@ -107,11 +108,14 @@ def _editing(file: Path) -> Generator[None, None, None]:
         yield
 
 
-def _read(file: Path) -> OverrideFile:
+def _read(file: Path, *, may_be_empty: bool = True) -> OverrideFile:
+    """The file. An edit replaces one that is empty, which is a mistake to clients."""
     try:
         text = read_regular(file)
     except FileNotFoundError:
         text = None
+    if text is not None and not may_be_empty:
+        read_file(text, str(file))
     return OverrideFile.read(text, str(file))
 
 

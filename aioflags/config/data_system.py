@@ -151,7 +151,7 @@ class DataSystem:
         return system
 
     def with_overrides(self, overrides: FileOverrides | None) -> DataSystem:
-        """A copy with these local files, whose flags and segments count instead of those of the service; ``None``: with none."""
+        """A copy with these override files: their flags and segments count instead of the service's. ``None`` removes them."""
         return replace(self, overrides=overrides)
 
 

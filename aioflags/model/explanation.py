@@ -92,11 +92,11 @@ class ExplanationStep:
 class DataOrigin:
     """Where the flag data of a client came from, and the status of the client.
 
-    ``has_data``: the client has flag data. ``source`` is the name of the source that delivered the newest data, ``age`` the
-    seconds since then. Both are ``None`` for data that the client was made with.
+    ``has_data``: the client has flag data. ``source``: the name of the source that delivered the newest data; ``age``: the seconds
+    since then. ``source`` and ``age`` are ``None`` for data that the client was made with.
     """
 
-    has_data: bool = True
+    has_data: bool
     source: str | None
     age: float | None
     status: StatusReport

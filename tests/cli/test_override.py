@@ -16,7 +16,7 @@ from aioflags.cli.commands import commands
 from aioflags.cli.override import set_values
 
 DOCUMENT = {"flags": {"f": {"on": True, "key": "f"}}, "flagValues": {"a": 1}, "segments": {"s": {"included": ["u"]}}}
-ADVICE = "(correct it, or delete the file: then nothing is overridden)"
+ADVICE = "(running clients keep the overrides from before, new ones have none; correct the file, or delete it to end all overrides)"
 
 
 def run(*arguments: str | Path) -> Result:

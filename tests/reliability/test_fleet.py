@@ -56,7 +56,7 @@ class FleetProcess:
             self.printed |= json.loads(line)
             self._news.set()
 
-    def tell(self, line: str) -> None:
+    def send(self, line: str) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(f"{line}\n".encode())
 
@@ -124,10 +124,10 @@ class Fleet:
     async def idle(self) -> float:
         """The share of a processor that an idle client uses."""
         for process in self.processes:
-            process.tell("idle")
+            process.send("idle")
         await asyncio.sleep(IDLE)
         for process in self.processes:
-            process.tell("done")
+            process.send("done")
         shares: list[float] = [await process.until("idle") for process in self.processes]
         return max(shares)
 
@@ -140,7 +140,7 @@ class Fleet:
         await self.until_converged(LONGEST_RECOVERY)
         for process in self.processes:
             process.printed.pop("delays", None)
-            process.tell("delays")
+            process.send("delays")
         return sorted(chain.from_iterable([await process.until("delays") for process in self.processes]))
 
     async def restarted(self) -> float:

@@ -19,7 +19,7 @@ from time import perf_counter
 import msgspec
 import pytest
 
-from aioflags import Context
+from aioflags import Context, Status
 from tests.benchmarks.documents import write
 from tests.benchmarks.flagset import large, thousand
 from tests.benchmarks.server import running
@@ -144,6 +144,8 @@ async def test_a_client_with_changes_and_evaluations_hardly_delays_other_tasks(k
             idle = await lags(seconds, lambda: None)
             async with make_client(kind, address, PEOPLE[0], flush_interval=1) as client:
                 busy = await lags(seconds, partial(evaluate, client))
+                await client.wait_until(Status.READY, 10)
+                assert value_now(client, "flag-0", PEOPLE[0], -1) >= 0
             added.append(percentile(busy) - percentile(idle))
             if added[-1] <= allowed:
                 break
