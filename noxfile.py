@@ -233,7 +233,8 @@ def reliability(session: nox.Session) -> None:
     session.install("-e", ".[dev]")
     forms = [argument[2:] for argument in session.posargs if argument.startswith("--")] or ["quick"]
     lines = [argument for argument in session.posargs if not argument.startswith("--")]
-    results = Path(session.create_tmp(), "reliability.json")
+    # Not in session.create_tmp(): that would be TMPDIR for the tests, and too long for the paths of their Unix sockets.
+    results = Path(session.virtualenv.location, "reliability.json")
     results.unlink(missing_ok=True)
     env = {
         "AIOFLAGS_RELIABILITY": forms[0],
