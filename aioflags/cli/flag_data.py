@@ -93,7 +93,7 @@ class FlagData:
             )
         if not key:
             raise UsageMistake("no SDK key: set the environment variable LAUNCHDARKLY_SDK_KEY; for flagd use --flagd")
-        # A look at a flag is no evaluation of the program: it must not count.
+        # Experiments count the evaluations of programs, not those of a command.
         config = replace(config, events=Events(send_events=False))
         return Client(key, with_overrides(config, self.overrides))
 

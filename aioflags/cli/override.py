@@ -11,7 +11,6 @@ import click
 import msgspec
 
 from aioflags.cli.usage_errors import UsageMistake, file_mistakes, is_word, placed, remark
-from aioflags.file_overrides.reader import read_file
 from aioflags.model.explanation import shown
 from aioflags.model.nesting import check_depth
 from aioflags.model.values import JsonValue
@@ -109,14 +108,11 @@ def _editing(file: Path) -> Generator[None, None, None]:
 
 
 def _read(file: Path, *, may_be_empty: bool = True) -> OverrideFile:
-    """The file. An edit replaces one that is empty, which is a mistake to clients."""
     try:
         text = read_regular(file)
     except FileNotFoundError:
         text = None
-    if text is not None and not may_be_empty:
-        read_file(text, str(file))
-    return OverrideFile.read(text, str(file))
+    return OverrideFile.read(text, str(file), may_be_empty=may_be_empty)
 
 
 def _write(file: Path, old: OverrideFile, new: OverrideFile) -> None:

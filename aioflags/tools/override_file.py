@@ -45,14 +45,16 @@ class OverrideFile:
     has_comments: bool = False
 
     @classmethod
-    def read(cls, text: bytes | None, name: str) -> Self:
+    def read(cls, text: bytes | None, name: str, *, may_be_empty: bool = True) -> Self:
         """The contents of a file; of none yet if ``text`` is ``None`` or empty.
+
+        ``may_be_empty``: an edit replaces a file that is empty. To clients it is a mistake.
 
         Raises:
             ConfigError: the file has a mistake, or is YAML and PyYAML is missing.
         """
         is_yaml = is_yaml_file(text or b"", name)
-        if text is None or is_empty(text):
+        if text is None or (may_be_empty and is_empty(text)):
             return cls(name, {}, is_yaml)
         read_file(text, name)
         document: Any = decoded(text, name, as_yaml=True) if is_yaml else json.loads(text.decode("utf-8-sig"))

@@ -76,13 +76,17 @@ def test_the_report_fails_for_a_failed_line_and_for_one_that_nothing_tried(
     assert "| R3 | History of reads beside changes | no torn, older or lost state | FAILS | 1 | 2 s |" in capsys.readouterr().out
 
 
-def test_a_test_reports_its_line_and_its_figures_from_another_process(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.fixture
+def results_of_r3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The file to which a run of pytest in a process of its own adds what it finds for line R3."""
     path = tmp_path / "results.json"
     monkeypatch.setenv("AIOFLAGS_RELIABILITY_RESULTS", str(path))
     monkeypatch.setenv("AIOFLAGS_RELIABILITY_LINES", "R3")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    return path
+
+
+def test_a_test_reports_its_line_and_its_figures_from_another_process(pytester: pytest.Pytester, results_of_r3: Path) -> None:
     pytester.makepyfile(
         """
         import pytest
@@ -98,18 +102,12 @@ def test_a_test_reports_its_line_and_its_figures_from_another_process(
     )
     run = pytester.runpytest_subprocess("-p", "tests.reliability.plugin", "-p", "no:randomly", "-n", "1")
     run.assert_outcomes(passed=1)
-    assert [(number, str(line.figures["slowest"])) for number, line in Results.read(path).lines.items()] == [
+    assert [(number, str(line.figures["slowest"])) for number, line in Results.read(results_of_r3).lines.items()] == [
         ("R3", "slowest 0.25 s")
     ]
 
 
-def test_a_teardown_that_fails_fails_the_line_and_counts_no_figure_twice(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    path = tmp_path / "results.json"
-    monkeypatch.setenv("AIOFLAGS_RELIABILITY_RESULTS", str(path))
-    monkeypatch.setenv("AIOFLAGS_RELIABILITY_LINES", "R3")
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+def test_a_teardown_that_fails_fails_the_line_and_counts_no_figure_twice(pytester: pytest.Pytester, results_of_r3: Path) -> None:
     pytester.makepyfile(
         """
         import pytest
@@ -127,17 +125,13 @@ def test_a_teardown_that_fails_fails_the_line_and_counts_no_figure_twice(
     )
     run = pytester.runpytest_subprocess("-p", "tests.reliability.plugin", "-p", "no:randomly", "-n", "1")
     run.assert_outcomes(passed=1, errors=1)
-    line = Results.read(path).lines["R3"]
+    line = Results.read(results_of_r3).lines["R3"]
     assert (line.passed, line.failed, str(line.figures["reads"])) == (1, 1, "reads 7")
 
 
 def test_a_crash_of_a_process_fails_the_run(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    pytester: pytest.Pytester, results_of_r3: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "results.json"
-    monkeypatch.setenv("AIOFLAGS_RELIABILITY_RESULTS", str(path))
-    monkeypatch.setenv("AIOFLAGS_RELIABILITY_LINES", "R3")
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     pytester.makepyfile(
         """
         import os
@@ -153,7 +147,7 @@ def test_a_crash_of_a_process_fails_the_run(
         """
     )
     pytester.runpytest_subprocess("-p", "tests.reliability.plugin", "-p", "no:randomly", "-n", "1")
-    assert main(path) == 1
+    assert main(results_of_r3) == 1
     assert "failed, of no line: test_a_crash_of_a_process_fails_the_run.py::test_that_crashes" in capsys.readouterr().out
 
 
