@@ -8,7 +8,7 @@ Source: ``data-system.md`` 4.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from aioflags.model.change import ChangeSet
 from aioflags.model.source_state import ErrorInfo, SourceState
@@ -27,8 +27,24 @@ class FallbackDirective:
     origin: Literal["header", "goodbye"]
 
 
+class _Result:
+    """What all results share. Each declares the field ``directive`` itself."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        @property
+        def directive(self) -> FallbackDirective | None: ...
+
+    @property
+    def fallback_to_fdv1(self) -> bool:
+        """Whether the server directed the client to FDv1: there is a ``directive``."""
+        return self.directive is not None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Basis:
+class Basis(_Result):
     """The success of an initializer: the first data.
 
     ``cached``: the data are what a device kept of an earlier run. ``freshness_ms``: when the service sent or confirmed them for a
@@ -53,7 +69,7 @@ class Basis:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FetchFailure:
+class FetchFailure(_Result):
     """The failure of an initializer: why it has no data.
 
     ``will_retry``: the initializer tries again by itself, so another result follows.
@@ -68,7 +84,7 @@ class FetchFailure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Update:
+class Update(_Result):
     """A report of a synchronizer: its state, with or without data. ``OFF`` is its last update."""
 
     state: SourceState

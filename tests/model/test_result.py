@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from aioflags.model.change import ChangeKind, ChangeSet, Selector
-from aioflags.model.result import Basis, FetchFailure, Update
+from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Update
 from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
 
 ERROR = ErrorInfo(kind=FailureKind.NETWORK_ERROR, message="refused", time=1.0)
 
 
-@pytest.mark.parametrize(
+RESULTS = pytest.mark.parametrize(
     ("result", "fields"),
     [
         pytest.param(Basis, {"change_set": ChangeSet.unchanged()}, id="a basis"),
@@ -22,10 +22,23 @@ ERROR = ErrorInfo(kind=FailureKind.NETWORK_ERROR, message="refused", time=1.0)
         pytest.param(Update, {"state": SourceState.VALID}, id="an update"),
     ],
 )
+
+
+@RESULTS
 def test_a_result_requires_the_argument_directive(result: Any, fields: dict[str, Any]) -> None:
     with pytest.raises(TypeError, match="directive"):
         result(**fields)
     assert result(**fields, directive=None).directive is None
+
+
+@pytest.mark.parametrize(
+    "directive", [None, FallbackDirective(ttl=None, origin="header"), FallbackDirective(ttl=0, origin="goodbye")]
+)
+@RESULTS
+def test_a_result_with_a_directive_falls_back_to_fdv1(
+    result: Any, fields: dict[str, Any], directive: FallbackDirective | None
+) -> None:
+    assert result(**fields, directive=directive).fallback_to_fdv1 is (directive is not None)
 
 
 def test_an_error_without_a_response_has_status_0() -> None:
