@@ -105,7 +105,8 @@ class MobileConfig:
         automatic_mode_switching: Whether the mode follows the life cycle and the network, as the program reports them: one answer
             for both, or a pair.
         modes: Other sources for some modes, such as ``{"streaming": ModeDefinition(…)}``.
-        fdv1_fallback: How modes poll by FDv1 when the service directs the client off FDv2; ``None``: then flag updates stop.
+        fdv1_fallback: How modes poll by FDv1 when the service directs the client off FDv2; ``None``: then flag updates stop. A
+            :class:`ModeDefinition` can have its own.
         fdv1_fallback_recovery: With ``"ttl"`` FDv2 is tried again after the time that the service named.
         background_updating: Without it flags are not updated while the program is in the background.
         debounce: How long a change of life cycle, network or mode waits for a further one. 0: it takes effect at once.
@@ -257,7 +258,7 @@ def _modes(modes: object) -> Mapping[ConnectionMode, ModeDefinition]:
         mode = mode_named(name, "modes")
         made[mode] = cast("ModeDefinition", require(f"modes[{mode.value!r}]", definition, ModeDefinition))
         if mode is ConnectionMode.OFFLINE and made[mode].makes_requests:
-            raise ConfigError("modes['offline']: expected no sources that poll or stream; set_offline and a lost network use it")
+            raise ConfigError("modes['offline']: expected no source that polls or streams, and no fdv1_fallback")
     return ReadOnlyMapping(made)
 
 

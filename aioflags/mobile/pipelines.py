@@ -8,12 +8,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar, cast
+from typing import Final, Literal, TypeVar, cast
 
-from aioflags.errors import ConfigTypeError
+from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.mobile.modes import ConnectionMode
 from aioflags.model.defaults import BACKGROUND_POLL_INTERVAL, FOREGROUND_POLL_INTERVAL
-from aioflags.runtime.validation import require_methods, set_all
+from aioflags.runtime.validation import require, require_methods, set_all
 from aioflags.sources.base import SourceBuilder
 from aioflags.sources.cache import Cache
 from aioflags.sources.fdv1 import Fdv1FallbackOptions
@@ -34,15 +34,19 @@ class ModeDefinition:
     Args:
         initializers: run in order until one has flags with a selector.
         synchronizers: keep the flags current. The first one that works runs.
+        fdv1_fallback: how this mode polls by FDv1 after a fallback directive; ``None``: its flag updates stop then.
+            ``"default"``: the client's ``fdv1_fallback``, except that ``one-shot`` and ``offline`` have none. In ``one-shot`` it
+            polls once for each context.
 
     Raises:
-        ConfigError: an item is not a builder of sources.
+        ConfigError: an item is not a builder of sources, or there is a ``fdv1_fallback`` and no source.
 
-    The mode ``offline`` takes no sources that poll or stream.
+    The mode ``offline`` takes no sources that poll or stream, and no ``fdv1_fallback``.
     """
 
     initializers: Sequence[SourceBuilder] = ()
     synchronizers: Sequence[SourceBuilder] = ()
+    fdv1_fallback: Fdv1FallbackOptions | Literal["default"] | None = "default"
 
     def __post_init__(self) -> None:
         for name in ("initializers", "synchronizers"):
@@ -52,11 +56,24 @@ class ModeDefinition:
             for builder in cast("Sequence[object]", builders):
                 require_methods(name, builder, SourceBuilder, "source builder")
             set_all(self, {name: tuple(cast("Sequence[object]", builders))})
+        if self.fdv1_fallback != "default":
+            expected = 'Fdv1FallbackOptions, None or "default"'
+            given = require("fdv1_fallback", self.fdv1_fallback, Fdv1FallbackOptions, type(None), expected=expected)
+            if given is not None and not self.has_sources:
+                raise ConfigError(
+                    "fdv1_fallback: a mode without sources gets no fallback directive; give it a source, or leave this out"
+                )
+
+    @property
+    def has_sources(self) -> bool:
+        """Whether there is any initializer or synchronizer."""
+        return bool(self.initializers or self.synchronizers)
 
     @property
     def makes_requests(self) -> bool:
-        """Whether a source polls or streams. A source of the program may do so as well."""
-        return any(isinstance(builder, PollOptions | StreamOptions) for builder in (*self.initializers, *self.synchronizers))
+        """Whether a source polls or streams, the fallback to FDv1 included. A source of the program may do so as well."""
+        sources = (*self.initializers, *self.synchronizers, self.fdv1_fallback)
+        return any(isinstance(source, PollOptions | StreamOptions) for source in sources)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +111,7 @@ _BUILT_IN: Final[Mapping[ConnectionMode, ModeDefinition]] = {
     ConnectionMode.ONE_SHOT: ModeDefinition(initializers=(Cache(), Polling(), Streaming())),
 }
 _WITHOUT_FALLBACK: Final = frozenset({ConnectionMode.OFFLINE, ConnectionMode.ONE_SHOT})
+"""Modes that have no fallback by default."""
 
 
 def pipelines(
@@ -109,14 +127,15 @@ def pipelines(
 
     Args:
         definitions: replace the built-in sources of some modes.
-        fdv1_fallback: of the modes that have one.
+        fdv1_fallback: of the modes whose definition says ``"default"``.
         updates_in_background: without it the mode ``BACKGROUND`` has no sources.
-        polls_once_by_fdv1: after a fallback directive the mode ``ONE_SHOT`` polls once by FDv1.
+        polls_once_by_fdv1: the mode ``ONE_SHOT`` has a fallback by default.
         minimum_interval: in seconds. A shorter interval is raised, with a warning.
         logger: receives the warnings.
     """
     if not updates_in_background:
         definitions = {**definitions, ConnectionMode.BACKGROUND: ModeDefinition()}
+    without_fallback = _WITHOUT_FALLBACK - ({ConnectionMode.ONE_SHOT} if polls_once_by_fdv1 else set())
     made: dict[ConnectionMode, Pipeline] = {}
     for mode, built_in in _BUILT_IN.items():
         interval = BACKGROUND_POLL_INTERVAL if mode is ConnectionMode.BACKGROUND else FOREGROUND_POLL_INTERVAL
@@ -125,15 +144,15 @@ def pipelines(
             _with_interval(builder, mode, interval, minimum_interval, logger) if isinstance(builder, PollOptions) else builder
             for builder in definition.synchronizers
         ]
-        fallback = None
-        if fdv1_fallback is not None and (definition.initializers or definition.synchronizers):
-            if mode not in _WITHOUT_FALLBACK:
-                fallback = _with_interval(fdv1_fallback, mode, interval, minimum_interval, logger)
-                if mode is ConnectionMode.BACKGROUND:
-                    fallback = replace(fallback, interval=max(fallback.interval or 0.0, interval))
-            elif mode is ConnectionMode.ONE_SHOT and polls_once_by_fdv1:
-                fallback = replace(fdv1_fallback, on_demand=True)
-
+        fallback = definition.fdv1_fallback
+        if fallback == "default":
+            fallback = fdv1_fallback if definition.has_sources and mode not in without_fallback else None
+            if fallback is not None and mode is ConnectionMode.BACKGROUND:
+                fallback = replace(fallback, interval=max(fallback.interval or 0.0, interval))
+        if fallback is not None and mode is ConnectionMode.ONE_SHOT:
+            fallback = replace(fallback, on_demand=True)
+        elif fallback is not None:
+            fallback = _with_interval(fallback, mode, interval, minimum_interval, logger)
         made[mode] = Pipeline(
             initializers=tuple(definition.initializers),
             synchronizers=tuple(synchronizers),

@@ -343,6 +343,22 @@ async def test_a_directive_in_the_mode_one_shot(options: dict[str, Any], endpoin
     assert service.endpoints == endpoints
 
 
+@pytest.mark.holds("F-29")
+async def test_flag_updates_stop_in_the_one_mode_that_has_no_fallback() -> None:
+    without = ModeDefinition(synchronizers=(Polling(),), fdv1_fallback=None)
+    service = MobileService(poll=[ERROR])
+    async with mobile_client(service, modes={"polling": without}, debounce=0) as client:
+        await client.set_connection_mode("polling")
+        await anyio.sleep(1000)
+        states = [client.status.source_state]
+        requests = len(service.hits)
+        await client.set_connection_mode("streaming")
+        await anyio.sleep(1000)
+        states.append(client.status.source_state)
+    assert states == [SourceState.OFF, SourceState.VALID]
+    assert set(service.endpoints[requests:]) == {"fdv1"}
+
+
 @pytest.mark.holds("F-51")
 async def test_each_new_context_of_a_command_polls_once_by_fdv1() -> None:
     service = MobileService(poll=[ERROR])

@@ -304,6 +304,34 @@ def test_polling_is_not_the_fallback_of_a_mode() -> None:
     assert {mode: made.fdv1_fallback for mode, made in table(fdv1_fallback=None).items()} == dict.fromkeys(ConnectionMode)
 
 
+@pytest.mark.parametrize(
+    ("mode", "given", "slot"),
+    [
+        pytest.param(STREAMING, None, None, id="none"),
+        pytest.param(STREAMING, Fdv1FallbackOptions(interval=900), Fdv1FallbackOptions(interval=900), id="its interval"),
+        pytest.param(
+            STREAMING, Fdv1FallbackOptions(interval=60), Fdv1FallbackOptions(interval=FIVE_MINUTES), id="a short interval"
+        ),
+        pytest.param(BACKGROUND, Fdv1FallbackOptions(interval=900), Fdv1FallbackOptions(interval=900), id="more often than hourly"),
+        pytest.param(BACKGROUND, Fdv1FallbackOptions(), Fdv1FallbackOptions(interval=HOURLY), id="the interval of its mode"),
+        pytest.param(
+            ONE_SHOT, Fdv1FallbackOptions(base_uri="http://a"), Fdv1FallbackOptions(base_uri="http://a", on_demand=True), id="once"
+        ),
+    ],
+)
+@pytest.mark.parametrize("of_the_client", [None, Fdv1FallbackOptions(interval=1200)], ids=["client without", "client with"])
+def test_a_mode_can_have_its_own_fallback(
+    mode: ConnectionMode,
+    given: Fdv1FallbackOptions | None,
+    slot: Fdv1FallbackOptions | None,
+    of_the_client: Fdv1FallbackOptions | None,
+) -> None:
+    own = ModeDefinition(synchronizers=(Streaming(),), fdv1_fallback=given)
+    made, others = table({mode: own}, fdv1_fallback=of_the_client), table(fdv1_fallback=of_the_client)
+    assert made[mode].fdv1_fallback == slot
+    assert {each: made[each] for each in made if each is not mode} == {each: others[each] for each in others if each is not mode}
+
+
 async def test_a_mode_of_the_program_that_only_streams() -> None:
     service = MobileService(stream=[UP_TO_DATE])
     async with mobile_client(service, modes={"streaming": ModeDefinition(synchronizers=(Streaming(),))}) as client:

@@ -12,7 +12,7 @@ from aioflags.mobile.client import MobileClient
 from aioflags.mobile.config import MobileConfig
 from aioflags.mobile.pipelines import ModeDefinition
 from aioflags.model.context import Context
-from aioflags.sources import Cache, Fdv1Polling, MemorySource, Polling, Streaming
+from aioflags.sources import Cache, Fdv1FallbackOptions, Fdv1Polling, MemorySource, Polling, Streaming
 from tests.support.mobile_service import MobileService, mobile_client
 
 
@@ -23,10 +23,13 @@ from tests.support.mobile_service import MobileService, mobile_client
         pytest.param(ModeDefinition(synchronizers=[Polling()]), id="polls"),
         pytest.param(ModeDefinition(initializers=[Cache(), Polling()]), id="a poll at the start"),
         pytest.param(ModeDefinition(synchronizers=[MemorySource({}), Fdv1Polling()]), id="polls by FDv1"),
+        pytest.param(
+            ModeDefinition(initializers=[Cache()], fdv1_fallback=Fdv1FallbackOptions()), id="polls by FDv1 after a directive"
+        ),
     ],
 )
 def test_the_mode_offline_takes_no_sources_that_make_requests(definition: ModeDefinition) -> None:
-    with pytest.raises(ConfigError, match=r"modes\['offline'\]: expected no sources that poll or stream"):
+    with pytest.raises(ConfigError, match=r"modes\['offline'\]: expected no source that polls or streams, and no fdv1_fallback"):
         MobileConfig(modes={"offline": definition})
 
 
@@ -34,6 +37,24 @@ def test_the_mode_offline_takes_no_sources_that_make_requests(definition: ModeDe
 def test_the_mode_offline_takes_other_sources(options: dict[str, Any]) -> None:
     definition = ModeDefinition(**options)
     assert MobileConfig(modes={"offline": definition}).definitions == {"offline": definition}
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        pytest.param(
+            {"fdv1_fallback": Polling()}, TypeError, r'expected Fdv1FallbackOptions, None or "default", got Polling', id="a poll"
+        ),
+        pytest.param(
+            {"fdv1_fallback": "never"}, TypeError, r'expected Fdv1FallbackOptions, None or "default", got str', id="a word"
+        ),
+        pytest.param({"fdv1_fallback": Fdv1FallbackOptions()}, ValueError, "a mode without sources gets no", id="no sources"),
+    ],
+)
+def test_the_fallback_of_a_mode_is_refused(options: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"fdv1_fallback: {message}") as refused:
+        ModeDefinition(**options)
+    assert isinstance(refused.value, error)
 
 
 RELAY = "http://relay"
