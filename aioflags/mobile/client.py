@@ -114,7 +114,8 @@ class MobileClient(MobileEnvironment):
 
         Args:
             start_wait: In seconds.
-            wait_for: ``"fresh"`` waits for the service; for ``"cached"`` the flags that the storage kept are enough.
+            wait_for: ``"fresh"`` waits for the service; for ``"cached"`` the flags that the storage kept are enough. Flags of
+                the option ``bootstrap`` are always enough.
 
         Raises:
             LifecycleError: the client is closed, or was started on another event loop.

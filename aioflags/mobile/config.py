@@ -117,7 +117,8 @@ class MobileConfig:
         auto_env_attributes: Adds the kinds ``ld_application`` and ``ld_device`` to contexts.
         max_cached_contexts: Of how many contexts the storage keeps the flags. 0: of none.
         storage: Keeps flags and generated keys: a folder, or a :class:`Storage`; ``None``: they are lost when the program ends.
-        bootstrap: Flags for the first context until the service answers, as :meth:`FlagsState.to_json_dict` makes them.
+        bootstrap: Flags for the first context until the service answers, as :meth:`FlagsState.to_json_dict` makes them. A start
+            does not wait for the service then.
         secondary_mobile_keys: The keys of further environments by a name. See :meth:`MobileClient.environment`.
         initial_reconnect_delay: Before the first reconnect of a stream.
         offline: The client starts offline. See :meth:`MobileClient.set_offline`.

@@ -218,12 +218,14 @@ class ContextSwitcher:
         )
         # In the child of a fork the client has newer flags.
         is_first = self._cell.snapshot.evaluated_for is None
+        first = Bootstrap(given.bootstrap) if is_first and given.bootstrap is not None else None
         return Activation(
             context=context,
             side=side,
             kept=self._caches.of(context, side.body),
-            first=Bootstrap(given.bootstrap) if is_first and given.bootstrap is not None else None,
-            accepts_cached=wait.accepts_cached,
+            first=first,
+            # The program has chosen the flags to begin with, so that a start does not wait for the service.
+            accepts_cached=wait.accepts_cached or first is not None,
             cached=newest.cached,
             outcome=newest.outcome,
         )

@@ -34,6 +34,7 @@ from aioflags.runtime.broadcast import Signal
 from aioflags.runtime.fork import reset_after_fork
 from aioflags.runtime.tasks import start
 from aioflags.sources.base import SourceContext
+from aioflags.sources.cache import Cache
 from aioflags.sources.poll_on_demand import PollOnDemand
 from aioflags.sources.poller import PollOptions
 from aioflags.supervisor.fallback_state import FallbackState
@@ -223,16 +224,20 @@ class DataManager:
         is_halted = fallback.is_on_fdv1 and pipeline.fdv1_fallback is None
         sink = RunSink(self._cell, activation, mode.reason, is_halted=is_halted)
         run = self._run = _Run(pipeline=pipeline, sink=sink)
+        cache = () if self._has_flags else pipeline.cache_alone()
         initializers = pipeline.without_cache() if self._has_flags else pipeline.initializers
+        if activation.first is not None and not (cache or self._has_flags):
+            # The flags that the program gave are read in place of the cache, also in a mode that does not read the cache.
+            cache = (Cache(),)
+            initializers = (*cache, *initializers)
         if not is_new and self._cell.snapshot.selector.is_defined:
             initializers = ()
-        fdv1_initializers = () if self._has_flags else pipeline.cache_alone()
-        first = fdv1_initializers if fallback.is_on_fdv1 else initializers
+        first = cache if fallback.is_on_fdv1 else initializers
         options = SourceOptions(
             initializers=initializers,
             synchronizers=pipeline.synchronizers,
             fdv1_fallback=pipeline.fdv1_fallback,
-            fdv1_initializers=fdv1_initializers,
+            fdv1_initializers=cache,
             first_pause=0.0 if first else self._first_pause(pipeline, is_on_fdv1=fallback.is_on_fdv1),
             recovers_fdv2=self._recovers_fdv2,
             policy=MOBILE,

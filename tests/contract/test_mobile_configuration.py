@@ -71,6 +71,7 @@ def test_a_null_property_is_absent() -> None:
         pytest.param({"clientSide": {"evaluationReasons": True}}, "evaluation_reasons", True, id="reasons"),
         pytest.param({"clientSide": {"useReport": True}}, "use_report", True, id="REPORT"),
         pytest.param({"clientSide": {"hash": "1f"}}, "secure_mode_hash", "1f", id="a hash"),
+        pytest.param({"clientSide": {"bootstrap": {"f": 1, "$valid": False}}}, "bootstrap", {"f": 1, "$valid": False}, id="flags"),
         pytest.param({"clientSide": {"includeEnvironmentAttributes": True}}, "auto_env_attributes", True, id="attributes"),
         pytest.param(
             {"dataSystem": {"fdv1Fallback": {"baseUri": "http://f", "pollIntervalMs": 400_000}}},

@@ -6,17 +6,19 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import pytest
 
 from aioflags.mobile.client import MobileClient
 from aioflags.mobile.flag_cache import FlagCaches
+from aioflags.mobile.pipelines import ModeDefinition
 from aioflags.mobile.storage_keys import environment_namespace
 from aioflags.model.context import Context
 from aioflags.model.identify import IdentifyStatus
 from aioflags.model.source_state import SourceState
+from aioflags.sources import Polling, Streaming
 from aioflags.stores.file_storage import FileStorage
 from aioflags.stores.storage import MemoryStorage, Storage
 from tests.support.canaries import KEY
@@ -244,16 +246,26 @@ async def test_the_selector_is_not_kept() -> None:
 # -- flags of the program
 
 
-async def test_given_flags_serve_until_the_service_answers_and_are_not_kept() -> None:
+@pytest.mark.parametrize("wait_for", ["fresh", "cached"])
+async def test_given_flags_serve_until_the_service_answers_and_are_not_kept(wait_for: Literal["fresh", "cached"]) -> None:
     storage = MemoryStorage()
     document = {"f": "given", "broken": 1, "$flagsState": {"f": {"variation": 2, "version": 7}, "broken": 3}, "$valid": True}
     service = MobileService(poll=[SILENT, named("poll")])
     client = mobile_client(service, storage=storage, bootstrap=document)
-    assert (await client.start(wait_for="cached")).status is IdentifyStatus.COMPLETED
+    assert (await client.start(wait_for=wait_for)).status is IdentifyStatus.COMPLETED
     assert (service.seconds, client.all()) == (0, {"f": "given", "broken": 1})
     assert client.variation_detail("f", "").variation_index == 2
     await client.aclose()
     assert await served_without_the_service(storage) == {}
+
+
+@pytest.mark.parametrize(
+    "mode", [ModeDefinition(synchronizers=(Streaming(),)), ModeDefinition(initializers=(Polling(),)), ModeDefinition()], ids=repr
+)
+async def test_given_flags_serve_in_a_mode_that_does_not_read_the_cache(mode: ModeDefinition) -> None:
+    service = MobileService(poll=[SILENT], stream=[SILENT])
+    async with mobile_client(service, modes={"streaming": mode}, bootstrap={"f": "given"}) as client:
+        assert (service.seconds, client.all()) == (0, {"f": "given"})
 
 
 # -- generated keys

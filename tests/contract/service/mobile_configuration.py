@@ -28,6 +28,7 @@ def mobile_config_for(params: SdkConfigParams, callbacks: CallbackQueue, logger:
         evaluation_reasons=bool(client_side.evaluation_reasons),
         use_report=bool(client_side.use_report),
         secure_mode_hash=client_side.hash,
+        bootstrap=client_side.bootstrap,
         auto_env_attributes=bool(client_side.include_environment_attributes),
         events=MobileEvents(**event_options(params.events)),
         hooks=hooks,

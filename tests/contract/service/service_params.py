@@ -38,14 +38,18 @@ class Params(msgspec.Struct, rename="camel"):
 
 
 class PollingParams(Params):
+    """``extended_initial_delay_ms``: the first delay after a refusal, here and for streaming. Sources of FDv1 use it."""
+
     base_uri: str | None = None
     poll_interval_ms: float | None = None
+    extended_initial_delay_ms: float | None = None
     filter: str | None = None
 
 
 class StreamingParams(Params):
     base_uri: str | None = None
     initial_retry_delay_ms: float | None = None
+    extended_initial_delay_ms: float | None = None
     filter: str | None = None
 
 
@@ -173,7 +177,10 @@ class EventsParams(Params):
 
 
 class ClientSideParams(Params):
-    """What only a client with one context has. ``initial_user`` is its context as a legacy user."""
+    """What only a client with one context has. ``initial_user`` is its context as a legacy user.
+
+    ``bootstrap``: flags that a server-side SDK evaluated, for that context.
+    """
 
     initial_context: dict[str, Any] | None = None
     initial_user: dict[str, Any] | None = None
@@ -181,6 +188,7 @@ class ClientSideParams(Params):
     use_report: bool | None = None
     include_environment_attributes: bool | None = None
     hash: str | None = None
+    bootstrap: dict[str, Any] | None = None
 
 
 class SdkConfigParams(Params):
