@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ from aioflags.sources.polling import Polling
 from aioflags.sources.streaming import Streaming
 from aioflags.supervisor.fallback_state import FallbackState
 from aioflags.supervisor.options import SourceOptions
+from aioflags.supervisor.policy import SERVER
 from aioflags.supervisor.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -181,6 +183,7 @@ class DataUpdates:
             fdv1_fallback=system.fdv1_fallback,
             recovers_fdv2=system.fdv1_fallback_recovery == "ttl",
             retries_refused=system.refused_retry == "extended",
+            policy=replace(SERVER, after_refusal=system._refused_delay),  # noqa: SLF001 - a private option, for contract tests
         )
         on_applied = None if self.store_session is None else self.store_session.applied
         supervisor = Supervisor(options, self._source_context(), self._cell, self._fallback_state, on_applied=on_applied)

@@ -7,7 +7,7 @@ which loads each at its first use. Source: ``data-system.md`` 8.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, cast
 
 from aioflags import sources
@@ -18,6 +18,7 @@ from aioflags.model.defaults import (
     MIN_POLL_INTERVAL,
     POLL_INTERVAL,
     RECONNECT_DELAY,
+    REFUSED_RETRY_DELAY,
     STORE_CACHE_TTL,
 )
 from aioflags.runtime.logs import logger as package_logger
@@ -49,6 +50,7 @@ class DataSystem:
     overrides: FileOverrides | None = None
     poll_interval: float = POLL_INTERVAL
     initial_reconnect_delay: float = RECONNECT_DELAY
+    _refused_delay: float = field(default=REFUSED_RETRY_DELAY, repr=False)
 
     def __post_init__(self) -> None:
         require("fdv1_fallback", self.fdv1_fallback, sources.Fdv1FallbackOptions, type(None))

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from aioflags import Config, ConfigError, DataSystem, Events, FileOverrides, Persistence
+from aioflags.model.defaults import REFUSED_RETRY_DELAY
 from aioflags.sources import Fdv1FallbackOptions, Fdv1Polling, Fdv1Streaming, Polling, Streaming
 from aioflags.stores import ConsulStore, DynamoDBStore, RedisStore
 from tests.contract.service.callbacks import Callbacks
@@ -109,6 +110,16 @@ def test_sources_are_converted_in_order() -> None:
         synchronizers=[Streaming(base_uri="http://b", initial_reconnect_delay=0.05), Polling(interval=45)],
         fdv1_fallback=Fdv1FallbackOptions(base_uri="http://c"),
     )
+
+
+@pytest.mark.parametrize("kind", ["streaming", "polling"])
+@pytest.mark.parametrize(("milliseconds", "delay"), [(500, 0.5), (None, REFUSED_RETRY_DELAY)], ids=["given", "by default"])
+def test_the_first_delay_after_a_refusal_is_converted(kind: str, milliseconds: int | None, delay: float) -> None:
+    source = {kind: {"extendedInitialDelayMs": milliseconds}}
+    assert config(dataSystem={"synchronizers": [{}, source]}).data_system._refused_delay == delay
+    (fdv1,) = config("fdv1", **source).data_system.synchronizers
+    assert isinstance(fdv1, Fdv1Polling | Fdv1Streaming)
+    assert fdv1._refused_delay == delay
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from aioflags.devserver import Endpoint
+from aioflags.devserver import Endpoint, Fault, FaultKind
 from tests.contract.harness import running_harness
 from tests.contract.service.client_side import CLIENT_CAPABILITIES
 from tests.contract.service.server_side import SERVER_CAPABILITIES, server_side
@@ -300,6 +300,16 @@ async def test_a_client_without_data_is_an_error_unless_the_harness_allows_it() 
         answer = await harness.post({"credential": "k", "dataSystem": nowhere, "initCanFail": True})
         assert answer.status_code == 201
         assert await harness.value(answer.headers["Location"], "greeting", "default") == "default"
+
+
+@pytest.mark.parametrize(("kind", "may_fail"), [("streaming", None), ("polling", None), ("polling", True)])
+async def test_a_start_waits_for_the_next_attempt_if_the_harness_makes_that_soon(kind: str, may_fail: bool | None) -> None:
+    async with running_harness() as harness:
+        harness.flags.inject(Fault(kind=FaultKind.STATUS, status=401, times=1))
+        source = {kind: {"baseUri": harness.flags_url, "extendedInitialDelayMs": 1}}
+        answer = await harness.post({"credential": "k", "dataSystem": {"synchronizers": [source]}, "initCanFail": may_fail})
+        assert answer.status_code == 201, answer.text
+        assert await harness.value(answer.headers["Location"], "greeting", "default") != "default"
 
 
 @pytest.mark.parametrize(

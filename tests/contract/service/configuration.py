@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from aioflags import BigSegments, Config, ConfigError, DataSystem, Events, FileOverrides, Persistence
+from aioflags.model.defaults import REFUSED_RETRY_DELAY
 from aioflags.sources import Fdv1Polling, Fdv1Streaming, SourceBuilder
 from aioflags.stores import ConsulStore, DynamoDBStore, RedisStore, StoreBuilder
 from tests.contract.service.big_segments import CallbackBigSegmentStore
@@ -65,6 +67,7 @@ def _named_data_system(params: DataSystemParams) -> DataSystem:
         synchronizers=sources(params.synchronizers),
         persistence=None if stored is None else _persistence(stored, "read_write" if params.store_mode == 1 else "read_only"),
         fdv1_fallback=fdv1_fallback(params.fdv1_fallback),
+        _refused_delay=_refused_delay(*_extended_delays(params)),
     )
 
 
@@ -82,10 +85,30 @@ def _fdv1_data_system(params: SdkConfigParams) -> DataSystem:
 
 def _fdv1_source(params: SdkConfigParams) -> SourceBuilder | None:
     if (stream := params.streaming) is not None:
-        return Fdv1Streaming(base_uri=stream.base_uri or None, initial_reconnect_delay=seconds(stream.initial_retry_delay_ms))
+        return Fdv1Streaming(
+            base_uri=stream.base_uri or None,
+            initial_reconnect_delay=seconds(stream.initial_retry_delay_ms),
+            _refused_delay=_refused_delay(stream.extended_initial_delay_ms),
+        )
     if (poll := params.polling) is not None:
-        return Fdv1Polling(base_uri=poll.base_uri or None, interval=seconds(poll.poll_interval_ms))
+        return Fdv1Polling(
+            base_uri=poll.base_uri or None,
+            interval=seconds(poll.poll_interval_ms),
+            _refused_delay=_refused_delay(poll.extended_initial_delay_ms),
+        )
     return None
+
+
+def _refused_delay(*milliseconds: float | None) -> float:
+    """The first one that is given, in seconds."""
+    return next((each / 1000 for each in milliseconds if each is not None), REFUSED_RETRY_DELAY)
+
+
+def _extended_delays(params: DataSystemParams) -> Iterator[float | None]:
+    for source in params.synchronizers or ():
+        for kind in (source.streaming, source.polling):
+            if kind is not None:
+                yield kind.extended_initial_delay_ms
 
 
 def _persistence(params: PersistentStoreParams, mode: Literal["read_only", "read_write"]) -> Persistence:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
-from aioflags import Client
+from aioflags import Client, NotReadyError, Status
 from tests.contract.service.callbacks import Callbacks
 from tests.contract.service.commands import (
     CONTEXT_COMMANDS,
@@ -24,7 +25,7 @@ from tests.contract.service.listeners import (
     UnregisterListenerParams,
 )
 from tests.contract.service.migrations import MigrationOperationParams, MigrationVariationParams, operate, stage_of
-from tests.contract.service.service_params import Params, SdkConfigParams
+from tests.contract.service.service_params import DataSystemParams, Params, SdkConfigParams
 from tests.contract.service.side import Side, Surroundings
 
 __all__ = ["SERVER_CAPABILITIES", "server_side"]
@@ -84,15 +85,22 @@ class EvaluateAllFlagsParams(ContextParams):
 
 
 class _ServerEntity(Entity):
-    """A client, and the listeners that the harness registered with it."""
+    """A client, and the listeners that the harness registered with it.
 
-    def __init__(self, client: Client, surroundings: Surroundings) -> None:
+    ``retry_wait``: seconds that a start waits for flags after the service refused the client, which tries again in that time.
+    """
+
+    def __init__(self, client: Client, surroundings: Surroundings, retry_wait: float) -> None:
         self.client = client
+        self._retry_wait = retry_wait
         self.callbacks: Callbacks = surroundings.callbacks
         self.listeners = Listeners(client, surroundings.callbacks, surroundings.tasks)
 
     async def start(self) -> str | None:
         report = await self.client.start()
+        if report.status is Status.FATAL:
+            with suppress(NotReadyError):
+                await self.client.wait_until(Status.READY, self._retry_wait)
         return None if self.client.is_initialized else str(report)
 
     async def aclose(self) -> None:
@@ -184,4 +192,9 @@ def server_side(protocol: Protocol = "fdv2") -> Side:
 
 def _create(protocol: Protocol, params: SdkConfigParams, surroundings: Surroundings) -> Entity:
     config = config_for(params, surroundings.callbacks, surroundings.logger, protocol)
-    return _ServerEntity(Client(params.credential, config), surroundings)
+    # By default the client tries again after the harness has lost its patience. A start that may fail does so at once, except if
+    # the client polls: the harness evaluates as soon as it has sent the answer to the second poll, sooner than it can be applied.
+    polls = any(source.polling for source in (params.data_system or DataSystemParams()).synchronizers or ())
+    waits = config.data_system._refused_delay < config.start_wait and (polls or not params.init_can_fail)
+    retry_wait = config.start_wait if waits else 0.0
+    return _ServerEntity(Client(params.credential, config), surroundings, retry_wait)
