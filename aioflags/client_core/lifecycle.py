@@ -26,7 +26,7 @@ from aioflags.model.status import Status, StatusReport
 from aioflags.protocol.failures import unexpected
 from aioflags.runtime.cancellation import contain_cancellation
 from aioflags.runtime.clock import now
-from aioflags.runtime.event_loops import asyncio_loop
+from aioflags.runtime.event_loops import asyncio_loop, loop_time
 from aioflags.runtime.fork import reset_after_fork
 from aioflags.runtime.logs import printable
 from aioflags.runtime.validation import time_limit
@@ -317,7 +317,7 @@ class Lifecycle:
 
     def _seconds_left(self) -> float:
         """Seconds until the deadline of the close."""
-        return max(self._deadline - anyio.current_time(), 0.0)
+        return max(self._deadline - loop_time(), 0.0)
 
     # -- close
 

@@ -30,6 +30,7 @@ from aioflags.protocol.redaction import Redaction
 from aioflags.runtime.broadcast import Signal
 from aioflags.runtime.checkpoints import pause_when_spent
 from aioflags.runtime.cooperative import Budget
+from aioflags.runtime.event_loops import loop_time
 from aioflags.runtime.fork import reset_after_fork
 from aioflags.runtime.logs import logger as package_logger
 
@@ -68,9 +69,12 @@ class Outbox:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: TaskGroup | None = None
         self._is_flush_requested = False
-        self._flush_requested = Signal()
+        self._requested = Signal()
+        """Sent when a flush is requested, and when a delivery needs a task."""
         self._is_wake_up_scheduled = False
         self._deliveries: dict[int, _Delivery] = {}
+        self._to_start: list[int] = []
+        """The deliveries that have no task yet, by number."""
         self._delivered = Signal()
         self._reset_deduplication_at = math.inf
 
@@ -91,20 +95,21 @@ class Outbox:
             async with anyio.create_task_group() as self._tasks:
                 self._reset_deduplication_at = anyio.current_time() + self._settings.context_keys_flush_interval
                 interval = self._settings.flush_interval
-                await (self._run_on_request() if interval is None else self._run_on_timer(interval))
+                await (self._run_on_request(self._tasks) if interval is None else self._run_on_timer(self._tasks, interval))
         finally:
             self._tasks = None
+            self._to_start.clear()
             for number in list(self._deliveries):
                 self._end_delivery(number)  # a task that was cancelled before its first step did not do it
             self._recorder.close()
             self._recorder.discard()
 
-    async def _run_on_timer(self, interval: float) -> None:
+    async def _run_on_timer(self, tasks: TaskGroup, interval: float) -> None:
         now = anyio.current_time()
         flush_at = now + interval
         while True:
             with anyio.CancelScope(deadline=min(flush_at, self._reset_deduplication_at, now + _DATING_INTERVAL)):
-                await self._wait_for_request()
+                await self._wait_for_request(tasks)
             now = anyio.current_time()
             with self._logging_bugs():
                 if self._is_flush_requested or now >= flush_at:
@@ -117,17 +122,23 @@ class Outbox:
                 for _ in self._recorder.date_pending():
                     await pause_when_spent(budget)
 
-    async def _run_on_request(self) -> None:
+    async def _run_on_request(self, tasks: TaskGroup) -> None:
         """Send when a flush is requested. There is no timer: deduplication is reset, and evaluations are dated, at a flush."""
         while True:
-            await self._wait_for_request()
+            await self._wait_for_request(tasks)
             self._is_flush_requested = False
             with self._logging_bugs():
                 self._dispatch()
 
-    async def _wait_for_request(self) -> None:
-        if not self._is_flush_requested:
-            await self._flush_requested.wait()
+    async def _wait_for_request(self, tasks: TaskGroup) -> None:
+        """Wait until a flush is requested, and start the deliveries that begin before that."""
+        while True:
+            # Here, and not in _dispatch: where sniffio is installed, a callback of the event loop cannot start a task of anyio.
+            while self._to_start:
+                tasks.start_soon(self._deliver, self._to_start.pop(0), name="aioflags events")
+            if self._is_flush_requested:
+                return
+            await self._requested.wait()
 
     @contextmanager
     def _logging_bugs(self) -> Generator[None]:
@@ -158,7 +169,7 @@ class Outbox:
     def _request_flush(self) -> None:
         self._is_wake_up_scheduled = False  # first: a flush from here on needs another wake-up
         self._is_flush_requested = True
-        self._flush_requested.send()
+        self._requested.send()
 
     async def flush_and_wait(self, timeout: float | None) -> bool:
         """Send all recorded events. False if some are still pending after ``timeout`` seconds, or may not be sent now."""
@@ -192,27 +203,31 @@ class Outbox:
             await delivery.done.wait()
 
     def _dispatch(self) -> None:
-        """Start to deliver a batch of all pending events, unless too many batches are being delivered, or none may be sent."""
+        """Start to deliver a batch of all pending events, unless too many batches are being delivered, or none may be sent.
+
+        On the event loop, also in a callback.
+        """
         if self._tasks is None or len(self._deliveries) >= MAX_DELIVERIES or not self._gate.conditions.allow_payloads:
             return
-        batch = self._recorder.drain()
-        self._reset_deduplication_if_due(anyio.current_time())
-        if batch is not None:
+        self._reset_deduplication_if_due(loop_time())
+        if (batch := self._recorder.drain()) is not None:
             self._count += 1
             self._deliveries[self._count] = _Delivery(batch)
-            self._tasks.start_soon(self._deliver, self._count, name="aioflags events")
+            self._to_start.append(self._count)
+            self._requested.send()
 
     # -- conditions
 
     def set_conditions(self, conditions: SendConditions) -> None:
-        """Change whether events may be sent. Called on the event loop.
+        """Change whether events may be sent. Called on the event loop, also in a callback.
 
         Recorded events are sent at once when the client goes offline, since nothing is sent after that; when it enters the
         background, where the system may stop the program; and when events may be sent again.
         """
         before = self._gate.conditions
         if conditions.is_offline and conditions.has_network:
-            self._dispatch()
+            with self._logging_bugs():  # a bug must not keep the gate open
+                self._dispatch()
         self._gate.conditions = conditions
         if not before.allow_payloads or (conditions.is_in_background and not before.is_in_background):
             self._dispatch()

@@ -222,6 +222,8 @@ class MobileClient(MobileEnvironment):
     def set_offline(self, offline: bool) -> None:  # noqa: FBT001 -- as in LaunchDarkly's SDKs
         """Offline nothing is sent, and the flags of now stay; pending events are sent before. Takes effect at once.
 
+        Like the two calls below, it may be made from any thread, in a callback of the event loop and in a signal handler.
+
         Raises:
             ConfigError: ``offline`` is not a bool.
         """
@@ -247,19 +249,25 @@ class MobileClient(MobileEnvironment):
         self._change_modes(lambda modes: modes.note_network(is_available=is_available))
 
     def _change_modes(self, change: Callable[[ModeSelector], object]) -> None:
-        """Changes what decides about the modes of all environments. On the event loop; before the start on any thread."""
+        """Changes what decides about the modes of all environments: at once, or on the event loop if another thread calls."""
 
         def run() -> None:
             for each in self._all:
-                change(each._modes)
-                each._parts.sending.update()
+                try:
+                    change(each._modes)
+                    each._parts.sending.update()
+                except Exception:
+                    # The other environments must not stay online.
+                    each._logger.exception("could not change the connection mode after an internal error (please report)")
 
         loop = self._lifecycle.loop
-        if loop is None or loop is running_loop():
+        is_here = loop is None or loop is running_loop()
+        if is_here:
             run()
-        else:
+        if loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed, and the client with it
-                loop.call_soon_threadsafe(run)
+                # If the change is made, this wakes the loop: a signal handler may have interrupted it while it waits for sockets.
+                loop.call_soon_threadsafe((lambda: None) if is_here else run)
 
     # -- events
 

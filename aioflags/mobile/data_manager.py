@@ -31,6 +31,7 @@ from aioflags.model.result import Basis, FetchFailure, Result, Update
 from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
 from aioflags.runtime import clock
 from aioflags.runtime.broadcast import Signal
+from aioflags.runtime.event_loops import loop_time
 from aioflags.runtime.fork import reset_after_fork
 from aioflags.runtime.tasks import start
 from aioflags.sources.base import SourceContext
@@ -218,7 +219,7 @@ class DataManager:
             # The state says why no source is to run. From now on sources run, and have not reported yet.
             self._cell.report(SourceState.INTERRUPTED)
         self._mode = mode
-        self.fallback.end_if_over(anyio.current_time())
+        self.fallback.end_if_over(loop_time())
         # Without network sources there is nothing to leave FDv2 with.
         fallback = self.fallback if pipeline.uses_network else FallbackState()
         is_halted = fallback.is_on_fdv1 and pipeline.fdv1_fallback is None
@@ -267,7 +268,7 @@ class DataManager:
         first = pipeline.fdv1_fallback if is_on_fdv1 else next(iter(pipeline.synchronizers), None)
         if not isinstance(first, PollOptions) or first.interval is None or is_on_fdv1 is not self._confirmed_by_fdv1:
             return 0.0
-        age = anyio.current_time() - self._confirmed_at
+        age = loop_time() - self._confirmed_at
         return min(max(first.interval - age, 0.0), first.interval)
 
     # -- results
@@ -286,7 +287,7 @@ class DataManager:
 
     def _confirmed(self, name: str, change_set: ChangeSet | None, activation: Activation) -> None:
         self._connections.succeeded(name)
-        self._confirmed_at, self._confirmed_by_fdv1 = anyio.current_time(), self.fallback.is_on_fdv1
+        self._confirmed_at, self._confirmed_by_fdv1 = loop_time(), self.fallback.is_on_fdv1
         if change_set is None or change_set.kind is ChangeKind.NONE:
             activation.kept.confirmed()
 

@@ -23,6 +23,7 @@ from aioflags.model.event import StreamAttempt
 from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Update
 from aioflags.protocol.server_side import SERVER_SIDE
 from aioflags.protocol.side import Side
+from aioflags.runtime.event_loops import loop_time
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.sources.poll_on_demand import PollOnDemand
 from aioflags.transport.backoff import RetryState, RetryTimes
@@ -125,12 +126,12 @@ class SourceContext:
 
     def asked_to_wait(self, url: Callable[[], str]) -> float:
         """Seconds until a request may be sent to ``url()``, as the service asked an earlier source."""
-        return 0.0 if self.retry_times is None else self.retry_times.left(url(), anyio.current_time())
+        return 0.0 if self.retry_times is None else self.retry_times.left(url(), loop_time())
 
     def note_retry_after(self, url: str, seconds: float) -> None:
         """The service asked to send no request to ``url`` for so long."""
         if self.retry_times is not None:
-            self.retry_times.note(url, anyio.current_time() + seconds)
+            self.retry_times.note(url, loop_time() + seconds)
 
 
 class SourceBuilder(Protocol):

@@ -16,6 +16,7 @@ import anyio
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.metadata import FlagMetadata
 from aioflags.model.result import Update
+from aioflags.runtime.event_loops import loop_time
 from aioflags.sources.base import SourceContext
 from aioflags.sources.flagd_stream import FlagdStreamOptions, FlagdStreamSource
 from aioflags.transport.flagd_messages import RpcFailed, ServerEvent
@@ -103,7 +104,7 @@ class FlagdEventsSource(FlagdStreamSource):
 
     @property
     def _keeps_connection(self) -> bool:
-        is_quiet = self._expects_keep_alive and anyio.current_time() - self._received_at >= _SILENCE / 2
+        is_quiet = self._expects_keep_alive and loop_time() - self._received_at >= _SILENCE / 2
         return self._last_type is not None and not is_quiet
 
 

@@ -24,6 +24,7 @@ from aioflags.model.flagd_options import FatalCodesScope
 from aioflags.model.result import Update
 from aioflags.model.source_state import ErrorCode, ErrorInfo, FailureKind, SourceState
 from aioflags.protocol.failures import network_failure, unexpected
+from aioflags.runtime.event_loops import loop_time
 from aioflags.runtime.logs import Once
 from aioflags.sources.base import SourceContext
 from aioflags.transport.flagd_messages import RpcFailed
@@ -178,7 +179,7 @@ class FlagdStreamSource(ABC):
         if counts and not self._is_half_open and failed.code in self._options.fatal_codes:
             return _update(SourceState.OFF, error=_fatal(error))
         if failed.code == "DEADLINE_EXCEEDED":
-            age = anyio.current_time() - self._opened_at
+            age = loop_time() - self._opened_at
             # Other calls have time limits, too, and a proxy may have its own.
             is_planned = self._timeout is not None and age >= _ABOUT * self._timeout
             self._is_kept = is_planned and self._keeps_connection

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import anyio
 from anyio.lowlevel import checkpoint
 
 from aioflags.runtime.broadcast import Signal
 from aioflags.runtime.clock import now
+from aioflags.runtime.event_loops import loop_time
 
 __all__ = ["PollOnDemand"]
 
@@ -88,4 +88,4 @@ class PollOnDemand:
         return max(now - then for now, then in zip(self._now(), self._waiting_since, strict=True)) >= self._seconds
 
     def _now(self) -> tuple[float, float]:
-        return anyio.current_time(), self._wall_clock()
+        return loop_time(), self._wall_clock()

@@ -30,6 +30,7 @@ from aioflags.protocol.side import DataRequest, ReadEvent
 from aioflags.runtime.checkpoints import pause_when_spent, run_cooperatively
 from aioflags.runtime.clock import now_ms
 from aioflags.runtime.cooperative import Budget
+from aioflags.runtime.event_loops import loop_time
 from aioflags.runtime.logs import as_seconds, logger, printable
 from aioflags.runtime.validation import TEXT, address, positive, require, set_all
 from aioflags.sources.base import SourceContext, transport_for
@@ -78,7 +79,7 @@ class _Connection:
         self.is_refused = False
         self._attempted: Callable[[StreamAttempt], object] | None = attempted
         self._at_ms = now_ms()
-        self._began = anyio.current_time()
+        self._began = loop_time()
 
     @contextmanager
     def attempt(self) -> Generator[None]:
@@ -91,7 +92,7 @@ class _Connection:
     def report_attempt(self, *, is_failed: bool) -> None:
         """Report the outcome of the attempt. Only the first call counts."""
         if self._attempted is not None:
-            took_ms = int((anyio.current_time() - self._began) * 1000)
+            took_ms = int((loop_time() - self._began) * 1000)
             self._attempted(StreamAttempt(at_ms=self._at_ms, took_ms=took_ms, is_failed=is_failed))
             self._attempted = None
 
@@ -169,7 +170,7 @@ class StreamSource(ABC):
 
     def _pause(self, connection: _Connection) -> float:
         """Count this connection, and return the seconds to wait after it."""
-        lasted = max(anyio.current_time() - connection.opened, 0.0)
+        lasted = max(loop_time() - connection.opened, 0.0)
         return self._backoff.after(lasted, chance=self._random(), at_least=connection.retry_after, is_refused=connection.is_refused)
 
     async def _connect(

@@ -15,6 +15,7 @@ import anyio
 import anyio.lowlevel
 
 from aioflags.model.source_state import SourceState
+from aioflags.runtime.event_loops import loop_time
 
 __all__ = ["StateTimer"]
 
@@ -37,7 +38,7 @@ class StateTimer:
     @property
     def is_over(self) -> bool:
         """Whether the time for the whole run is over."""
-        return anyio.current_time() >= self._until
+        return loop_time() >= self._until
 
     def enter(self, state: SourceState) -> None:
         """The source reported ``state``. Only a change of state moves the deadline.
@@ -77,7 +78,7 @@ class StateTimer:
         return math.inf if self._is_held else self._deadline
 
     def _restart(self) -> None:
-        self._deadline = min(anyio.current_time() + self._limits.get(self.state, math.inf), self._until)
+        self._deadline = min(loop_time() + self._limits.get(self.state, math.inf), self._until)
         self._move()
 
     def _move(self) -> None:

@@ -20,6 +20,7 @@ from aioflags.model.change import ChangeKind, ChangeSet
 from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Result, Update
 from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
 from aioflags.runtime import clock
+from aioflags.runtime.event_loops import loop_time
 from aioflags.runtime.logs import display_name
 from aioflags.sources.base import SourceBuilder, SourceContext
 from aioflags.sources.cache import Cache
@@ -212,7 +213,7 @@ class Supervisor:
 
     def _start_fallback(self, name: str, directive: FallbackDirective) -> None:
         seconds = lifetime(directive, self._random) if self._options.recovers_fdv2 else math.inf
-        self._fallback.start(directive, until=anyio.current_time() + seconds)
+        self._fallback.start(directive, until=loop_time() + seconds)
         self._logger.warning("%s received a fallback directive (%s): leaving FDv2 for FDv1", name, directive.origin)
 
     def _rotate(self, verdict: Verdict) -> None:
@@ -234,7 +235,7 @@ class Supervisor:
             if math.isinf(self._fallback.until):
                 self._logger.warning("%s", action)
             else:
-                self._logger.warning("%s; FDv2 again in %.0f s", action, self._fallback.until - anyio.current_time())
+                self._logger.warning("%s; FDv2 again in %.0f s", action, self._fallback.until - loop_time())
 
     def _prepare_next(self, verdict: Verdict, *, was_on_fdv1: bool) -> None:
         """Log the change of source. After a whole round without a valid source, pause."""
@@ -246,7 +247,7 @@ class Supervisor:
             case Verdict.NEXT:
                 if rounds := self._rotation.failed_rounds:
                     pause = self._policy.pause_after_round(rounds, chance=self._random())
-                    self._pause = max(self._pause, pause - (anyio.current_time() - max(self._started.values(), default=-math.inf)))
+                    self._pause = max(self._pause, pause - (loop_time() - max(self._started.values(), default=-math.inf)))
                 if self._reporter.state is SourceState.OFF:
                     # The sources started again and were not refused, so the outage is now an interruption.
                     self._reporter.report(SourceState.INTERRUPTED)

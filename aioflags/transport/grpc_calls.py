@@ -23,6 +23,7 @@ from google.protobuf.message import DecodeError, Message
 from aioflags.errors import ConfigError
 from aioflags.protocol.requests import FLAGD_SELECTOR
 from aioflags.runtime.cancellation import StrayCancellationError, contain_cancellation
+from aioflags.runtime.event_loops import loop_time
 from aioflags.runtime.logs import describe_error
 from aioflags.runtime.regular_files import read_regular
 from aioflags.transport.flagd_messages import RpcFailed, ServerEvent, ServerValue, SyncMessage, ValueKind
@@ -159,7 +160,7 @@ class FlagdCalls:
         if state is _READY:
             self._lost_at = self._last_reason = None
         elif self._lost_at is None:
-            self._lost_at = anyio.current_time()
+            self._lost_at = loop_time()
         return state
 
     async def _reason(self) -> str | None:

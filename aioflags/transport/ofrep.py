@@ -18,6 +18,7 @@ from aioflags.protocol.failures import network_failure
 from aioflags.protocol.ofrep_headers import OfrepHeaders, sendable_headers
 from aioflags.protocol.requests import FLAGD_SELECTOR, USER_AGENT
 from aioflags.runtime.clock import now
+from aioflags.runtime.event_loops import loop_time
 from aioflags.runtime.logs import Once
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.transport.backoff import read_retry_after
@@ -79,7 +80,7 @@ class OfrepRequests:
     @property
     def pause(self) -> float:
         """Seconds until the next request may be sent."""
-        return max(self._not_before - anyio.current_time(), 0.0)
+        return max(self._not_before - loop_time(), 0.0)
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str] | None = None) -> OfrepReply:
         """The response to a POST, with any status.

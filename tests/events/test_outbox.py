@@ -150,15 +150,30 @@ async def test_a_delivery_cancelled_before_its_first_step_counts_as_dropped() ->
     await asyncio.sleep(1)
     recorder.tracked("x", U1)
     asking = asyncio.create_task(outbox.flush_and_wait(None))
-    await asyncio.sleep(0)
-    (delivery,) = (task for task in asyncio.all_tasks() if task.get_name() == "aioflags events")
-    delivery.cancel()
+    while not (deliveries := [task for task in asyncio.all_tasks() if task.get_name() == "aioflags events"]):
+        await asyncio.sleep(0)
+    deliveries.pop().cancel()
     await asyncio.wait([running, asking], timeout=60)
     assert (recorder.stats.events_dropped, recorder.stats.events_pending) == (2, 0)
     assert running.done()
     assert asking.result()
-    del running, delivery
+    del running
     gc.collect()  # collects the coroutine that was never awaited, and its warning
+
+
+async def test_a_delivery_without_a_task_counts_as_dropped_when_the_program_is_interrupted() -> None:
+    settings, recorder = Events(flush_interval=None), Recorder(Events())
+    outbox = outbox_of(recorder, settings, Service())
+    outbox.open()
+    running = asyncio.create_task(outbox.run())
+    await asyncio.sleep(1)
+    recorder.tracked("x", U1)
+    asking = asyncio.create_task(outbox.flush_and_wait(None))
+    await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.wait([running, asking], timeout=60)
+    assert (recorder.stats.events_dropped, recorder.stats.events_pending) == (2, 0)
+    assert asking.result()
 
 
 async def test_many_flushes_schedule_one_wake_up_of_the_loop() -> None:
