@@ -16,7 +16,7 @@ import anyio
 import msgspec
 
 from aioflags.errors import StoreError
-from aioflags.mobile.storage_keys import digest, environment_namespace
+from aioflags.mobile.storage_keys import context_id, digest, environment_namespace
 from aioflags.model.change import Change, ChangeSet, ObjectKind
 from aioflags.model.defaults import CACHE_PACE, STORAGE_PAUSE, STORE_CLOSE_GRACE
 from aioflags.model.flag_evaluation import FlagEvaluation
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ContextCache", "FlagCaches"]
 
-_INDEX: Final = "index"
+_INDEX: Final = "contexts"
+"""Where the ids of the cached contexts are. Earlier versions had it elsewhere, and other ids: see :func:`context_id`."""
 _UNUSED: Final = "cached flags are not used"
 
 _Flags: TypeAlias = Mapping[str, FlagEvaluation]
@@ -92,7 +93,7 @@ class FlagCaches:
 
     def of(self, context: Context, body: bytes) -> ContextCache:
         """The cache of a valid context. ``body``: the JSON of the whole context."""
-        return ContextCache(self, digest(context.canonical_key.encode(errors="surrogatepass")), digest(body))
+        return ContextCache(self, context_id(context), digest(body))
 
     async def run(self) -> None:
         """Write what is offered until cancelled, not faster than the pace. A write that failed is tried again."""
@@ -196,6 +197,7 @@ class FlagCaches:
     async def _read_index(self) -> _Index:
         text = await self._storage.get(self._namespace, _INDEX)
         if text is None:
+            await self._storage.clear(self._namespace)  # of what an earlier version wrote
             return []
         try:
             return _INDEX_DECODER.decode(text)

@@ -226,7 +226,10 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
 
     @property
     def canonical_key(self) -> str:
-        """A string that identifies the context among all kinds, such as ``org:a%3Ab:user:x``. For a user it is the plain key."""
+        """A string that identifies the context among all kinds, such as ``org:a%3Ab:user:x``. For a user it is the plain key.
+
+        A user whose key looks like that shares it: the user ``org:a`` has the canonical key of the org ``a``.
+        """
         if self.error is not None:
             return ""
         if self.members is None and self.kind == "user":

@@ -66,7 +66,7 @@ async def test_the_flags_of_the_last_five_contexts_are_kept() -> None:
     await leave_flags(storage, *contexts)
     kept = [await served_without_the_service(storage, context) for context in contexts]
     assert kept == [{}, *({"f": f"poll {context.key}"} for context in contexts[1:])]
-    index = json.loads(await storage.get(NAMESPACE, "index") or "")
+    index = json.loads(await storage.get(NAMESPACE, "contexts") or "")
     assert len(index) == 5
 
 
@@ -124,7 +124,7 @@ def change_entry(change: Callable[[str], str], key: str) -> Callable[[dict[str, 
 async def test_an_entry_that_cannot_be_used_counts_as_none(damage: Any, caplog: pytest.LogCaptureFixture) -> None:
     storage = MemoryStorage()
     await leave_flags(storage)
-    index = json.loads(await storage.get(NAMESPACE, "index") or "")
+    index = json.loads(await storage.get(NAMESPACE, "contexts") or "")
     names = [f"{kind}_{index[0][0]}" for kind in ("flags", "fresh")]
     entries = {name: await storage.get(NAMESPACE, name) or "" for name in names}
     damage(entries)
@@ -147,7 +147,7 @@ def _hit() -> Any:
 async def test_a_damaged_index_loses_the_kept_flags_and_nothing_else() -> None:
     storage = MemoryStorage()
     await leave_flags(storage, ANNA, BEN)
-    await storage.set(NAMESPACE, {"index": '["x", 7]'})
+    await storage.set(NAMESPACE, {"contexts": '["x", 7]'})
     await leave_flags(storage, ANNA)
     assert await served_without_the_service(storage, ANNA) == {"f": "poll anna"}
     assert await served_without_the_service(storage, BEN) == {}

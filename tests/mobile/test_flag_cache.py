@@ -12,11 +12,13 @@ from typing import Any, TypeAlias, cast
 import anyio
 import msgspec
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from aioflags.evaluation.client_side import CLIENT_SIDE
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.mobile.flag_cache import ContextCache, FlagCaches
-from aioflags.mobile.storage_keys import digest, environment_namespace
+from aioflags.mobile.storage_keys import context_id, digest, environment_namespace
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.context import Context
 from aioflags.model.flag_evaluation import FlagEvaluation
@@ -83,10 +85,6 @@ def _values(found: CachedFlags | None) -> Found:
 async def kept(storage: Storage, context: Context, key: str = KEY) -> Found:
     """What a client of the next run reads."""
     return await values(cache_of(flags_of(storage, key), context))
-
-
-def context_id(context: Context) -> str:
-    return digest(context.canonical_key.encode())
 
 
 # -- what is read
@@ -203,7 +201,7 @@ async def test_a_confirmation_writes_the_freshness_alone() -> None:
         storage.calls.clear()
         cache.confirmed()
         await anyio.sleep(PACE)
-        assert storage.calls == ["get index", f"set fresh_{context_id(A)}"]
+        assert storage.calls == ["get contexts", f"set fresh_{context_id(A)}"]
     found = await cache_of(flags_of(storage), A).read()
     assert found is not None
     assert found.freshness_ms is not None
@@ -232,11 +230,72 @@ async def test_a_confirmation_writes_the_flags_again_after(loss: str) -> None:
     assert await kept(storage, A) == {"f": 1}
 
 
+# -- the name of a context
+
+ORG = Context("a", kind="org")
+BOTH = Context.multi(ORG, Context("x"))
+
+
+@pytest.mark.parametrize(
+    ("context", "user"),
+    [
+        pytest.param(ORG, Context("org:a"), id="an organization"),
+        pytest.param(BOTH, Context("org:a:user:x"), id="several kinds"),
+        pytest.param(Context("b%3Ac"), Context("b:c"), id="a key that looks escaped"),
+        pytest.param(Context("a"), Context("user:1:a"), id="a key that looks like what a name is made of"),
+    ],
+)
+async def test_a_user_whose_key_looks_like_another_context_does_not_get_its_flags(context: Context, user: Context) -> None:
+    storage = MemoryStorage()
+    async with writing(storage) as caches:
+        deliver(cache_of(caches, context), flag("f", "of the other"))
+    assert (await kept(storage, context), await kept(storage, user)) == ({"f": "of the other"}, None)
+
+
+# Few texts, so that examples have the kinds and keys of one another in their keys.
+_TEXTS = st.sampled_from(["a", "b", ":", "%", "user", "org", "1", "%3A", "\ud800", "\x00"])
+_KEYS = st.lists(_TEXTS, min_size=1, max_size=6).map("".join) | st.text(min_size=1)
+_SINGLES = st.builds(Context, _KEYS, kind=st.sampled_from(["user", "org", "a", "1"]))
+_CONTEXTS = st.lists(_SINGLES, min_size=1, max_size=3, unique_by=lambda single: single.kind).map(lambda s: Context.multi(*s))
+
+
+def kinds_and_keys(context: Context) -> list[tuple[str, str]]:
+    return [(single.kind, single.key) for single in context]
+
+
+@given(_CONTEXTS, _CONTEXTS)
+@example(ORG, Context("org:a"))
+@example(BOTH, Context("org:a:user:x"))
+@settings(max_examples=100)
+def test_contexts_have_the_same_name_if_and_only_if_their_kinds_and_keys_are_equal(one: Context, other: Context) -> None:
+    assert one.is_valid
+    assert other.is_valid
+    assert (context_id(one) == context_id(other)) is (kinds_and_keys(one) == kinds_and_keys(other))
+
+
+async def leave_old_entries(storage: Storage, context: Context) -> None:
+    """What an earlier version wrote, which named contexts by their canonical keys."""
+    name = digest(context.canonical_key.encode())
+    texts = {"index": f'[["{name}",1]]', f"flags_{name}": '{"f":{"value":"old","version":1}}', f"fresh_{name}": "{}"}
+    await storage.set(NAMESPACE, texts)
+
+
+@pytest.mark.parametrize("can_list", [True, False], ids=["a storage", "one that cannot list its keys"])
+async def test_what_an_earlier_version_wrote_is_not_read_and_goes_with_the_first_write(can_list: bool) -> None:
+    storage = MemoryStorage()
+    methods = SimpleNamespace(get=storage.get, set=storage.set, remove=storage.remove, clear=storage.clear)
+    await leave_old_entries(storage, A)
+    async with writing(storage if can_list else cast("Storage", methods)) as caches:
+        assert await values(cache_of(caches, A)) is None
+        deliver(cache_of(caches, B), flag("f", "new"))
+    assert set(await storage.list_keys(NAMESPACE)) == {"contexts", f"flags_{context_id(B)}", f"fresh_{context_id(B)}"}
+
+
 # -- the limit
 
 
 async def index(storage: Storage) -> list[str]:
-    return [entry[0] for entry in json.loads(await storage.get(NAMESPACE, "index") or "[]")]
+    return [entry[0] for entry in json.loads(await storage.get(NAMESPACE, "contexts") or "[]")]
 
 
 @pytest.mark.parametrize(
@@ -275,7 +334,7 @@ async def test_flags_that_the_index_lost_are_removed_by_the_next_write() -> None
     await write("a")
     cached = await index(storage)
     expected = {f"{kind}_{context}" for context in cached for kind in ("flags", "fresh")}
-    assert set(await storage.list_keys(NAMESPACE)) == {"index", *expected}
+    assert set(await storage.list_keys(NAMESPACE)) == {"contexts", *expected}
     assert context_id(A) in cached
 
 
@@ -397,7 +456,7 @@ async def test_a_corrupt_index_removes_all_flags(text: str, caplog: pytest.LogCa
     storage = MemoryStorage()
     async with writing(storage) as caches:
         deliver(cache_of(caches, A), flag("f", 1))
-    await set_text(storage, index=text)
+    await set_text(storage, contexts=text)
     async with writing(storage) as caches:
         deliver(cache_of(caches, B), flag("f", 2))
     assert (await kept(storage, A), await kept(storage, B)) == (None, {"f": 2})
@@ -426,7 +485,7 @@ async def test_a_write_that_failed_is_tried_again_for_the_newest_contexts() -> N
         for name in "123":
             deliver(cache_of(caches, Context(name)), flag("f", name))
             await anyio.sleep(PACE)
-        assert storage.calls == ["get index"]
+        assert storage.calls == ["get contexts"]
         storage.failure = None
         await anyio.sleep(30)
         assert [await kept(storage, Context(name)) for name in "123"] == [None, {"f": "2"}, {"f": "3"}]

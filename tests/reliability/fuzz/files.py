@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from aioflags.mobile.flag_cache import FlagCaches
-from aioflags.mobile.storage_keys import digest, environment_namespace
+from aioflags.mobile.storage_keys import context_id, environment_namespace
 from aioflags.model.change import ChangeKind, ChangeSet
 from aioflags.model.context import Context
 from aioflags.runtime.cooperative import run_at_once
@@ -122,8 +122,8 @@ def flag_cache(data: bytes) -> None:
     """Three lines: the flags of a context, when they were confirmed, and the index. All flags are used, or none."""
     flags, fresh, index = (text.decode("utf-8", "surrogateescape") for text in [*data.split(b"\n", 2), b"", b""][:3])
     ann, namespace = Context("ann"), environment_namespace("mob-key")
-    name = digest(ann.canonical_key.encode())
-    values = {f"flags_{name}": flags, f"fresh_{name}": fresh, "index": index}
+    name = context_id(ann)
+    values = {f"flags_{name}": flags, f"fresh_{name}": fresh, "contexts": index}
 
     async def read() -> None:
         storage = MemoryStorage()
