@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, overload
 
-from aioflags.client_core.fast_path import PINNED, with_fast_path
-from aioflags.client_core.typed import D, Flag, J, PlainKey, T, implements_overloads
+from aioflags.client_core.fast_path import PINNED, with_fast_detail, with_fast_path
+from aioflags.client_core.typed import D, Flag, J, PlainKey, T
 from aioflags.model.context import Context, invalid_context
 from aioflags.model.detail import EvaluationDetail, Reason
 from aioflags.model.values import fresh
@@ -94,7 +94,7 @@ class Flags:
     def variation_detail(self, key: PlainKey, default: J = ..., *, expect: None = None) -> EvaluationDetail[J]: ...
     @overload
     def variation_detail(self, key: PlainKey, default: T = ..., *, expect: None = None) -> EvaluationDetail[T]: ...
-    @implements_overloads
+    @with_fast_detail(PINNED)
     def variation_detail(self, key: str, default: Any = None, *, expect: type[Any] | None = None) -> EvaluationDetail[Any]:
         """The value of :meth:`variation`, with the variation's index and the reason."""
         evaluator = self._evaluator

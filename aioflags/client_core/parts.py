@@ -6,7 +6,7 @@ Only this module reads private names of clients, apart from their own classes.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from aioflags.client_core.evaluator import Evaluator
     from aioflags.client_core.flag_changes import FlagTracker
     from aioflags.client_core.lifecycle import Lifecycle
+    from aioflags.client_core.sending_methods import SendingMethods
     from aioflags.client_core.status import StatusCell
     from aioflags.events.recorder import Recorder
+    from aioflags.model.context import Context
     from aioflags.supervisor.holder import SnapshotHolder
 
-__all__ = ["Internals", "internals_of", "loop_of"]
+__all__ = ["Internals", "internals_of", "loop_of", "record_tracked"]
 
 # The one place that reads them.
 # pyright: reportPrivateUsage=false
@@ -58,3 +60,8 @@ def internals_of(client: CoreClient) -> Internals:
 def loop_of(client: CoreClient) -> asyncio.AbstractEventLoop | None:
     """The event loop that started the client; ``None`` before the start. From any thread."""
     return client._lifecycle.loop
+
+
+def record_tracked(client: SendingMethods, name: str, context: Context, data: Any, metric_value: float | None) -> None:
+    """Records an event of ``context``, also if it is not the context that the client has by now. From any thread."""
+    client._record_tracked(name, context, data, metric_value)

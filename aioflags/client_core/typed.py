@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, Never, Protocol, TypeVar, cast
 
 from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.model.values import fresh, plain_text
 from aioflags.runtime.validation import require
 
-__all__ = ["D", "Flag", "J", "PlainKey", "T", "implements_overloads", "own_default", "plain_key"]
+__all__ = ["D", "Flag", "J", "PlainKey", "T", "own_default", "plain_key"]
 
 T = TypeVar("T")
 """The type of a flag."""
@@ -76,14 +75,6 @@ class Flag(str, Generic[T]):
 
     def __repr__(self) -> str:
         return f"Flag({plain_text(self)!r}, default={self._default!r})"
-
-
-def implements_overloads(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorates a method with overloads.
-
-    It takes any ``str``, they take :class:`PlainKey`: type checkers do not compare the two.
-    """
-    return method
 
 
 def plain_key(key: object) -> str:

@@ -234,7 +234,7 @@ class MobileEnvironment(SendingMethods, CoreClient):
         context = self._holder.snapshot.evaluated_for
         if context is None and self._lifecycle.is_open and self._parts.early_events.add(self.context, name, data, metric_value):
             return
-        self._record_tracked(name, self.context, data, metric_value)
+        self._record_tracked(name, context or self.context, data, metric_value)
 
     # -- changes of flags
 

@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from aioflags.client_core.flags import Flags
+from aioflags.client_core.parts import internals_of, record_tracked
 from aioflags.evaluation.openfeature.launchdarkly import NO_KEY
 from aioflags.model.context import Context
 from aioflags.openfeature.contexts import converter
@@ -22,6 +24,7 @@ from aioflags.openfeature.contexts import converter
 if TYPE_CHECKING:
     from openfeature.evaluation_context import EvaluationContext
 
+    from aioflags.evaluation.snapshot import Snapshot
     from aioflags.mobile.environment import MobileEnvironment
     from aioflags.model.detail import EvaluationDetail
 
@@ -33,51 +36,61 @@ class OtherContextError(Exception):
 
 
 class OneContext:
-    """The calls of a provider for ``client``. It has the signatures of a client whose evaluations take a context."""
+    """The calls of a provider for ``client``, from any thread.
+
+    Each call reads the data of the client once: the context that it is checked against is that of the flags that it gets.
+    """
 
     def __init__(self, client: MobileEnvironment) -> None:
+        internals = internals_of(client)
         self._client = client
+        self._holder, self._evaluator = internals.holder, internals.evaluator
         self._convert = converter(has_kinds=True)
-        self._accepted: tuple[Context, Context] | None = None
-        """The last context of a call with a targeting key, and the client's context that has that key."""
+        self._accepted: tuple[Snapshot, Context, Flags] | None = None
+        """The last data, the context of a call that they answer, and the flags for it."""
 
-    def context(self, given: EvaluationContext | None) -> Context:
-        """The context of the client.
+    def flags(self, given: EvaluationContext | None) -> Flags:
+        """The flags of the client.
 
         Raises:
-            OtherContextError: ``given`` is another one, or cannot be used.
+            OtherContextError: ``given`` is another context than that of the flags, or cannot be used.
         """
-        active = self._client.context
-        asked = self._convert(given)
-        if asked is NO_KEY:
-            return active
-        accepted = self._accepted
-        if accepted is not None and accepted[0] is asked and accepted[1] is active:
-            return active
-        if asked.error is not None:
-            raise OtherContextError(asked.error)
-        if not _keys(asked).items() <= _keys(active).items():
-            raise OtherContextError("the client has the flags of another context; await its identify() first")
-        self._accepted = asked, active
-        return active
+        return self._checked(given)[2]
 
-    def detail(self, key: str, _: Context, default: Any, *, expect: type) -> EvaluationDetail[Any]:
+    def _checked(self, given: EvaluationContext | None) -> tuple[Snapshot, Context, Flags]:
+        snapshot = self._holder.snapshot
+        asked, accepted = self._convert(given), self._accepted
+        if accepted is not None and accepted[0] is snapshot and accepted[1] is asked:
+            return accepted
+        active = snapshot.evaluated_for or self._client.context
+        if asked is not NO_KEY:
+            if asked.error is not None:
+                raise OtherContextError(asked.error)
+            if not _keys(asked).items() <= _keys(active).items():
+                raise OtherContextError("the client has the flags of another context; await its identify() first")
+        self._accepted = accepted = snapshot, asked, Flags(self._evaluator, snapshot, active)
+        return accepted
+
+    def detail(self, key: str, flags: Flags, default: Any, *, expect: type) -> EvaluationDetail[Any]:
         """The value of a flag with its reason."""
-        detail: EvaluationDetail[Any] = self._client.variation_detail(key, default, expect=expect)
+        detail: EvaluationDetail[Any] = flags.variation_detail(key, default, expect=expect)
         return detail
 
-    async def detail_awaited(self, key: str, context: Context, default: Any, *, expect: type) -> EvaluationDetail[Any]:
+    async def detail_awaited(self, key: str, flags: Flags, default: Any, *, expect: type) -> EvaluationDetail[Any]:
         """:meth:`detail`, which never waits."""
-        return self.detail(key, context, default, expect=expect)
+        return self.detail(key, flags, default, expect=expect)
 
     def track(self, name: str, given: EvaluationContext | None, data: object, value: float | None) -> None:
         """Records an event of the client's context.
 
         Raises:
-            OtherContextError: as for :meth:`context`.
+            OtherContextError: as for :meth:`flags`.
         """
-        self.context(given)
-        self._client.track(name, data, value)
+        active = self._checked(given)[0].evaluated_for
+        if active is None:
+            self._client.track(name, data, value)  # which keeps it until the first context is active
+        else:
+            record_tracked(self._client, name, active, data, value)
 
 
 def _keys(context: Context) -> Mapping[str, str]:

@@ -103,6 +103,8 @@ class AioFlagsProvider:
         self._structure: type = dict if self._is_remote else object
         self._one_context: OneContext | None = None
         # Their overloads are for callers with types of their own.
+        self._context: Callable[[EvaluationContext | None], Any]
+        """What an evaluation is for: its context; with a client for a mobile key, that client's flags of now."""
         self._evaluate: Callable[..., EvaluationDetail[Any]]
         self._evaluate_awaited: Callable[..., Coroutine[Any, Any, EvaluationDetail[Any]]]
         if isinstance(client, BaseClient):
@@ -110,7 +112,7 @@ class AioFlagsProvider:
             self._evaluate, self._evaluate_awaited = client.variation_detail_nowait, client.variation_detail
         else:
             self._one_context = one_context = OneContext(client)
-            self._context = one_context.context
+            self._context = one_context.flags
             self._evaluate, self._evaluate_awaited = one_context.detail, one_context.detail_awaited
         internals = internals_of(client)
         self._holder = internals.holder

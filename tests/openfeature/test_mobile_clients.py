@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
 
 import pytest
 from openfeature import api
@@ -17,6 +19,9 @@ from openfeature.track import TrackingEventDetails
 
 from aioflags import ConfigError, Context, MobileClient, MobileConfig
 from aioflags.client_core.overrides import OVERRIDES
+from aioflags.events.options import MobileEvents
+from aioflags.hooks import EvaluationCall, Hook
+from aioflags.model.detail import EvaluationDetail
 from aioflags.openfeature import AioFlagsProvider
 from aioflags.testing import EventRecorder, MemoryMobileClient
 
@@ -37,6 +42,15 @@ DOCUMENT = {
     "flagValues": {"size": 2, "theme": {"color": [1]}},
 }
 REASONS = MobileConfig(evaluation_reasons=True)
+
+T = TypeVar("T")
+
+
+class Watching(Hook):
+    """A hook, so that evaluations take the slow path."""
+
+    def after_evaluation(self, series_context: EvaluationCall, data: Any, detail: EvaluationDetail[Any]) -> Any:
+        return data
 
 
 def provider_of(client: MobileClient) -> AioFlagsProvider:
@@ -155,6 +169,65 @@ async def test_a_change_of_the_context_is_a_change_of_flags() -> None:
         assert api.get_client().get_provider_status() is ProviderStatus.READY
         assert api.get_client().get_boolean_value("checkout", False, EvaluationContext("ben")) is True
         assert api.get_client().get_boolean_details("checkout", False, EvaluationContext("anna")).error_code is not None
+
+
+class Switching(EvaluationContext):
+    """A context that is read while the context of the client changes, as another thread may change it at any moment."""
+
+    def __init__(self, key: str | None, switch: Callable[[], object]) -> None:
+        super().__init__(key)
+        self._switch = switch
+
+    @property
+    def attributes(self) -> Any:
+        self._switch()
+        return {}
+
+    @attributes.setter
+    def attributes(self, _: Any) -> None:
+        """The base class sets them."""
+
+
+async def in_a_thread_that_loses_the_race(
+    client: MobileClient, key: str | None, call: Callable[[EvaluationContext], T], to: Context
+) -> T:
+    loop = asyncio.get_running_loop()
+    given = Switching(key, lambda: asyncio.run_coroutine_threadsafe(client.identify(to), loop).result(10))
+    result = await asyncio.to_thread(call, given)
+    assert client.context == to
+    return result
+
+
+@pytest.mark.parametrize("key", ["anna", None], ids=["for one user", "without a key"])
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(MobileConfig(events=MobileEvents(send_events=False)), id="fast"),
+        pytest.param(MobileConfig(hooks=[Watching()]), id="hooks"),
+    ],
+)
+async def test_a_call_gets_the_flags_of_the_context_that_it_was_checked_against(key: str | None, config: MobileConfig) -> None:
+    async with MemoryMobileClient(DOCUMENT, ANNA, config) as client:
+        provider = provider_of(client)
+
+        def call(given: EvaluationContext) -> tuple[bool, ErrorCode | None]:
+            found = provider.resolve_boolean_details("checkout", True, given)  # OpenFeature's client would copy the context before
+            return found.value, found.error_code
+
+        assert await in_a_thread_that_loses_the_race(client, key, call, to=BEN) == (False, None)
+        assert await in_a_thread_that_loses_the_race(client, "anna", call, to=ANNA) == (True, ErrorCode.INVALID_CONTEXT)
+
+
+async def test_an_event_belongs_to_the_context_that_it_was_checked_against(caplog: pytest.LogCaptureFixture) -> None:
+    recorder = EventRecorder()
+    async with MemoryMobileClient(DOCUMENT, ANNA) as client:
+        provider = provider_of(client)
+        with OVERRIDES.events_observed(recorder):
+            await in_a_thread_that_loses_the_race(client, "anna", partial(provider.track, "seen"), to=BEN)
+            await in_a_thread_that_loses_the_race(client, "anna", partial(provider.track, "refused"), to=ANNA)
+    recorder.assert_tracked("seen", context=ANNA, times=1)
+    assert recorder.keys == ["seen"]
+    assert "an event was not recorded: the client has the flags of another context" in caplog.text
 
 
 async def test_an_event_is_recorded_for_the_context_of_the_client(caplog: pytest.LogCaptureFixture) -> None:
