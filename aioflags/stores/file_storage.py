@@ -1,7 +1,7 @@
 """FileStorage: a storage in a folder, with one file for each namespace.
 
 A file is written whole and moved into place, so it has the old values or the new ones. Its first line has a checksum, and JSON
-follows. A file that does not match its first line counts as missing.
+follows. A file that does not match its first line, or has more than 64 MiB, counts as missing, with a warning.
 
 Source: ``client-side.md`` 5.3.
 """
@@ -20,19 +20,20 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from aioflags.errors import ConfigError, StoreError
+from aioflags.model.defaults import MAX_RESPONSE_BYTES
 from aioflags.protocol.documents.problems import UNREADABLE
 from aioflags.runtime.fork import Lock
 from aioflags.runtime.logs import Once, describe_error, printable
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.runtime.replaced_files import System
 from aioflags.runtime.validation import require
-from aioflags.stores.files import home_expanded
-from aioflags.stores.sealed_file import DiskThread, FileFormat, SealedFile, UnusableContentsError
+from aioflags.stores.files import UnusableContentsError, home_expanded
+from aioflags.stores.sealed_file import DiskThread, FileFormat, SealedFile
 from aioflags.stores.storage import MemoryStorage
 
 __all__ = ["FileStorage"]
 
-_FORMAT: Final = FileFormat(name="aioflags-storage-1", contents="values", owner="namespace")
+_FORMAT: Final = FileFormat(name="aioflags-storage-1", contents="values", owner="namespace", max_bytes=MAX_RESPONSE_BYTES)
 _NAMESPACE: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _VALUES: Final = msgspec.json.Decoder(dict[str, str])
 _encode: Final = msgspec.json.Encoder().encode

@@ -16,7 +16,7 @@ from aioflags.errors import ConfigError, StoreError
 from aioflags.runtime.regular_files import open_to_read, read_at_most
 from aioflags.runtime.replaced_files import System, replace_private_file
 
-__all__ = ["FolderMissingError", "check_place", "home_expanded", "read_own", "replace_own"]
+__all__ = ["FolderMissingError", "UnusableContentsError", "check_place", "home_expanded", "read_own", "replace_own"]
 
 _NO_FOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
 
@@ -26,6 +26,10 @@ class FolderMissingError(StoreError):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(f"{folder} is not a folder" if os.path.lexists(folder) else f"the folder {folder} does not exist")
+
+
+class UnusableContentsError(StoreError):
+    """The file belongs to this user, but its contents cannot be used. It may be overwritten."""
 
 
 def home_expanded(option: str, path: str | os.PathLike[str]) -> Path:
@@ -45,7 +49,8 @@ def read_own(path: Path, limit: int) -> bytes | None:
 
     Raises:
         FolderMissingError: its folder does not exist.
-        StoreError: it is a link, not a regular file, larger than ``limit`` bytes, or another user owns it or may write to it.
+        UnusableContentsError: it has more than ``limit`` bytes.
+        StoreError: it is a link, not a regular file, or another user owns it or may write to it.
         OSError: it cannot be read.
     """
     try:
@@ -61,7 +66,7 @@ def read_own(path: Path, limit: int) -> bytes | None:
         status = os.fstat(descriptor)
         _check_owner(path, status)
         if status.st_size > limit:
-            raise StoreError(f"{path} is larger than {limit} bytes")
+            raise UnusableContentsError(f"{path} has {status.st_size:,} bytes, more than {limit:,}")
         # Do not read past this size: if the file grows meanwhile, another program writes to it, and the checksum will not match.
         return read_at_most(descriptor, status.st_size)
     finally:

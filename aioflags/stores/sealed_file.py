@@ -17,9 +17,9 @@ from aioflags.errors import StoreError
 from aioflags.runtime.daemon_threads import SerialThread, ThreadBusyError
 from aioflags.runtime.regular_files import MAX_FILE_BYTES
 from aioflags.runtime.replaced_files import System
-from aioflags.stores.files import check_place, read_own, replace_own
+from aioflags.stores.files import UnusableContentsError, check_place, read_own, replace_own
 
-__all__ = ["DiskThread", "FileFormat", "SealedFile", "UnusableContentsError"]
+__all__ = ["DiskThread", "FileFormat", "SealedFile"]
 
 _DIGEST_LENGTH: Final = 64
 _MAX_WAIT_FOR_EARLIER: Final = 1.0
@@ -28,17 +28,18 @@ _MAX_WAIT_FOR_EARLIER: Final = 1.0
 T = TypeVar("T")
 
 
-class UnusableContentsError(StoreError):
-    """The file belongs to this user, but its contents cannot be used. It may be overwritten."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileFormat:
-    """The format of a file. ``name`` is its first word; ``contents`` and ``owner`` name what is in it, and whose, for errors."""
+    """The format of a file.
+
+    ``name`` is its first word; ``contents`` and ``owner`` name what is in it, and whose, for errors. A file of more than
+    ``max_bytes`` is not read.
+    """
 
     name: str
     contents: str
     owner: str
+    max_bytes: int = MAX_FILE_BYTES
 
 
 class SealedFile:
@@ -58,11 +59,11 @@ class SealedFile:
 
         Raises:
             FolderMissingError: its folder does not exist.
-            UnusableContentsError: it is damaged, has another format, or has the data of another owner.
-            StoreError: it is a link, not a regular file, too large, or another user owns it or may write to it.
+            UnusableContentsError: it is too large, damaged, has another format, or has the data of another owner.
+            StoreError: it is a link, not a regular file, or another user owns it or may write to it.
             OSError: it cannot be read.
         """
-        data = read_own(self.path, MAX_FILE_BYTES)
+        data = read_own(self.path, self._form.max_bytes)
         if data is None:
             return None
         head, _, body = data.partition(b"\n")

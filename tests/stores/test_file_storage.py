@@ -16,6 +16,7 @@ import anyio
 import pytest
 
 from aioflags.errors import ConfigError, StoreError
+from aioflags.model.defaults import MAX_RESPONSE_BYTES
 from aioflags.stores.disk import DiskStore
 from aioflags.stores.file_storage import FileStorage
 from tests.stores.disk_files import other_files
@@ -106,12 +107,17 @@ def exchanged(path: Path) -> None:
     path.with_name("aioflags_env_other").replace(path)
 
 
+def huge(path: Path) -> None:
+    os.truncate(path, MAX_RESPONSE_BYTES + 1)  # on Linux it takes no space
+
+
 UNUSABLE = [
     pytest.param(cut, "is damaged", id="a byte too short"),
     pytest.param(cut_in_the_first_line, "is damaged", id="cut in the first line"),
     pytest.param(grown, "is damaged", id="a byte too long"),
     pytest.param(empty, "is not a file of values", id="empty"),
     pytest.param(later_release, "is not a file of values that this release can read", id="of a later release"),
+    pytest.param(huge, f"{NAMESPACE} has 67,108,865 bytes, more than 67,108,864", id="too large"),
     pytest.param(exchanged, "has the values of another namespace", id="of another namespace"),
 ]
 
