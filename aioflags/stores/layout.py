@@ -6,7 +6,7 @@ Source: ``data-system.md`` 7.4; LaunchDarkly's SDKs, which use the same names in
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from aioflags.model.change import ObjectKind
@@ -14,12 +14,25 @@ from aioflags.runtime.logs import Once, printable
 from aioflags.stores.base import StoredItem
 from aioflags.stores.items import stored_version
 
-__all__ = ["COLLECTIONS", "MARKER", "ItemReader"]
+__all__ = ["COLLECTIONS", "MARKER", "ItemReader", "listed_kinds", "marker_text"]
 
 COLLECTIONS: Final[Mapping[ObjectKind, str]] = {ObjectKind.SEGMENT: "segments", ObjectKind.FLAG: "features"}
 """The name under which a database has all items of a kind. Segments are read and written first, since flags need them."""
 MARKER: Final = "$inited"
 """The name of what is set when a whole data set was written."""
+
+
+def marker_text(kinds: Collection[ObjectKind]) -> str:
+    """The value of the marker of a data set that has items of ``kinds``. Other SDKs read no value of a marker."""
+    return " ".join([MARKER, *(name for kind, name in COLLECTIONS.items() if kind in kinds)])
+
+
+def listed_kinds(text: bytes | None) -> frozenset[ObjectKind] | None:
+    """The kinds of a :func:`marker_text`; ``None`` without a marker, and for that of another SDK."""
+    words = [] if text is None else text.split(b" ")
+    if not words or words[0] != MARKER.encode():
+        return None
+    return frozenset(kind for kind, name in COLLECTIONS.items() if name.encode() in words)
 
 
 class ItemReader:

@@ -1,5 +1,9 @@
 """RedisFlags: flags and segments in Redis, with a hash for each kind and a marker key that is set when they are written.
 
+The marker lists the kinds that have items, because Redis may lose one hash and keep the marker: by eviction
+(``maxmemory-policy``), or by a ``DEL``. A data set that lacks a listed hash is never read, and no change set is written to it: the
+hash would begin again with a few items, and look complete.
+
 Source: ``data-system.md`` 7.4 and 7.8.
 """
 
@@ -20,7 +24,7 @@ from aioflags.model.change import ObjectKind
 from aioflags.runtime.cooperative import sliced
 from aioflags.stores.base import StoredItem, StoredItems
 from aioflags.stores.items import stored_version
-from aioflags.stores.layout import COLLECTIONS, MARKER, ItemReader
+from aioflags.stores.layout import COLLECTIONS, MARKER, ItemReader, listed_kinds, marker_text
 from aioflags.stores.redis_connection import RedisConnection, as_bytes, explained
 from aioflags.stores.retries import LOST_RACE
 
@@ -56,16 +60,23 @@ class RedisFlags:
 
     @explained
     async def initialized(self) -> bool:
-        """Whether the marker exists. Its value does not matter."""
-        return bool(await self._connection.client.exists(self._marker))
+        """Whether the marker exists, and each hash that it lists."""
+        async with await self._connection.transaction() as pipe:
+            pipe.get(self._marker)
+            for name in self._hashes.values():
+                pipe.hlen(name)
+            marker, *exist = _answers(await pipe.execute(), 1 + len(self._hashes))
+        return marker is not None and not self._lost(marker, dict(zip(self._hashes, exist, strict=True)))
 
     @explained
     async def load(self) -> StoredItems:
-        """Both hashes, read in one transaction."""
+        """Both hashes, read in one transaction. Raises :class:`StoreError` if one is missing that the marker lists."""
         async with await self._connection.transaction() as pipe:
+            pipe.get(self._marker)
             for name in self._hashes.values():
                 pipe.hgetall(name)
-            answers: list[Mapping[Any, Any]] = _answers(await pipe.execute(), len(self._hashes))
+            marker, *answers = _answers(await pipe.execute(), 1 + len(self._hashes))
+        self._require_whole(marker, dict(zip(self._hashes, answers, strict=True)))
         items: dict[ObjectKind, dict[str, StoredItem]] = {kind: {} for kind in self._hashes}
         for kind, fields in zip(self._hashes, answers, strict=True):
             for batch in sliced(fields.items(), _SLICE):
@@ -77,8 +88,14 @@ class RedisFlags:
 
     @explained
     async def get(self, kind: ObjectKind, key: str) -> StoredItem | None:
-        """One field of a hash."""
-        text = await self._connection.client.hget(self._hashes[kind], key)
+        """One field of a hash. Raises :class:`StoreError` if the hash is missing, and the marker lists it."""
+        name = self._hashes[kind]
+        async with await self._connection.transaction() as pipe:
+            pipe.hget(name, key)
+            pipe.hlen(name)
+            pipe.get(self._marker)
+            text, count, marker = _answers(await pipe.execute(), 3)
+        self._require_whole(marker, {kind: count})
         return None if text is None else self._read(kind, key.encode(), text)
 
     @explained
@@ -93,7 +110,7 @@ class RedisFlags:
                     pipe.persist(new)
                     # redis-py has no method for RENAME in a cluster, where the two keys could be in different slots.
                     pipe.execute_command("RENAME", new, name)
-            pipe.set(self._marker, self._marker)
+            pipe.set(self._marker, marker_text([kind for kind in self._hashes if temporary[kind] is not None]))
             commands = len(pipe)
             _answers(await pipe.execute(), commands)
 
@@ -114,6 +131,8 @@ class RedisFlags:
     @explained
     async def upsert(self, items: Sequence[StoredItem]) -> None:
         """Write in one transaction. If another process writes at the same time, pause and try again.
+
+        Nothing is written if a hash is missing that the marker lists: :meth:`initialized` is false then.
 
         All processes of a fleet receive a change at the same moment, and write it. A process that loses the race reads the items
         again: usually another process has written the same ones.
@@ -138,7 +157,11 @@ class RedisFlags:
     async def _write_newer(self, names: Sequence[str], items: Sequence[StoredItem]) -> None:
         """Write the items that are newer than the stored ones. Raises redis-py's ``WatchError`` if the hashes change meanwhile."""
         async with await self._connection.transaction() as pipe:
-            await pipe.watch(*names)
+            await pipe.watch(*names, self._marker)
+            marker = await pipe.get(self._marker)
+            exist = {kind: await pipe.hlen(name) for kind, name in self._hashes.items() if name in names}
+            if self._lost(marker, exist):
+                return
             texts_of = {name: await self._newer(pipe, kind, items) for kind, name in self._hashes.items()}
             newer = {name: texts for name, texts in texts_of.items() if texts}
             if not newer:
@@ -146,7 +169,20 @@ class RedisFlags:
             pipe.multi()
             for name, texts in newer.items():
                 pipe.hset(name, mapping=texts)
-            _answers(await pipe.execute(), len(newer))
+            listed = None if marker is None else listed_kinds(as_bytes(marker))
+            if listed is not None and (first := {kind for kind in exist if self._hashes[kind] in newer} - listed):
+                pipe.set(self._marker, marker_text(listed | first))
+            commands = len(pipe)
+            _answers(await pipe.execute(), commands)
+
+    def _require_whole(self, marker: Any, present: Mapping[ObjectKind, Any]) -> None:
+        if lost := self._lost(marker, present):
+            raise StoreError(f"Redis has evicted or deleted {' and '.join(lost)} (set maxmemory-policy to noeviction)")
+
+    def _lost(self, marker: Any, present: Mapping[ObjectKind, Any]) -> list[str]:
+        """The hashes that the marker lists and Redis lacks. ``present``: what Redis has of some kinds."""
+        listed = None if marker is None else listed_kinds(as_bytes(marker))
+        return [self._hashes[kind] for kind in listed or () if kind in present and not present[kind]]
 
     async def is_available(self) -> bool:
         """Whether Redis answers. The answer does not matter."""

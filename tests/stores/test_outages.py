@@ -188,6 +188,33 @@ async def test_a_restarted_empty_server_is_filled_although_no_flag_changes(
     assert stored.keys() == {b"a", b"b"}
 
 
+async def test_an_evicted_hash_is_filled_again_and_readers_keep_their_flags_until_then(own_redis: RedisServer) -> None:
+    feed = Feed()
+    feed.say(full(a=1, b=1))
+    store = RedisStore(own_redis.url)
+    readers = [
+        Config(data_system=DataSystem.daemon(store, cache="ttl", cache_ttl=0.05)),
+        Config(data_system=DataSystem.daemon(store, cache="off")),
+    ]
+    async with Client(KEY, beside(feed, store)), contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(Client("", config)) for config in readers]
+        with anyio.fail_after(FULL_WITHIN):
+            while [await client.variation("b", USER, 0) for client in clients] != [1, 1]:
+                await anyio.sleep(0.05)
+        with redis.Redis.from_url(own_redis.url) as database:
+            database.delete("launchdarkly:features")
+            feed.say(changes(change("a", 2, 2)))
+            began = anyio.current_time()
+            while not database.exists("launchdarkly:features"):
+                assert [await client.variation("b", USER, 0) for client in clients] == [1, 1]
+                assert anyio.current_time() - began < STORE_CHECK_INTERVAL + 5
+                await anyio.sleep(0.05)
+            assert database.hlen("launchdarkly:features") == 2
+        with anyio.fail_after(FULL_WITHIN):
+            while [await client.variation("a", USER, 0) for client in clients] != [2, 2]:
+                await anyio.sleep(0.05)
+
+
 @pytest.mark.parametrize("cache", ["ttl", "off"])
 @pytest.mark.parametrize("trouble", ["frozen", "garbage", "nonsense"])
 async def test_a_store_that_is_only_read_is_read_soon_after_an_outage(

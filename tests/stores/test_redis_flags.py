@@ -14,7 +14,7 @@ from redis.exceptions import WatchError
 
 from aioflags import StoreError
 from aioflags.model.change import ObjectKind
-from aioflags.stores import RedisStore, Store, StoreContext, StoredItem
+from aioflags.stores import RedisStore, Store, StoreContext, StoredItem, StoredItems
 from aioflags.stores.redis_connection import RedisConnection
 from aioflags.stores.redis_flags import RedisFlags
 from tests.support.redis_server import RedisCluster
@@ -55,7 +55,13 @@ class Contested:
         pass
 
     async def watch(self, *names: str) -> None:
-        assert names == ("flags:features",)
+        assert names == ("flags:features", "flags:$inited")
+
+    async def get(self, _: str) -> None:
+        pass
+
+    async def hlen(self, _: str) -> int:
+        return int(len(self.tried) > 1 and bool(self._stored))
 
     async def hmget(self, _: str, keys: Sequence[str]) -> list[bytes | None]:
         return [self._stored.get(key) if len(self.tried) > 1 else None for key in keys]
@@ -65,6 +71,9 @@ class Contested:
 
     def hset(self, _: str, *, mapping: dict[str, bytes]) -> None:
         self.written = mapping
+
+    def __len__(self) -> int:
+        return 1
 
     async def execute(self) -> list[int]:
         if len(self.tried) <= self.times:
@@ -114,6 +123,71 @@ async def test_an_item_that_is_stored_already_is_not_written_again() -> None:
     client.times = 1000
     await flags.upsert([item("a", 5)])
     assert len(client.tried) == 2
+
+
+# -- a hash that Redis evicted
+
+SEGMENT = ObjectKind.SEGMENT
+NAMES = {FLAG: "launchdarkly:features", SEGMENT: "launchdarkly:segments"}
+
+
+def whole() -> StoredItems:
+    segment = StoredItem(SEGMENT, "s", 1, b'{"key":"s","version":1}')
+    return {SEGMENT: {"s": segment}, FLAG: {key: item(key, 1) for key in "abc"}}
+
+
+@asynccontextmanager
+async def stored(url: str, items: StoredItems) -> AsyncGenerator[tuple[Store, Any]]:
+    """A store with these items, and a client to change them behind its back."""
+    store, client = RedisStore(url).build(CONTEXT), redis.asyncio.Redis.from_url(url, driver_info=None)
+    await store.replace(items)
+    async with client:
+        yield store, client
+    await store.aclose()
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("lost", [FLAG, SEGMENT])
+@pytest.mark.parametrize("changed", [FLAG, SEGMENT])
+async def test_a_data_set_that_lost_a_hash_is_neither_read_nor_changed(
+    redis_url: str, lost: ObjectKind, changed: ObjectKind
+) -> None:
+    async with stored(redis_url, whole()) as (store, client):
+        await client.delete(NAMES[lost])
+        assert not await store.initialized()
+        await store.upsert([StoredItem(changed, "new", 1, b'{"key":"new","version":1}')])
+        assert await client.exists(NAMES[lost]) == 0
+        assert not await store.initialized()
+        with pytest.raises(StoreError, match=f"Redis has evicted or deleted {NAMES[lost]} "):
+            await store.load()
+        with pytest.raises(StoreError, match=f"Redis has evicted or deleted {NAMES[lost]} "):
+            await store.get(lost, "a")
+        await store.replace(whole())
+        assert await store.initialized()
+        assert await store.load() == whole()
+
+
+@pytest.mark.real_time
+async def test_the_first_item_of_a_kind_is_written_and_its_hash_is_guarded_from_then_on(redis_url: str) -> None:
+    async with stored(redis_url, {FLAG: whole()[FLAG]}) as (store, client):
+        await store.upsert(list(whole()[SEGMENT].values()))
+        assert await store.load() == whole()
+        await client.delete(NAMES[SEGMENT])
+        assert not await store.initialized()
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("marker", ["", "launchdarkly:$inited", "1"])
+async def test_the_marker_of_another_sdk_guards_nothing(redis_url: str, marker: str) -> None:
+    """It has no list, so a kind without items cannot be told from one that is lost."""
+    async with stored(redis_url, whole()) as (store, client):
+        await client.set("launchdarkly:$inited", marker)
+        await client.delete(NAMES[SEGMENT])
+        assert await store.initialized()
+        assert await store.load() == {SEGMENT: {}, FLAG: whole()[FLAG]}
+        assert await store.get(SEGMENT, "s") is None
+        await store.upsert(list(whole()[SEGMENT].values()))
+        assert await store.load() == whole()
 
 
 # -- a crowd
