@@ -184,7 +184,7 @@ class Switching(EvaluationContext):
         return {}
 
     @attributes.setter
-    def attributes(self, _: Any) -> None:
+    def attributes(self, _: Any) -> None:  # pyright: ignore[reportIncompatibleVariableOverride] -- reading it does something
         """The base class sets them."""
 
 
