@@ -36,7 +36,7 @@ def command(ctx: click.Context, files: tuple[Path, ...], output: Path | None, *,
     with file_mistakes(files[0]):
         source = declarations(read_flag_documents(texts))
     if output is None:
-        click.echo(source, nl=False)
+        click.echo(source.encode(), nl=False)  # Python reads a module as UTF-8
         return
     with file_mistakes(output):
         if not check:

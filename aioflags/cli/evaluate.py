@@ -74,7 +74,7 @@ def command(
     logging.basicConfig(format="aioflags: %(message)s", level=logging.WARNING)
     snapshot = snapshot_of(file, flagd_fractional)
     if batch:
-        ctx.exit(_evaluate_all(snapshot, () if sys.stdin is None else sys.stdin.buffer))
+        ctx.exit(_evaluate_all(snapshot, sys.stdin.buffer))
     context = read_object(context_json or "", is_flagd=snapshot.dialect.name == FLAGD)
     evaluation = _Evaluation(key or "", context, _default(default_json))
     click.echo(_evaluate(snapshot, evaluation))

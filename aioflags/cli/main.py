@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
-import os
 import sys
+
+from aioflags.cli.output import OutputError, guard_streams
 
 __all__ = ["main"]
 
+_READER_GONE = 141
+"""The exit status that a shell has for a program that SIGPIPE ended."""
+
 
 def main() -> None:
-    """Run the command ``aioflags``. Exit status: 0 success, 1 failure or findings, 2 a mistake in the call or in a file."""
+    """Run the command ``aioflags``.
+
+    Exit status: 0 success, 1 failure or findings, 2 a mistake in the call or in a file, 141 the reader of the output is gone.
+    """
+    guard_streams()
     try:
         commands = importlib.import_module("aioflags.cli.commands").commands
     except ModuleNotFoundError as missing:
@@ -19,17 +28,15 @@ def main() -> None:
             raise
         print(f'aioflags: the command line needs {package}: pip install "aioflags[cli]"', file=sys.stderr)
         sys.exit(2)
+    lost: BaseException | None = None
     try:
         commands.main(prog_name="aioflags")
-    finally:
-        _flush_stdout()
-
-
-def _flush_stdout() -> None:
-    """Flush stdout, and ignore a reader that closed its pipe (``aioflags … | head``), which the interpreter would report."""
-    if sys.stdout is None:
-        return  # stdout was closed before the program started
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except* OutputError as group:
+        lost = group
+    while isinstance(lost, BaseExceptionGroup):  # nested, if a task of a command wrote
+        lost = lost.exceptions[0]
+    if isinstance(lost, OutputError):
+        if lost.errno == errno.EPIPE:
+            sys.exit(_READER_GONE)
+        print(f"aioflags: {lost}", file=sys.stderr)
+        sys.exit(1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import secrets
 import signal
@@ -27,6 +26,7 @@ from aioflags.cli.flagd_services import (
     set_static_context,
     start_flagd,
 )
+from aioflags.cli.output import OutputError
 from aioflags.cli.usage_errors import UsageMistake, file_mistakes
 from aioflags.devserver import (
     LOOPBACK_HOSTS,
@@ -218,6 +218,8 @@ async def _play(scenario: Scenario, state: ServerState, show: _Show) -> None:
 
 
 def _print(text: str, *, err: bool) -> None:
-    # The terminal may be closed; the server goes on.
-    with contextlib.suppress(OSError):
+    try:
         click.echo(text, err=err)
+    except OutputError as lost:
+        if lost.errno != errno.EIO:  # the terminal was closed, and the server goes on
+            raise

@@ -80,7 +80,7 @@ def test_a_reader_that_closes_the_pipe_causes_no_error(file: str) -> None:
         process.stdin.write(LINE * 3)
         process.stdin.close()
         assert process.stderr.read() == b""
-        assert process.wait(timeout=150) == 1
+        assert process.wait(timeout=150) == 141
 
 
 @pytest.mark.parametrize("redirection", [">&-", "<&-", "2>&-"])
