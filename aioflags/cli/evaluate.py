@@ -9,7 +9,7 @@ import logging
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 import msgspec
@@ -17,7 +17,7 @@ import msgspec
 from aioflags.cli.contexts import context_of, launchdarkly_problem, read_object
 from aioflags.cli.flag_data import FLAGD, snapshot_of
 from aioflags.cli.fractional import fractional_option
-from aioflags.cli.usage_errors import UsageMistake, is_word, placed, remark
+from aioflags.cli.usage_errors import UsageMistake, is_word, json_example, placed, remark
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.evaluation.value_types import MISMATCH, expected_type
 from aioflags.model.detail import EvaluationDetail
@@ -39,7 +39,6 @@ class _Evaluation(msgspec.Struct):
 
 
 _EVALUATION = msgspec.json.Decoder(_Evaluation)
-_AS_PYTHON: Final = {"True": "true", "False": "false", "None": "null"}
 
 
 @click.command("evaluate", short_help="Evaluate flags of a file.")
@@ -128,6 +127,5 @@ def _default(text: str) -> Any:
         return msgspec.json.decode(text)
     except UNREADABLE as error:
         if is_word(text):
-            example = _AS_PYTHON.get(text, f"'\"{text}\"'")
-            raise UsageMistake(f"--default: not JSON: {text}; for example {example}") from None
+            raise UsageMistake(f"--default: not JSON: {text}; for example {json_example(text)}") from None
         raise UsageMistake(f"--default: {placed(error)}") from None

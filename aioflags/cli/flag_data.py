@@ -19,7 +19,7 @@ from aioflags.cli.overrides_option import OVERRIDES_MISPLACED, check_overrides, 
 from aioflags.cli.usage_errors import UsageMistake, file_mistakes
 from aioflags.client.client import Client
 from aioflags.client_core.base_client import BaseClient
-from aioflags.config.config import Config
+from aioflags.config.config import Config, with_environment
 from aioflags.config.data_system import DataSystem
 from aioflags.config.environment import MOBILE_KEYS, from_environment
 from aioflags.errors import ConfigError
@@ -121,8 +121,7 @@ def service(logger: logging.Logger = package_logger) -> tuple[str, Config]:
     variable.
     """
     try:
-        key, options = from_environment(os.environ)
-        return key, replace(Config(), logger=logger, **options)
+        return with_environment(Config(logger=logger), os.environ)
     except ConfigError as mistake:
         raise UsageMistake(str(mistake)) from None
 

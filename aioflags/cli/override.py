@@ -10,7 +10,7 @@ from typing import Any
 import click
 import msgspec
 
-from aioflags.cli.usage_errors import UsageMistake, file_mistakes, is_word, placed, remark
+from aioflags.cli.usage_errors import UsageMistake, file_mistakes, is_word, json_example, placed, remark
 from aioflags.model.explanation import shown
 from aioflags.model.nesting import check_depth
 from aioflags.model.values import JsonValue
@@ -19,13 +19,12 @@ from aioflags.runtime.edit_lock import edit_lock
 from aioflags.runtime.logs import printable
 from aioflags.runtime.regular_files import read_regular
 from aioflags.runtime.replaced_files import replace_file
-from aioflags.runtime.suggest import did_you_mean, nearest
+from aioflags.runtime.suggest import did_you_mean
 from aioflags.tools.override_file import OverrideFile
 
 __all__ = ["command"]
 
 _ADVICE = "running clients keep the overrides from before, new ones have none; correct the file, or delete it to end all overrides"
-_PYTHON_WORDS = {"True": "true", "False": "false", "None": "null"}
 
 
 @click.group("override", short_help="Edit a file with overrides.")
@@ -127,8 +126,7 @@ def _value(key: str, text: str) -> Any:
         return msgspec.json.decode(text)
     except UNREADABLE as error:
         if is_word(text):
-            example = _PYTHON_WORDS.get(text) or nearest(text, _PYTHON_WORDS.values()) or f"'\"{text}\"'"
-            raise UsageMistake(f"{printable(key)}: not JSON: {text}; for example {example}") from None
+            raise UsageMistake(f"{printable(key)}: not JSON: {text}; for example {json_example(text)}") from None
         raise UsageMistake(f"{printable(key)}: {placed(error)}") from None
 
 

@@ -13,11 +13,13 @@ import click
 from aioflags.errors import ConfigError
 from aioflags.protocol.documents.problems import read_problem
 from aioflags.runtime.logs import printable
+from aioflags.runtime.suggest import nearest
 
-__all__ = ["UsageMistake", "context_mistake", "file_mistakes", "is_word", "placed", "remark"]
+__all__ = ["UsageMistake", "context_mistake", "file_mistakes", "is_word", "json_example", "placed", "remark"]
 
 _WORD: Final = re.compile(r"[^\W\d][\w.@:/+-]*")
 _JSON_WORDS: Final = {"true", "false", "null"}
+_SWITCHES: Final = {"on": "true", "yes": "true", "enabled": "true", "off": "false", "no": "false", "disabled": "false"}
 
 
 class UsageMistake(click.ClickException):
@@ -56,6 +58,14 @@ def placed(error: Exception) -> str:
 def is_word(text: str) -> bool:
     """Whether the text is a word and not JSON: its quotes are missing, or the shell removed them."""
     return _WORD.fullmatch(text) is not None and text not in _JSON_WORDS
+
+
+def json_example(word: str) -> str:
+    """What the JSON of a value could be that is written as a word."""
+    quoted = f"'\"{word}\"'"
+    if (meant := _SWITCHES.get(word.lower())) is not None:
+        return f"{meant} for a boolean flag, {quoted} for a string"
+    return {"none": "null"}.get(word.lower()) or nearest(word, _JSON_WORDS) or quoted
 
 
 def remark(text: str) -> None:

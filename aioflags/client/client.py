@@ -13,9 +13,8 @@ from aioflags.client.front_end_methods import FrontEndMethods
 from aioflags.client.migration_methods import MigrationMethods
 from aioflags.client_core.base_client import BaseClient
 from aioflags.client_core.core_client import weakly
-from aioflags.config.config import Config
+from aioflags.config.config import Config, with_environment
 from aioflags.config.data_system import DataSystem
-from aioflags.config.environment import from_environment
 from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.model.secret import SdkKey
 from aioflags.model.status import UNAVAILABLE, OverridesStatus, StatusReport, StoreStatus
@@ -105,13 +104,13 @@ class Client(MigrationMethods, FrontEndMethods, BaseClient):
         """A client with the key and the options that environment variables set; ``config`` has the other options.
 
         ``LAUNCHDARKLY_SDK_KEY`` (or ``LD_SDK_KEY``), ``LAUNCHDARKLY_BASE_URI``, ``LAUNCHDARKLY_STREAM_URI``,
-        ``LAUNCHDARKLY_EVENTS_URI``, and ``AIOFLAGS_OFFLINE`` (``1``, ``true``, ``yes``, ``on``, or their opposites).
+        ``LAUNCHDARKLY_EVENTS_URI``, ``AIOFLAGS_OFFLINE`` (``1``, ``true``, ``yes``, ``on``, or their opposites), and
+        ``AIOFLAGS_OVERRIDES`` (paths of override files, separated as in ``PATH``).
 
         Raises:
             ConfigError: ``AIOFLAGS_OFFLINE`` has another value, or an address is not a valid URL.
         """
-        key, options = from_environment(os.environ)
-        return cls(key, replace(Config() if config is None else config, **options))
+        return cls(*with_environment(Config() if config is None else config, os.environ))
 
     # -- life cycle
 

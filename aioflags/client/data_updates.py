@@ -9,6 +9,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+import anyio
+
 from aioflags.client_core.service import ServiceConnection
 from aioflags.client_core.status import StatusCell
 from aioflags.config.config import Config
@@ -19,7 +21,7 @@ from aioflags.model.secret import SdkKey
 from aioflags.model.source_state import SourceState
 from aioflags.model.status import AVAILABLE, StoreStatus
 from aioflags.protocol.server_side import ServerSide
-from aioflags.runtime.broadcast import Latest
+from aioflags.runtime.broadcast import Latest, LatestIterator
 from aioflags.runtime.cancellation import contain_cancellation
 from aioflags.runtime.fork import reset_after_fork
 from aioflags.sources.base import LocalSource, SourceBuilder, SourceContext
@@ -35,6 +37,7 @@ from aioflags.supervisor.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from aioflags.big_segments.lookup import BigSegmentLookup
+    from aioflags.evaluation.items import Items
     from aioflags.file_overrides.session import OverridesSession
     from aioflags.persistence.session import StoreSession
 
@@ -147,9 +150,13 @@ class DataUpdates:
         raise RuntimeError("the store session ended unexpectedly")
 
     async def follow_overrides(self) -> None:
-        """Reads the override files, and follows their edits until it is cancelled."""
-        if self.overrides_session is not None:
-            await self.overrides_session.run()
+        """Reads the override files, follows their edits, and checks their keys at new data, until it is cancelled."""
+        if self.overrides_session is None:
+            return
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.overrides_session.run)
+            async for _ in LatestIterator(self._cell.reports):
+                await self.overrides_session.check_keys()
 
     async def poll_big_segments(self) -> None:
         """Polls the status of the big segment store until it is cancelled. An internal error stops nothing else."""
@@ -242,7 +249,15 @@ class DataUpdates:
         from aioflags.file_overrides.session import OverridesSession  # noqa: PLC0415 - as above
         from aioflags.supervisor.next_snapshot import publish_overrides  # noqa: PLC0415 - as above
 
-        return OverridesSession(overrides, partial(publish_overrides, self._cell), self._logger)
+        publish = partial(publish_overrides, self._cell)
+        return OverridesSession(overrides, publish, self._logger, service_items=self._service_items)
+
+    def _service_items(self) -> Items | None:
+        """The definitions of the service; ``None`` before there are any, and while evaluations read a store instead."""
+        if self.store_session is not None and self.store_session.looks_up:
+            return None
+        items = self._cell.snapshot.base
+        return items if items.flags or items.segments else None
 
     # -- big segments
 

@@ -14,7 +14,9 @@ from typing import Final
 
 from aioflags.config.common_options import common_options, warn_of_common_options
 from aioflags.config.data_system import DataSystem
+from aioflags.config.environment import from_environment, override_files
 from aioflags.events.options import Events
+from aioflags.file_overrides.options import FileOverrides
 from aioflags.hooks.hook import Hook
 from aioflags.model.defaults import (
     BASE_URI,
@@ -30,7 +32,7 @@ from aioflags.runtime.validation import positive, require, set_all
 from aioflags.stores.memberships import BigSegments
 from aioflags.transport.settings import Http
 
-__all__ = ["ADDRESSES", "Config"]
+__all__ = ["ADDRESSES", "Config", "with_environment"]
 
 _DEADLINE: Final = 2 * CLOSE_TIMEOUT
 """Seconds for start and close together."""
@@ -87,7 +89,8 @@ class Config:
         """These options for a program that runs once or now and then: a script, a cron job, a cloud function.
 
         Flags are polled at the start, and then only by :meth:`Client.refresh`: the sources become those of
-        :meth:`DataSystem.on_demand`, with the same ``poll_interval`` and store. A store without sources stays so.
+        :meth:`DataSystem.on_demand`, with the same ``poll_interval`` and store. A store without sources stays so. Override files
+        are read at the start.
         Events are sent only by a flush or a close, diagnostics never. The client has no timers. Start and close wait at most
         ``deadline`` seconds together, half for each; the start ends as soon as it is known whether there are flags.
 
@@ -97,8 +100,26 @@ class Config:
         seconds = positive("deadline", deadline, _DEADLINE, self.logger)
         system = self.data_system
         if system.initializers or system.synchronizers:
+            overrides = None if system.overrides is None else replace(system.overrides, watch=False, poll_interval=None)
             system = replace(
-                DataSystem.on_demand(system.poll_interval), persistence=system.persistence, refused_retry=system.refused_retry
+                DataSystem.on_demand(system.poll_interval),
+                persistence=system.persistence,
+                overrides=overrides,
+                refused_retry=system.refused_retry,
             )
         events = replace(self.events, flush_interval=None, diagnostic_opt_out=True)
         return replace(self, data_system=system, events=events, start_wait=seconds / 2, close_timeout=seconds / 2)
+
+
+def with_environment(config: Config, environment: Mapping[str, str]) -> tuple[str, Config]:
+    """The SDK key, and ``config`` with the options that environment variables set.
+
+    Raises:
+        ConfigError: a variable has an invalid value.
+    """
+    key, options = from_environment(environment)
+    if files := override_files(environment):
+        overrides = config.data_system.overrides
+        overrides = FileOverrides(files) if overrides is None else replace(overrides, paths=files)
+        options["data_system"] = config.data_system.with_overrides(overrides)
+    return key, replace(config, **options)

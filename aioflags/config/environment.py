@@ -5,17 +5,19 @@ Source: ``architecture.md`` 11.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from aioflags.errors import ConfigError
 from aioflags.runtime.validation import address
 
-__all__ = ["ADDRESS_VARIABLES", "MOBILE_KEYS", "SDK_KEYS", "from_environment"]
+__all__ = ["ADDRESS_VARIABLES", "MOBILE_KEYS", "SDK_KEYS", "from_environment", "override_files"]
 
 SDK_KEYS: Final = ("LAUNCHDARKLY_SDK_KEY", "LD_SDK_KEY")
 MOBILE_KEYS: Final = ("LAUNCHDARKLY_MOBILE_KEY", "LD_MOBILE_KEY")
 _OFFLINE: Final = "AIOFLAGS_OFFLINE"
+_OVERRIDES: Final = "AIOFLAGS_OVERRIDES"
 ADDRESS_VARIABLES: Final = {
     "base_uri": "LAUNCHDARKLY_BASE_URI",
     "stream_uri": "LAUNCHDARKLY_STREAM_URI",
@@ -43,3 +45,8 @@ def from_environment(environment: Mapping[str, str], keys: Sequence[str] = SDK_K
             raise ConfigError(f"{_OFFLINE}: expected one of {', '.join(_WORDS)}")
         options["offline"] = _WORDS[word]
     return next((variables[name] for name in keys if name in variables), ""), options
+
+
+def override_files(environment: Mapping[str, str]) -> list[str]:
+    """The paths of override files in ``AIOFLAGS_OVERRIDES``, separated as in ``PATH``: by ``:``, on Windows by ``;``."""
+    return [path for text in environment.get(_OVERRIDES, "").split(os.pathsep) if (path := text.strip())]

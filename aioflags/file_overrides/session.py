@@ -6,11 +6,14 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import anyio
+import anyio.lowlevel
 
 from aioflags.errors import ConfigError
+from aioflags.evaluation.items import Item, Items
 from aioflags.evaluation.overrides import NO_OVERRIDES, Overrides
 from aioflags.file_overrides.options import FileOverrides
 from aioflags.file_overrides.reader import FileSet, OverridesReader
@@ -21,7 +24,8 @@ from aioflags.protocol.failures import invalid_data
 from aioflags.runtime.cancellation import contain_cancellation
 from aioflags.runtime.clock import now
 from aioflags.runtime.daemon_threads import SerialThread, ThreadStartError
-from aioflags.runtime.logs import printable
+from aioflags.runtime.logs import Once, printable
+from aioflags.runtime.suggest import nearest, suggestion
 from aioflags.sources.file_watching import LOOK_INTERVAL, Files, Texts, follow, read_when_whole
 
 __all__ = ["MAX_LOAD", "OverridesSession"]
@@ -43,6 +47,7 @@ class OverridesSession:
         options: The files.
         publish: Called with the overrides each time they change. It returns when evaluations use them.
         logger: The client's logger.
+        service_items: Returns the definitions of the service; ``None`` while they are not known.
         thread: Reads the files.
     """
 
@@ -52,6 +57,7 @@ class OverridesSession:
         publish: Callable[[Overrides], Awaitable[object]],
         logger: logging.Logger,
         *,
+        service_items: Callable[[], Items | None] = lambda: None,
         thread: SerialThread | None = None,
     ) -> None:
         self.status: OverridesStatus = OverridesStatus()
@@ -59,6 +65,8 @@ class OverridesSession:
         self._options = options
         self._publish = publish
         self._logger = logger
+        self._service_items = service_items
+        self._once = Once()
         self._reader = OverridesReader(options.on_duplicate)
         self._thread = SerialThread("aioflags-overrides") if thread is None else thread
         self._files = self._unread_files()
@@ -78,6 +86,10 @@ class OverridesSession:
     async def run(self) -> None:
         """Follows the edits of the files until it is cancelled. An internal error is logged."""
         await self._contained(self._follow)
+
+    async def check_keys(self) -> None:
+        """Logs each overridden key that the service's data lack, once: it may be mistyped, or add a flag. Called at new data."""
+        await self._contained(self._check_keys)
 
     def _unread_files(self) -> Files:
         return Files(self._options.files, self._thread, may_be_missing=True)
@@ -149,6 +161,27 @@ class OverridesSession:
             flags=_files(result, ObjectKind.FLAG), segments=_files(result, ObjectKind.SEGMENT), since=now(), problem=None
         )
         self._logger.info("overrides: %s", _description(result))
+        await self._check_keys()
+
+    async def _check_keys(self) -> None:
+        items, added = self._service_items(), dict[Item, Path]()
+        if items is None:
+            return
+        for item, path in self._in_effect.files.items():
+            if items.get(item) is not None or not self._once((item, path)):
+                continue
+            kind, key = item
+            match = nearest(key, items.flags if kind is ObjectKind.FLAG else items.segments)
+            if match is None:
+                added[item] = path
+            else:
+                hint = suggestion(printable(match))
+                self._logger.warning(
+                    "overrides: %s: %s %r is not in the flag data; %s", printable(path), kind.value, printable(key), hint
+                )
+            await anyio.lowlevel.checkpoint()  # to find the nearest key takes milliseconds
+        if added:
+            self._logger.info("overrides: added, because the flag data have no such key: %s", _listed(added))
 
 
 def _files(result: FileSet, kind: ObjectKind) -> Mapping[str, str]:
@@ -157,14 +190,16 @@ def _files(result: FileSet, kind: ObjectKind) -> Mapping[str, str]:
 
 def _description(result: FileSet) -> str:
     """What is in effect, for the log. Without values, which may be secret."""
-    if not result.files:
-        return "none in effect"
+    return f"in effect: {_listed(result.files)}" if result.files else "none in effect"
+
+
+def _listed(files: Mapping[Item, Path]) -> str:
     shown = [
         f"{'' if kind is ObjectKind.FLAG else 'segment '}{printable(key)} ({printable(path)})"
-        for (kind, key), path in [*result.files.items()][:_NAMED]
+        for (kind, key), path in [*files.items()][:_NAMED]
     ]
-    more = len(result.files) - len(shown)
-    return f"in effect: {', '.join(shown)}{f' and {more:,} more' if more else ''}"
+    more = len(files) - len(shown)
+    return f"{', '.join(shown)}{f' and {more:,} more' if more else ''}"
 
 
 def _unreadable(error: OSError) -> ErrorInfo:

@@ -76,7 +76,8 @@ class MobileClient(MobileEnvironment):
     def from_env(cls, context: Context, config: MobileConfig | None = None) -> MobileClient:
         """A client with the key and the options that environment variables set; ``config`` has the other options.
 
-        ``LAUNCHDARKLY_MOBILE_KEY`` (or ``LD_MOBILE_KEY``), and the variables of :meth:`Client.from_env`, apart from its key.
+        ``LAUNCHDARKLY_MOBILE_KEY`` (or ``LD_MOBILE_KEY``), and the variables of :meth:`Client.from_env`, apart from its key and its
+        override files.
 
         Raises:
             ConfigError: ``AIOFLAGS_OFFLINE`` has an unknown value, or an address is not a valid URL.

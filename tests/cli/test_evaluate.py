@@ -244,7 +244,7 @@ def test_a_mistake_in_the_file_is_reported_with_its_place(tmp_path: Path, text: 
         ),
         pytest.param(
             ["{file}", "a", "--context", "{}", "--default", "no"],
-            """aioflags: --default: not JSON: no; for example '"no"'\n""",
+            """aioflags: --default: not JSON: no; for example false for a boolean flag, '"no"' for a string\n""",
             id="a default without quotes",
         ),
         pytest.param(

@@ -67,6 +67,13 @@ def test_a_file_keeps_its_mode_and_a_link_stays_a_link(file: Path, tmp_path: Pat
         pytest.param(["set", "FILE", "", "1"], "a KEY is empty", id="an empty key"),
         pytest.param(["set", "FILE", "a", "blue"], "a: not JSON: blue; for example '\"blue\"'", id="a word"),
         pytest.param(["set", "FILE", "a", "True"], "a: not JSON: True; for example true", id="a word of Python"),
+        pytest.param(["set", "FILE", "a", "NONE"], "a: not JSON: NONE; for example null", id="no value"),
+        pytest.param(
+            ["set", "FILE", "a", "off"], "a: not JSON: off; for example false for a boolean flag, '\"off\"' for a string", id="off"
+        ),
+        pytest.param(
+            ["set", "FILE", "a", "Yes"], "a: not JSON: Yes; for example true for a boolean flag, '\"Yes\"' for a string", id="yes"
+        ),
         pytest.param(["set", "FILE", "a", "flase"], "a: not JSON: flase; for example false", id="a word with a typing mistake"),
         pytest.param(["set", "FILE", "a", "{"], "a: the JSON ends too early", id="half a value"),
         pytest.param(["set", "FILE", "f", "1"], "flags.f: the flag has a full definition here; clear it first", id="a definition"),

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aioflags import Client, Config, ConfigError, Context, MobileClient, MobileConfig
+from aioflags import Client, Config, ConfigError, Context, DataSystem, FileOverrides, MobileClient, MobileConfig
+from aioflags.config.config import with_environment
 from tests.support.client_flags import DOCUMENT, USER
 from tests.support.scripted_http import Service, payload, poll_of, sse, stream_of
 
@@ -115,6 +117,36 @@ def test_an_environment_variable_sets_offline(variables: Mapping[str, str], offl
     for name, value in {"LAUNCHDARKLY_SDK_KEY": "sdk-from-env", **variables}.items():
         monkeypatch.setenv(name, value)
     assert Client.from_env().is_offline is offline
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "paths"),
+    [
+        pytest.param("/a.json", None, ["/a.json"], id="one path"),
+        pytest.param(f" /a.json{os.pathsep}{os.pathsep}b c.yaml ", None, ["/a.json", "b c.yaml"], id="two paths"),
+        pytest.param("/a.json", "/other.json", ["/a.json"], id="in place of the configured path"),
+        pytest.param(" ", "/other.json", ["/other.json"], id="empty"),
+        pytest.param(os.pathsep, None, None, id="separators alone"),
+    ],
+)
+def test_override_files_are_read_from_an_environment_variable(
+    text: str, given: str | None, paths: list[str] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIOFLAGS_OVERRIDES", text)
+    overrides = None if given is None else FileOverrides(given, on_duplicate="ignore")
+    _, config = with_environment(Config(data_system=DataSystem.default().with_overrides(overrides)), os.environ)
+    found = config.data_system.overrides
+    assert (None if found is None else list(found.files)) == (None if paths is None else [Path(path) for path in paths])
+    assert found is None or found.on_duplicate == ("fail" if given is None else "ignore")
+
+
+async def test_an_override_file_of_the_environment_takes_effect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "overrides.json"
+    path.write_text('{"flagValues": {"a": "override"}}')
+    monkeypatch.setenv("AIOFLAGS_OVERRIDES", str(path))
+    unwatched = DataSystem(overrides=FileOverrides("other.json", watch=False))
+    async with Client.from_env(Config(data_system=unwatched)) as client:
+        assert await client.variation("a", USER, "") == "override"
 
 
 async def test_the_key_and_the_uris_are_read_from_environment_variables(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from aioflags import Config, ConfigError, DataSystem, Http
+from aioflags import Config, ConfigError, DataSystem, FileOverrides, Http
 from aioflags.config.environment import from_environment
 from aioflags.sources import Fdv1FallbackOptions, Fdv1Polling, Fdv1Streaming, MemorySource, Polling, Streaming
 from aioflags.stores import RedisStore
@@ -215,6 +215,13 @@ def test_named_data_systems_have_these_sources(
     assert isinstance(system.fdv1_fallback, Fdv1FallbackOptions) is has_fallback
     assert system.fdv1_fallback_recovery == "never"
     assert system.refused_retry == "extended"
+
+
+def test_one_shot_keeps_override_files_and_reads_them_once() -> None:
+    system = DataSystem.default().with_overrides(FileOverrides("a.json", on_duplicate="ignore", poll_interval=5))
+    assert Config(data_system=system).one_shot().data_system.overrides == FileOverrides(
+        "a.json", on_duplicate="ignore", watch=False
+    )
 
 
 def test_one_shot_keeps_what_follows_refusals() -> None:

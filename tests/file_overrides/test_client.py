@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,57 @@ async def test_the_status_of_overrides_can_be_read(file: Path) -> None:
                 await anyio.sleep(0.1)
         assert client.status.status is Status.READY
         assert await client.variation("a", USER, "") == "override"
+
+
+UNKNOWN = "overrides: {}: flag 'new-chekout' is not in the flag data; did you mean 'new-checkout'?"
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["before the data", "after the data"])
+@pytest.mark.holds("DS-166")
+async def test_a_mistyped_key_is_one_warning_with_its_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, *, is_first: bool
+) -> None:
+    data, file = tmp_path / "flags.json", tmp_path / "o.json"
+    write(data, {"flags": {}})
+    documents = [(file, values(**{"new-chekout": False})), (data, values(**{"new-checkout": True}))]
+    async with Client("", config(file, source=FileSource(data, notified=False))) as client:
+        for path, document in documents if is_first else reversed(documents):
+            assert caplog.messages.count(UNKNOWN.format(file)) == 0
+            write(path, document)
+            await anyio.sleep(10)
+        assert client.is_initialized
+        write(file, {**values(**{"new-chekout": False}), "segments": {"beta": {"included": ["u"]}}})
+        write(data, values(**{"new-checkout": True, "other": 1}))
+        await anyio.sleep(10)
+    assert caplog.messages.count(UNKNOWN.format(file)) == 1
+
+
+@pytest.mark.parametrize(
+    ("document", "added"),
+    [
+        pytest.param(values(a=1), [], id="a known key"),
+        pytest.param(values(surprise=1), ["surprise ({})"], id="a new flag"),
+        pytest.param({"segments": {"beta": {}}}, ["segment beta ({})"], id="a new segment"),
+        pytest.param({"flags": {"a": {"deleted": True}}}, [], id="a hidden flag"),
+    ],
+)
+async def test_a_key_that_resembles_no_other_is_added_without_a_warning(
+    file: Path, caplog: pytest.LogCaptureFixture, document: object, added: list[str]
+) -> None:
+    caplog.set_level(logging.INFO)
+    write(file, document)
+    async with Client("", config(file)):
+        await anyio.sleep(10)
+    prefix = "overrides: added, because the flag data have no such key: "
+    assert [message for message in caplog.messages if message.startswith(prefix)] == [prefix + text.format(file) for text in added]
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_without_flag_data_no_key_is_unknown(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with Client("", Config(data_system=DataSystem(overrides=FileOverrides(file, watch=False, poll_interval=1)))):
+        await anyio.sleep(10)
+    assert "added" not in caplog.text
 
 
 async def test_a_client_without_override_files_has_no_status_of_them() -> None:
