@@ -19,7 +19,7 @@ from aioflags.cli.flag_data import FLAGD, snapshot_of
 from aioflags.cli.fractional import fractional_option
 from aioflags.cli.usage_errors import UsageMistake, is_word, json_example, placed, remark
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.evaluation.value_types import MISMATCH, expected_type
+from aioflags.evaluation.value_types import MISMATCH, expected_type, has_fraction
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.explanation import shown
 from aioflags.model.flagd_options import FractionalVersion
@@ -117,6 +117,8 @@ def _evaluate(snapshot: Snapshot, evaluation: _Evaluation, where: str = "") -> b
         if snapshot.dialect.fit(detail.value, expected) is MISMATCH:
             types = snapshot.dialect.mismatch(detail.value, expected)
             remark(f"{where}flag {evaluation.key}: the value is {types} by the default; a program gets the default")
+        elif expected is int and has_fraction(detail.value):
+            remark(f"{where}flag {evaluation.key}: a program with this default gets {int(detail.value)}, without the fraction")
     variation = {"variant": detail.variant} if is_flagd else {"variationIndex": detail.variation_index}
     return msgspec.json.encode({"value": detail.value, **variation, "reason": detail.reason.to_dict()})
 

@@ -11,7 +11,7 @@ import msgspec
 from aioflags.cli.usage_errors import UsageMistake, file_mistakes
 from aioflags.errors import ConfigError
 from aioflags.runtime.regular_files import read_regular
-from aioflags.tools.lint import LintFinding, lint
+from aioflags.tools.lint import Level, LintFinding, lint
 from aioflags.tools.lint.sarif import sarif
 
 __all__ = ["command"]
@@ -26,7 +26,8 @@ def command(ctx: click.Context, files: tuple[Path, ...], *, as_json: bool, as_sa
     """Print every mistake in the FILEs, with its line, its path and a suggestion.
 
     Files that end in .yaml or .yml are YAML, others JSON. Several files are checked as one data set. The exit status is 0
-    without findings, 1 with findings, and 2 if a file cannot be read; the findings in the other FILEs are printed.
+    without findings, or with notes alone, 1 with findings, and 2 if a file cannot be read; the findings in the other FILEs are
+    printed.
     """
     if as_json and as_sarif:
         raise click.UsageError("--json and --sarif cannot be used together")
@@ -48,11 +49,17 @@ def command(ctx: click.Context, files: tuple[Path, ...], *, as_json: bool, as_sa
         for finding in findings:
             click.echo(str(finding))
         if findings or is_complete:
-            count = len(findings)
-            click.echo("no findings" if not count else f"{count} finding{'s' if count > 1 else ''}", err=True)
+            click.echo(_counts(findings), err=True)
     if not is_complete:
         ctx.exit(2)
-    ctx.exit(1 if findings else 0)
+    ctx.exit(1 if any(finding.level is not Level.NOTE for finding in findings) else 0)
+
+
+def _counts(findings: Sequence[LintFinding]) -> str:
+    notes = sum(finding.level is Level.NOTE for finding in findings)
+    count = len(findings) - notes
+    text = "no findings" if not count else f"{count} finding{'s' if count > 1 else ''}"
+    return f"{text}, {notes} note{'s' if notes > 1 else ''}" if notes else text
 
 
 def _lint(texts: Sequence[tuple[str, bytes]]) -> list[LintFinding]:

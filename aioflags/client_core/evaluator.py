@@ -26,7 +26,7 @@ from aioflags.evaluation.all_flags_state import FlagState, flag_values, flags_st
 from aioflags.evaluation.explain.flags import explain
 from aioflags.evaluation.scope import FindMembership
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.evaluation.value_types import EXPECTABLE, MISMATCH, expected_type
+from aioflags.evaluation.value_types import EXPECTABLE, MISMATCH, expected_type, has_fraction
 from aioflags.events.recorder import DISABLED_RECORDER, Recorder
 from aioflags.hooks.hook import EvaluationCall
 from aioflags.hooks.runner import HookRunner
@@ -248,6 +248,8 @@ class Evaluator:
         dialect = question.snapshot.dialect
         value = dialect.fit(override, expected)
         if value is not MISMATCH:
+            if expected is int and has_fraction(override):
+                question.snapshot.report_fraction(key)
             return EvaluationDetail(value, None, _OVERRIDE)
         if self._log.is_new_wrong_type(key):
             self._log.wrong_type(key, dialect.mismatch(override, expected))

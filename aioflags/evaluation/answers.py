@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from aioflags.evaluation.value_types import MISMATCH, fit
+from aioflags.evaluation.value_types import MISMATCH, fit, has_fraction
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
 
 __all__ = ["Answer", "PrerequisiteEvaluation", "Tracking", "direct_prerequisites", "malformed"]
@@ -26,7 +26,8 @@ class Answer:
         detail: the detail that callers get if the answer has a value.
         has_value: ``value`` counts. Otherwise callers get their default, with the reason, metadata and message of ``detail``.
         by_type: the value converted for a default of each type: a string under ``str``, a number under ``int`` and ``float``, for
-            example ``{int: 3, float: 3.0}``. Empty for arrays, objects, and an answer without a value.
+            example ``{int: 3, float: 3.0}``. Empty for arrays, objects, and an answer without a value. ``int`` is missing if a
+            fraction would be cut off, which is logged: the fast path logs nothing.
         is_experiment: events and front ends need the reason.
         satisfies: the variation that counts when another flag has this flag as its prerequisite; ``None`` if this flag is off.
         prerequisites: the prerequisites that were evaluated for this answer, each after its own prerequisites.
@@ -127,7 +128,8 @@ def _values_by_type(value: object, convert: Callable[[Any, type], Any]) -> Mappi
         return _TRUE
     if value is False:
         return _FALSE
-    return {kind: converted for kind in (str, int, float) if (converted := convert(value, kind)) is not MISMATCH}
+    kinds = (str, float) if has_fraction(value) else (str, int, float)
+    return {kind: converted for kind in kinds if (converted := convert(value, kind)) is not MISMATCH}
 
 
 _MALFORMED: Final = Reason(kind=ReasonKind.ERROR, error_kind=ErrorKind.MALFORMED_FLAG)

@@ -65,6 +65,13 @@ class DefinitionLog:
         """For the problems of the next data set, which :meth:`report_loaded` then logs."""
         return LoadedProblems(self._loaded)
 
+    def report_fraction(self, key: str) -> None:
+        """Logs, once a flag, that its value has a fraction, which a caller that asks for an ``int`` does not get."""
+        if self._once((ObjectKind.FLAG, key, "fraction")):
+            self._log.warning(
+                "%s: its value has a fraction, which is cut off for an int; use a float as default, such as 0.0", printable(key)
+            )
+
     def report_bug(self, key: object, bug: Exception) -> None:
         """Logs an unexpected exception: as an error once for each flag and type, and with its traceback at DEBUG each time."""
         if self._once((str(key), type(bug))):

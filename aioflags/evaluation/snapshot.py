@@ -26,7 +26,7 @@ from aioflags.evaluation.items import Item, Items, applied
 from aioflags.evaluation.launchdarkly import LAUNCHDARKLY
 from aioflags.evaluation.overrides import NO_OVERRIDES, Overrides, overlaid, override_changes
 from aioflags.evaluation.scope import Evaluate, FindMembership, Scope
-from aioflags.evaluation.value_types import MISMATCH, expected_type
+from aioflags.evaluation.value_types import MISMATCH, expected_type, has_fraction
 from aioflags.evaluation.visits import MalformedError
 from aioflags.model.change import ChangeKind, ChangeSet, ObjectKind, Selector
 from aioflags.model.context import Context
@@ -347,7 +347,7 @@ class Snapshot:
             if self.evaluated_for is not None and answer.problem is None:
                 self.constant_answers[key] = answer
             return Evaluation(
-                detail=_detail(dialect, answer, scope, default, expected_type(default) if wanted is None else wanted),
+                detail=_detail(data, key, answer, scope, default, expected=expected_type(default) if wanted is None else wanted),
                 flag=flag,
                 is_experiment=answer.is_experiment,
                 prerequisites=tuple(scope.notes),
@@ -361,6 +361,10 @@ class Snapshot:
                 if scope.reads_override:
                     return _marked(failed, is_override=self._is_overridden(key))
             return failed
+
+    def report_fraction(self, key: str) -> None:
+        """Logs, once a flag, that its value has a fraction, which a caller that asks for an ``int`` does not get."""
+        self._data.log.report_fraction(key)
 
     def _answer(self, flag: CompiledFlag, context: Context, scope: Scope) -> Answer:
         """The answer of the flag. The problem of a malformed flag is logged once."""
@@ -409,9 +413,9 @@ def _marked(evaluation: Evaluation, *, is_override: bool) -> Evaluation:
     return msgspec.structs.replace(evaluation, detail=dataclasses.replace(evaluation.detail, reason=reason))
 
 
-def _detail(dialect: Dialect, answer: Answer, scope: Scope, default: Any, expected: type) -> EvaluationDetail[Any]:
+def _detail(data: CompiledData, key: str, answer: Answer, scope: Scope, default: Any, *, expected: type) -> EvaluationDetail[Any]:
     """The caller's detail. It has the default if the answer has no value or a value of another type."""
-    detail = answer.detail
+    dialect, detail = data.dialect, answer.detail
     reason = detail.reason
     if scope.big_segments_status is not None:
         reason = dataclasses.replace(reason, big_segments_status=scope.big_segments_status)
@@ -427,6 +431,8 @@ def _detail(dialect: Dialect, answer: Answer, scope: Scope, default: Any, expect
         return EvaluationDetail(default, None, error, None, detail.metadata, message)
     if value is answer.value and reason is detail.reason:
         return detail
+    if expected is int and has_fraction(answer.value):
+        data.log.report_fraction(key)
     if detail.variant is None and not detail.is_unnamed:
         return EvaluationDetail(value, answer.index, reason)
     return EvaluationDetail(value, answer.index, reason, detail.variant, detail.metadata, is_unnamed=detail.is_unnamed)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from aioflags.model.values import fresh, is_array, is_number, type_name
 
-__all__ = ["CONVERSIONS", "EXPECTABLE", "MISMATCH", "expected_type", "fit", "mismatch"]
+__all__ = ["CONVERSIONS", "EXPECTABLE", "MISMATCH", "expected_type", "fit", "has_fraction", "mismatch"]
 
 EXPECTABLE: Final = (bool, int, float, str, dict, list, object)
 """The types that a caller can expect."""
@@ -34,6 +34,11 @@ def fit(value: Any, expected: type) -> Any:
     """
     convert = CONVERSIONS.get(expected)
     return fresh(value) if convert is None else convert(value)
+
+
+def has_fraction(value: object) -> bool:
+    """Whether :func:`fit` to ``int`` cuts a fraction off."""
+    return isinstance(value, float) and not value.is_integer()
 
 
 def mismatch(value: object, expected: type) -> str:

@@ -40,6 +40,8 @@ class StepKind(StrEnum):
     TARGETING = "targeting"
     """The targeting rule of a flag of flagd."""
     VARIANT = "variant"
+    VALUE = "value"
+    """What of the value depends on the default of the program."""
     SERVER = "server"
     """A server evaluated the flag."""
 

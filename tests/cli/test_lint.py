@@ -74,6 +74,14 @@ def test_without_findings_the_output_is_empty_and_the_status_is_0(good: str, for
     assert (ended.exit_code, ended.stdout) == (0, stdout)
 
 
+def test_a_note_does_not_fail(tmp_path: Path) -> None:
+    path = tmp_path / "flags.json"
+    path.write_text('{"flagValues": {"sample-rate": 0.25}}')
+    ran = run(str(path))
+    assert (ran.exit_code, ran.stderr) == (0, "no findings, 1 note\n")
+    assert "[fraction]" in ran.stdout
+
+
 def test_one_finding_is_counted_in_the_singular(tmp_path: Path) -> None:
     (tmp_path / "f.json").write_text("[]")
     assert run(str(tmp_path / "f.json")).stderr == "1 finding\n"

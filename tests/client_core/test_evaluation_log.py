@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
-from aioflags import Client, Config, Context
+from aioflags import Client, Config, Context, Flag
+from aioflags.testing import FlagOverrides
 from tests.support.client_flags import DOCUMENT, USER
 
 
@@ -37,6 +40,60 @@ async def test_a_repeated_problem_is_logged_once(caplog: pytest.LogCaptureFixtur
     assert lines.count("text: its value is a string where a number is asked for; serving the default") == 1
     assert sum("context cannot be used" in line for line in lines) == 1
     assert not any("\n" in line for line in lines)
+
+
+CUT = "sample-rate: its value has a fraction, which is cut off for an int; use a float as default, such as 0.0"
+LOCAL: dict[str, Any] = {"flagValues": {"sample-rate": 0.25}}
+
+
+def ask_flags(default: object) -> Callable[[Client], Awaitable[object]]:
+    async def ask(client: Client) -> object:
+        return (await client.flags(USER)).variation("sample-rate", default)
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("ask", "value", "warned"),
+    [
+        pytest.param(lambda client: client.variation("sample-rate", USER, 0), 0, True, id="an int"),
+        pytest.param(lambda client: client.variation("sample-rate", USER, 0, expect=int), 0, True, id="an int by expect"),
+        pytest.param(lambda client: client.variation(Flag("sample-rate", default=1), USER), 0, True, id="a typed flag"),
+        pytest.param(ask_flags(0), 0, True, id="the flags of a request"),
+        pytest.param(lambda client: client.variation("sample-rate", USER, 0.0), 0.25, False, id="a float"),
+        pytest.param(lambda client: client.variation("sample-rate", USER, 0, expect=float), 0.25, False, id="a float by expect"),
+        pytest.param(lambda client: client.variation("sample-rate", USER), 0.25, False, id="any type"),
+        pytest.param(lambda client: client.variation("sample-rate", USER, True), True, False, id="another type"),
+    ],
+)
+@pytest.mark.holds("EV-E179")
+async def test_a_fraction_that_an_int_cuts_off_is_one_warning_a_flag(
+    ask: Callable[[Client], Awaitable[object]], value: object, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Client.local(LOCAL) as client:
+        assert [await ask(client) for _ in range(3)] == [value] * 3
+    assert caplog.messages.count(CUT) == warned
+
+
+async def test_a_fraction_of_a_test_override_is_one_warning(
+    flag_overrides: FlagOverrides, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Client.local({}) as client:
+        flag_overrides["sample-rate"] = 0.25
+        assert [await client.variation("sample-rate", USER, 0) for _ in range(2)] == [0, 0]
+    assert caplog.messages.count(CUT) == 1
+
+
+async def test_a_number_without_a_fraction_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    async with Client.local({"flagValues": {"sample-rate": 2.0}}) as client:
+        assert await client.variation("sample-rate", USER, 0) == 2
+    assert caplog.messages == []
+
+
+async def test_an_explanation_shows_the_fraction_that_an_int_loses() -> None:
+    async with Client.local(LOCAL) as client:
+        text = str(await client.explain("sample-rate", USER))
+    assert "the value has a fraction: a program with an int as default gets 0, one with a float gets 0.25" in text
 
 
 async def test_a_second_cause_is_logged(caplog: pytest.LogCaptureFixture) -> None:

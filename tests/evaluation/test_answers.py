@@ -18,7 +18,7 @@ SERVED = Reason(kind=ReasonKind.FALLTHROUGH)
         pytest.param(True, {bool: True}, id="true"),
         pytest.param(False, {bool: False}, id="false"),
         pytest.param(3, {int: 3, float: 3.0}, id="a number"),
-        pytest.param(2.5, {int: 2, float: 2.5}, id="a fraction"),
+        pytest.param(2.5, {float: 2.5}, id="a fraction, which is logged if it is cut off"),
         pytest.param("x", {str: "x"}, id="a string"),
         pytest.param([1], {}, id="an array, of which each caller has a copy"),
         pytest.param(None, {}, id="null"),

@@ -47,9 +47,9 @@ def carried() -> set[str]:
 @pytest.mark.parametrize(
     ("prefix", "last"),
     [
-        pytest.param("DS-", 165, id="the data system's scenarios"),
+        pytest.param("DS-", 166, id="the data system's scenarios"),
         pytest.param("FB-", 34, id="the directive"),
-        pytest.param("EV-E", 178, id="evaluation"),
+        pytest.param("EV-E", 179, id="evaluation"),
         pytest.param("CS-C", 24, id="the client"),
         pytest.param("CS-O", 33, id="the client's options"),
         pytest.param("EVT-V", 11, id="redaction"),

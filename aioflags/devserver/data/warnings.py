@@ -9,7 +9,7 @@ import msgspec
 
 from aioflags.devserver.data.flagd_document import FlagdDocument
 from aioflags.model.values import is_array
-from aioflags.tools.lint import LintFinding, lint
+from aioflags.tools.lint import Level, LintFinding, lint
 from aioflags.tools.lint.findings import spelled
 
 __all__ = ["document_warnings", "file_warnings", "flagd_warnings", "object_warnings"]
@@ -21,7 +21,7 @@ _MAX_WARNINGS: Final = 20
 
 def file_warnings(name: str, text: bytes) -> list[str]:
     """The lint findings in a file, with line and column, one line for each. Slow: call it in a thread."""
-    findings = lint([(name, text)])
+    findings = _findings(name, text)
     lines = [f"{finding.level}: {finding}" for finding in findings[:_MAX_WARNINGS]]
     if len(findings) > _MAX_WARNINGS:
         lines.append(f"and {len(findings) - _MAX_WARNINGS} more: aioflags lint {name}")
@@ -33,7 +33,7 @@ def flagd_warnings(document: FlagdDocument, key: str | None = None) -> list[str]
     flags = document.flags if key is None else {name: flag for name, flag in document.flags.items() if name == key}
     # With the evaluators, even without any, the document cannot be taken for one in LaunchDarkly's format.
     content = {**document.as_json(), "flags": flags, "$evaluators": document.evaluators}
-    findings = lint([("", msgspec.json.encode(content))])
+    findings = _findings("", msgspec.json.encode(content))
     if key is not None:
         findings = _of(findings, "flags", key)
     return [_line(finding) for finding in findings[:_MAX_WARNINGS]]
@@ -41,13 +41,18 @@ def flagd_warnings(document: FlagdDocument, key: str | None = None) -> list[str]
 
 def document_warnings(document: _Document) -> list[str]:
     """The lint findings in a document, one line for each. Slow: call it in a thread."""
-    return [_line(finding) for finding in lint([("", msgspec.json.encode(document))])[:_MAX_WARNINGS]]
+    return [_line(finding) for finding in _findings("", msgspec.json.encode(document))[:_MAX_WARNINGS]]
 
 
 def object_warnings(document: _Document, section: str, key: str) -> list[str]:
     """The lint findings in one flag or segment. Lints only the object and the objects that it refers to."""
-    findings = lint([("", msgspec.json.encode(_with_references(document, section, key)))])
+    findings = _findings("", msgspec.json.encode(_with_references(document, section, key)))
     return [_line(finding) for finding in _of(findings, section, key)[:_MAX_WARNINGS]]
+
+
+def _findings(name: str, text: bytes) -> list[LintFinding]:
+    """The findings without the notes, which are about programs and not about flags."""
+    return [finding for finding in lint([(name, text)]) if finding.level is not Level.NOTE]
 
 
 def _of(findings: Iterable[LintFinding], section: str, key: str) -> list[LintFinding]:

@@ -9,6 +9,7 @@ Source: ``evaluation.md`` 3.1 to 3.4 and 3.10.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from aioflags.evaluation.answers import Answer, malformed
@@ -16,6 +17,7 @@ from aioflags.evaluation.explain.clauses import BucketPlacement, ClauseExplainer
 from aioflags.evaluation.flags import answer_of, off_answer, targets_in_order
 from aioflags.evaluation.openfeature.dialect import OpenFeatureDialect
 from aioflags.evaluation.scope import FindMembership, Scope
+from aioflags.evaluation.value_types import MISMATCH, has_fraction
 from aioflags.evaluation.visits import MalformedError
 from aioflags.model.change import ObjectKind
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
@@ -78,6 +80,7 @@ def explain(
     if scope.reads_override:
         reason = reason.marked(is_override=(ObjectKind.FLAG, key) in snapshot.items.overridden)
     detail = EvaluationDetail(fresh(answer.value), answer.index, reason)
+    steps += _value_steps(snapshot, detail.value)
     return Explanation(key=key, detail=detail, steps=tuple(steps), version=flag.version)
 
 
@@ -88,7 +91,15 @@ def _explained_by_dialect(snapshot: Snapshot, key: str, context: Context | None)
     steps = [] if flag is None else [*snapshot.dialect.steps(flag, context, snapshot.static_context)]
     if detail.reason.error_kind is not None:
         steps.append(ExplanationStep(kind=StepKind.PROBLEM, text=printable(detail.error_message or detail.reason.error_kind)))
+    steps += _value_steps(snapshot, detail.value)
     return Explanation(key=key, detail=detail, steps=tuple(steps))
+
+
+def _value_steps(snapshot: Snapshot, value: Any) -> Iterator[ExplanationStep]:
+    """What a program loses of the value that asks for an ``int``."""
+    if has_fraction(value) and (cut := snapshot.dialect.fit(value, int)) is not MISMATCH:
+        text = f"the value has a fraction: a program with an int as default gets {cut}, one with a float gets {shown(value)}"
+        yield ExplanationStep(kind=StepKind.VALUE, text=text, facts={"value": value, "asInt": cut})
 
 
 def _unavailable(key: str, kind: ErrorKind, why: str) -> Explanation:

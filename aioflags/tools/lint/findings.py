@@ -14,10 +14,14 @@ __all__ = ["RULES", "Level", "LintFinding", "LintRemark", "quoted", "spelled"]
 
 
 class Level(StrEnum):
-    """Error: the file is refused, or a flag in it does not work. Warning: a part of it probably does not do what was intended."""
+    """Error: the file is refused, or a flag in it does not work. Warning: a part of it probably does not do what was intended.
+
+    Note: it works, if the program does its part.
+    """
 
     ERROR = "error"
     WARNING = "warning"
+    NOTE = "note"
 
 
 RULES: Final[dict[str, tuple[Level, str]]] = {
@@ -36,8 +40,13 @@ RULES: Final[dict[str, tuple[Level, str]]] = {
     "nothing-served": (Level.ERROR, "A rule or the fallthrough has no variation and no rollout."),
     "rollout-ignored": (Level.WARNING, "A rollout is ignored, because its rule or fallthrough also has a variation."),
     "weights": (Level.WARNING, "The weights of a rollout do not add up to 100000 (with flagd: are all 0), or one is negative."),
+    "unguarded-rollout": (
+        Level.WARNING,
+        "A rollout buckets by a kind or attribute that its rule does not require; all contexts without it get one variation.",
+    ),
     "unknown-rollout-kind": (Level.WARNING, "The kind of a rollout is not rollout or experiment."),
     "mixed-types": (Level.WARNING, "The variations of a flag have different types."),
+    "fraction": (Level.NOTE, "A variation has a fraction, which a program with an int as default does not get."),
     "duplicate-target": (Level.WARNING, "The key of a context is listed twice; the second is ignored."),
     "ignored-target": (
         Level.WARNING,

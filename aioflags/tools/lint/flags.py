@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from aioflags.evaluation.attributes import clean_kind
-from aioflags.model.flag import FlagDefinition, FlagRule, Rollout, Target, VariationOrRollout
+from aioflags.evaluation.attributes import clean_kind, reference
+from aioflags.evaluation.clauses import SEGMENT_MATCH
+from aioflags.evaluation.value_types import has_fraction
+from aioflags.model.flag import Clause, FlagDefinition, FlagRule, Rollout, Target, VariationOrRollout
 from aioflags.model.values import type_name
 from aioflags.protocol.documents.places import Path
 from aioflags.runtime.suggest import did_you_mean
@@ -18,6 +20,8 @@ __all__ = ["TOTAL_WEIGHT", "check_flag", "check_variation"]
 TOTAL_WEIGHT: Final = 100_000
 """The sum of the weights of a rollout, in thousandths of a percent."""
 _ROLLOUT_KINDS: Final = ("rollout", "experiment")
+_KEY: Final = ("key",)
+_KIND: Final = ("kind",)
 
 
 def check_flag(flag: FlagDefinition, path: Path) -> Iterator[LintRemark]:
@@ -26,12 +30,12 @@ def check_flag(flag: FlagDefinition, path: Path) -> Iterator[LintRemark]:
     if flag.off_variation is not None:
         yield from check_variation(flag, flag.off_variation, (*path, "offVariation"))
     if flag.on or flag.fallthrough is not None:
-        yield from _check_served(flag, flag.fallthrough or VariationOrRollout(), (*path, "fallthrough"))
+        yield from _check_served(flag, flag.fallthrough or VariationOrRollout(), (*path, "fallthrough"), flag.rules or ())
     yield from _check_targets(flag, path)
     tests = [clause_tests(rule.clauses) for rule in flag.rules or ()]
     for index, rule in enumerate(flag.rules or ()):
         at = (*path, "rules", index)
-        yield from _check_served(flag, rule, at)
+        yield from _check_served(flag, rule, at, (flag.rules or ())[:index], rule.clauses or ())
         yield from check_clauses(rule.clauses, at)
         if (earlier := first_that_covers(tests[:index], to=tests[index])) is not None:
             yield LintRemark("unreachable-rule", at, f"rule {earlier} comes first and matches whenever this rule does")
@@ -51,15 +55,29 @@ def _check_types(flag: FlagDefinition, path: Path) -> Iterator[LintRemark]:
     types = sorted({type_name(value) for value in flag.variations or () if value is not None})
     if len(types) > 1:
         yield LintRemark("mixed-types", (*path, "variations"), f"the variations have several types: {', '.join(types)}")
+    for index, value in enumerate(flag.variations or ()):
+        if has_fraction(value):
+            message = f"a program with an int as default gets {int(value)} in place of {value}"
+            at = path if path[0] == "flagValues" else (*path, "variations", index)
+            yield LintRemark("fraction", at, message, "give a float as default, such as 0.0")
+            break
 
 
-def _check_served(flag: FlagDefinition, served: VariationOrRollout | FlagRule, path: Path) -> Iterator[LintRemark]:
+def _check_served(
+    flag: FlagDefinition,
+    served: VariationOrRollout | FlagRule,
+    path: Path,
+    earlier: Sequence[FlagRule],
+    clauses: Sequence[Clause] = (),
+) -> Iterator[LintRemark]:
+    """``earlier``: the rules before it. ``clauses``: those that lead to it."""
     if served.variation is not None:
         yield from check_variation(flag, served.variation, (*path, "variation"))
         if served.rollout is not None:
             yield LintRemark("rollout-ignored", (*path, "rollout"), "this rollout is ignored: the variation beside it is served")
     elif served.rollout is not None and served.rollout.variations:
         yield from _check_rollout(flag, served.rollout, (*path, "rollout"))
+        yield from _check_guard(served.rollout, (*path, "rollout"), earlier, clauses)
     else:
         yield LintRemark("nothing-served", path, "neither a variation nor a rollout with variations")
 
@@ -87,6 +105,41 @@ def _check_rollout(flag: FlagDefinition, rollout: Rollout, path: Path) -> Iterat
         yield LintRemark(
             "weights", (*path, "variations"), f"the weights add up to {total}, not to {TOTAL_WEIGHT}: {rest}", suggestion
         )
+
+
+def _check_guard(rollout: Rollout, path: Path, earlier: Sequence[FlagRule], clauses: Sequence[Clause]) -> Iterator[LintRemark]:
+    """A context without the kind or attribute of a rollout is in bucket 0, with all others that lack it."""
+    kind = clean_kind(rollout.context_kind)
+    by = reference("key" if rollout.kind == "experiment" else rollout.bucket_by or "key", rollout.context_kind).path
+    served = [weighted.variation for weighted in rollout.variations or () if weighted.weight > 0]
+    if not by or len(served) < 2 or (kind == "user" and by == _KEY) or any(_requires(clause, kind, by) for clause in clauses):
+        return
+    if by == _KEY and any(_catches_others(rule.clauses or (), kind) for rule in earlier):
+        return
+    lacking = quoted(kind) if by == _KEY else f"{quoted(rollout.bucket_by)} of {quoted(kind)}"
+    message = f"all contexts without {lacking} are in bucket 0 and get variation {served[0]}"
+    yield LintRemark("unguarded-rollout", path, message, f"move it into a rule with a clause on {lacking}")
+
+
+def _requires(clause: Clause, kind: str, by: Sequence[str]) -> bool:
+    """Whether a clause holds only for contexts with what a rollout reads. A segment is taken to have only such contexts."""
+    if clause.op == SEGMENT_MATCH:
+        return not clause.negate
+    tested = reference(clause.attribute or "", clause.context_kind).path
+    if by == _KEY and tested == _KIND:
+        return clause.op == "in" and not clause.negate and [*(clause.values or ())] == [kind]
+    return clean_kind(clause.context_kind) == kind and by in {_KEY, tested}
+
+
+def _catches_others(clauses: Sequence[Clause], kind: str) -> bool:
+    """Whether a rule matches every context without that kind."""
+    return all(
+        clause.op == "in"
+        and bool(clause.negate)
+        and reference(clause.attribute or "", clause.context_kind).path == _KIND
+        and all(value == kind for value in clause.values or ())
+        for clause in clauses
+    )
 
 
 def _check_targets(flag: FlagDefinition, path: Path) -> Iterator[LintRemark]:

@@ -12,6 +12,8 @@ from aioflags.tools.lint import RULES
 from aioflags.tools.lint.clauses import USABLE_VALUES
 from tests.tools.lint.documents import GOOD, ROLLOUT, Found, clause, findings, flag, rule, rule_path_text, segment, with_clause
 
+FLOAT = "give a float as default, such as 0.0"
+UNGUARDED = "all contexts without {} are in bucket 0 and get variation {}; move it into a rule with a clause on {}"
 IN_PERCENT = "weights are thousandths of a percent: 50 % is 50000"
 
 CASES: list[Any] = [
@@ -27,6 +29,48 @@ CASES: list[Any] = [
     pytest.param(flag(on="yes"), ("wrong-type", "flags.a.on", "expected boolean or null, got string"), id="a wrong type"),
     pytest.param(
         flag(version=1.5), ("wrong-type", "flags.a.version", "expected whole number, got fractional number"), id="a fraction"
+    ),
+    pytest.param(
+        flag(variations=[1, 2.5]),
+        ("fraction", "flags.a.variations[1]", "a program with an int as default gets 2 in place of 2.5; " + FLOAT),
+        id="ints and a fraction",
+    ),
+    pytest.param(
+        {"flagValues": {"a": -0.25}},
+        ("fraction", "flagValues.a", "a program with an int as default gets 0 in place of -0.25; " + FLOAT),
+        id="a value with a fraction",
+    ),
+    pytest.param(
+        flag(fallthrough={"rollout": {**ROLLOUT, "contextKind": "org"}}),
+        ("unguarded-rollout", "flags.a.fallthrough.rollout", UNGUARDED.format('"org"', 0, '"org"')),
+        id="a rollout by a kind in the fallthrough",
+    ),
+    pytest.param(
+        flag(fallthrough={"rollout": {**ROLLOUT, "kind": "experiment", "contextKind": "org"}}),
+        ("unguarded-rollout", "flags.a.fallthrough.rollout", UNGUARDED.format('"org"', 0, '"org"')),
+        id="an experiment by a kind in the fallthrough",
+    ),
+    pytest.param(
+        flag(
+            fallthrough={
+                "rollout": {
+                    "bucketBy": "country",
+                    "variations": [{"variation": 0, "weight": 0}, *({"variation": 1, "weight": 50000} for _ in range(2))],
+                }
+            }
+        ),
+        ("unguarded-rollout", "flags.a.fallthrough.rollout", UNGUARDED.format('"country" of "user"', 1, '"country" of "user"')),
+        id="a rollout by an attribute in the fallthrough",
+    ),
+    pytest.param(
+        flag(rules=[{"clauses": [clause()], "rollout": {**ROLLOUT, "contextKind": "org"}}]),
+        ("unguarded-rollout", "flags.a.rules[0].rollout", UNGUARDED.format('"org"', 0, '"org"')),
+        id="a rollout by another kind than its rule requires",
+    ),
+    pytest.param(
+        flag(rules=[{"clauses": [clause(contextKind="org")], "rollout": {**ROLLOUT, "contextKind": "org", "bucketBy": "plan"}}]),
+        ("unguarded-rollout", "flags.a.rules[0].rollout", UNGUARDED.format('"plan" of "org"', 0, '"plan" of "org"')),
+        id="a rollout by another attribute than its rule requires",
     ),
     pytest.param(
         flag(targets=[{"variation": 0, "values": ["x", 2]}]),

@@ -17,7 +17,32 @@ from tests.tools.lint.documents import GOOD, ROLLOUT, clause, findings, flag, ru
         pytest.param(
             flag(sel="x", clientSideAvailability={"usingEnvironmentId": True}, version=3, salt="s"), id="what a service writes"
         ),
-        pytest.param(flag(variations=[1, 2.5, None]), id="ints, floats and null"),
+        pytest.param(flag(variations=[1, 2.0, None]), id="ints, whole floats and null"),
+        pytest.param(flag(fallthrough={"rollout": ROLLOUT}), id="a rollout by user"),
+        pytest.param(flag(fallthrough={"rollout": {**ROLLOUT, "contextKind": "user", "bucketBy": "/key"}}), id="by the key"),
+        pytest.param(
+            flag(fallthrough={"rollout": {"contextKind": "org", "variations": [{"variation": 0, "weight": 100000}]}}),
+            id="a rollout that serves all contexts the same",
+        ),
+        pytest.param(
+            flag(rules=[{"clauses": [clause(contextKind="org")], "rollout": {**ROLLOUT, "contextKind": "org"}}]),
+            id="a rollout by a kind that its rule requires",
+        ),
+        pytest.param(
+            flag(rules=[{"clauses": [clause(attribute="kind", values=["org"])], "rollout": {**ROLLOUT, "contextKind": "org"}}]),
+            id="a rollout by the kind of its rule",
+        ),
+        pytest.param(
+            flag(rules=[{"clauses": [clause(negate=True)], "rollout": {**ROLLOUT, "bucketBy": "country"}}]),
+            id="a rollout by an attribute that its rule requires",
+        ),
+        pytest.param(
+            flag(
+                rules=[rule(clause(attribute="kind", values=["org"], negate=True))],
+                fallthrough={"rollout": {**ROLLOUT, "contextKind": "org"}},
+            ),
+            id="a rollout by a kind after a rule for all other contexts",
+        ),
         pytest.param(
             flag(fallthrough={"rollout": {**ROLLOUT, "kind": "experiment", "bucketBy": "//"}}),
             id="a bucketBy that an experiment ignores",
