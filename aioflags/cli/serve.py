@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import secrets
 import signal
@@ -40,6 +41,7 @@ from aioflags.devserver import (
     serve,
     watch,
 )
+from aioflags.devserver.data.flag_file import shown_keys
 from aioflags.errors import ConfigError
 from aioflags.evaluation.flagd.fractional import LATEST_VERSION
 from aioflags.model.change import ObjectKind
@@ -94,10 +96,10 @@ def command(
     show = partial(_print, err=as_json)
     try:
         run = partial(_serve, address=(host, port), flagd=options, show=show, as_json=as_json)
-        anyio.run(run, flag_file, text, state, scenario)
-        show("stopped")
-    except KeyboardInterrupt:
-        show("stopped")
+        with contextlib.suppress(KeyboardInterrupt):
+            anyio.run(run, flag_file, text, state, scenario)
+        lost = state.unsaved
+        show(f"stopped; edits that were not saved to {file} are lost: {shown_keys(lost)}" if lost else "stopped")
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise UsageMistake(f"port {port} of {host} is in use; --port 0 chooses a free port") from None

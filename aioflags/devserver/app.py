@@ -25,7 +25,7 @@ from aioflags.devserver.protocol.client_side import client_side_routes
 from aioflags.devserver.protocol.endpoints import Endpoint
 from aioflags.devserver.protocol.responses import SdkResponses
 from aioflags.devserver.protocol.server_side import server_side_routes
-from aioflags.devserver.routes import sdk_routes
+from aioflags.devserver.routes import KEY, sdk_routes
 from aioflags.devserver.state import ServerState
 from aioflags.runtime.logs import printable
 
@@ -60,7 +60,7 @@ def create_app(
         *server_side_routes(state, responses),
         *client_side_routes(state, responses),
         *sdk_routes(state, Endpoint.OFREP, ofrep.all, "POST"),
-        *sdk_routes(state, Endpoint.OFREP, ofrep.one, "POST", below="/{key:path}"),
+        *sdk_routes(state, Endpoint.OFREP, ofrep.one, "POST", below=f"/{KEY}"),
     ]
     if token is not None:
         routes += [*control_routes(state, save), *page_routes()]

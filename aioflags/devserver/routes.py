@@ -6,9 +6,10 @@ Source: ``data-system.md`` 1.1; ``client-side.md`` 1.2.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
@@ -23,7 +24,17 @@ from aioflags.model.result import FallbackDirective
 from aioflags.protocol.directive import shape_directive
 from aioflags.runtime.logs import printable
 
-__all__ = ["Handler", "sdk_routes"]
+__all__ = ["KEY", "Handler", "sdk_routes"]
+
+KEY: Final = "{key:flag_key}"
+"""The rest of a path is a key, which may be any text: Starlette's ``path`` has no line breaks."""
+
+
+class _KeyConvertor(StringConvertor):
+    regex = r"[\s\S]*"
+
+
+register_url_convertor("flag_key", _KeyConvertor())
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 

@@ -70,6 +70,7 @@ class ServerState:
         flagd = FlagdFlags(fractional_version=fractional_version)
         self.flagd: FlagdFlags | None = flagd if isinstance(content, FlagdDocument) else None
         self.replace({} if content is None else content)
+        self._saved = self.document()
 
     @classmethod
     def of(
@@ -124,6 +125,21 @@ class ServerState:
         for section, kind in SECTIONS.items():
             document[section] = {key: written for (object_kind, key), written in self._written.items() if object_kind is kind}
         return document
+
+    @property
+    def unsaved(self) -> tuple[str, ...]:
+        """The keys of the flags and segments that were edited, added or deleted since :meth:`mark_saved`."""
+        now = self.document()
+        return tuple(
+            key
+            for section, saved in self._saved.items()
+            for key in {**saved, **now[section]}
+            if saved.get(key) != now[section].get(key)
+        )
+
+    def mark_saved(self, document: dict[str, dict[str, Mapping[str, Any]]] | None = None) -> None:
+        """The flag file has this document, by default the present one."""
+        self._saved = self.document() if document is None else document
 
     def live(self, kind: ObjectKind) -> tuple[ServedObject, ...]:
         """All objects of a kind that are not deleted."""

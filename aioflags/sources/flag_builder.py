@@ -1,17 +1,21 @@
-"""FlagBuilder: builds a flag in code. Its rules can only compare for equality; documents can have complete definitions.
+"""FlagBuilder: builds a flag in code: variations, targets, rules that compare for equality, rollouts.
+
+Documents can have complete definitions.
 
 Source: ``client-surface.md`` 17; ``data-system.md`` 9.2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+import math
+from collections.abc import Callable, Mapping
+from itertools import accumulate, pairwise
+from typing import Final, TypeAlias
 
 import msgspec
 
 from aioflags.errors import ConfigError
-from aioflags.model.flag import Clause, FlagDefinition, FlagRule, Target, VariationOrRollout
+from aioflags.model.flag import Clause, FlagDefinition, FlagRule, Rollout, Target, VariationOrRollout, WeightedVariation
 from aioflags.model.values import plain_text, same_json
 from aioflags.protocol.documents.document import plain_json
 from aioflags.runtime.validation import require
@@ -22,6 +26,7 @@ WANTED: Final = "a FlagBuilder, as flag(key) returns one (set(key, value) serves
 """The text of the error if ``update`` gets another type."""
 
 _BOOLEAN: Final = (True, False)
+_Served: TypeAlias = bool | int | Mapping[bool | int, float]
 
 
 class FlagBuilder:
@@ -64,6 +69,18 @@ class FlagBuilder:
     def fallthrough_variation(self, variation: bool | int) -> FlagBuilder:  # noqa: FBT001 -- a variation, not a switch
         """Set the variation served when the flag is on and no target or rule matches."""
         self._fallthrough = VariationOrRollout(variation=self._index(variation))
+        return self
+
+    def fallthrough_rollout(self, percentages: Mapping[bool | int, float], *, kind: str = "user", by: str = "key") -> FlagBuilder:
+        """Divide the contexts that no target or rule matches among variations, as in ``{True: 10, False: 90}``.
+
+        A context keeps its variation, because a hash of its attribute ``by`` decides. A context without that ``kind`` or attribute
+        gets the first variation that has a share.
+
+        Raises:
+            ConfigError: the percentages do not add up to 100, or one is negative.
+        """
+        self._fallthrough = VariationOrRollout(rollout=self._rollout(percentages, kind, by))
         return self
 
     def off_variation(self, variation: bool | int) -> FlagBuilder:  # noqa: FBT001 -- a variation, not a switch
@@ -132,15 +149,34 @@ class FlagBuilder:
             raise ConfigError(f"{self.key}: expected a variation as an index, True or False, got {variation!r}")
         return variation
 
-    def _add_rule(self, clauses: tuple[Clause, ...], variation: bool | int) -> FlagBuilder:  # noqa: FBT001 -- a variation, not a switch
-        self._rules.append(FlagRule(clauses=clauses, id=f"rule{len(self._rules)}", variation=self._index(variation)))
+    def _rollout(self, percentages: Mapping[bool | int, float], kind: str, by: str) -> Rollout:
+        require("kind", kind, str)
+        require("by", by, str)
+        for percentage in require("percentages", percentages, Mapping).values():
+            if not require("percentages", percentage, int, float) >= 0:
+                raise ConfigError(f"{self.key}: expected percentages of at least 0, got {percentage}")
+        if not math.isclose(total := sum(percentages.values()), 100):
+            raise ConfigError(f"{self.key}: expected percentages that add up to 100, got {total:g}")
+        # Each share ends where the sum is rounded, so that the weights add up.
+        shares = [round(share * 1000) for share in accumulate(percentages.values())]
+        weights = [share - before for before, share in pairwise([0, *shares])]
+        variations = tuple(WeightedVariation(self._index(key), weight) for key, weight in zip(percentages, weights, strict=True))
+        return Rollout(variations=variations, context_kind=kind, bucket_by=None if by == "key" else by)
+
+    def _add_rule(self, clauses: tuple[Clause, ...], served: _Served, kind: str, by: str) -> FlagBuilder:
+        identity = f"rule{len(self._rules)}"
+        if isinstance(served, Mapping):
+            rule = FlagRule(clauses=clauses, id=identity, rollout=self._rollout(served, kind, by))
+        else:
+            rule = FlagRule(clauses=clauses, id=identity, variation=self._index(served))
+        self._rules.append(rule)
         return self
 
 
 class RuleBuilder:
     """Builds a rule, which matches if all of its conditions do. :meth:`then_return` adds it to the flag."""
 
-    def __init__(self, finish: Callable[[tuple[Clause, ...], bool | int], FlagBuilder]) -> None:
+    def __init__(self, finish: Callable[[tuple[Clause, ...], _Served, str, str], FlagBuilder]) -> None:
         self._finish = finish
         self._clauses: tuple[Clause, ...] = ()
 
@@ -154,7 +190,11 @@ class RuleBuilder:
 
     def then_return(self, variation: bool | int) -> FlagBuilder:  # noqa: FBT001 -- a variation, not a switch
         """Add the rule: contexts that match it, and no earlier rule, get this variation."""
-        return self._finish(self._clauses, variation)
+        return self._finish(self._clauses, variation, "user", "key")
+
+    def then_rollout(self, percentages: Mapping[bool | int, float], *, kind: str = "user", by: str = "key") -> FlagBuilder:
+        """Add the rule: contexts that match it, and no earlier rule, are divided as in :meth:`FlagBuilder.fallthrough_rollout`."""
+        return self._finish(self._clauses, percentages, kind, by)
 
     def _and(self, attribute: str, values: tuple[object, ...], kind: str, *, negate: bool) -> RuleBuilder:
         require("attribute", attribute, str)

@@ -163,6 +163,13 @@ def test_a_signal_ends_the_server_with_status_0_while_a_stream_is_open(server: S
         assert server.stop(number) == (0, "stopped\n", "")
 
 
+def test_edits_that_were_not_saved_are_named_at_the_end(server: Server, file: Path) -> None:
+    server.line_after("error: ")
+    server.type("flip a")
+    server.line_after("a is off now")
+    assert server.stop(signal.SIGTERM) == (0, f"stopped; edits that were not saved to {file} are lost: a\n", "")
+
+
 def test_a_signal_removes_the_unix_socket(tmp_path: Path) -> None:
     path, socket_path = tmp_path / "flags.json", tmp_path / "flagd.sock"
     path.write_text(FLAGD)

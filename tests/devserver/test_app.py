@@ -117,7 +117,7 @@ async def test_events_are_accepted_with_any_content(client: httpx.AsyncClient, p
     assert (await client.post(path, content=b"not even JSON")).status_code == 202
 
 
-async def test_events_that_are_too_large_are_refused_while_they_arrive(client: httpx.AsyncClient) -> None:
+async def test_events_that_are_too_large_are_refused_while_they_arrive(client: httpx.AsyncClient, state: ServerState) -> None:
     sent = 0
 
     async def endless() -> AsyncGenerator[bytes]:
@@ -129,6 +129,8 @@ async def test_events_that_are_too_large_are_refused_while_they_arrive(client: h
     async with aclosing(endless()) as body:
         assert (await client.post("/bulk", content=body)).status_code == 413
     assert sent < 30
+    (refused,) = state.events.newest
+    assert refused.problems == ("the payload: the body has too many bytes; 16777216 are accepted",)
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeAlias, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aioflags.errors import ConfigError
 from aioflags.evaluation.snapshot import Snapshot
@@ -100,6 +103,34 @@ BUILT: dict[str, tuple[Build, dict[str, object]]] = {
     "rules can be forgotten": (
         lambda flag: flag.if_match("country", "de").then_return(False).clear_rules(),
         everybody(True),
+    ),
+    "a rollout, by user": (
+        lambda flag: flag.fallthrough_rollout({True: 50, False: 50}),
+        {"ann": False, "ben": True, "acme": True, "nobody": False},
+    ),
+    "a rollout in the order of its shares": (
+        lambda flag: flag.fallthrough_rollout({False: 50, True: 50}),
+        {"ann": True, "ben": False, "acme": False, "nobody": True},
+    ),
+    "a rollout of several values": (
+        lambda flag: flag.variations("a", "b", "c").fallthrough_rollout({0: 0, 1: 0.5, 2: 99.5}),
+        everybody("c", acme="b"),
+    ),
+    "a rollout by another kind": (
+        lambda flag: flag.fallthrough_rollout({True: 1, False: 99}, kind="org"),
+        everybody(True, acme=False),
+    ),
+    "a rollout by an attribute": (
+        lambda flag: flag.fallthrough_rollout({True: 1, False: 99}, by="country"),
+        everybody(False, acme=True, nobody=True),
+    ),
+    "a rollout of a rule": (
+        lambda flag: flag.if_match("country", "de").then_rollout({False: 100, True: 0}),
+        everybody(True, ann=False),
+    ),
+    "a rollout of a rule, by an attribute of another kind": (
+        lambda flag: flag.if_match("country", "de", kind="org").then_rollout({True: 1, False: 99}, kind="org", by="country"),
+        everybody(True, acme=False),
     ),
     "targets come before rules": (
         lambda flag: flag.variation_for_user("ann", True).if_match("country", "de", "fr").then_return(False),
@@ -198,3 +229,32 @@ REFUSED: dict[str, Callable[[FlagBuilder], object]] = {
 def test_an_invalid_option_is_refused(call: Callable[[FlagBuilder], object]) -> None:
     with pytest.raises(ConfigError):
         call(FlagBuilder("f"))
+
+
+@pytest.mark.parametrize(
+    ("percentages", "message"),
+    [
+        pytest.param({True: 10, False: 80}, "f: expected percentages that add up to 100, got 90", id="too little"),
+        pytest.param({True: 0.1, False: 0.9}, "f: expected percentages that add up to 100, got 1", id="shares of 1"),
+        pytest.param({}, "f: expected percentages that add up to 100, got 0", id="nothing"),
+        pytest.param({True: -10, False: 110}, "f: expected percentages of at least 0, got -10", id="a negative one"),
+        pytest.param({True: float("nan"), False: 1}, "f: expected percentages of at least 0, got nan", id="not a number"),
+        pytest.param({True: "10", False: 90}, "percentages: expected int or float, got str", id="a text"),
+        pytest.param([10, 90], "percentages: expected Mapping, got list", id="a list"),
+        pytest.param({"a": 100}, "f: expected a variation as an index, True or False, got 'a'", id="a value"),
+    ],
+)
+def test_a_rollout_that_makes_no_sense_is_refused(percentages: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        FlagBuilder("f").fallthrough_rollout(percentages)
+
+
+@given(st.lists(st.floats(0.001, 100), min_size=1, max_size=9))
+def test_the_weights_of_a_rollout_add_up(parts: list[float]) -> None:
+    percentages = {index: part * 100 / sum(parts) for index, part in enumerate(parts)}
+    fallthrough = FlagBuilder("f").variations(*parts).fallthrough_rollout(percentages).definition(1).fallthrough
+    assert fallthrough is not None
+    assert fallthrough.rollout is not None
+    weights = [weighted.weight for weighted in fallthrough.rollout.variations or ()]
+    assert sum(weights) == 100_000
+    assert all(abs(weight - percentages[index] * 1000) <= 1 for index, weight in enumerate(weights))

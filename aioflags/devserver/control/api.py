@@ -27,6 +27,7 @@ from aioflags.devserver.decode import decode
 from aioflags.devserver.faults.faults import Fault
 from aioflags.devserver.faults.scenario import play, read_scenario
 from aioflags.devserver.protocol.encoding import HEARTBEAT, frame
+from aioflags.devserver.routes import KEY
 from aioflags.devserver.state import ServerState
 from aioflags.errors import ConfigError
 from aioflags.model.change import ObjectKind
@@ -83,7 +84,7 @@ def control_routes(state: ServerState, save: Save | None) -> list[BaseRoute]:
     ]
     for section, kind in SECTIONS.items():
         objects = _Objects(state, section, kind)
-        routes.append(_route(f"/{section}/{{key:path}}", GET=objects.get, PUT=objects.put, DELETE=objects.delete))
+        routes.append(_route(f"/{section}/{KEY}", GET=objects.get, PUT=objects.put, DELETE=objects.delete))
     return routes
 
 

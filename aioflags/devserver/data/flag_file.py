@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from aioflags.devserver.data.content import Content, read_content
 from aioflags.devserver.data.warnings import file_warnings
 from aioflags.devserver.state import ServerState
 from aioflags.errors import ConfigError
 from aioflags.protocol.documents.document import DocumentError
+from aioflags.runtime.logs import printable
 from aioflags.sources.file_watching import Files, follow
 
-__all__ = ["FlagFile", "watch"]
+__all__ = ["FlagFile", "shown_keys", "watch"]
+
+_NAMED: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,12 @@ class FlagFile:
         return file_warnings(str(self.path), text)
 
 
+def shown_keys(keys: Sequence[str]) -> str:
+    """Some of the keys, for a line."""
+    more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
+    return f"{', '.join(map(printable, keys[:_NAMED]))}{more}"
+
+
 async def watch(file: FlagFile, state: ServerState, report: Callable[[str], None]) -> None:
     """Apply every edit of the file to the state, until cancelled.
 
@@ -71,12 +81,17 @@ async def watch(file: FlagFile, state: ServerState, report: Callable[[str], None
             except DocumentError as mistake:
                 report(f"{mistake}; serving the data before this mistake")
                 continue
-            before = state.version
+            before, edited, document = state.version, state.unsaved, state.document()
             try:
                 state.replace(objects)
             except ConfigError as mistake:
                 report(f"{file.path}: {mistake}")
                 continue
+            state.mark_saved()
+            if lost := [
+                key for key in edited if any(document[name].get(key) != now.get(key) for name, now in state.document().items())
+            ]:
+                report(f"{file.path}: it replaces edits that were not saved: {shown_keys(lost)}")
             report(f"{file.path} read again: {'served now' if state.version != before else 'nothing changed'}")
             for warning in await asyncio.to_thread(file.warnings, text):
                 report(warning)

@@ -28,7 +28,9 @@ def saver(path: Path, state: ServerState) -> Callable[[], Awaitable[str]]:
     async def save() -> str:
         if path.suffix.lower() != _JSON:
             raise ConfigError(f"cannot save to {path}: only {_JSON} files can be saved, since others would lose their comments")
+        document = state.document()
         await asyncio.to_thread(replace_file, path, _text(path, state).encode())
+        state.mark_saved(document)
         return str(path)
 
     return save

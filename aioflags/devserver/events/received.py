@@ -67,15 +67,18 @@ class ReceivedEvents:
         self.faulty: int = 0
         self.revision: int = 0
         self._events: deque[ReceivedEvent] = deque(maxlen=_MAX_EVENTS)
+        self._faulty: deque[ReceivedEvent] = deque(maxlen=_MAX_EVENTS)
 
     @property
     def newest(self) -> Sequence[ReceivedEvent]:
-        """The last 200 events, newest first."""
-        return tuple(reversed(self._events))
+        """The last 200 events, and the last 200 with problems, newest first: a problem is listed however many events follow it."""
+        kept = {event.number: event for event in (*self._faulty, *self._events)}
+        return tuple(kept[number] for number in sorted(kept, reverse=True))
 
     def clear(self) -> None:
         """Drop all events and reset the counts."""
         self._events.clear()
+        self._faulty.clear()
         self.count = self.faulty = 0
         self.revision += 1
 
@@ -110,9 +113,15 @@ class ReceivedEvents:
         problems = _payload_problems(events, headers)
         if not events:
             self._add(client, _UNREADABLE, _json_text(payload), problems)
-        for event in (events or [])[:_MAX_EVENTS_IN_PAYLOAD]:
-            self._add_event(event, client, flags, problems)
-            problems = []
+            return
+        *others, last = events[:_MAX_EVENTS_IN_PAYLOAD]
+        for event in others:
+            self._add_event(event, client, flags, [])
+        self._add_event(last, client, flags, problems)
+
+    def add_refused(self, problem: str, *, client: int) -> None:
+        """Add a payload that was refused unread."""
+        self._add(client, _UNREADABLE, "", [f"the payload: {problem}"])
 
     def _add_event(self, event: Any, client: int, flags: Collection[str], problems: Sequence[str]) -> None:
         properties: Mapping[str, Any] = cast("Mapping[str, Any]", event) if isinstance(event, Mapping) else {}
@@ -126,20 +135,21 @@ class ReceivedEvents:
         self.count += 1
         self.faulty += bool(problems)
         self.revision += 1
-        self._events.append(
-            ReceivedEvent(
-                number=self.count,
-                at_ms=now_ms(),
-                client=client,
-                kind=kind,
-                text=text,
-                problems=tuple(map(printable, problems[:_MAX_PROBLEMS])),
-            )
+        event = ReceivedEvent(
+            number=self.count,
+            at_ms=now_ms(),
+            client=client,
+            kind=kind,
+            text=text,
+            problems=tuple(map(printable, problems[:_MAX_PROBLEMS])),
         )
+        self._events.append(event)
+        if problems:
+            self._faulty.append(event)
 
 
 def _payload_problems(events: Sequence[Any] | None, headers: Mapping[str, str]) -> list[str]:
-    """The problems of a payload as a whole. They are listed with its first event."""
+    """The problems of a payload as a whole. They are listed with the last event, which is kept longest."""
     problems: list[str] = []
     if events is None:
         problems.append("the payload: expected an array of events")

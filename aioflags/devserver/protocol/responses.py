@@ -62,13 +62,14 @@ class SdkResponses:
 
     async def accept_events(self, request: Request, *, is_analytics: bool) -> Response:
         """202 for any body that arrives completely; 413 for one that is too large."""
+        client: ClientRecord = request.state.client
         try:
             body = await read_body(request)
         except TooLargeError as error:
+            self._state.events.add_refused(str(error), client=client.number)
             return Response(str(error), status_code=413, headers={"Connection": "close"})
         except ClientDisconnect:
             return Response(status_code=400)
-        client: ClientRecord = request.state.client
         # Includes the gates of lifted overrides, because clients still send events about them.
         flags = {key for flag in self._state.live(ObjectKind.FLAG) for key in (flag.key, *gate_keys(flag.key))}
         self._state.events.add_payload(body, request.headers, client=client.number, flags=flags, is_analytics=is_analytics)

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import anyio
 import httpx
@@ -104,6 +105,40 @@ async def test_a_key_may_contain_any_character(control: httpx.AsyncClient) -> No
     assert (await control.get(path)).json()["key"] == "with/slash and ?"
     assert (await control.delete(path)).status_code == 200
     assert (await control.get(path)).status_code == 404
+
+
+ODD_KEYS = [
+    "a\nb",
+    "\n",
+    "a\n",
+    "a/b",
+    "/",
+    "a//b/",
+    "50%",
+    "%2F",
+    "a?b#c",
+    "ключ ☃",
+    " ",
+    "a.b",
+    "..a",
+    "...",
+    "\t\r\x7f",
+    "\u2028",
+]
+
+
+@pytest.mark.parametrize("key", ODD_KEYS)
+@pytest.mark.parametrize("section", ["flags", "segments"])
+async def test_a_definition_with_an_odd_key_is_written_read_and_deleted(
+    control: httpx.AsyncClient, state: ServerState, section: str, key: str
+) -> None:
+    path = f"{section}/{quote(key, safe='')}"
+    written = await control.put(path, json={"version": 7})
+    assert (written.status_code, written.json()["written"]["key"]) == (200, key)
+    assert (await control.get(path)).json()["key"] == key
+    assert state.document()[section][key]["version"] == 7
+    assert (await control.delete(path)).status_code == 200
+    assert key not in state.document()[section]
 
 
 async def test_the_document_is_read_and_replaced(control: httpx.AsyncClient) -> None:
@@ -328,7 +363,13 @@ async def test_the_served_flags_are_saved_on_request(state: ServerState, tmp_pat
     headers = {"Authorization": f"Bearer {TOKEN}"}
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1/control", headers=headers) as control:
         assert not path.exists()
+        state.flip("a")
+        assert state.unsaved == ("a",)
         assert (await control.post("save")).json() == {"saved": str(path)}
+        assert state.unsaved == ()
+        state.delete("a")
+        state.put("b", {"on": False})
+        assert state.unsaved == ("a", "b")
     assert list(msgspec.json.decode(path.read_bytes())["flags"]) == ["a", "with/slash and ?"]
 
 

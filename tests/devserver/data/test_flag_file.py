@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from aioflags import Client, Config
-from aioflags.devserver import Endpoint, FlagFile, ServerState, create_app, serve, watch
+from aioflags.devserver import Endpoint, FlagFile, ServerState, create_app, read_objects, saver, serve, watch
 from aioflags.model.change import ObjectKind
 from tests.support.canaries import KEY, WATCH
 
@@ -75,6 +75,21 @@ async def test_an_edit_is_served(watched: Watched, edit: Callable[[Path], None])
     assert await watched.reported() == f"{watched.path} read again: served now"
     assert watched.flags == {"a", "b"}
     assert watched.state.version == 2
+
+
+async def test_an_edit_of_the_file_that_replaces_other_edits_names_them(watched: Watched) -> None:
+    watched.state.write(read_objects({"flagValues": {"a": 5, "c": 6}}))
+    watched.path.write_text(TWO)
+    assert await watched.reported() == f"{watched.path}: it replaces edits that were not saved: a, c"
+    assert await watched.reported() == f"{watched.path} read again: served now"
+    watched.path.write_text(ONE)
+    assert await watched.reported() == f"{watched.path} read again: served now"
+
+
+async def test_a_saved_edit_is_not_replaced(watched: Watched) -> None:
+    watched.state.write(read_objects({"flagValues": {"a": 5}}))
+    await saver(watched.path, watched.state)()
+    assert await watched.reported() == f"{watched.path} read again: nothing changed"
 
 
 async def test_a_rewrite_that_changes_no_flag_changes_no_version(watched: Watched) -> None:

@@ -183,6 +183,20 @@ def test_only_the_first_1000_events_of_a_payload_are_checked() -> None:
     assert events.newest[-1].number == 801
 
 
+def test_the_problems_of_a_payload_are_shown_however_many_events_it_has() -> None:
+    events = accepted(msgspec.json.encode([feature()] * 5000))
+    assert events.faulty == 1
+    assert events.newest[0].problems == ("the payload: only the first 1000 events are checked",)
+
+
+def test_the_newest_events_with_problems_are_kept_beside_the_newest_events() -> None:
+    events = accepted(msgspec.json.encode([{"kind": 1}] * 300 + [feature()] * 250))
+    assert [event.number for event in events.newest] == [*range(550, 350, -1), *range(300, 100, -1)]
+    assert events.faulty == 300
+    events.clear()
+    assert (events.newest, events.faulty) == ((), 0)
+
+
 def test_diagnostic_events_are_kept_without_their_id() -> None:
     body = msgspec.json.encode({"kind": "diagnostic-init", "creationDate": 1, "id": {"sdkKeySuffix": "secret"}})
     (event,) = accepted(body, is_analytics=False).newest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -61,6 +62,7 @@ LAUNCHDARKLY = {
 SPLIT = {"value": 2, "variant": "1", "reason": "SPLIT"}
 DEVICE = {"value": 2, "variant": "1", "reason": "TARGETING_MATCH"}
 SET: dict[str, Any] = {"flagSetId": "web"}
+ODD_KEYS = ["a\nb", "a/b", "/", "a//b/", "50%", "%2F", "a?b#c", "ключ ☃", " ", "a.b", "..a", "...", "\t\r\x7f", "\u2028"]
 ROOT = "/ofrep/v1/evaluate/flags"
 
 
@@ -113,6 +115,22 @@ async def evaluate(client: httpx.AsyncClient, key: str, /, **context: object) ->
 )
 async def test_a_flag_of_flagd_is_evaluated(client: httpx.AsyncClient, key: str, context: Any, result: Any) -> None:
     assert await evaluate(client, key, **context) == (200, {"key": key.replace("%2F", "/"), **result})
+
+
+@pytest.mark.parametrize(
+    "client",
+    [{"flags": {key: {**FLAGD["flags"]["on"]} for key in ODD_KEYS}}, {"flagValues": dict.fromkeys(ODD_KEYS, True)}],
+    indirect=True,
+)
+async def test_a_flag_with_an_odd_key_is_evaluated(client: httpx.AsyncClient) -> None:
+    for key in ODD_KEYS:
+        status, result = await evaluate(client, quote(key, safe=""), targetingKey="u1")
+        assert (status, result["key"], result["value"]) == (200, key, True)
+        assert (await evaluate(client, quote(f"{key}\n", safe=""), targetingKey="u1"))[0] == 404
+
+
+async def test_an_empty_key_is_an_unknown_flag(client: httpx.AsyncClient) -> None:
+    assert (await evaluate(client, ""))[0] == 404
 
 
 @pytest.mark.parametrize("client", [LAUNCHDARKLY], indirect=True)
