@@ -131,13 +131,13 @@ def test_an_unreadable_payload_is_listed(body: bytes, headers: dict[str, str], p
     assert event.problems[0].startswith(problem)
 
 
-def test_problems_of_a_payload_are_listed_with_its_first_event() -> None:
+def test_problems_of_a_payload_are_listed_with_its_last_event() -> None:
     body = msgspec.json.encode([feature(), feature()])
     events = ReceivedEvents()
     events.add_payload(body, {}, client=1, flags=["a"], is_analytics=True)
-    second, first = events.newest
-    assert second.problems == ()
-    assert first.problems == (
+    last, first = events.newest
+    assert first.problems == ()
+    assert last.problems == (
         "the payload: the header X-LaunchDarkly-Payload-ID is missing",
         "the payload: the header X-LaunchDarkly-Event-Schema is not 4",
     )
