@@ -364,12 +364,12 @@ async def test_the_served_flags_are_saved_on_request(state: ServerState, tmp_pat
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1/control", headers=headers) as control:
         assert not path.exists()
         state.flip("a")
-        assert state.unsaved == ("a",)
+        assert [*state.unsaved] == ["a"]
         assert (await control.post("save")).json() == {"saved": str(path)}
-        assert state.unsaved == ()
+        assert [*state.unsaved] == []
         state.delete("a")
         state.put("b", {"on": False})
-        assert state.unsaved == ("a", "b")
+        assert [*state.unsaved] == ["a", "b"]
     assert list(msgspec.json.decode(path.read_bytes())["flags"]) == ["a", "with/slash and ?"]
 
 

@@ -13,10 +13,11 @@ from aioflags.devserver import Fault, FaultKind, ServerState, create_app
 from aioflags.devserver.protocol.endpoints import LAUNCHDARKLY_ENDPOINTS, Endpoint
 from tests.devserver.endpoint_requests import request_to
 
+ENABLED = {"state": "ENABLED", "variants": {"on": True, "off": False}, "defaultVariant": "on"}
 FLAGD = {
     "metadata": {"flagSetId": "web"},
     "flags": {
-        "on": {"state": "ENABLED", "variants": {"on": True, "off": False}, "defaultVariant": "on"},
+        "on": ENABLED,
         "off": {"state": "DISABLED", "variants": {"on": True}, "defaultVariant": "on"},
         "plan": {
             "state": "ENABLED",
@@ -119,7 +120,7 @@ async def test_a_flag_of_flagd_is_evaluated(client: httpx.AsyncClient, key: str,
 
 @pytest.mark.parametrize(
     "client",
-    [{"flags": {key: {**FLAGD["flags"]["on"]} for key in ODD_KEYS}}, {"flagValues": dict.fromkeys(ODD_KEYS, True)}],
+    [{"flags": dict.fromkeys(ODD_KEYS, ENABLED)}, {"flagValues": dict.fromkeys(ODD_KEYS, True)}],
     indirect=True,
 )
 async def test_a_flag_with_an_odd_key_is_evaluated(client: httpx.AsyncClient) -> None:
