@@ -74,9 +74,7 @@ async def flags_of(request: web.Request) -> Flags:
     """
     __tracebackhide__ = True
     flags: Flags | None = request.get(_FLAGS)
-    if flags is None:
-        flags = request[_FLAGS] = await _requests_of(request).pin(request)
-    return flags
+    return flags or await _requests_of(request).pin_once(request, request, _FLAGS)
 
 
 @overload

@@ -73,7 +73,10 @@ class FlagsMiddleware:
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
-        flags = await (flags_of(scope) if self._requests is None else _pin(scope, self._requests))
+        if self._requests is None:
+            flags = await flags_of(scope)
+        else:
+            flags = scope[_KEY] = _stated(scope, await self._requests.pin(scope))
         with use_context(cast("Context", flags.context)):  # pin() raises without one
             await self._app(scope, receive, send)
 
@@ -105,8 +108,8 @@ async def flags_of(scope: Scope) -> Flags:
         ConfigError: the request has no context.
     """
     __tracebackhide__ = True
-    pinned = scope.get(_KEY)
-    return pinned if isinstance(pinned, Flags) else await _pin(scope, requests_of(scope))
+    pinned: Flags | None = scope.get(_KEY)
+    return pinned or _stated(scope, await requests_of(scope).pin_once(scope, scope, _KEY))
 
 
 def requests_of(scope: Scope) -> RequestFlags[Scope]:
@@ -133,9 +136,7 @@ def _remove(state: Any, requests: RequestFlags[Scope]) -> None:
         delattr(state, _KEY)
 
 
-async def _pin(scope: Scope, requests: RequestFlags[Scope]) -> Flags:
-    __tracebackhide__ = True
-    # Keep the flags in the scope: it belongs to this request alone. The state may be shared by requests.
-    flags = scope[_KEY] = await requests.pin(scope)
+def _stated(scope: Scope, flags: Flags) -> Flags:
+    """Set the flags in the state of a request. The scope keeps them as well, since the state may be shared by requests."""
     scope.setdefault("state", {})["flags"] = flags
     return flags

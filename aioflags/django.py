@@ -182,19 +182,16 @@ def _requests() -> RequestFlags[HttpRequest]:
 
 async def _pin(request: FlagsRequest) -> Flags:
     __tracebackhide__ = True
-    pinned: Flags | None = vars(request).get(_KEY)
-    return pinned or _keep(request, await _requests().pin(request))
+    kept = vars(request)
+    request.flags = kept.get(_KEY) or await _requests().pin_once(request, kept, _KEY)
+    return request.flags
 
 
 def _pin_nowait(request: FlagsRequest) -> Flags:
     __tracebackhide__ = True
-    pinned: Flags | None = vars(request).get(_KEY)
-    return pinned or _keep(request, _requests().pin_nowait(request, _wait_for))
-
-
-def _keep(request: FlagsRequest, flags: Flags) -> Flags:
-    """The flags that were pinned first, if two tasks of a request pin some."""
-    request.flags = vars(request).setdefault(_KEY, flags)
+    kept = vars(request)
+    # Two threads of a request may pin flags. Those that were pinned first count.
+    request.flags = kept.get(_KEY) or kept.setdefault(_KEY, _requests().pin_nowait(request, _wait_for))
     return request.flags
 
 

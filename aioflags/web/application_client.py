@@ -5,7 +5,7 @@ The start, the end and the request of a framework are handled in the module with
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from inspect import isawaitable
 from typing import Any, Final, Generic, TypeAlias, TypeVar
@@ -15,6 +15,7 @@ from aioflags.client_core.base_client import BaseClient
 from aioflags.client_core.flags import Flags
 from aioflags.errors import ConfigError, ConfigTypeError, LifecycleError
 from aioflags.model.context import Context
+from aioflags.runtime.single_flight import SingleFlight
 from aioflags.runtime.validation import require
 
 __all__ = ["ApplicationClient", "ClientOrMaker", "ContextOf", "RequestFlags"]
@@ -35,11 +36,26 @@ class RequestFlags(Generic[R]):
         ConfigError: ``context`` is not a function.
     """
 
-    __slots__ = ("_context", "client")
+    __slots__ = ("_context", "_pinning", "client")
 
     def __init__(self, client: BaseClient, context: ContextOf[R] | None) -> None:
         self.client: BaseClient = require("client", client, BaseClient, expected="Client")
         self._context = _checked_function(context)
+        self._pinning = SingleFlight()
+
+    async def pin_once(self, request: R, kept: MutableMapping[Any, Any], key: object) -> Flags:
+        """:meth:`pin` for a request that has no flags yet. It keeps them as ``kept[key]``.
+
+        Tasks of the request that call this at the same time get the same flags, or the same exception. If the first one is
+        cancelled, another one pins the flags. After an exception the next call tries again.
+        """
+        __tracebackhide__ = True
+
+        async def pin() -> Flags:
+            flags: Flags = kept.setdefault(key, await self.pin(request))  # plain code of another thread may have pinned some
+            return flags
+
+        return await self._pinning.share(id(kept), pin)
 
     async def pin(self, request: R) -> Flags:
         """The flags for the context of ``request``, on the current data.

@@ -46,12 +46,21 @@ async def test_if_the_first_caller_is_cancelled_another_one_makes_the_call() -> 
     assert first.cancelled()
 
 
-async def test_a_failure_is_raised_only_for_the_caller_that_made_the_call() -> None:
+async def test_a_failure_is_raised_for_every_caller_that_waited_and_the_next_call_is_made_again() -> None:
     flights, call = SingleFlight(), CountedCall(1)
-    first, *others = (asyncio.create_task(flights.share("a", call)) for _ in range(3))
-    assert await asyncio.gather(*others) == [2, 2]
-    with pytest.raises(ConnectionError):
-        await first
+    results = await asyncio.gather(*(flights.share("a", call) for _ in range(3)), return_exceptions=True)
+    assert [type(result) for result in results] == [ConnectionError] * 3
+    assert await flights.share("a", call) == 2
+
+
+async def test_a_call_that_waits_for_its_own_result_fails() -> None:
+    flights = SingleFlight()
+
+    async def again() -> int:
+        return await flights.share("a", again)
+
+    with pytest.raises(RecursionError, match="waits for its own result"):
+        await flights.share("a", again)
 
 
 async def test_a_call_does_not_wait_for_a_call_that_was_forgotten() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from typing import Any
@@ -24,6 +25,7 @@ def user_of(request: web.Request) -> Context:
 
 
 async def authenticated(request: web.Request) -> Context:
+    await asyncio.sleep(0)
     return Context(request.headers["user"])
 
 
@@ -34,6 +36,11 @@ async def plain(request: web.Request) -> web.Response:
 
 async def twice(request: web.Request) -> web.Response:
     return web.json_response([await flags_of(request) is await flags_of(request)])
+
+
+async def at_once(request: web.Request) -> web.Response:
+    first, second = await asyncio.gather(flags_of(request), flags_of(request))
+    return web.json_response([first is second])
 
 
 async def socket(request: web.Request) -> web.WebSocketResponse:
@@ -54,6 +61,7 @@ async def ready(request: web.Request) -> web.Response:
 ROUTES = [
     web.get("/plain", plain),
     web.get("/twice", twice),
+    web.get("/at-once", at_once),
     web.get("/socket", socket),
     web.get("/other", other),
     web.get("/ready", ready),
@@ -77,6 +85,7 @@ def calling(app: web.Application) -> TestClient[web.Request, web.Application]:
     [
         pytest.param("/plain", "red", id="flags"),
         pytest.param("/twice", "[true]", id="the same flags at each call"),
+        pytest.param("/at-once", "[true]", id="the same flags for two tasks at once"),
         pytest.param("/other", "blue", id="the client itself"),
         pytest.param("/ready", "", id="a readiness probe"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -108,6 +109,86 @@ async def test_without_a_function_the_ambient_context_is_used() -> None:
     requests: RequestFlags[str] = RequestFlags(a_client(), None)
     with use_context(Context("anna")):
         assert (await requests.pin("")).variation("who", "") == "anna"
+
+
+class SlowContext:
+    """A context function that waits for a second, and counts its calls. Those with the numbers in ``failing`` raise."""
+
+    def __init__(self, *failing: int) -> None:
+        self.calls = 0
+        self._failing = failing
+
+    async def __call__(self, request: str) -> Context:
+        self.calls += 1
+        number = self.calls
+        await asyncio.sleep(1)
+        if number in self._failing:
+            raise ConnectionError(number)
+        return Context(request)
+
+
+async def test_tasks_of_one_request_share_the_flags_that_one_of_them_pins() -> None:
+    context, kept = SlowContext(), dict[str, Any]()
+    requests: RequestFlags[str] = RequestFlags(a_client(), context)
+    flags = await asyncio.gather(*(requests.pin_once("anna", kept, "flags") for _ in range(3)))
+    assert all(each is kept["flags"] for each in flags)
+    assert context.calls == 1
+
+
+async def test_requests_at_the_same_time_have_flags_of_their_own() -> None:
+    requests: RequestFlags[str] = RequestFlags(a_client(), SlowContext())
+    flags = await asyncio.gather(*(requests.pin_once(name, {}, "flags") for name in ("anna", "bert")))
+    assert [each.context for each in flags] == [Context("anna"), Context("bert")]
+
+
+async def test_a_task_that_is_cancelled_does_not_cancel_the_flags_of_the_others() -> None:
+    context, kept = SlowContext(), dict[str, Any]()
+    requests: RequestFlags[str] = RequestFlags(a_client(), context)
+    first, *others = (asyncio.create_task(requests.pin_once("anna", kept, "flags")) for _ in range(3))
+    await asyncio.sleep(0.5)
+    first.cancel()
+    assert await asyncio.gather(*others) == [kept["flags"]] * 2
+    assert first.cancelled()
+    assert context.calls == 2
+
+
+async def test_tasks_that_wait_are_cancelled_alone() -> None:
+    kept = dict[str, Any]()
+    requests: RequestFlags[str] = RequestFlags(a_client(), SlowContext())
+    first, second = (asyncio.create_task(requests.pin_once("anna", kept, "flags")) for _ in range(2))
+    await asyncio.sleep(0.5)
+    second.cancel()
+    assert await first is kept["flags"]
+    assert second.cancelled()
+
+
+async def test_an_exception_goes_to_all_tasks_and_a_later_call_tries_again() -> None:
+    context, kept = SlowContext(1), dict[str, Any]()
+    requests: RequestFlags[str] = RequestFlags(a_client(), context)
+    results = await asyncio.gather(*(requests.pin_once("anna", kept, "flags") for _ in range(2)), return_exceptions=True)
+    assert [type(result) for result in results] == [ConnectionError] * 2
+    assert context.calls == 1
+    assert (await requests.pin_once("anna", kept, "flags")).context == Context("anna")
+
+
+async def test_flags_that_plain_code_pinned_in_the_meantime_count() -> None:
+    requests: RequestFlags[str] = RequestFlags(a_client(), SlowContext())
+    pinned, kept = await requests.pin("bert"), dict[str, Any]()
+    first = asyncio.create_task(requests.pin_once("anna", kept, "flags"))
+    await asyncio.sleep(0.5)
+    kept["flags"] = pinned
+    assert await first is pinned
+
+
+async def test_a_function_that_asks_for_the_flags_of_its_own_request_fails() -> None:
+    kept = dict[str, Any]()
+
+    async def context(request: str) -> Context:
+        return (await requests.pin_once(request, kept, "flags")).context or Context(request)
+
+    requests: RequestFlags[str] = RequestFlags(a_client(), context)
+    with pytest.raises(RecursionError, match="waits for its own result"):
+        await requests.pin_once("anna", kept, "flags")
 
 
 def no_context(_request: str) -> Any:

@@ -70,6 +70,12 @@ async def deep(found: Annotated[str, Depends(colour)], flags: CurrentFlags, requ
     return [found, request.state.flags is flags]
 
 
+@router.get("/at-once")
+async def at_once(request: Request) -> bool:
+    first, second = await asyncio.gather(current_flags(request), current_flags(request))
+    return first is second is request.state.flags
+
+
 @router.get("/for-another-context")
 async def other(client: CurrentClient) -> str:
     return await client.variation("colour", Context("bert"), "")
@@ -85,6 +91,7 @@ def user_of(request: Request) -> Context:
 
 
 async def authenticated(request: Request) -> Context:
+    await asyncio.sleep(0)
     return Context(request.headers["user"])
 
 
@@ -103,6 +110,7 @@ def app_of(client: Any, **options: Any) -> FastAPI:
         pytest.param("/def", '"red"', id="a plain endpoint, in a thread"),
         pytest.param("/stream", "it is red", id="a response that streams"),
         pytest.param("/deep", '["red",true]', id="a dependency of an endpoint, with the same flags"),
+        pytest.param("/at-once", "true", id="two tasks of an endpoint, with the same flags"),
         pytest.param("/for-another-context", '"blue"', id="the client itself"),
         pytest.param("/ready", "", id="a readiness probe"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable
@@ -43,6 +44,7 @@ def user_of(connection: Connection) -> Context:
 
 
 async def authenticated(connection: Connection) -> Context:
+    await asyncio.sleep(0)
     return Context(connection.headers["user"])
 
 
@@ -64,6 +66,12 @@ async def other(flags_client: CurrentClient) -> str:
 @get("/same")
 async def same(flags: CurrentFlags, request: Request[Any, Any, State]) -> bool:
     return flags is await flags_of(request) and client_of(request).is_initialized
+
+
+@get("/at-once")
+async def at_once(request: Request[Any, Any, State]) -> bool:
+    first, second = await asyncio.gather(flags_of(request), flags_of(request))
+    return first is second is request.state.flags
 
 
 @get("/stream")
@@ -102,7 +110,7 @@ async def ambient(request: Request[Any, Any, State], flags_client: CurrentClient
     return f"{context.key}: {flags_client.variation_nowait('colour', default='')}, {request.state.flags.variation('colour', '')}"
 
 
-HANDLERS: list[Any] = [awaiting, threaded, other, same, socket, guarded]
+HANDLERS: list[Any] = [awaiting, threaded, other, same, at_once, socket, guarded]
 
 
 def app_of(client: Any, *handlers: Any, context: Any = user_of, **options: Any) -> Litestar:
@@ -117,6 +125,7 @@ def app_of(client: Any, *handlers: Any, context: Any = user_of, **options: Any) 
         pytest.param("/threaded", "red, ready: True", id="a plain function, in a thread"),
         pytest.param("/other", "blue", id="the client itself"),
         pytest.param("/same", "true", id="the functions for a connection"),
+        pytest.param("/at-once", "true", id="two tasks of a handler, with the same flags"),
         pytest.param("/guarded", "come in", id="a guard"),
     ],
 )
