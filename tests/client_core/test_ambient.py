@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+from collections.abc import AsyncGenerator, Generator
+from contextlib import ExitStack
+
+import pytest
 
 from aioflags import Client, Context, current_context, use_context
 
@@ -62,3 +67,81 @@ async def test_flags_pinned_inside_a_block_keep_their_context_outside() -> None:
         with use_context(Context("anna")):
             flags = await client.flags()
         assert flags.variation("who", "") == "anna"
+
+
+# -- blocks of generators
+
+
+async def streamed(*keys: str) -> AsyncGenerator[str | None, None]:
+    """Yields the ambient key inside the blocks of these contexts."""
+    with ExitStack() as blocks:
+        for key in keys:
+            blocks.enter_context(use_context(Context(key)))
+        found = current_context()
+        yield found and found.key
+
+
+@pytest.mark.parametrize("keys", [pytest.param(["anna"], id="one block"), pytest.param(["bert", "anna"], id="two blocks")])
+async def test_a_generator_that_another_task_closes_leaves_no_context_behind(keys: list[str]) -> None:
+    generator = streamed(*keys)
+    with use_context(Context("carl")) as outer:
+        assert await anext(generator) == "anna"
+        await asyncio.create_task(generator.aclose())
+        assert current_context() is outer
+    assert current_context() is None
+
+
+async def test_a_generator_that_is_left_early_leaves_no_context_behind() -> None:
+    failures: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, details: failures.append(details))
+    async for key in streamed("anna"):
+        assert key == "anna"
+        break
+    await asyncio.sleep(1)  # the event loop closes the generator in a task of its own
+    assert current_context() is None
+    assert not failures
+
+
+def test_a_block_that_is_left_in_another_copy_of_the_variables_ends_there_too() -> None:
+    """As in a plain dependency of FastAPI, whose two halves run in different threads."""
+    block = use_context(Context("anna"))
+    entered, left = contextvars.copy_context(), contextvars.copy_context()
+    entered.run(block.__enter__)
+    inside = entered.copy()
+    with use_context(Context("bert")) as ours:
+        left.run(block.__exit__, None, None, None)
+        assert current_context() is ours
+    assert [each.run(current_context) for each in (entered, left, inside)] == [None] * 3
+
+
+def test_blocks_of_generators_that_take_turns_end_one_by_one() -> None:
+    def stepped(key: str) -> Generator[None, None, None]:
+        with use_context(Context(key)):
+            yield
+
+    anna, bert = stepped("anna"), stepped("bert")
+    next(anna)
+    next(bert)
+    anna.close()
+    assert current_context() == Context("bert")
+    bert.close()
+    assert current_context() is None
+
+
+async def test_a_task_that_outlives_the_block_keeps_its_context() -> None:
+    proceed = asyncio.Event()
+
+    async def later() -> Context | None:
+        await proceed.wait()
+        return current_context()
+
+    with use_context(Context("anna")) as anna:
+        task = asyncio.create_task(later())
+    proceed.set()
+    assert await task is anna
+
+
+def test_an_exception_leaves_the_block_and_keeps_its_cause() -> None:
+    with pytest.raises(ZeroDivisionError), use_context(Context("anna")):
+        raise ZeroDivisionError
+    assert current_context() is None
