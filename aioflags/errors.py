@@ -13,7 +13,7 @@ raised only by calls of the store itself. Failures of a server or a network are 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aioflags.model.status import StatusReport
@@ -47,6 +47,11 @@ class NotReadyError(FlagsError, TimeoutError):
         error = f": {report.last_error}" if report.last_error else ""
         super().__init__(f"{reason}: status {report.status.value}, source {report.source_state.value}{error}")
         self.report = report
+        self._reason = reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The arguments of an exception are its message, from which pickle and copy could not make another one.
+        return type(self), (self._reason, self.report), vars(self)
 
 
 class StoreError(FlagsError):

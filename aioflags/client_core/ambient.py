@@ -24,7 +24,8 @@ class _Block:
         self.is_over = False
 
 
-_INNERMOST: Final[ContextVar[_Block]] = ContextVar("aioflags ambient context", default=_Block(None, None))
+_OUTSIDE: Final = _Block(None, None)
+_INNERMOST: Final[ContextVar[_Block]] = ContextVar("aioflags ambient context", default=_OUTSIDE)
 _innermost: Final = _INNERMOST.get  # evaluations without a context call it: this saves the look-up of the attribute
 
 

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
 from aioflags.runtime.broadcast import Signal
+from aioflags.runtime.process_bound import ProcessBound
 
 __all__ = ["ClientIterator"]
 
@@ -23,7 +24,7 @@ class _Registry(Protocol):
     def remove(self, observer: object, /) -> None: ...
 
 
-class ClientIterator(ABC, Generic[T]):
+class ClientIterator(ProcessBound, ABC, Generic[T]):
     """An async iterator, and a context manager that ends it. Iterate and close it on the client's event loop.
 
     It ends at :meth:`close`, or when the client closes, after the items before that. ``check_loop`` raises

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar
 from weakref import WeakMethod
 
 import msgspec
@@ -15,6 +15,7 @@ from aioflags.client_core.overrides import OVERRIDES
 from aioflags.client_core.status_methods import StatusMethods
 from aioflags.hooks.hook import Hook
 from aioflags.runtime.fork import Lock
+from aioflags.runtime.process_bound import ProcessBound
 from aioflags.runtime.validation import require
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Core(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     registration: Registration[Any] | None = None
 
 
-class CoreClient(StatusMethods):
+class CoreClient(StatusMethods, ProcessBound):
     """Hooks, and the fast path of evaluations."""
 
     _warns_if_unclosed: ClassVar[bool] = True
@@ -137,10 +138,6 @@ class CoreClient(StatusMethods):
     def __repr__(self) -> str:
         report = self._cell.newest
         return f"<{type(self).__name__} {report.status.value}, source {report.source_state.value}>"
-
-    def __reduce__(self) -> NoReturn:
-        # Otherwise the error would name a part: "cannot pickle 'mappingproxy' object".
-        raise TypeError(f"a {type(self).__name__} cannot be pickled or copied: make one in each process")
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         # A default argument: while the interpreter exits it clears its modules.

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, overload
 
 from aioflags.client_core.fast_path import PINNED, with_fast_detail, with_fast_path
@@ -13,6 +13,8 @@ from aioflags.client_core.typed import D, Flag, J, PlainKey, T
 from aioflags.model.context import Context, invalid_context
 from aioflags.model.detail import EvaluationDetail, Reason
 from aioflags.model.values import fresh
+from aioflags.runtime.process_bound import ProcessBound
+from aioflags.runtime.pydantic_schema import pydantic_schema
 
 if TYPE_CHECKING:
     from aioflags.client_core.evaluator import Evaluator
@@ -27,12 +29,13 @@ _NO_FLAGS: Final[dict[str, Evaluate]] = {}
 _NO_CONTEXT: Final = invalid_context("none was given, and none was ambient")
 
 
-class Flags:
+class Flags(ProcessBound):
     """The flags for one context, pinned to one snapshot: every call sees the same data, however long the request takes.
 
     All methods are plain calls that never wait and never raise. Usable from any thread.
     """
 
+    _instead = "pass on the values of all()"
     __slots__ = ("_context", "_direct_flags", "_evaluator", "_memberships", "_snapshot", "_subject")
 
     def __init__(
@@ -158,6 +161,10 @@ class FlagsState:
         states = self._states or {}
         meta = {key: state.meta() for key, state in states.items()}
         return {**self.to_values_map(), "$flagsState": meta, "$valid": self.valid}
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: object, handler: Callable[[Any], Any]) -> dict[str, Any]:
+        return pydantic_schema(cls, handler(dict[str, Any]), write=cls.to_json_dict)
 
     def __repr__(self) -> str:
         return "<FlagsState, not valid>" if self._states is None else f"<FlagsState, {len(self._states)} flags>"

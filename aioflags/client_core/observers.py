@@ -26,6 +26,7 @@ from aioflags.model.status import Status, StatusReport
 from aioflags.model.status_event import Event, EventKind
 from aioflags.runtime.broadcast import Signal
 from aioflags.runtime.event_loops import running_loop
+from aioflags.runtime.process_bound import ProcessBound
 
 __all__ = ["EventIterator", "Observers", "Subscription"]
 
@@ -191,7 +192,7 @@ class EventIterator(ClientIterator[Event]):
         return len(self._queue)
 
 
-class Subscription:
+class Subscription(ProcessBound):
     """A registered handler. :meth:`cancel` removes it, and so does the end of a ``with`` block."""
 
     def __init__(self, observer: HandlerTask[Any]) -> None:

@@ -22,6 +22,7 @@ from aioflags.devserver.connections import MAX_HEADER_BYTES, ConnectionLimits, l
 from aioflags.devserver.faults.injection import CUT_EXTENSION
 from aioflags.model.defaults import LAST_CYCLES
 from aioflags.runtime.clock import now
+from aioflags.runtime.process_bound import ProcessBound
 
 __all__ = ["LOOPBACK", "RunningServer", "serve"]
 
@@ -38,7 +39,7 @@ _LOOPBACK_OF_WILDCARD: Final = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 
 
 
 @dataclass(frozen=True, slots=True)
-class RunningServer:
+class RunningServer(ProcessBound):
     """A server that is listening."""
 
     server: uvicorn.Server

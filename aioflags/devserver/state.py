@@ -29,6 +29,7 @@ from aioflags.model.result import FallbackDirective
 from aioflags.model.values import JsonValue
 from aioflags.protocol.definitions import SECTIONS
 from aioflags.runtime.broadcast import Signal
+from aioflags.runtime.process_bound import ProcessBound
 
 __all__ = ["ServerState"]
 
@@ -36,7 +37,7 @@ _GOODBYE_REASON: Final = "the server ends its streams"
 _FDV2_STREAMS: Final = frozenset({Endpoint.STREAM, Endpoint.CLIENT_STREAM})
 
 
-class ServerState:
+class ServerState(ProcessBound):
     """One environment of flags.
 
     Its ``payload_id`` and ``environment_id`` are random, so that a client notices that it talks to another server.

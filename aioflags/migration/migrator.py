@@ -15,6 +15,7 @@ from aioflags.errors import ConfigTypeError
 from aioflags.migration.stages import READS, WRITES, Operation, Origin, Stage
 from aioflags.migration.tracker import OpTracker
 from aioflags.runtime.cancellation import contain_cancellation
+from aioflags.runtime.process_bound import ProcessBound
 from aioflags.runtime.validation import require
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class WriteResult(Generic[T_co]):
 _Function: TypeAlias = Callable[[Any], Any]
 
 
-class Migrator(Generic[P, R, W]):
+class Migrator(ProcessBound, Generic[P, R, W]):
     """Reads and writes two systems according to the stage of a flag, and sends the measurements.
 
     The four functions are coroutine functions that take a payload. They return a value or a :class:`Failure`, or raise. A plain

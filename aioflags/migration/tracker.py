@@ -20,13 +20,14 @@ from aioflags.model.sampling import is_drawn
 from aioflags.model.values import is_number
 from aioflags.runtime.clock import now_ms
 from aioflags.runtime.logs import printable
+from aioflags.runtime.process_bound import ProcessBound
 
 __all__ = ["OpTracker"]
 
 M = TypeVar("M", bound=StrEnum)
 
 
-class OpTracker:
+class OpTracker(ProcessBound):
     """Collects the measurements of one operation for one event.
 
     ``client.migration_variation`` makes it, and ``client.track_migration_op`` sends its event. A :class:`Migrator` calls both.

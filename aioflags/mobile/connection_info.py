@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Final, Literal
 
 from aioflags.model.source_state import ErrorInfo, FailureKind
@@ -103,7 +102,7 @@ class ConnectionLog:
     @property
     def sources(self) -> Mapping[str, SourceInfo]:
         """What each source reported last, by its name."""
-        return MappingProxyType(self._sources.copy())
+        return self._sources.copy()
 
     @property
     def last_failure_type(self) -> FailureType | None:

@@ -21,6 +21,7 @@ from aioflags.model.nesting import MAX_DEPTH, SCALARS, is_too_deep
 from aioflags.model.reference import AttributeReference
 from aioflags.model.values import fresh, plain_text, same_json, type_name
 from aioflags.runtime.logs import Once, logger
+from aioflags.runtime.pydantic_schema import pydantic_schema
 
 __all__ = ["BUILT_IN", "IGNORED", "LEGACY_ATTRIBUTES", "Context", "invalid_context", "unchecked_context"]
 
@@ -354,6 +355,10 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
     def __deepcopy__(self, memo: dict[int, Any]) -> Context:
         return self
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: object, handler: Callable[[Any], Any]) -> dict[str, Any]:
+        return pydantic_schema(cls, handler(dict[str, Any]), read=_read_valid, write=cls.to_dict)
+
     def __repr__(self) -> str:
         """Only kinds and keys, because attributes may be confidential and reprs appear in logs."""
         if self.error is not None:
@@ -373,6 +378,14 @@ def _restore(arguments: Arguments | str) -> Context:
     context = Context(**placeholder)
     if context.error is None:
         force_setattr(context, "key", "")
+    return context
+
+
+def _read_valid(data: dict[str, Any]) -> Context:
+    """The context of JSON data. Raises ``ValueError`` if it is invalid."""
+    context = Context.from_dict(data)
+    if context.error is not None:
+        raise ValueError(context.error)
     return context
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Final, TypeAlias, final
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, TypeAlias, final
+
+from aioflags.runtime.pydantic_schema import pydantic_schema
 
 __all__ = ["NO_METADATA", "FlagMetadata", "MetadataValue"]
 
@@ -51,6 +53,10 @@ class FlagMetadata(Mapping[str, MetadataValue]):
 
     def __repr__(self) -> str:
         return repr(dict(self))
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: object, handler: Callable[[Any], Any]) -> dict[str, Any]:
+        return pydantic_schema(cls, handler(dict[str, MetadataValue]), read=cls, write=dict)
 
 
 NO_METADATA: Final = FlagMetadata({})

@@ -40,6 +40,7 @@ from aioflags.openfeature.sdk import has_lifecycle_marker, status_reader
 from aioflags.runtime.cancellation import contain_cancellation
 from aioflags.runtime.event_loops import running_loop
 from aioflags.runtime.logs import logger
+from aioflags.runtime.process_bound import ProcessBound
 from aioflags.runtime.validation import require, time_limit
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ _MAX_ANSWERS: Final = 2048
 
 
 # A FeatureProvider by its methods. A base class of the SDK has no type for pyright --verifytypes, which cannot read its package.
-class AioFlagsProvider:
+class AioFlagsProvider(ProcessBound):
     """Evaluates flags with a client of aioflags for a program that uses OpenFeature.
 
     ::

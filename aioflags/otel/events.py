@@ -26,6 +26,7 @@ from aioflags.otel.attributes import (
 from aioflags.runtime.clock import now
 from aioflags.runtime.fork import Lock
 from aioflags.runtime.logs import Once
+from aioflags.runtime.process_bound import ProcessBound
 from aioflags.runtime.version import __version__
 
 __all__ = ["EventsHook"]
@@ -34,7 +35,7 @@ _MAX_RESULTS_PER_SPAN: Final = 1000
 """Results that are reported in one span. They are remembered until the span ends, which may be long."""
 
 
-class EventsHook(Hook):
+class EventsHook(Hook, ProcessBound):
     """Emits an event ``feature_flag.evaluation`` for each evaluation, as the current conventions specify: a log record in the
     current trace.
 

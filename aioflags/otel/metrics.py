@@ -26,6 +26,7 @@ from aioflags.otel.attributes import (
 from aioflags.otel.event_totals import EventTotals, SumKey
 from aioflags.plugins.plugin import EnvironmentMetadata, Plugin
 from aioflags.runtime.fork import Lock
+from aioflags.runtime.process_bound import ProcessBound
 from aioflags.runtime.version import __version__
 
 __all__ = ["MetricsPlugin"]
@@ -41,7 +42,7 @@ _MAX_AGE: Final = 1.0
 """Seconds within which the instruments of one collection share a read."""
 
 
-class MetricsPlugin(Plugin):
+class MetricsPlugin(ProcessBound, Plugin):
     """Measures clients: how often each flag had which result, the status of a client, and its events.
 
     ``aioflags.evaluations`` counts evaluations by flag, variant, reason and error. ``aioflags.status`` is 1 for the current status

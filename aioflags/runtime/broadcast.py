@@ -10,6 +10,8 @@ from typing import Generic, TypeVar
 
 import anyio
 
+from aioflags.runtime.process_bound import ProcessBound
+
 __all__ = ["Latest", "LatestIterator", "Signal"]
 
 T = TypeVar("T")
@@ -66,7 +68,7 @@ class Latest(Generic[T]):
         self.changed.after_fork()
 
 
-class LatestIterator(Generic[T]):
+class LatestIterator(ProcessBound, Generic[T]):
     """An async iterator over a :class:`Latest`: its current value, then the newest value after each change.
 
     It skips values that were replaced before they were read, and ends when the :class:`Latest` is closed. ``check_loop`` is

@@ -43,21 +43,25 @@ def publish(package: str, defined: Mapping[str, Any], names: Sequence[str]) -> N
         value = defined.get(name)
         if isinstance(value, (type, FunctionType)) and len(package) < len(value.__module__):
             if isinstance(value, type):
-                _bind_annotations(value)
+                _evaluate_annotations(value)
             value.__module__ = package
 
 
-def _bind_annotations(cls: type) -> None:
-    """Keep annotations readable: their text is evaluated in the module named by ``__module__``."""
+def _evaluate_annotations(cls: type) -> None:
+    """Replace the text of annotations by types. Libraries such as pydantic evaluate text in the module named by ``__module__``."""
     annotations: Mapping[str, object] = cls.__annotations__
-    if annotations:
-        cls.__annotations__ = {name: _bound(cls, hint) if isinstance(hint, str) else hint for name, hint in annotations.items()}
+    types = {name: _evaluated(cls, hint) if isinstance(hint, str) else hint for name, hint in annotations.items()}
+    if types:
+        cls.__annotations__ = types
+    for name, field in vars(cls).get("__dataclass_fields__", {}).items():
+        field.type = types.get(name, field.type)
 
 
-def _bound(cls: type, hint: str) -> object:
-    """The annotation, tied to the module that defines the class."""
-    if hasattr(cls, "__struct_fields__"):
-        # A struct of msgspec, which does not read the module of a ForwardRef on CPython 3.14.
+def _evaluated(cls: type, hint: str) -> object:
+    """The type, or its text tied to the module that defines the class."""
+    # A name with a dot may belong to a package that loads its names at their first use. Those of structs are evaluated all the
+    # same: on CPython 3.14 msgspec does not read the module of a ForwardRef.
+    if "." not in hint or hasattr(cls, "__struct_fields__"):
         with suppress(NameError):  # a name for type checkers
             evaluated: object = eval(hint, vars(sys.modules[cls.__module__]))  # noqa: S307 -- text of this package
             return evaluated

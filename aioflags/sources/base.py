@@ -25,6 +25,7 @@ from aioflags.protocol.server_side import SERVER_SIDE
 from aioflags.protocol.side import Side
 from aioflags.runtime.event_loops import loop_time
 from aioflags.runtime.logs import logger as package_logger
+from aioflags.runtime.process_bound import ProcessBound
 from aioflags.sources.poll_on_demand import PollOnDemand
 from aioflags.transport.backoff import RetryState, RetryTimes
 from aioflags.transport.http import HttpTransport
@@ -93,7 +94,7 @@ class FlagCache(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceContext:
+class SourceContext(ProcessBound):
     """What a client passes to the builders of its sources.
 
     ``transport`` is the client's, open for as long as its sources run. If it is ``None``, each source opens one with the

@@ -8,12 +8,13 @@ from aioflags.client_core.core_client import CoreClient
 from aioflags.client_core.parts import internals_of
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.runtime.broadcast import Signal
+from aioflags.runtime.process_bound import ProcessBound
 from aioflags.runtime.suggest import did_you_mean
 
 __all__ = ["FlagChangeLog"]
 
 
-class FlagChangeLog:
+class FlagChangeLog(ProcessBound):
     """The keys of flags whose configuration changed, in order. As in :meth:`Client.changes`, prerequisites and segments count.
 
     The fixture ``flag_changes`` follows the clients ``flags`` and ``mobile_flags``; :meth:`follow` adds another one.

@@ -14,6 +14,7 @@ from typing import Final, Self
 from urllib.parse import urlsplit
 
 from aioflags.errors import ConfigError, LifecycleError
+from aioflags.runtime.process_bound import ProcessBound
 from aioflags.runtime.validation import require
 from aioflags.testing.fault_connection import ActiveToxic, ProxiedConnection
 from aioflags.testing.toxics import HTTP, Refuse, TlsFailure, Toxic
@@ -26,7 +27,7 @@ _BACKLOG: Final = 1024
 _PORTS: Final = {"http": 80, "https": 443}
 
 
-class FaultProxy:
+class FaultProxy(ProcessBound):
     """A TCP proxy in front of a server, which breaks what :mod:`aioflags.testing.toxics` can break.
 
     It works with any client and any server: give the client :attr:`url` in place of the server's address. The proxy needs a running

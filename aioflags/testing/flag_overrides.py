@@ -15,6 +15,7 @@ from aioflags.client_core.overrides import OVERRIDES
 from aioflags.errors import ConfigTypeError, LifecycleError
 from aioflags.model.values import type_name
 from aioflags.protocol.documents.document import plain_json
+from aioflags.runtime.process_bound import ProcessBound
 
 __all__ = ["FlagOverrides", "OverrideScope", "checked", "overrides"]
 
@@ -51,7 +52,7 @@ class OverrideScope:
             block.__exit__(kind, error, trace)
 
 
-class FlagOverrides(MutableMapping[str, Any]):
+class FlagOverrides(ProcessBound, MutableMapping[str, Any]):
     """A mapping of flag keys to their values, on every client of the process, until the test ends.
 
     ``flag_overrides["new-checkout"] = True`` has immediate effect; ``del`` removes the override. Call it for a block:

@@ -14,6 +14,7 @@ from typing import ClassVar, Protocol, Self
 import anyio
 
 from aioflags.devserver import Endpoint, Fault, ServerState
+from aioflags.runtime.process_bound import ProcessBound
 
 __all__ = ["LocalServer"]
 
@@ -24,7 +25,7 @@ class _Listener(Protocol):
     def drop_connections(self) -> int: ...
 
 
-class LocalServer(ABC):
+class LocalServer(ProcessBound, ABC):
     """A server on loopback. ``state`` has its flags, faults and counters, also while it is stopped."""
 
     _streams: ClassVar[frozenset[Endpoint]]

@@ -16,6 +16,7 @@ from random import Random
 from typing import ClassVar, Final, Literal, TypeAlias, get_args
 
 from aioflags.errors import ConfigError
+from aioflags.runtime.process_bound import ProcessBound
 from aioflags.runtime.validation import require
 
 __all__ = [
@@ -54,7 +55,7 @@ Send: TypeAlias = Callable[[bytes], Awaitable[None]]
 
 
 @dataclass(slots=True, eq=False)
-class Wire:
+class Wire(ProcessBound):
     """One direction of one connection, as one toxic sees it.
 
     Args:

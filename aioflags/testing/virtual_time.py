@@ -12,6 +12,8 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Final, TypeVar, TypeVarTuple
 
+from aioflags.runtime.process_bound import ProcessBound
+
 __all__ = ["VirtualTimeLoop"]
 
 T = TypeVar("T")
@@ -41,7 +43,7 @@ class _JumpingSelector(selectors.DefaultSelector):
         return ready
 
 
-class VirtualTimeLoop(asyncio.SelectorEventLoop):
+class VirtualTimeLoop(ProcessBound, asyncio.SelectorEventLoop):
     """An event loop for tests: ``await asyncio.sleep(3600)`` takes no time, and deadlines keep their order.
 
     It raises ``RuntimeError`` if no task can run and nothing is scheduled.

@@ -31,6 +31,7 @@ from aioflags.devserver.protocol.endpoints import GRPC_ENDPOINTS, Endpoint
 from aioflags.devserver.serve import LOOPBACK
 from aioflags.devserver.state import ServerState
 from aioflags.runtime.logs import logger
+from aioflags.runtime.process_bound import ProcessBound
 from aioflags.transport.grpc_process import keep_grpc_running
 
 __all__ = ["RunningFlagd", "serve_flagd"]
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class RunningFlagd:
+class RunningFlagd(ProcessBound):
     """The addresses of running gRPC services: ``port`` has the evaluation services, ``sync_port`` the sync service.
 
     ``socket_path``: the Unix socket with all services, if there is one.
