@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = ["fixtures", "named"]
 
-_ON_ASYNCIO: Final = "_aioflags_{name}_on_asyncio"
+_ON_ASYNCIO: Final = "_aioflags_{name}_on_asyncio_{scope}"
 _ON_ANYIO: Final = "_aioflags_{name}_on_anyio"
+_LOOP_SCOPES: Final = ("function", "class", "module", "package", "session")
+"""Those of pytest-asyncio: each has an event loop of its own."""
 
 
 def fixtures(config: pytest.Config) -> ModuleType:
@@ -43,8 +45,11 @@ def fixtures(config: pytest.Config) -> ModuleType:
         if _runs_asyncio(config):
             import pytest_asyncio  # noqa: PLC0415 -- installed: it is a plugin of this run
 
-            name = _ON_ASYNCIO.format(name=service)
-            setattr(module, name, pytest_asyncio.fixture(name=name)(make()))
+            has_scopes = "loop_scope" in inspect.signature(pytest_asyncio.fixture).parameters  # since 0.24
+            for scope in _LOOP_SCOPES if has_scopes else _LOOP_SCOPES[:1]:
+                name = _ON_ASYNCIO.format(name=service, scope=scope)
+                options: dict[str, Any] = {"loop_scope": scope} if has_scopes else {}
+                setattr(module, name, pytest_asyncio.fixture(name=name, **options)(make()))
     return module
 
 
@@ -143,11 +148,32 @@ def _async_fixture(request: pytest.FixtureRequest, service: str) -> str:
     name = request.fixturename or service
     if not inspect.iscoroutinefunction(function):
         pytest.fail(f"{name} runs in the test's own event loop, so {request.node.name} must be async", pytrace=False)
-    if "anyio_backend" in request.fixturenames:
-        return _ON_ANYIO.format(name=service)
+    is_for_anyio = "anyio_backend" in request.fixturenames
     if _runs_asyncio(request.config):
-        return _ON_ASYNCIO.format(name=service)
+        from pytest_asyncio import is_async_test  # noqa: PLC0415
+
+        if is_async_test(request.node):
+            if is_for_anyio:  # then anyio may run the fixtures of the test
+                pytest.fail(
+                    f"{name}: pytest-asyncio runs {request.node.name}, whose fixture anyio_backend belongs to anyio, so that the"
+                    ' server may run in another event loop. Remove @pytest.mark.anyio, or set asyncio_mode = "strict"',
+                    pytrace=False,
+                )
+            return _ON_ASYNCIO.format(name=service, scope=_loop_scope(request.node))
+    if is_for_anyio:
+        return _ON_ANYIO.format(name=service)
     pytest.fail(f"{name} needs a plugin that runs async tests: pytest-asyncio, or anyio with @pytest.mark.anyio", pytrace=False)
+
+
+def _loop_scope(test: pytest.Item) -> str:
+    """The scope of the event loop in which pytest-asyncio runs the test."""
+    marker = test.get_closest_marker("asyncio")
+    options: Mapping[str, Any] = {} if marker is None else marker.kwargs
+    try:
+        default: str = test.config.getini("asyncio_default_test_loop_scope")
+    except ValueError:  # before 0.26
+        default = "function"
+    return options.get("loop_scope") or options.get("scope") or default
 
 
 def _runs_asyncio(config: pytest.Config) -> bool:

@@ -101,6 +101,7 @@ SYNC, ASYNC, RUNS = 6, 5, 4
 ANYIO = "@pytest.fixture\ndef anyio_backend():\n    return 'asyncio'"
 AUTO = ("", "")
 STRICT = ("", "@pytest.mark.asyncio")
+OF_MODULE = ("", '@pytest.mark.asyncio(loop_scope="module")')
 BY_ANYIO = (ANYIO, "@pytest.mark.anyio")
 
 
@@ -114,6 +115,7 @@ ONE_LOOP = "asyncio_mode = auto\nasyncio_default_fixture_loop_scope = session\na
         pytest.param(AUTO, "asyncio", AUTOMATIC, [], id="pytest-asyncio, auto"),
         pytest.param(STRICT, "asyncio", MARKED, [], id="pytest-asyncio, strict"),
         pytest.param(AUTO, "asyncio", ONE_LOOP, [], id="pytest-asyncio, one loop for the session"),
+        pytest.param(OF_MODULE, "asyncio", MARKED, [], id="pytest-asyncio, marked with one loop for the module"),
         pytest.param(BY_ANYIO, "anyio", "", [], id="anyio"),
         pytest.param(BY_ANYIO, "anyio asyncio", MARKED, [], id="anyio beside pytest-asyncio"),
         pytest.param(AUTO, "asyncio randomly", AUTOMATIC, [], id="randomly"),
@@ -317,3 +319,48 @@ def test_a_service_in_a_sync_test_fails_with_the_reason(project: Project) -> Non
 def test_a_service_without_a_runner_of_async_tests_fails_with_the_remedy(project: Project) -> None:
     ran = project("async def test_it(flags_service): pass")
     ran.stdout.fnmatch_lines(["flags_service needs a plugin that runs async tests: pytest-asyncio, or anyio *"])
+
+
+LOOPS = """
+import pytest
+from aioflags import Context, FlagdClient, FlagdConfig
+
+async def uses(server, client):
+    server.set("checkout", True)
+    async with client:
+        await server.until_streaming()
+        assert await client.variation("checkout", Context("anna"), False)
+
+class TestOfOneLoop:
+    @pytest.mark.asyncio(loop_scope="class")
+    async def test_a_service(self, flags_service):
+        await uses(flags_service, flags_service.client())
+
+    @pytest.mark.asyncio(loop_scope="class")
+    async def test_a_flagd(self, fake_flagd):
+        await uses(fake_flagd, FlagdClient(FlagdConfig(resolver="in-process", port=fake_flagd.sync_port, deadline=5)))
+
+@pytest.mark.asyncio(loop_scope="package")
+async def test_a_package(flags_service):
+    await uses(flags_service, flags_service.client())
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+@pytest.mark.anyio
+async def test_a_test_of_anyio(flags_service):
+    await uses(flags_service, flags_service.client())
+"""
+
+
+def test_servers_run_in_the_event_loop_of_each_test(project: Project) -> None:
+    project(LOOPS, plugins="anyio asyncio", ini=MARKED).assert_outcomes(passed=4)
+
+
+@pytest.mark.parametrize("plugins", ["anyio asyncio", "asyncio anyio"])
+def test_a_server_refuses_a_test_that_two_plugins_run(project: Project, plugins: str) -> None:
+    tests = f"import pytest\n{ANYIO}\n@pytest.mark.anyio\nasync def test_it(flags_service): pass"
+    ran = project(tests, plugins=plugins, ini=AUTOMATIC)
+    ran.assert_outcomes(errors=1)
+    ran.stdout.fnmatch_lines(["flags_service: pytest-asyncio runs test_it*another event loop. Remove @pytest.mark.anyio, or set *"])
