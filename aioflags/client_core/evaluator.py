@@ -264,7 +264,11 @@ class Evaluator:
         return self._data.cached(snapshot, context)
 
     async def compile_all(self, snapshot: Snapshot) -> None:
-        """Compiles the flags that were never evaluated, in slices that let other tasks run."""
+        """Compiles the flags that were never evaluated, in slices that let other tasks run.
+
+        From now on new data is compiled before it is published, as after :meth:`values`.
+        """
+        snapshot.bulk_use.has_begun = True
         await run_cooperatively(snapshot.compile_all())
 
     def states(
@@ -294,7 +298,11 @@ class Evaluator:
         return states
 
     def values(self, snapshot: Snapshot, context: Context | None, memberships: FindMembership | None) -> dict[str, Any]:
-        """The value of every flag. Offline, without data, or for an invalid context: only those that tests override."""
+        """The value of every flag. Offline, without data, or for an invalid context: only those that tests override.
+
+        From now on new data is compiled before it is published, so that only the first call may compile all flags.
+        """
+        snapshot.bulk_use.has_begun = True
         usable = self._usable(snapshot, context)
         values = {} if usable is None else flag_values(snapshot, usable, memberships)
         values.update(fresh(self._overrides()))

@@ -107,7 +107,12 @@ class Flags(ProcessBound):
         return evaluator.pinned_detail(question, self._memberships)
 
     def all(self) -> dict[str, Any]:
-        """The values of all flags by key; ``None`` for a flag without a value. Empty without data, or for an invalid context."""
+        """The values of all flags by key; ``None`` for a flag without a value. Empty without data, or for an invalid context.
+
+        The first call of a client compiles the flags that were not evaluated before, and holds the thread: about 0.1 ms a flag,
+        with flagd 0.2 ms. After it the client compiles new flags in slices, before evaluations use them. A program with thousands
+        of flags calls this once before the client starts, or ``await client.all_flags_state()``, which compiles in slices.
+        """
         return self._evaluator.values(self._snapshot, self._subject, self._memberships)
 
     def __repr__(self) -> str:

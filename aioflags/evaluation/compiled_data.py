@@ -20,7 +20,7 @@ from aioflags.evaluation.scope import Evaluate
 from aioflags.model.change import Change, Definition, ObjectKind
 from aioflags.runtime.logs import Once, printable
 
-__all__ = ["NO_ATTRIBUTES", "CompiledData", "DefinitionLog", "LoadedProblems"]
+__all__ = ["NO_ATTRIBUTES", "BulkUse", "CompiledData", "DefinitionLog", "LoadedProblems"]
 
 NO_ATTRIBUTES: Final[Mapping[str, Any]] = {}
 
@@ -102,19 +102,34 @@ class LoadedProblems:
             self.first = self.first or (key, problem)
 
 
+class BulkUse:
+    """Whether the program evaluates all flags at once, so that new data is compiled before it is published."""
+
+    __slots__ = ("has_begun",)
+
+    def __init__(self) -> None:
+        self.has_begun: bool = False
+
+
 class CompiledData:
     """The data that evaluations read.
 
     ``flags`` and ``segments`` are those compiled so far. ``constant_answers``, ``direct_flags`` and ``static_context`` are
-    described in :class:`~aioflags.evaluation.snapshot.Snapshot`.
+    described in :class:`~aioflags.evaluation.snapshot.Snapshot`. All data of one client share ``bulk_use``.
     """
 
-    __slots__ = ("constant_answers", "dialect", "direct_flags", "flags", "items", "log", "segments", "static_context")
+    __slots__ = ("bulk_use", "constant_answers", "dialect", "direct_flags", "flags", "items", "log", "segments", "static_context")
 
     def __init__(
-        self, items: Items, dialect: Dialect, log: DefinitionLog, static_context: Mapping[str, Any] = NO_ATTRIBUTES
+        self,
+        items: Items,
+        dialect: Dialect,
+        log: DefinitionLog,
+        static_context: Mapping[str, Any] = NO_ATTRIBUTES,
+        bulk_use: BulkUse | None = None,
     ) -> None:
         self.items: Items = items
+        self.bulk_use: BulkUse = bulk_use or BulkUse()
         self.static_context: Mapping[str, Any] = static_context
         self.dialect: Dialect = dialect
         self.log: DefinitionLog = log
@@ -132,7 +147,7 @@ class CompiledData:
         ``static_context``: ``None`` keeps the present one.
         """
         static_context = self.static_context if static_context is None else static_context
-        data, segments = CompiledData(items, self.dialect, self.log, static_context), set[str]()
+        data, segments = CompiledData(items, self.dialect, self.log, static_context, self.bulk_use), set[str]()
         # Other threads may compile meanwhile. `flags` is copied last, so that each flag of the other two is in its copy, too.
         # Below, only the copies are read.
         if changed is None and len(items.flags) < len(self.flags):

@@ -19,7 +19,7 @@ import msgspec
 from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.attributes import clean_kind
 from aioflags.evaluation.compiled import CompiledFlag, Evaluation
-from aioflags.evaluation.compiled_data import CompiledData, DefinitionLog
+from aioflags.evaluation.compiled_data import BulkUse, CompiledData, DefinitionLog
 from aioflags.evaluation.dependents import Dependents, changed_flags, updated_index
 from aioflags.evaluation.dialect import Dialect
 from aioflags.evaluation.items import Item, Items, applied
@@ -40,8 +40,8 @@ from aioflags.runtime.logs import logger
 
 __all__ = ["Snapshot"]
 
-_FLAGS_PER_SLICE: Final = 10
-"""How many flags are compiled between two pauses: about two milliseconds of work. Evaluation code reads no clock, so it counts."""
+_ITEMS_PER_SLICE: Final = 10
+"""How many flags or segments are compiled between two pauses: about two milliseconds of work. Evaluation code reads no clock."""
 _CHANGES_PER_SLICE: Final = 500
 _HIDDEN: Final[Mapping[str, FlagDefinition]] = {}
 _ERRORS: Final = {kind: Reason(kind=ReasonKind.ERROR, error_kind=kind) for kind in ErrorKind}
@@ -282,13 +282,20 @@ class Snapshot:
         reads = self._data.dialect.reads_static_context
         return keys | {key for key, definition in self.flags.items() if reads(definition)}
 
+    @property
+    def bulk_use(self) -> BulkUse:
+        """Whether the program evaluates all flags at once. All snapshots of a client share it."""
+        return self._data.bulk_use
+
     def compile_all(self) -> Cooperative[None]:
-        """Compiles every flag that is not compiled yet. Pauses after each slice."""
-        for number, keys in enumerate(sliced(self.items.flags.keys() - self._data.flags.keys(), _FLAGS_PER_SLICE)):
+        """Compiles every flag and segment that is not compiled yet. Pauses after each slice."""
+        flags = self.items.flags.keys() - self._data.flags.keys()
+        segments = self.items.segments.keys() - self._data.segments.keys()
+        items = [*((ObjectKind.FLAG, key) for key in flags), *((ObjectKind.SEGMENT, key) for key in segments)]
+        for number, batch in enumerate(sliced(items, _ITEMS_PER_SLICE)):
             if number:
                 yield
-            for key in keys:
-                self._data.flag(key)
+            self.compile(batch)
 
     def compile(self, items: Iterable[Item]) -> None:
         """Compiles these definitions now instead of at their first evaluation. Can be called from any thread."""

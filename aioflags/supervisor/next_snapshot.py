@@ -1,6 +1,7 @@
 """next_snapshot: applies a change set, or new overrides, to a snapshot without holding the event loop.
 
-Definitions that are slow to compile are compiled in a thread before they are published.
+Definitions that are slow to compile are compiled in a thread before they are published. All others are compiled before, too, if the
+program evaluates all flags at once.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _THREADS: Final = DaemonThreads("aioflags-patterns")
 async def next_snapshot(before: Snapshot, change_set: ChangeSet, *, traced: bool = False) -> Snapshot:
     """The snapshot that ``change_set`` makes of ``before``. ``traced``: it records which flags the change set affects."""
     snapshot = await run_cooperatively(before.builder(change_set, traced=traced))
-    await _compile_slow(snapshot, change_set)
+    await _compile_ahead(snapshot, change_set)
     return snapshot
 
 
@@ -68,12 +69,21 @@ async def publish_overrides(sink: OverrideSink, overrides: Overrides) -> bool:
         while True:
             before = sink.snapshot
             snapshot, change_set = await run_cooperatively(before.overriding(overrides, traced=sink.is_followed))
-            await _compile_slow(snapshot, change_set)
+            await _compile_ahead(snapshot, change_set)
             if sink.snapshot is before:
                 if snapshot is before:
                     return False
                 sink.report_overrides(snapshot, change_set)
                 return True
+
+
+async def _compile_ahead(snapshot: Snapshot, change_set: ChangeSet) -> None:
+    """Compile what would hold the event loop after the publication: slow definitions, and all of them for a program that evaluates
+    all flags at once.
+    """
+    await _compile_slow(snapshot, change_set)
+    if snapshot.bulk_use.has_begun:
+        await run_cooperatively(snapshot.compile_all())
 
 
 async def _compile_slow(snapshot: Snapshot, change_set: ChangeSet) -> None:

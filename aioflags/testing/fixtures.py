@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from importlib import import_module
@@ -26,6 +27,7 @@ __all__ = ["fixtures", "named"]
 
 _ON_ASYNCIO: Final = "_aioflags_{name}_on_asyncio_{scope}"
 _ON_ANYIO: Final = "_aioflags_{name}_on_anyio"
+_THIS_MACHINE: Final = "127.0.0.1,localhost"
 _LOOP_SCOPES: Final = ("function", "class", "module", "package", "session")
 """Those of pytest-asyncio: each has an event loop of its own."""
 
@@ -129,6 +131,7 @@ def flags_service(request: pytest.FixtureRequest) -> FlagsService:
     """A flag server in the test's own event loop, on a real socket: async with flags_service.client() as client."""
     name = _async_fixture(request, flags_service.__name__)
     import_module("aioflags.testing.service")  # import here: on the event loop it would block
+    _without_proxy(request.getfixturevalue("monkeypatch"))
     service: FlagsService = request.getfixturevalue(name)
     return service
 
@@ -137,8 +140,18 @@ def fake_flagd(request: pytest.FixtureRequest) -> FakeFlagd:
     """A running flagd in the test's own event loop, on free ports: fake_flagd.set("new-checkout", True)."""
     name = _async_fixture(request, fake_flagd.__name__)
     import_module("aioflags.testing.flagd")  # import here: on the event loop it would block
+    _without_proxy(request.getfixturevalue("monkeypatch"))
     flagd: FakeFlagd = request.getfixturevalue(name)
     return flagd
+
+
+def _without_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exempt this machine from the proxy of the environment, which cannot reach it: for clients of the program, and for gRPC."""
+    exempt = os.environ.get("no_proxy", os.environ.get("NO_PROXY", ""))
+    monkeypatch.setenv("no_proxy", f"{exempt},{_THIS_MACHINE}")
+    # gRPC reads this one, if it is set, in place of the other one.
+    if exempt_for_grpc := os.environ.get("no_grpc_proxy"):  # noqa: SIM112 -- it has no twin in capitals
+        monkeypatch.setenv("no_grpc_proxy", f"{exempt_for_grpc},{_THIS_MACHINE}")
 
 
 def _async_fixture(request: pytest.FixtureRequest, service: str) -> str:

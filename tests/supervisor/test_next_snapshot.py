@@ -1,15 +1,17 @@
-"""next_snapshot: long patterns are compiled in a thread before the flags that use them are published."""
+"""next_snapshot: what is compiled before it is published. Long patterns are, in a thread."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Awaitable, Generator, Iterable
 from dataclasses import replace
 from typing import ClassVar, cast
 
 import anyio
 import pytest
 
+from aioflags.evaluation.compiled_data import BulkUse
 from aioflags.evaluation.items import Item
 from aioflags.evaluation.launchdarkly import LAUNCHDARKLY
 from aioflags.evaluation.snapshot import Snapshot
@@ -47,6 +49,7 @@ class Recording:
     flags: ClassVar[dict[str, FlagDefinition]] = {}
     has_data = False
     refusal = None
+    bulk_use = BulkUse()
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -116,3 +119,40 @@ async def test_a_change_set_is_applied_again_if_another_publisher_was_first(time
     snapshot = await next_published(cast("UpdateSink", TwoPublishers(others)), partial)
     assert sorted(snapshot.flags) == ["sent", *["stored"] * bool(times)]
     assert not times or snapshot.evaluate("stored", Context("u"), None).detail.value == times - 1
+
+
+# -- a program that evaluates all flags at once
+
+
+def many(number: int, value: str, kind: ChangeKind = ChangeKind.FULL) -> ChangeSet:
+    return replace(flag_values(**{f"f{index}": value for index in range(number)}), kind=kind)
+
+
+async def pauses_until(published: Awaitable[Snapshot]) -> tuple[Snapshot, int]:
+    """The snapshot, and how often another task could run before it was published."""
+    pauses = 0
+
+    async def count() -> None:
+        nonlocal pauses
+        while True:
+            pauses += 1
+            await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as group:
+        counter = group.create_task(count())
+        snapshot = await published
+        counter.cancel()
+    return snapshot, pauses
+
+
+@pytest.mark.holds("EV-E179")
+@pytest.mark.parametrize("kind", [ChangeKind.FULL, ChangeKind.CHANGES])
+async def test_new_data_is_compiled_in_slices_once_all_flags_were_evaluated_at_once(kind: ChangeKind) -> None:
+    sink = TwoPublishers([])
+    sink.newest = sink.newest.apply(many(100, "old"))
+    lazy, few = await pauses_until(next_published(cast("UpdateSink", sink), many(100, "new", kind)))
+    assert len(lazy.direct_flags) == 0
+    sink.newest.bulk_use.has_begun = True
+    snapshot, pauses = await pauses_until(next_published(cast("UpdateSink", sink), many(100, "new", kind)))
+    assert len(snapshot.direct_flags) == 100
+    assert pauses >= few + 9

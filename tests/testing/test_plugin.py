@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.testing.projects import AUTOMATIC, Project
@@ -364,3 +366,50 @@ def test_a_server_refuses_a_test_that_two_plugins_run(project: Project, plugins:
     ran = project(tests, plugins=plugins, ini=AUTOMATIC)
     ran.assert_outcomes(errors=1)
     ran.stdout.fnmatch_lines(["flags_service: pytest-asyncio runs test_it*another event loop. Remove @pytest.mark.anyio, or set *"])
+
+
+PROXIED = """
+import httpx
+from aioflags import Context, FlagdClient, FlagdConfig
+
+ANNA = Context("anna")
+
+async def evaluates(client):
+    async with client:
+        assert await client.variation("checkout", ANNA, False)
+
+async def test_clients_of_the_service(flags_service):
+    flags_service.set("checkout", True)
+    await evaluates(flags_service.client())
+    async with flags_service.mobile_client(ANNA) as client:
+        assert client.variation("checkout", False)
+
+async def test_clients_of_flagd(fake_flagd):
+    fake_flagd.set("checkout", True)
+    for resolver, port in ("in-process", fake_flagd.sync_port), ("rpc", fake_flagd.port):
+        await evaluates(FlagdClient(FlagdConfig(resolver=resolver, port=port, deadline=5)))
+    await evaluates(FlagdClient(FlagdConfig(resolver="ofrep", ofrep_base_url=fake_flagd.ofrep_url, deadline=5)))
+    async with httpx.AsyncClient() as http:
+        assert (await http.post(f"{fake_flagd.ofrep_url}/ofrep/v1/evaluate/flags/checkout", json={"context": {}})).is_success
+"""
+
+
+@pytest.mark.parametrize(
+    "exempt",
+    [
+        pytest.param({}, id="no exemption"),
+        pytest.param({"NO_PROXY": "flags.test"}, id="other exemptions"),
+        pytest.param({"no_proxy": "flags.test", "no_grpc_proxy": "flags.test"}, id="other exemptions of gRPC"),
+    ],
+)
+def test_servers_are_reached_without_the_proxy_of_the_machine(
+    project: Project, monkeypatch: pytest.MonkeyPatch, exempt: dict[str, str]
+) -> None:
+    for name in ("NO_PROXY", "no_proxy", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name, value in exempt.items():
+        monkeypatch.setenv(name, value)
+    project(PROXIED, plugins="asyncio", ini=AUTOMATIC).assert_outcomes(passed=2)
+    assert {name: os.environ.get(name) for name in exempt} == exempt
