@@ -29,6 +29,8 @@ Lifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[Mapping[str, A
 
 _KEY: Final = "aioflags"
 """In the lifespan's state: the :class:`RequestFlags` of the application. In a request's scope: its pinned flags."""
+_CLIENT: Final = "flags_client"
+"""In the same state: the client."""
 
 
 def lifespan(
@@ -41,7 +43,8 @@ def lifespan(
     Args:
         client: a client, or a function that makes one. An application that runs more than once, as in tests, needs a function.
         context: a plain or coroutine function of the scope that returns the context of a request. ``None``: the ambient context.
-        around: another lifespan of the application. It starts after the client and ends before it.
+        around: another lifespan of the application. It starts after the client and ends before it. ``app.state.flags_client`` is
+            the client, if the application has a ``state``, as that of Starlette has.
 
     Raises:
         ConfigError: an argument has the wrong type.
@@ -90,12 +93,14 @@ def lifespan_of(
     async def run(app: Any) -> AsyncGenerator[dict[str, Any], None]:
         async with AsyncExitStack() as stack:
             requests = await stack.enter_async_context(service.running())
-            # Set it on app.state, too: a test that enters the lifespan itself may not pass on the state that it yields.
+            # Set both on app.state, too: for `around`, and because a test that enters the lifespan itself may not pass on the state
+            # that it yields.
             if (state := getattr(app, "state", None)) is not None:
-                setattr(state, _KEY, requests)
-                stack.callback(_remove, state, requests)
+                for name, value in ((_KEY, requests), (_CLIENT, requests.client)):
+                    setattr(state, name, value)
+                    stack.callback(_remove, state, name, value)
             extra = None if around is None else await stack.enter_async_context(around(app))
-            yield {**(extra or {}), "flags_client": requests.client, _KEY: requests}
+            yield {**(extra or {}), _CLIENT: requests.client, _KEY: requests}
 
     return run
 
@@ -130,10 +135,10 @@ def requests_of(scope: Scope) -> RequestFlags[Scope]:
     return requests
 
 
-def _remove(state: Any, requests: RequestFlags[Scope]) -> None:
-    """Remove ``requests`` from the state, unless a later run replaced it: runs may end in any order."""
-    if getattr(state, _KEY, None) is requests:
-        delattr(state, _KEY)
+def _remove(state: Any, name: str, value: object) -> None:
+    """Remove an attribute of the state, unless a later run replaced its value: runs may end in any order."""
+    if getattr(state, name, None) is value:
+        delattr(state, name)
 
 
 def _stated(scope: Scope, flags: Flags) -> Flags:

@@ -45,7 +45,8 @@ def lifespan(
         client: a client, or a function that makes one. An application that runs more than once, as in tests, needs a function.
         context: a plain or coroutine function that returns the context of a request. Its argument is the ``Request``, or the
             ``HTTPConnection`` of a websocket. ``None``: the ambient context.
-        around: another lifespan of the application. It starts after the client and ends before it.
+        around: another lifespan of the application. It starts after the client and ends before it. ``app.state.flags_client`` is
+            the client.
 
     Raises:
         ConfigError: an argument has the wrong type.

@@ -78,7 +78,7 @@ async def streamed(*keys: str) -> AsyncGenerator[str | None, None]:
         for key in keys:
             blocks.enter_context(use_context(Context(key)))
         found = current_context()
-        yield found and found.key
+        yield None if found is None else found.key
 
 
 @pytest.mark.parametrize("keys", [pytest.param(["anna"], id="one block"), pytest.param(["bert", "anna"], id="two blocks")])

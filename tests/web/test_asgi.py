@@ -102,6 +102,20 @@ async def test_another_lifespan_runs_inside_that_of_the_client(client: Client) -
     assert seen == [("the application", Status.READY), Status.READY]
 
 
+async def test_the_other_lifespan_has_the_client_in_the_state_of_the_application(client: Client) -> None:
+    seen: list[Any] = []
+
+    @asynccontextmanager
+    async def own(app: Starlette) -> AsyncGenerator[None, None]:
+        seen.append(app.state.flags_client)
+        yield
+        seen.append(app.state.flags_client)
+
+    async with lifespan(client, around=own)(Starlette()):
+        pass
+    assert seen == [client, client]
+
+
 async def test_the_other_lifespan_may_yield_no_state(client: Client) -> None:
     @asynccontextmanager
     async def own(_app: Any) -> AsyncGenerator[None, None]:
@@ -338,7 +352,7 @@ async def test_runs_of_one_application_may_overlap(source: MemorySource, first_o
     await runs[first_out].__aexit__(None, None, None)
     await call(app, {**ANNA, "method": "GET", "path": "/awaiting", "query_string": b"", "state": states[1 - first_out]})
     await runs[1 - first_out].__aexit__(None, None, None)
-    assert not hasattr(app.state, "aioflags")
+    assert not any(hasattr(app.state, name) for name in ("aioflags", "flags_client"))
 
 
 @pytest.mark.real_time

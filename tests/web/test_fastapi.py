@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
@@ -232,6 +232,35 @@ async def test_without_a_function_the_ambient_context_is_used() -> None:
             assert (await http.get("/async")).json() == "red"
         with pytest.raises(ConfigError, match="this request has none"):
             await http.get("/async")
+
+
+async def ambient_for_the_endpoint(request: Request) -> AsyncGenerator[None, None]:
+    with use_context(user_of(request)):
+        yield
+
+
+def ambient_in_a_thread(request: Request) -> Generator[None, None, None]:
+    with use_context(user_of(request)):
+        yield
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize(
+    ("dependency", "answer"),
+    [
+        pytest.param(ambient_for_the_endpoint, "red", id="a coroutine function"),
+        pytest.param(ambient_in_a_thread, "none", id="a plain function, which runs in threads"),
+    ],
+)
+def test_a_dependency_may_enter_and_leave_an_ambient_context(dependency: Any, answer: str) -> None:
+    app = FastAPI(lifespan=lifespan(Client.local(FLAGS)))
+
+    @app.get("/", dependencies=[Depends(dependency)])
+    async def endpoint(client: CurrentClient) -> str:
+        return await client.variation("colour", default="none")
+
+    with TestClient(app, headers=ANNA) as http:
+        assert [http.get("/").json() for _ in range(2)] == [answer] * 2
 
 
 @pytest.mark.real_time
