@@ -51,7 +51,7 @@ def fixtures(config: pytest.Config) -> ModuleType:
             for scope in _LOOP_SCOPES if has_scopes else _LOOP_SCOPES[:1]:
                 name = _ON_ASYNCIO.format(name=service, scope=scope)
                 options: dict[str, Any] = {"loop_scope": scope} if has_scopes else {}
-                as_fixture: Callable[[object], object] = pytest_asyncio.fixture(name=name, **options)
+                as_fixture: Any = pytest_asyncio.fixture(name=name, **options)
                 setattr(module, name, as_fixture(make()))
     return module
 
