@@ -22,7 +22,7 @@ _USER_PROPERTIES: Final = frozenset({"key", "anonymous", "custom", "privateAttri
 def read_context(text: str, *, is_flagd: bool = False) -> Context:
     """The context in ``--context``. Raises :class:`UsageMistake` if it is not a JSON object or not a valid context."""
     context = context_of(read_object(text, is_flagd=is_flagd), is_flagd=is_flagd)
-    if context.error is not None and not context.is_keyless:
+    if context.error is not None and not context.is_keyless and context.other_key is None:
         raise context_mistake(context.error, is_flagd=is_flagd)
     return context
 
@@ -56,8 +56,7 @@ def context_of(data: Mapping[str, Any], where: str = "", *, is_flagd: bool = Fal
     """
     if is_flagd:
         attributes = {name: value for name, value in data.items() if name != _TARGETING_KEY}
-        key: object = data.get(_TARGETING_KEY)
-        return Context(key, attributes=attributes) if isinstance(key, str) and key else Context.keyless(attributes)
+        return Context(data.get(_TARGETING_KEY), attributes=attributes)
     if "kind" in data:
         return Context.from_dict(data)
     # Custom attributes of a legacy user belong in "custom". Outside of it they are ignored.

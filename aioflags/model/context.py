@@ -70,6 +70,9 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
     """The members of a multi-kind context by kind, sorted by kind. ``None`` for a context of one kind."""
     is_keyless: ClassVar[bool] = False
     """The key is absent, and nothing else is wrong. LaunchDarkly's flags cannot be evaluated for such a context, flagd's can."""
+    other_key: ClassVar[object] = None
+    """A key that is not text, such as a number, if nothing else is wrong. flagd's rules read it; LaunchDarkly's flags cannot be
+    evaluated for such a context."""
     unkeyed: ClassVar[tuple[Context, ...] | None] = None
     """The members of an invalid multi-kind context of which nothing is wrong but absent keys. A client-side client generates those
     of anonymous members."""
@@ -125,10 +128,13 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
             or (_TOO_DEEP if any(is_too_deep(value, _MAX_ATTRIBUTE_DEPTH) for value in attributes.values()) else None)
         )
         error = kind_problem or key_problem or problem
-        if error is not None and error is key_problem and problem is None and is_absent(self.key):
+        if error is not None and error is key_problem and problem is None:
+            if is_absent(self.key):
+                _set_on_instance(self, "is_keyless", value=True)
+            else:
+                _set_on_instance(self, "other_key", self.key)
             force_setattr(self, "key", "")
             _set_on_instance(self, "error", error)
-            _set_on_instance(self, "is_keyless", value=True)
             error = None
         if error is None:
             # Hashes and other derived text must use the characters, not the str() of a subclass such as an enum.
@@ -342,11 +348,13 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
     def __reduce__(self) -> tuple[Any, ...]:
         if self.unkeyed is not None:
             return Context.multi, self.unkeyed
-        if self.error is not None and not self.is_keyless:
+        if self.error is not None and not self.is_keyless and self.other_key is None:
             return invalid_context, (self.error,)
         if self.members is not None:
             return Context.multi, tuple(self.members.values())
         arguments = {name: getattr(self, name) for name in self.__struct_fields__}
+        if self.other_key is not None:
+            return _restore, ({**arguments, "key": self.other_key},)
         return (_restore, (arguments,)) if self.error is None else (_rebuilt, (arguments, self.error))
 
     def __copy__(self) -> Context:
@@ -448,9 +456,10 @@ def _properties(single: Context) -> dict[str, Any]:
 
 
 def _has_equal_data(context: Context, other: Context) -> bool:
-    """Whether name, ``anonymous`` and attributes are equal. All invalid contexts have none, except keyless ones."""
+    """Whether name, ``anonymous``, attributes and keys that are not text are equal. Other invalid contexts have none of these."""
     named, other_named = (context.name, context.anonymous), (other.name, other.anonymous)
-    return named == other_named and same_json(_present(context.attributes), _present(other.attributes))
+    data, other_data = ([_present(each.attributes), each.other_key] for each in (context, other))
+    return named == other_named and same_json(data, other_data)
 
 
 def _present(attributes: Mapping[str, object]) -> dict[str, object]:

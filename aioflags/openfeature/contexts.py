@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from aioflags.evaluation.openfeature.context_data import TARGETING_KEY
 from aioflags.evaluation.openfeature.launchdarkly import IDENTITY, NO_KEY, context_with_kinds
 from aioflags.model.context import Context, unchecked_context
+from aioflags.model.context_checks import is_absent
 from aioflags.model.context_json import NOT_CUSTOM
 from aioflags.model.nesting import SCALARS
 
@@ -92,4 +93,4 @@ def _ambiguous(attributes: Mapping[str, object]) -> tuple[tuple[str, object], ..
 
 def _without_kinds(key: str | None, attributes: Mapping[str, Any]) -> Context:
     """The context for flagd's flags, with or without a targeting key."""
-    return unchecked_context(key or attributes.get(TARGETING_KEY) or None, attributes)
+    return unchecked_context(attributes.get(TARGETING_KEY) if is_absent(key) else key, attributes)

@@ -50,6 +50,12 @@ def run(*arguments: str, stdin: bytes = b"") -> Result:
             {"value": "B", "variant": "bright", "reason": {"kind": "TARGETING_MATCH"}},
             id="a rule that matches",
         ),
+        pytest.param(
+            "banner",
+            {"targetingKey": 0, "plan": "pro"},
+            {"value": "B", "variant": "bright", "reason": {"kind": "TARGETING_MATCH"}},
+            id="a targeting key that is not text",
+        ),
         pytest.param("banner", {}, {"value": "P", "variant": "plain", "reason": {"kind": "DEFAULT"}}, id="no targeting key"),
         pytest.param("off", {}, {"value": None, "variant": None, "reason": {"kind": "DISABLED"}}, id="a flag that is disabled"),
     ],

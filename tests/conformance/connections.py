@@ -12,10 +12,13 @@ from tests.conformance.config_options import Options
 from tests.conformance.evaluations import Evaluations
 from tests.conformance.steps import StepTable
 
-__all__ = ["CHANGING", "CONNECTION_STEPS", "LIMIT", "Connected", "FlagOrigin"]
+__all__ = ["CHANGING", "CONNECTION_STEPS", "OUTAGE_STEPS", "PACE", "Connected", "FlagOrigin"]
 
-LIMIT: Final = 30.0
-"""How many seconds a step waits for an event."""
+LIMIT: Final = "30000"
+"""How many milliseconds a step waits for an event."""
+
+PACE: Final = 10
+"""How many seconds of an outage in a feature file are one second here. The client's waits are shorter by the same factor."""
 
 CHANGING: Final = "changing-flag"
 """The flag that the steps modify."""
@@ -57,6 +60,11 @@ class Connected(Evaluations, Options):
         """Calls ``note`` with the keys of flags for events of this kind; at once for a state that holds."""
 
     @property
+    @abstractmethod
+    def is_fatal(self) -> bool:
+        """Whether the client has given up."""
+
+    @property
     def known_origin(self) -> FlagOrigin:
         """Where the flags of the case come from."""
         assert self.origin is not None, "nothing is connected"
@@ -81,8 +89,8 @@ def a_handler(world: Connected, kind: str) -> None:
     world.observe(kind, note)
 
 
-async def an_event(world: Connected, kind: str) -> None:
-    async with asyncio.timeout(LIMIT):
+async def an_event(world: Connected, kind: str, limit: str = LIMIT) -> None:
+    async with asyncio.timeout(int(limit) / 1000):
         while kind not in (kinds := [name for name, _ in world.received]):
             world.arrival.clear()
             await world.arrival.wait()
@@ -94,7 +102,7 @@ async def an_event(world: Connected, kind: str) -> None:
 
 async def connection_lost(world: Connected, seconds: str) -> None:
     async def comes_back() -> None:
-        await asyncio.sleep(float(seconds))
+        await asyncio.sleep(float(seconds) / PACE)
         await world.known_origin.restore()
 
     await world.known_origin.lose()
@@ -102,7 +110,6 @@ async def connection_lost(world: Connected, seconds: str) -> None:
 
 
 async def flag_modified(world: Connected) -> None:
-    assert world.known_flag.key == CHANGING
     await world.known_origin.change()
 
 
@@ -111,10 +118,17 @@ def flag_is_in_event(world: Connected) -> None:
     assert world.known_flag.key in world.last_change
 
 
-CONNECTION_STEPS: Final[StepTable] = {
-    "a {kind} flagd provider": a_client,
+def client_is_fatal(world: Connected) -> None:
+    assert world.is_fatal
+
+
+CONNECTION_STEPS: Final[StepTable] = {"a {kind} flagd provider": a_client}
+
+OUTAGE_STEPS: Final[StepTable] = {
     "a {kind} event handler": a_handler,
     "the {kind} event handler should have been executed": an_event,
+    "the {kind} event handler should have been executed within {limit}ms": an_event,
+    "the client should be in fatal state": client_is_fatal,
     "a {kind} event was fired": an_event,
     "the connection is lost for {seconds}s": connection_lost,
     "the flag was modified": flag_modified,

@@ -43,7 +43,8 @@ class Evaluations(ABC):
     """A case's flag, context and details."""
 
     flag: Flag | None = None
-    targeting_key: str | None = None
+    targeting_key: Any = None
+    """Text, nothing, or a value that a feature file puts in its place."""
     attributes: dict[str, Any] = field(default_factory=dict)
     details: Details | None = None
 

@@ -15,7 +15,7 @@ import pytest
 from gherkin.parser import Parser
 from gherkin.pickles.compiler import Compiler
 
-__all__ = ["DIRECTORY", "REASON", "Case", "Step", "cases", "cases_of", "needs_data", "parameters", "read_cases"]
+__all__ = ["DIRECTORY", "REASON", "Case", "Step", "cases", "cases_of", "needs_data", "parameters", "read_cases", "versions"]
 
 DIRECTORY: Final = Path(__file__).parents[3] / "shared" / "conformance" / "flagd"
 REASON: Final = f"the conformance data is not there: {Path('..', 'shared', 'conformance')} beside the project"
@@ -94,6 +94,11 @@ SUPERSEDED: Final = {
     "fractional-v1": "version 1 of fractional was superseded twice",
 }
 """Why no layer runs the cases with a tag."""
+
+
+def versions(case: Case) -> list[int]:
+    """The versions of ``fractional`` that a case is about. The others give the same with each."""
+    return [int(tag[-1]) for tag in case.tags if tag.startswith("fractional-v")] or ([2, 3] if "fractional" in case.tags else [3])
 
 
 def parameters(listed: Iterable[Case], left_out: Mapping[str, str] | None = None) -> list[Any]:

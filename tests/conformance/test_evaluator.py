@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -15,7 +15,7 @@ from aioflags.protocol.flagd import read_flag_set
 from aioflags.runtime.cooperative import run_at_once
 from tests.conformance.config_options import OPTION_STEPS, Options
 from tests.conformance.evaluations import EVALUATION_STEPS, Details, Evaluations, Flag
-from tests.conformance.features import Case, cases_of, needs_data, parameters
+from tests.conformance.features import Case, cases_of, needs_data, parameters, versions
 from tests.conformance.flag_sets import CONFIGS, INJECTED, evaluator_flags, flag_set
 from tests.conformance.steps import Steps
 from tests.conformance.values import EXPECTED
@@ -33,7 +33,7 @@ class Evaluator(Evaluations, Options):
         self.snapshot = empty.apply(run_at_once(read_flag_set(document, static_context=static_context)))
 
     async def evaluate(self, flag: Flag) -> Details:
-        context = Context(cast("str", self.targeting_key), attributes=self.attributes)
+        context = Context(self.targeting_key, attributes=self.attributes)
         detail = self.snapshot.evaluate(flag.key, context, flag.default, wanted=EXPECTED[flag.kind]).detail
         return Details(
             flag_key=flag.key,
@@ -55,14 +55,9 @@ def a_provider(world: Evaluator, kind: str) -> None:
 
 STEPS = Steps[Evaluator](EVALUATION_STEPS, OPTION_STEPS, {"an evaluator": an_evaluator, "a {kind} flagd provider": a_provider})
 
-WITHOUT_CONNECTION = ("provider/disabled", "provider/evaluation", "provider/metadata", "provider/selector", "provider/sync-payload")
+FILES = ("disabled", "evaluation", "metadata", "selector", "sync-payload", "targeting")
+WITHOUT_CONNECTION = tuple(f"provider/{file}" for file in FILES)
 """Files whose cases need no connection, except those about outages."""
-
-
-def versions(case: Case) -> Iterator[int]:
-    """The versions of ``fractional`` that a case is about. The others give the same with each."""
-    tagged = [int(tag[-1]) for tag in case.tags if tag.startswith("fractional-v")]
-    yield from tagged or ((2, 3) if "fractional" in case.tags else (3,))
 
 
 ALL = [

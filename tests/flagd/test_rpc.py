@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -324,6 +324,7 @@ async def test_a_call_that_the_close_of_the_client_ends_gives_the_default(line: 
         pytest.param(ANN, {"targetingKey": "ann", "plan": "pro"}, id="a context"),
         pytest.param(None, {}, id="no context"),
         pytest.param(Context.keyless({"plan": "pro"}), {"plan": "pro"}, id="a context without a key"),
+        pytest.param(Context(cast("Any", 0)), {"targetingKey": 0}, id="a key that is not text"),
         pytest.param(
             Context("ann", name="Ann", anonymous=True), {"targetingKey": "ann", "name": "Ann", "anonymous": True}, id="name"
         ),

@@ -326,7 +326,7 @@ def test_a_context_without_a_key_keeps_its_attributes_although_it_is_invalid(key
 @pytest.mark.parametrize(
     "context",
     [
-        pytest.param(Context(cast("Any", 5), attributes={"plan": "pro"}), id="a key that is not a string"),
+        pytest.param(Context(cast("Any", 5), name=cast("Any", 5), attributes={"plan": "pro"}), id="a key and a name that are not"),
         pytest.param(Context(cast("Any", None), kind="multi", attributes={"plan": "pro"}), id="a reserved kind"),
         pytest.param(Context("", name=cast("Any", 5), attributes={"plan": "pro"}), id="a name that is not a string"),
         pytest.param(Context.multi(Context.keyless({"plan": "pro"}), Context("k", kind="org")), id="a member of several"),
@@ -334,6 +334,16 @@ def test_a_context_without_a_key_keeps_its_attributes_although_it_is_invalid(key
 )
 def test_a_context_with_another_error_has_no_attributes(context: Context) -> None:
     assert (context.is_valid, context.is_keyless, dict(context.attributes)) == (False, False, {})
+
+
+@pytest.mark.parametrize("key", [0, 42, 1.5, False, ["a"]])
+def test_a_context_whose_key_is_not_text_keeps_it_although_it_is_invalid(key: Any) -> None:
+    context = Context(key, name="Ada", attributes={"plan": "pro"})
+    assert (context.error, context.key, context.is_keyless) == (f"key: expected a string, got {type(key).__name__}", "", False)
+    assert (context.other_key, context.name, dict(context.attributes)) == (key, "Ada", {"plan": "pro"})
+    again: Context = pickle.loads(pickle.dumps(context))
+    assert (again, hash(again), again.other_key) == (context, hash(context), key)
+    assert context != Context(cast("Any", 7), name="Ada", attributes={"plan": "pro"})
 
 
 KEYLESS = Context(cast("Any", None), "device", anonymous=True, attributes={"plan": "pro"})

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from openfeature.evaluation_context import EvaluationContext
@@ -44,6 +44,18 @@ def deep(levels: int) -> list[Any]:
         pytest.param("a", {}, Context("a"), id="a key"),
         pytest.param("a", {"plan": "pro", "age": 3}, Context("a", attributes={"plan": "pro", "age": 3}), id="attributes"),
         pytest.param("a", {"targetingKey": "b", "key": "c"}, Context("a"), id="the targeting key wins"),
+        pytest.param(42, {}, Context("42"), id="a number"),
+        pytest.param(0, {"targetingKey": "b"}, Context("0"), id="a number that is false"),
+        pytest.param(2**70, {}, Context(str(2**70)), id="a number that no float is equal to"),
+        pytest.param(42.0, {}, Context("42"), id="a whole number, as a server of OFREP may read it"),
+        pytest.param(True, {}, Context("true"), id="a boolean"),
+        pytest.param(None, {"targetingKey": 42}, Context("42"), id="a number as attribute"),
+        pytest.param(
+            None,
+            {"kind": "multi", "user": {"key": 1}, "org": {"targetingKey": 0}},
+            Context.multi(Context("1"), Context("0", "org")),
+            id="numbers in several kinds",
+        ),
         pytest.param(None, {"targetingKey": "b", "key": "c"}, Context("b"), id="then the attribute targetingKey"),
         pytest.param(None, {"key": "c"}, Context("c"), id="then the attribute key"),
         pytest.param("a", {"kind": "org"}, Context("a", "org"), id="a kind"),
@@ -63,7 +75,7 @@ def deep(levels: int) -> list[Any]:
         ),
     ],
 )
-def test_a_context_with_kinds(key: str | None, attributes: Mapping[str, Any], expected: Context) -> None:
+def test_a_context_with_kinds(key: Any, attributes: Mapping[str, Any], expected: Context) -> None:
     context = context_with_kinds(EvaluationContext(key, attributes))
     assert context.error is None
     assert context == expected
@@ -89,6 +101,23 @@ def test_a_context_with_kinds(key: str | None, attributes: Mapping[str, Any], ex
 )
 def test_a_context_with_kinds_is_invalid(given: EvaluationContext | None, error: str) -> None:
     assert context_with_kinds(given).error == error
+
+
+def test_a_key_that_is_not_text_is_logged_once_for_each_type(caplog: pytest.LogCaptureFixture) -> None:
+    class Number(int): ...
+
+    for key in (Number(7), Number(7), Number(8)):
+        assert context_with_kinds(EvaluationContext(cast("Any", key))).key == str(key)
+    assert [record.getMessage() for record in caplog.records if "Number" in record.getMessage()] == [
+        "OpenFeature: a targeting key of the type Number is used as text; LaunchDarkly's keys are strings"
+    ]
+
+
+@pytest.mark.parametrize("key", [0, 42, 1.5, False, True])
+def test_a_context_without_kinds_keeps_a_key_that_is_not_text(key: Any) -> None:
+    for given in (EvaluationContext(key, {"plan": "pro"}), EvaluationContext(None, {"targetingKey": key, "plan": "pro"})):
+        context = context_without_kinds(given)
+        assert (context.other_key, type(context.other_key), context.attributes["plan"]) == (key, type(key), "pro")
 
 
 @pytest.mark.parametrize("key", [pytest.param("a", id="with a key"), pytest.param(None, id="without a key")])

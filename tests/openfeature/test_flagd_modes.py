@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 from openfeature import api
@@ -62,6 +63,21 @@ async def test_an_awaited_evaluation_has_the_value_of_the_server(client: FlagdCl
     assert (found.value, found.reason, found.error_code) == (True, Reason.STATIC, None)
     missing = await api.get_client().get_boolean_details_async("unknown", True, ANNA)
     assert (missing.value, missing.error_code) == (True, ErrorCode.FLAG_NOT_FOUND)
+
+
+@pytest.mark.parametrize(("key", "group"), [(42, "is 42"), (7, "pro"), (0, "pro"), (True, "pro"), ("42", "pro")])
+async def test_rules_read_a_targeting_key_that_is_not_text(
+    client: FlagdClient, fake_flagd: FakeFlagd, key: Any, group: str
+) -> None:
+    is_42, is_pro = {"===": [{"var": "targetingKey"}, 42]}, {"==": [{"var": "plan"}, "pro"]}
+    variants = {name: name for name in ("is 42", "pro", "other")}
+    targeting = {"if": [is_42, "is 42", is_pro, "pro", "other"]}
+    fake_flagd.put("group", {"state": "ENABLED", "variants": variants, "defaultVariant": "other", "targeting": targeting})
+    if not client.is_remote:
+        async with client.changes() as changes:
+            await anext(changes)
+    found = await api.get_client().get_string_details_async("group", "", EvaluationContext(key, {"plan": "pro"}))
+    assert (found.value, found.error_code) == (group, None)
 
 
 async def test_a_plain_evaluation_in_another_thread_has_the_value_of_the_server(client: FlagdClient) -> None:

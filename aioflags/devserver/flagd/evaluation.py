@@ -171,7 +171,7 @@ def _flagd_context(context: Mapping[str, Any], snapshot: Snapshot) -> Context:
     """The context for flagd's rules. Raises :class:`NotJsonError` if it nests too deeply."""
     attributes = {name: value for name, value in context.items() if name != TARGETING_KEY}
     subject = Context.keyless()
-    # The data bypass the context: it takes no key that is not text, and drops attributes such as `kind`. flagd's rules read both.
+    # The data bypass the context, which drops attributes such as `kind`: flagd's rules read them.
     subject.keep(snapshot.static_context, context_data(attributes, context.get(TARGETING_KEY), snapshot.static_context))
     return subject
 

@@ -36,7 +36,7 @@ def data_of(context: Context, static: Mapping[str, Any]) -> dict[str, Any]:
     if derived is not None and derived[0] is static:
         kept: dict[str, Any] = derived[1]
         return kept
-    if context.error is not None and not context.is_keyless:
+    if context.error is not None and not context.is_keyless and context.other_key is None:
         raise NotJsonError(f"the context cannot be used: {context.error}")
     if context.members is not None:
         raise NotJsonError("the context has several kinds, so it has no targeting key; use a context of one kind")
@@ -46,29 +46,29 @@ def data_of(context: Context, static: Mapping[str, Any]) -> dict[str, Any]:
     if context.anonymous:
         properties["anonymous"] = True
     attributes = {**properties, **context.attributes} if properties else context.attributes
-    data = context_data(attributes, context.key or None, static)
+    data = context_data(attributes, context.key or context.other_key, static)
     context.keep(static, data)
     return data
 
 
 def context_data(
-    attributes: Mapping[str, Any], targeting_key: str | None, static: Mapping[str, Any] = _NO_ATTRIBUTES
+    attributes: Mapping[str, Any], targeting_key: object, static: Mapping[str, Any] = _NO_ATTRIBUTES
 ) -> dict[str, Any]:
     """The data of a context. Datetimes become texts in UTC; other values are used as they are, without a copy.
 
-    ``targetingKey`` is always there, and null without a key. An attribute of that name is hidden.
+    ``targetingKey`` is always there, and null without a key. It hides an attribute of that name. Rules see a key that is not text;
+    ``fractional`` without a seed does not.
 
     Raises:
-        NotJsonError: an attribute is not JSON, or nests more than 128 levels deep.
+        NotJsonError: an attribute or the key is not JSON, or nests more than 128 levels deep.
     """
-    data = {**attributes, **static}
+    data = {**attributes, **static, TARGETING_KEY: targeting_key}
     for name, value in data.items():
         if value.__class__ not in SCALARS:
             try:
                 data[name] = json_value(value)
             except ValueError as error:
                 raise NotJsonError(f"the attribute {plain_text(str(name))!r:.100} {error}") from None
-    data[TARGETING_KEY] = targeting_key
     return data
 
 

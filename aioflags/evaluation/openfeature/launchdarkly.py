@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
+from aioflags.evaluation.jsonlogic.coercion import Kind, kind_of, to_text
 from aioflags.evaluation.openfeature.context_data import TARGETING_KEY, json_value
 from aioflags.model.context import Context, invalid_context
+from aioflags.model.context_checks import is_absent
 from aioflags.model.detail import ErrorKind, EvaluationDetail, ReasonKind
 from aioflags.model.flag import FlagDefinition, FlagRule, VariationOrRollout
 from aioflags.model.nesting import SCALARS
 from aioflags.model.values import type_name
+from aioflags.runtime.logs import Once, logger
 
 __all__ = ["IDENTITY", "NO_KEY", "context_with_kinds", "error_of", "reason_of"]
 
@@ -48,9 +51,9 @@ def context_with_kinds(key: str | None, attributes: Mapping[str, Any]) -> Contex
     """The context for LaunchDarkly's flags; :data:`NO_KEY` without a targeting key.
 
     The targeting key wins over the attribute ``targetingKey``, and this over the attribute ``key``. ``name``, ``anonymous`` and
-    ``privateAttributes`` set the properties of these names. Datetimes become texts in UTC.
+    ``privateAttributes`` set the properties of these names. Datetimes become texts in UTC, and so does a key that is a number.
     """
-    return _of_any_kind(key or _key(attributes), {name: _json(value) for name, value in attributes.items()})
+    return _of_any_kind(_key(attributes) if is_absent(key) else key, {name: _json(value) for name, value in attributes.items()})
 
 
 def reason_of(detail: EvaluationDetail[Any], flag: FlagDefinition | None) -> str:
@@ -84,14 +87,14 @@ def _json(value: Any) -> Any:
         return value
 
 
-def _of_any_kind(key: str | None, attributes: Mapping[str, object]) -> Context:
+def _of_any_kind(key: object, attributes: Mapping[str, object]) -> Context:
     kind = attributes.get("kind")
     if kind == _MULTI:
         return _of_several_kinds(attributes)
-    if not key:
+    if is_absent(key):
         return NO_KEY
     return Context(
-        key,
+        _text(key),
         cast("str", "user" if kind is None else kind),
         attributes={name: value for name, value in attributes.items() if name not in IDENTITY},
         private=cast("tuple[str, ...]", attributes.get(_PRIVATE) or ()),
@@ -110,8 +113,23 @@ def _of_several_kinds(attributes: Mapping[str, object]) -> Context:
     return Context.multi(*members)
 
 
-def _key(attributes: Mapping[str, Any]) -> str | None:
-    return attributes.get(TARGETING_KEY) or attributes.get("key")
+def _key(attributes: Mapping[str, Any]) -> object:
+    key = attributes.get(TARGETING_KEY)
+    return attributes.get("key") if is_absent(key) else key
+
+
+def _text(key: object) -> Any:
+    """The key as text, with one warning for each type that is not. Arrays and objects have no text: the context gets an error."""
+    value = _json(key)
+    if isinstance(value, str) or kind_of(value) >= Kind.ARRAY:
+        return value
+    name = type(key).__name__
+    if _IS_NEW_TYPE(name):
+        logger.warning("OpenFeature: a targeting key of the type %s is used as text; LaunchDarkly's keys are strings", name)
+    return str(int(value)) if kind_of(value) is Kind.NUMBER and not isinstance(value, float) else to_text(value)
+
+
+_IS_NEW_TYPE: Final = Once()
 
 
 # -- reasons

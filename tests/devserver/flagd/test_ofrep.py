@@ -187,7 +187,7 @@ async def test_rules_of_launchdarkly_need_a_targeting_key(client: httpx.AsyncCli
 @pytest.mark.parametrize(
     ("context", "message"),
     [
-        pytest.param({"targetingKey": 5}, "key: expected a string, got int", id="a key that is not text"),
+        pytest.param({"targetingKey": [5]}, "key: expected a string, got list", id="a key that has no text"),
         pytest.param({"targetingKey": "a", "kind": 5}, "kind: expected a string, got int", id="a kind that is not text"),
         pytest.param({"targetingKey": "a", "privateAttributes": 5}, "private: expected a list of strings, got int", id="private"),
         pytest.param({"kind": "multi", "user": {}}, "no targeting key", id="one of several kinds without a key"),
