@@ -282,9 +282,11 @@ OPTIONS: Final = (
     Option("offline_poll_interval", 5.0, interval, Variables.seconds, ("FLAGD_OFFLINE_POLL_MS",), unusual=1000),
     Option("context_enricher", unchanged, function),
     Option("fatal_status_codes", (), _codes, Variables.words, ("FLAGD_FATAL_STATUS_CODES",)),
-    Option("fatal_codes_scope", "first-connection", one_of(*get_args(FatalCodesScope))),
-    Option("sync_metadata", "stream", one_of(*get_args(SyncMetadata))),
-    Option("fractional_version", 3, one_of(*get_args(FractionalVersion))),
+    Option(
+        "fatal_codes_scope", "first-connection", one_of(*get_args(FatalCodesScope)), Variables.word, ("FLAGD_FATAL_CODES_SCOPE",)
+    ),
+    Option("sync_metadata", "stream", one_of(*get_args(SyncMetadata)), Variables.word, ("FLAGD_SYNC_METADATA",)),
+    Option("fractional_version", 3, one_of(*get_args(FractionalVersion)), Variables.whole, ("FLAGD_FRACTIONAL_VERSION",)),
     Option("max_message_bytes", MAX_RESPONSE_BYTES, count(1, _MAX_NUMBER)),
     Option("ofrep_base_url", None, _address, Variables.text, ("OFREP_ENDPOINT",)),
     Option("ofrep_headers", ReadOnlyMapping[str, str]({}), _headers, Variables.headers, ("OFREP_HEADERS",)),
