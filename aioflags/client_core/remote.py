@@ -137,7 +137,9 @@ class RemoteAnswers:
 
     def _logged(self, question: Question, detail: EvaluationDetail[Any]) -> EvaluationDetail[Any]:
         error = detail.reason.error_kind
-        if error is not None:
+        if error is ErrorKind.FLAG_NOT_FOUND:
+            self._log.default_served(question.key, question.context, error)
+        elif error is not None:
             self._log.server_failed(question.key, error, detail.error_message)
         return detail
 

@@ -14,10 +14,10 @@ from aioflags.flagd.server_answers import FailedEvaluation, FailureLog, attribut
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, EvaluationDetail
 from aioflags.model.resolved import ResolvedFlag
-from aioflags.protocol.ofrep import flag_url, read_flag, request_body
+from aioflags.protocol.ofrep import NOT_OFREP, flag_url, read_flag, request_body
 from aioflags.protocol.ofrep_bulk import flags_url, read_failure, read_flags
 from aioflags.runtime.checkpoints import run_cooperatively
-from aioflags.runtime.logs import describe_error, printable
+from aioflags.runtime.logs import Once, describe_error, printable
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.transport.ofrep import OfrepReply, OfrepRequests
 from aioflags.transport.responses import RequestFailed
@@ -38,6 +38,7 @@ class OfrepEvaluation:
         self._logger = logger
         self._base_url = requests.endpoint.base_url
         self._failures = FailureLog("OFREP", logger)
+        self._is_new_hint = Once()
 
     def cached(self, key: str, expected: type) -> EvaluationDetail[Any] | None:  # noqa: ARG002 -- nothing is cached
         """``None``: nothing is cached."""
@@ -76,7 +77,13 @@ class OfrepEvaluation:
         if url is None:
             return failed_flag(key, FailedEvaluation(ErrorKind.FLAG_NOT_FOUND, "no flag can have this key"))
         reply = await self._post(url, context)
-        return failed_flag(key, reply) if isinstance(reply, FailedEvaluation) else read_flag(key, reply.status, reply.body, url)
+        if isinstance(reply, FailedEvaluation):
+            return failed_flag(key, reply)
+        flag = read_flag(key, reply.status, reply.body, url)
+        message = flag.error_message or ""
+        if NOT_OFREP in message and self._is_new_hint(message.rpartition(": ")[2]):
+            self._logger.warning("%s: %s", printable(key), message)
+        return flag
 
     async def _post(self, url: str, context: Context | None) -> OfrepReply | FailedEvaluation:
         try:

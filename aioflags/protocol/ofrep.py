@@ -25,6 +25,7 @@ from aioflags.runtime.logs import printable
 
 __all__ = [
     "FLAGS_PATH",
+    "NOT_OFREP",
     "ContextError",
     "flag_url",
     "read_entry",
@@ -36,6 +37,9 @@ __all__ = [
 
 FLAGS_PATH: Final = "/ofrep/v1/evaluate/flags"
 """The path of evaluations of all flags. The key of a flag follows it."""
+
+NOT_OFREP: Final = "not in OFREP's format"
+"""What the message of an unknown flag contains if perhaps something else than an OFREP server answered."""
 
 _ERRORS: Final[Mapping[str, ErrorKind]] = {
     kind.value: kind
@@ -115,7 +119,7 @@ def read_flag(key: str, status: int, body: bytes, url: str | None = None) -> Res
     if status == 404 and url is not None and not isinstance(details.errorCode, str):
         # Also a proxy or the router of another server answers so.
         hint = "flagd has no keys with a slash over OFREP" if "/" in key else "is this the port of OFREP? flagd's is 8016"
-        message = f"{message}, not in OFREP's format, for {printable(url)}: {hint}"
+        message = f"{message}, {NOT_OFREP}, for {printable(url)}: {hint}"
     return ResolvedFlag.failed(key, error, message, read_metadata(details.metadata))
 
 

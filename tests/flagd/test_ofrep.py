@@ -115,6 +115,15 @@ async def test_a_context_that_cannot_be_sent_is_an_error_without_a_request(conte
     assert service.posts == []
 
 
+async def test_an_answer_of_another_server_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    async with evaluating(*[sent(404, b"<html>")] * 4, sent(404, {"errorCode": "FLAG_NOT_FOUND"})) as (evaluation, _):
+        for key in ("a", "b", "a/b", "a/c", "c"):
+            assert error(await evaluation.resolve(key, ANNA, 5, int))[:2] == (5, ErrorKind.FLAG_NOT_FOUND)
+    assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
+    assert ["is this the port of OFREP?" in line for line in caplog.messages] == [True, False]
+    assert caplog.messages[1].endswith("flagd has no keys with a slash over OFREP")
+
+
 @pytest.mark.parametrize("key", ["", "\ud800"])
 async def test_a_key_that_no_flag_can_have_is_not_found_without_a_request(key: str) -> None:
     async with evaluating(value(1)) as (evaluation, service):

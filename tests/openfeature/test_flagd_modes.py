@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from openfeature.exception import ErrorCode, ProviderNotReadyError
 from openfeature.flag_evaluation import Reason
 from openfeature.provider import ProviderStatus
 
-from aioflags import FlagdClient
+from aioflags import Context, FlagdClient
 from aioflags.flagd.config import FlagdConfig
 from aioflags.openfeature import AioFlagsProvider
 from aioflags.testing import FakeFlagd
@@ -63,6 +64,14 @@ async def test_an_awaited_evaluation_has_the_value_of_the_server(client: FlagdCl
     assert (found.value, found.reason, found.error_code) == (True, Reason.STATIC, None)
     missing = await api.get_client().get_boolean_details_async("unknown", True, ANNA)
     assert (missing.value, missing.error_code) == (True, ErrorCode.FLAG_NOT_FOUND)
+
+
+async def test_an_unknown_flag_is_logged_alike_in_each_mode(client: FlagdClient, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "aioflags")
+    for _ in range(2):
+        assert await client.variation("unknown", Context("anna"), True) is True
+    lines = [(record.levelname, record.getMessage()) for record in caplog.records if record.getMessage().startswith("unknown")]
+    assert lines == [("INFO", "unknown: unknown flag; serving the default")]
 
 
 @pytest.mark.parametrize(("key", "group"), [(42, "is 42"), (7, "pro"), (0, "pro"), (True, "pro"), ("42", "pro")])
