@@ -22,7 +22,7 @@ _USER_PROPERTIES: Final = frozenset({"key", "anonymous", "custom", "privateAttri
 def read_context(text: str, *, is_flagd: bool = False) -> Context:
     """The context in ``--context``. Raises :class:`UsageMistake` if it is not a JSON object or not a valid context."""
     context = context_of(read_object(text, is_flagd=is_flagd), is_flagd=is_flagd)
-    if context.error is not None and not context.is_keyless and context.other_key is None:
+    if context.error is not None and not context.is_valid_for_flagd:
         raise context_mistake(context.error, is_flagd=is_flagd)
     return context
 

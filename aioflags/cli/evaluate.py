@@ -104,7 +104,7 @@ def _evaluate(snapshot: Snapshot, evaluation: _Evaluation, where: str = "") -> b
     """The result as JSON. ``where``: the line of the batch, for remarks."""
     is_flagd = snapshot.dialect.name == FLAGD
     context = context_of(evaluation.context, where, is_flagd=is_flagd)
-    if context.error is not None and not (is_flagd and (context.is_keyless or context.other_key is not None)):
+    if not (context.is_valid_for_flagd if is_flagd else context.is_valid):
         remark(f"{where}the context cannot be used: {context.error}")
     detail: EvaluationDetail[Any] = snapshot.evaluate(evaluation.key, context, evaluation.default, wanted=object).detail
     if evaluation.key not in snapshot.flags:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from aioflags.client.event_methods import EventMethods
 from aioflags.client_core.evaluation_methods import EvaluationMethods
+from aioflags.client_core.event_methods import EventMethods
 from aioflags.migration import OpTracker, Stage
 from aioflags.migration.stages import as_stage
 from aioflags.model.context import Context

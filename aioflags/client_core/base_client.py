@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 from aioflags.client_core.core_client import CoreClient
 from aioflags.client_core.evaluation_methods import EvaluationMethods
+from aioflags.client_core.event_methods import EventMethods
 from aioflags.client_core.flag_changes import Changes, FlagChange, ValueChange
 from aioflags.client_core.typed import plain_key
 from aioflags.errors import ConfigError
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["BaseClient"]
 
 
-class BaseClient(EvaluationMethods, CoreClient):
-    """The start, evaluations, and the changes of flags."""
+class BaseClient(EvaluationMethods, EventMethods, CoreClient):
+    """The start, evaluations, events, and the changes of flags."""
 
     provider_name: ClassVar[str] = "aioflags"
     """The name of the client as a provider of OpenFeature's SDK."""

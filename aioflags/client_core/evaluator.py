@@ -126,10 +126,15 @@ class Evaluator:
             raise ConfigTypeError(f"context: expected a Context, got {type(context).__name__} ({hint})")
         return context
 
-    def usable_context(self, call: str, context: Context | None) -> Context | None:
-        """The context of a call, by default the ambient one; ``None``, with a warning, if it is invalid or missing."""
+    def usable_context(self, call: str, context: Context | None, *, needs_key: bool = True) -> Context | None:
+        """The context of a call, by default the ambient one; ``None``, with a warning, if it is invalid or missing.
+
+        Without ``needs_key`` a context that flagd can use is enough, and one without anything in it replaces a missing one.
+        """
         context = self.context(context)
-        if context is None or context.error is not None:
+        if context is None and not needs_key:
+            return Context.keyless()
+        if context is None or not (context.is_valid if needs_key else context.is_valid_for_flagd):
             self._log.unusable_context(call, context)
             return None
         return context

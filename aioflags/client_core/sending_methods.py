@@ -25,9 +25,9 @@ __all__ = ["SendingMethods"]
 class SendingMethods:
     """The methods of a client that send analytics events."""
 
+    _outbox: Outbox | None = None
     if TYPE_CHECKING:
         _recorder: Recorder
-        _outbox: Outbox | None
         _hooks: HookRunner
         _cell: StatusCell
         _lifecycle: Lifecycle

@@ -227,6 +227,11 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
         return self.error is None
 
     @property
+    def is_valid_for_flagd(self) -> bool:
+        """Whether flags of flagd can be evaluated for the context. They need no key, and take one that is not text."""
+        return self.error is None or self.is_keyless or self.other_key is not None
+
+    @property
     def is_multi(self) -> bool:
         """Whether the context has several kinds."""
         return self.members is not None
@@ -348,7 +353,7 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
     def __reduce__(self) -> tuple[Any, ...]:
         if self.unkeyed is not None:
             return Context.multi, self.unkeyed
-        if self.error is not None and not self.is_keyless and self.other_key is None:
+        if not self.is_valid_for_flagd:
             return invalid_context, (self.error,)
         if self.members is not None:
             return Context.multi, tuple(self.members.values())

@@ -25,7 +25,6 @@ from openfeature.hook import Hook
 from openfeature.provider import AbstractProvider, FeatureProvider, Metadata
 from openfeature.track import TrackingEventDetails
 
-from aioflags.client.event_methods import EventMethods
 from aioflags.client_core.base_client import BaseClient
 from aioflags.client_core.core_client import CoreClient
 from aioflags.client_core.parts import internals_of, loop_of
@@ -334,7 +333,7 @@ class AioFlagsProvider(ProcessBound):
         evaluation_context: EvaluationContext | None = None,
         tracking_event_details: TrackingEventDetails | None = None,
     ) -> None:
-        """Records an event for metrics and experiments, if the client can. Never waits and never raises.
+        """Records an event for metrics and experiments. Never waits and never raises. A client for flagd calls its hooks alone.
 
         ``value`` of the details is the value of the metric, and their attributes are the data of the event.
         """
@@ -347,7 +346,7 @@ class AioFlagsProvider(ProcessBound):
         try:
             if one_context is not None:
                 one_context.track(tracking_event_name, evaluation_context, data, value)
-            elif isinstance(client, EventMethods):
+            elif isinstance(client, BaseClient):
                 client.track(tracking_event_name, self._context(evaluation_context), data=data, metric_value=value)
         except OtherContextError as error:
             logger.warning("OpenFeature: an event was not recorded: %s", error)

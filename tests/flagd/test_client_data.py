@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from aioflags import Context, FlagdClient
+from aioflags import Context, FlagdClient, FlagdConfig, Hook
+from aioflags.hooks.hook import TrackCall
+from aioflags.testing import EventRecorder
 from tests.support.scripted_flagd import FLAGS, INTERNAL, Diary, ScriptedFlagd, flag, flags
 from tests.support.status_clients import settle
 
@@ -160,3 +162,30 @@ async def test_a_new_stream_replaces_the_flags_and_lists_what_changed_meanwhile(
         await asyncio.sleep(10)
         assert diary.shown == ["STALE", "READY", "CONFIGURATION_CHANGED a,b"]
         assert await evaluated(client, "a", True) == (False, "STATIC")
+
+
+@pytest.mark.parametrize(
+    ("context", "is_called"),
+    [
+        pytest.param(Context("anna"), True, id="a context"),
+        pytest.param(None, True, id="no context"),
+        pytest.param(Context.keyless({"plan": "pro"}), True, id="no key"),
+        pytest.param(Context(cast("Any", 42)), True, id="a key that is not text"),
+        pytest.param(Context("anna", kind="kind"), False, id="an invalid context"),
+    ],
+)
+async def test_events_reach_the_hooks(context: Context | None, is_called: bool, flag_events: EventRecorder) -> None:
+    calls: list[TrackCall] = []
+
+    class Noting(Hook):
+        async def after_track(self, series_context: TrackCall) -> None:
+            calls.append(series_context)
+
+    async with FlagdClient.local({"flags": {}}, FlagdConfig(hooks=[Noting()])) as client:
+        client.track("paid", context, data={"currency": "EUR"}, metric_value=9.5)
+        client.identify(context)
+        client.flush()
+        assert await client.flush_and_wait()
+    assert [(call.key, call.data, call.metric_value) for call in calls] == [("paid", {"currency": "EUR"}, 9.5)] * is_called
+    assert [(event.kind, event.key) for event in flag_events] == [("track", "paid"), ("identify", "")] * is_called
+    assert client.stats.events_recorded == 0

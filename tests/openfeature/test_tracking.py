@@ -9,7 +9,8 @@ from openfeature import api
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.track import TrackingEventDetails
 
-from aioflags import Client
+from aioflags import Client, FlagdClient, FlagdConfig, Hook
+from aioflags.hooks.hook import TrackCall
 from aioflags.openfeature import AioFlagsProvider
 from aioflags.testing import EventRecorder
 
@@ -38,10 +39,18 @@ async def test_nothing_is_raised(caplog: pytest.LogCaptureFixture) -> None:
     assert "an event was not recorded" in caplog.text
 
 
-async def test_a_client_that_cannot_track_ignores_events() -> None:
-    class Untracked(Client):
-        track: Any = None
+async def test_a_client_for_flagd_calls_its_hooks() -> None:
+    noted: list[TrackCall] = []
 
-    async with Untracked.local({}) as client:
+    class Noting(Hook):
+        def after_track(self, series_context: TrackCall) -> None:
+            noted.append(series_context)
+
+    async with FlagdClient.local({"flags": {}}, FlagdConfig(hooks=[Noting()])) as client:
         api.set_provider_and_wait(AioFlagsProvider(client))
-        api.get_client().track("paid", ANNA)
+        api.get_client().track("paid", ANNA, TrackingEventDetails(9.5, {"currency": "EUR"}))
+        api.get_client().track("seen")
+    assert [(call.key, call.context.key, call.data, call.metric_value) for call in noted] == [
+        ("paid", "anna", {"currency": "EUR"}, 9.5),
+        ("seen", "", None, None),
+    ]

@@ -36,7 +36,7 @@ def data_of(context: Context, static: Mapping[str, Any]) -> dict[str, Any]:
     if derived is not None and derived[0] is static:
         kept: dict[str, Any] = derived[1]
         return kept
-    if context.error is not None and not context.is_keyless and context.other_key is None:
+    if not context.is_valid_for_flagd:
         raise NotJsonError(f"the context cannot be used: {context.error}")
     if context.members is not None:
         raise NotJsonError("the context has several kinds, so it has no targeting key; use a context of one kind")
