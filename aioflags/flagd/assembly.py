@@ -15,6 +15,7 @@ from aioflags.client_core.flag_changes import FlagTracker
 from aioflags.client_core.lifecycle import Lifecycle
 from aioflags.client_core.remote import RemoteAnswers, RemoteEvaluation
 from aioflags.client_core.status import StatusCell
+from aioflags.evaluation.dialect import Dialect
 from aioflags.evaluation.flagd.dialect import flagd_dialect
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.events.recorder import DISABLED_RECORDER
@@ -27,6 +28,7 @@ from aioflags.model.status_event import Event, EventKind
 from aioflags.plugins.plugin import EnvironmentMetadata, FlagdPlugin, SdkMetadata
 from aioflags.plugins.registration import Registration
 from aioflags.protocol.requests import PRODUCT
+from aioflags.runtime.logs import Once
 from aioflags.runtime.version import __version__
 from aioflags.sources.base import SourceContext
 from aioflags.supervisor.fallback_state import FallbackState
@@ -51,7 +53,7 @@ def assemble(config: FlagdConfig, mode: Mode, *, register: RegisterPlugin) -> tu
         register: Hands the client to a plugin. Must not keep the client alive: its tasks may outlive it.
     """
     logger = config.logger
-    first = Snapshot.empty(dialect=mode.dialect or flagd_dialect(config.fractional_version), log=logger)
+    first = Snapshot.empty(dialect=mode.dialect or _dialect(config), log=logger)
     holder = SnapshotHolder(first if mode.flags is None else first.apply(mode.flags))
     flag_tracker = FlagTracker(logger)
     cell = StatusCell(
@@ -92,6 +94,27 @@ def assemble(config: FlagdConfig, mode: Mode, *, register: RegisterPlugin) -> tu
         logger=logger,
     )
     return core, answers
+
+
+def _dialect(config: FlagdConfig) -> Dialect:
+    """The dialect of a client that evaluates. Warns once if the server may evaluate ``fractional`` with another version.
+
+    No message of the server has the version that it uses.
+    """
+    version = config.fractional_version
+    if config.resolver != "in-process" or config.is_fractional_version_chosen:
+        return flagd_dialect(version)
+    is_new, logger = Once(), config.logger
+
+    def on_fractional() -> None:
+        if is_new("fractional"):
+            logger.warning(
+                "a rule uses fractional, evaluated here with version %d, by default; flagd up to 0.16 evaluates with version 2, "
+                "which gives most users another variant: set fractional_version, or FLAGD_FRACTIONAL_VERSION, to the server's",
+                version,
+            )
+
+    return flagd_dialect(version, on_fractional=on_fractional)
 
 
 def _environment() -> EnvironmentMetadata:

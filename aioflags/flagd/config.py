@@ -82,7 +82,8 @@ class FlagdConfig:
         fatal_codes_scope: ``first-connection``: only before the first stream was good. ``always``: at any time.
         sync_metadata: where the static context comes from. ``stream``: the stream, or one call if it has none. ``rpc``: a call
             before each stream. ``off``: only the stream.
-        fractional_version: how ``fractional`` hashes, 2 or 3.
+        fractional_version: how ``fractional`` hashes, 2 or 3. With ``in-process`` it has to be the version of the server; a warning
+            is logged if a rule needs it and it is not given.
         max_message_bytes: the largest message that is accepted.
         interceptors: gRPC's interceptors for every call.
         ofrep_base_url: the address before ``/ofrep/v1``; by default port 8016 of ``host``.
@@ -194,6 +195,13 @@ class FlagdConfig:
             self._check_channel()
         if unknown := [code for code in self.fatal_status_codes if code not in CODES]:
             self.logger.warning("fatal_status_codes: gRPC has no code %s", printable(", ".join(unknown)))
+
+    @property
+    def is_fractional_version_chosen(self) -> bool:
+        """Whether an argument or the variable has the version of ``fractional``, so that it is not the default."""
+        return self._derived["fractional_version"].argument is not None or bool(
+            self.environment.get("FLAGD_FRACTIONAL_VERSION", "").strip()
+        )
 
     @property
     def grpc(self) -> GrpcSettings:

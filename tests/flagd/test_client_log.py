@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.scripted_flagd import FLAGS, INTERNAL, READY, Diary, ScriptedFlagd
+from aioflags import Context
+from tests.support.scripted_flagd import FLAGS, INTERNAL, READY, Diary, ScriptedFlagd, flag, flags
 
 MODES = [("in-process", FLAGS), ("rpc", READY)]
 BACK = {"in-process": ["READY", "CONFIGURATION_CHANGED none"], "rpc": ["READY", "CONFIGURATION_CHANGED any"]}
@@ -81,6 +82,32 @@ async def test_the_planned_end_of_a_stream_is_not_logged(resolver: str, first: A
         await asyncio.sleep(200)
         assert diary.shown == ["STALE", *BACK[resolver]] * 3
         assert lines(caplog) == []
+
+
+ROLLOUT = {"fractional": [["on", 1], ["off", 1]]}
+
+
+@pytest.mark.parametrize(
+    ("rule", "options", "count"),
+    [
+        pytest.param(ROLLOUT, {}, 1, id="the default"),
+        pytest.param({"if": [{"==": [1, 2]}, ROLLOUT, "on"]}, {}, 1, id="inside a rule"),
+        pytest.param({"if": [{"==": [1, 2]}, "off", "on"]}, {}, 0, id="no rollout"),
+        pytest.param(ROLLOUT, {"fractional_version": 3}, 0, id="the version of the default, given"),
+        pytest.param(ROLLOUT, {"fractional_version": 2}, 0, id="the other version"),
+    ],
+)
+async def test_a_version_of_fractional_that_was_not_chosen_is_logged_once_if_a_rule_needs_it(
+    rule: Any, options: dict[str, Any], count: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    flagd = ScriptedFlagd([[flags(a=flag(targeting=rule), b=flag(targeting=rule))]])
+    async with flagd.client(**options) as client:
+        assert caplog.records == []
+        for key in ("a", "b", "a"):
+            await client.variation(key, Context("anna"), False)
+    assert [(level, "set fractional_version, or FLAGD_FRACTIONAL_VERSION" in text) for level, text in lines(caplog)] == [
+        ("WARNING", True)
+    ] * count
 
 
 def target(first: object) -> str:

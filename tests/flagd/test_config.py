@@ -160,6 +160,18 @@ def test_a_variable_sets_an_option(name: str, variable: str, text: str, value: o
     assert getattr(config({variable: text}), name) == value
 
 
+def test_the_version_of_fractional_is_chosen_by_an_argument_or_the_variable() -> None:
+    by_variable = config({"FLAGD_FRACTIONAL_VERSION": "3"})
+    made = [
+        config(),
+        config(fractional_version=3),
+        by_variable,
+        dataclasses.replace(by_variable, host="x"),
+        dataclasses.replace(config(), host="x"),
+    ]
+    assert [each.is_fractional_version_chosen for each in made] == [False, True, True, True, False]
+
+
 @pytest.mark.holds("FL-5")
 def test_an_argument_wins_over_a_variable() -> None:
     assert config({"FLAGD_DEADLINE_MS": "345"}, deadline=0.123).deadline == 0.123

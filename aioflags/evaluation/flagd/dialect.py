@@ -36,28 +36,35 @@ SLOW_RULE_LENGTH: Final = 50_000
 """In characters of JSON. Shorter rules compile in some milliseconds."""
 
 
-def flagd_dialect(fractional_version: int = LATEST_VERSION, *, now_ms: Callable[[], int] = now_ms) -> Dialect:
+def flagd_dialect(
+    fractional_version: int = LATEST_VERSION,
+    *,
+    now_ms: Callable[[], int] = now_ms,
+    on_fractional: Callable[[], object] = lambda: None,
+) -> Dialect:
     """The dialect of flagd.
 
     Args:
         fractional_version: how ``fractional`` hashes, 2 or 3. It must be that of the server if both evaluate the same flags.
         now_ms: returns the Unix time in milliseconds, for rules that read ``$flagd.timestamp``.
+        on_fractional: called when a rule with ``fractional`` is compiled, on the thread of its first evaluation.
 
     Raises:
         ValueError: ``fractional_version`` is another number.
     """
     if fractional_version not in VERSIONS:
         raise ValueError(f"expected 2 or 3 as version of fractional, got {fractional_version!r}")
-    return _FlagdDialect(fractional_version, now_ms)
+    return _FlagdDialect(fractional_version, now_ms, on_fractional)
 
 
 class _FlagdDialect(OpenFeatureDialect):
     name = "flagd"
     reports_problems = True
 
-    def __init__(self, fractional_version: int, now_ms: Callable[[], int]) -> None:
+    def __init__(self, fractional_version: int, now_ms: Callable[[], int], on_fractional: Callable[[], object]) -> None:
         self._fractional_version = fractional_version
         self._now_ms = now_ms
+        self._on_fractional = on_fractional
         self._shared: WeakKeyDictionary[Evaluators, SharedRules] = WeakKeyDictionary()
 
     def flag(self, definition: FlagdFlag, note: ReportProblem) -> CompiledFlag:
@@ -92,7 +99,9 @@ class _FlagdDialect(OpenFeatureDialect):
             raise RuleError(f"the rule is too much work: it refers to more than {MAX_REFERENCED} characters of shared evaluators")
         rule = resolved(own_rule, flag.evaluators.rules)
         shared = NOTHING_SHARED if rule is own_rule else self._shared_rules(flag.evaluators)
-        return compile_targeting(rule, flag.key, self._fractional_version, shared, now_ms=self._now_ms)
+        return compile_targeting(
+            rule, flag.key, self._fractional_version, shared, now_ms=self._now_ms, on_fractional=self._on_fractional
+        )
 
     def _shared_rules(self, evaluators: Evaluators) -> SharedRules:
         """The compiled evaluators of a document. Two threads that ask at the same time may get two objects, which does no harm."""

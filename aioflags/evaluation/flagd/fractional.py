@@ -145,8 +145,8 @@ def subject_hash(flag_key: str, version: int) -> _Hash:
     return hash_
 
 
-def fractional(flag_key: str, version: int) -> Operator:
-    """The operator for the rules of one flag."""
+def fractional(flag_key: str, version: int, on_compiled: Callable[[], object] = lambda: None) -> Operator:
+    """The operator for the rules of one flag. Calls ``on_compiled`` for each use that is compiled."""
     of_seed, of_subject = seed_hash(version), subject_hash(flag_key, version)
 
     def variant(buckets: Buckets | None, hash_: int | None) -> Any:
@@ -158,6 +158,7 @@ def fractional(flag_key: str, version: int) -> Operator:
         return variant(read_buckets(values), of_subject(member(data, _KEY)))
 
     def build(arguments: Sequence[Expression], site: Site) -> Expression:
+        on_compiled()
         site.is_bound = True  # It knows the key of the flag.
         if not site.in_loop:
             site.reads.add(_KEY)

@@ -16,7 +16,6 @@ from aioflags.evaluation.flagd.sem_ver import SEM_VER
 from aioflags.evaluation.jsonlogic.compiler import (
     NOTHING_SHARED,
     STANDARD_OPERATORS,
-    CompiledRule,
     SharedRules,
     compile_rule,
     unknown_operator,
@@ -44,6 +43,7 @@ def compile_targeting(
     shared: SharedRules = NOTHING_SHARED,
     *,
     now_ms: Callable[[], int] = now_ms,
+    on_fractional: Callable[[], object] = lambda: None,
 ) -> Targeting:
     """Compile the rule of a flag.
 
@@ -55,27 +55,24 @@ def compile_targeting(
         fractional_version: How ``fractional`` hashes, 2 or 3.
         shared: The shared evaluators, if the same objects are in the rules of several flags. They are compiled once.
         now_ms: Returns the Unix time in milliseconds. It is called once for each evaluation if the rule may read the time.
+        on_fractional: Called now if the rule uses ``fractional``.
 
     Raises:
         RuleError: The rule nests more than 128 levels deep.
         ValueError: ``fractional_version`` is another number.
     """
-    compiled = _compiled(rule, flag_key, fractional_version, shared)
-    evaluate = compiled.rule
-    if not compiled.may_read(_FLAGD):
-        return evaluate
-    return lambda data: evaluate({**data, _FLAGD: {"flagKey": flag_key, "timestamp": now_ms() // 1000}})
-
-
-def _compiled(rule: Any, flag_key: str, fractional_version: int, shared: SharedRules) -> CompiledRule:
     if fractional_version not in VERSIONS:
         raise ValueError(f"expected 2 or 3 as version of fractional, got {fractional_version!r}")
     operators = {
         **_OPERATORS,
         "var": Operator(_var(flag_key)),
-        "fractional": fractional(flag_key, fractional_version),
+        "fractional": fractional(flag_key, fractional_version, on_fractional),
     }
-    return compile_rule(rule, operators, shared)
+    compiled = compile_rule(rule, operators, shared)
+    evaluate = compiled.rule
+    if not compiled.may_read(_FLAGD):
+        return evaluate
+    return lambda data: evaluate({**data, _FLAGD: {"flagKey": flag_key, "timestamp": now_ms() // 1000}})
 
 
 def _var(flag_key: str) -> Callable[[Sequence[Expression], Site], Expression]:
