@@ -10,7 +10,15 @@ from collections.abc import Collection
 from typing import Any, Final
 
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.flagd.server_answers import FailedEvaluation, FailureLog, attributes_of, failed_flag, refused_snapshot, snapshot_of
+from aioflags.flagd.server_answers import (
+    FailedEvaluation,
+    FailureLog,
+    attributes_of,
+    failed_flag,
+    refused_snapshot,
+    snapshot_of,
+    snapshot_of_all,
+)
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, EvaluationDetail
 from aioflags.model.resolved import ResolvedFlag
@@ -66,7 +74,7 @@ class OfrepEvaluation:
         if isinstance(answer, str):
             return self._refused(FailedEvaluation(ErrorKind.PARSE_ERROR, answer))
         self._failures.succeeded()
-        return snapshot_of(answer.flags, answer.metadata)
+        return await snapshot_of_all(answer.flags, answer.metadata)
 
     async def resolve_all_with(self, key: str, context: Context | None) -> Snapshot:  # noqa: ARG002 -- the answer has every flag
         """As :meth:`resolve_all`."""

@@ -15,12 +15,22 @@ import msgspec
 from aioflags.client_core.remote import NOT_CONNECTED
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.flagd.answer_cache import AnswerCache
-from aioflags.flagd.server_answers import FailedEvaluation, FailureLog, attributes_of, failed_flag, refused_snapshot, snapshot_of
+from aioflags.flagd.server_answers import (
+    FailedEvaluation,
+    FailureLog,
+    attributes_of,
+    failed_flag,
+    refused_snapshot,
+    snapshot_of,
+    snapshot_of_all,
+)
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, EvaluationDetail, ReasonKind
 from aioflags.model.metadata import NO_METADATA, FlagMetadata
 from aioflags.model.resolved import ResolvedFlag, read_reason
 from aioflags.model.values import is_unicode
+from aioflags.runtime.checkpoints import pause_when_spent
+from aioflags.runtime.cooperative import Budget
 from aioflags.runtime.logs import Once, describe_error, printable
 from aioflags.transport.flagd_messages import RpcFailed, ServerValue, ValueKind
 from aioflags.transport.grpc import FlagdChannel
@@ -117,7 +127,12 @@ class RpcEvaluation:
             return self._refused(self._failure(error))
         self._failures.succeeded()
         of_set = FlagMetadata.usable(metadata)
-        return snapshot_of((_flag(key, value, of_set) for key, value in values.items()), of_set)
+        flags: list[ResolvedFlag] = []
+        budget = Budget()
+        for key, value in values.items():
+            flags.append(_flag(key, value, of_set))
+            await pause_when_spent(budget)
+        return await snapshot_of_all(flags, of_set)
 
     async def resolve_all_with(self, key: str, context: Context | None) -> Snapshot:
         """The answer for all flags. If it lacks flag ``key``, or the error of that flag: data with the answer for that flag alone.

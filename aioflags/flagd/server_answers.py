@@ -16,9 +16,10 @@ from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind
 from aioflags.model.metadata import NO_METADATA, FlagMetadata
 from aioflags.model.resolved import ResolvedFlag
+from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.logs import Once
 
-__all__ = ["FailedEvaluation", "FailureLog", "attributes_of", "failed_flag", "refused_snapshot", "snapshot_of"]
+__all__ = ["FailedEvaluation", "FailureLog", "attributes_of", "failed_flag", "refused_snapshot", "snapshot_of", "snapshot_of_all"]
 
 _NO_CONTEXT = Context.keyless()
 _NO_STATIC_CONTEXT: Mapping[str, Any] = {}
@@ -45,6 +46,11 @@ def failed_flag(key: str, failure: FailedEvaluation, metadata: FlagMetadata = NO
 def snapshot_of(flags: Iterable[ResolvedFlag], metadata: FlagMetadata = NO_METADATA) -> Snapshot:
     """The flags as data, so that types are checked and results are made where this is done for all flags."""
     return Snapshot.empty(dialect=RESOLVED).apply(change_set_of(flags, metadata))
+
+
+async def snapshot_of_all(flags: Iterable[ResolvedFlag], metadata: FlagMetadata) -> Snapshot:
+    """:func:`snapshot_of` for many flags, in slices."""
+    return await run_cooperatively(Snapshot.empty(dialect=RESOLVED).builder(change_set_of(flags, metadata)))
 
 
 def refused_snapshot(failure: FailedEvaluation) -> Snapshot:

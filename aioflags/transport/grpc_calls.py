@@ -23,6 +23,8 @@ from google.protobuf.message import DecodeError, Message
 from aioflags.errors import ConfigError
 from aioflags.protocol.requests import FLAGD_SELECTOR
 from aioflags.runtime.cancellation import StrayCancellationError, contain_cancellation
+from aioflags.runtime.checkpoints import pause_when_spent
+from aioflags.runtime.cooperative import Budget
 from aioflags.runtime.event_loops import loop_time
 from aioflags.runtime.logs import describe_error
 from aioflags.runtime.regular_files import read_regular
@@ -247,10 +249,18 @@ class FlagdCalls:
         return _server_value(response, value, is_set=is_set)
 
     async def resolve_all(self, context: Any) -> tuple[dict[str, ServerValue], Mapping[str, Any]]:
-        """The server's evaluations of all flags by key, and the metadata of the flag set. Only version 1 has this call."""
+        """The server's evaluations of all flags by key, and the metadata of the flag set. Only version 1 has this call.
+
+        A large answer is read in slices.
+        """
         data = await self._unary(f"/{EVALUATION_V1}/ResolveAll", v1.ResolveAllRequest(context=context))
         response = _parsed(v1.ResolveAllResponse, data)
-        return {key: _any_value(flag) for key, flag in response.flags.items()}, from_struct(response.metadata)
+        values: dict[str, ServerValue] = {}
+        budget = Budget()
+        for key, flag in response.flags.items():
+            values[key] = _any_value(flag)
+            await pause_when_spent(budget)
+        return values, from_struct(response.metadata)
 
     @staticmethod
     def as_context(values: Mapping[str, Any], inexact: Callable[[str], object]) -> Any:

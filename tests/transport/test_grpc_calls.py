@@ -8,15 +8,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import grpc
 import grpc.aio
 import pytest
 
 from aioflags.transport.flagd_messages import RpcFailed
+from aioflags.transport.flagd_pb import evaluation_v1_pb2 as v1
 from aioflags.transport.grpc_calls import FlagdCalls
-from tests.support.flagd_parts import grpc_settings
+from tests.support.flagd_parts import grpc_settings, rpc_evaluation
+from tests.support.flagd_server import struct
 from tests.support.scripted_clients import seconds
 
 IDLE, READY, FAILING = (
@@ -104,6 +107,25 @@ async def call(calls: FlagdCalls) -> tuple[str, float]:
     except RpcFailed as error:
         return str(error), round(seconds() - began, 3)
     return "answered", round(seconds() - began, 3)
+
+
+async def test_a_large_answer_for_all_flags_is_processed_in_slices(channel: Channel, calls: FlagdCalls) -> None:
+    flag = v1.AnyFlag(reason="STATIC", variant="on", object_value=struct(a=1, b=[1, 2]), metadata=struct(team="web"))
+    channel.answer = v1.ResolveAllResponse(flags={f"flag-{number}": flag for number in range(4000)}).SerializeToString()
+    evaluation = rpc_evaluation(cast("Any", SimpleNamespace(calls=calls, problem=None, target="x:1")))
+    turns = 0
+
+    async def other_work() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    working = asyncio.create_task(other_work())
+    snapshot = await evaluation.resolve_all(None)
+    working.cancel()
+    assert (len(snapshot.flags), snapshot.evaluate("flag-7", None, {}).detail.value) == (4000, {"a": 1, "b": [1, 2]})
+    assert turns > 5
 
 
 async def test_a_call_that_ends_without_a_message_has_failed(channel: Channel, calls: FlagdCalls) -> None:
