@@ -63,6 +63,9 @@ _ERRORS: Final[Mapping[str, ErrorKind]] = {
 }
 """What gRPC's codes mean; all others are ``GENERAL``."""
 
+_MAYBE_UNKNOWN: Final = "; so it also ends if flagd cannot evaluate the flag: gRPC repeats the call, and flagd's log has the reason"
+"""flagd answers with ``UNKNOWN`` if a rule names no variant. gRPC repeats such a call, and keeps no reason."""
+
 
 class RpcEvaluation:
     """Evaluates flags by asking flagd, while the source keeps ``channel`` open.
@@ -199,7 +202,8 @@ class RpcEvaluation:
                 self._logger.error("flagd: a call failed (please report)", exc_info=error)
             return FailedEvaluation(ErrorKind.GENERAL, description)
         kind = ErrorKind.PROVIDER_FATAL if error.code in self._fatal_codes else _ERRORS.get(error.code, ErrorKind.GENERAL)
-        return FailedEvaluation(kind, printable(f"flagd at {self._channel.target}: {error}"))
+        hint = _MAYBE_UNKNOWN if error.code == "DEADLINE_EXCEEDED" else ""
+        return FailedEvaluation(kind, f"{printable(f'flagd at {self._channel.target}: {error}')}{hint}")
 
     def _note_inexact(self, name: str) -> None:
         if self._is_inexact(name):

@@ -22,7 +22,7 @@ from aioflags.transport.flagd_pb import evaluation_v2_pb2 as v2
 from aioflags.transport.grpc import FlagdChannel
 from aioflags.transport.grpc_settings import EVALUATION_V1, EVALUATION_V2
 from tests.support.flagd_parts import grpc_settings, rpc_evaluation
-from tests.support.flagd_server import Answer, Fail, FlagdServer, struct
+from tests.support.flagd_server import SILENCE, Answer, Fail, FlagdServer, struct
 
 pytestmark = pytest.mark.real_time
 
@@ -261,6 +261,16 @@ async def test_a_code_becomes_an_error(line: Line, code: str, error: ErrorKind) 
     assert shape(detail) == (True, error, None)
     assert detail.is_default
     assert f"{code}: why" in str(detail.error_message)
+
+
+async def test_an_error_that_the_retry_policy_hides_is_hinted_at(line: Line) -> None:
+    line.answer("ResolveBoolean", SILENCE)  # as a call that is repeated until its deadline
+    await line.start()
+    remote = line.evaluation(deadline=0.1)
+    async with line.channel.opened():
+        message = (await remote.resolve("flag", ANN, True, bool)).error_message or ""
+    assert "DEADLINE_EXCEEDED: " in message
+    assert message.endswith("flagd's log has the reason")
 
 
 @pytest.mark.holds("FL-67")
