@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final, cast
+from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -110,6 +111,8 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
         """Convert every property to its final form. Returns the error of an invalid context, or ``None``."""
         kind = cast("Any", self.kind)
         force_setattr(self, "kind", "user" if kind is None else kind)
+        if isinstance(cast("object", self.key), UUID):
+            force_setattr(self, "key", str(self.key))
         private = cast("Any", self.private)
         if isinstance(private, str) or not isinstance(private, Iterable):
             return type_error("private", private, "a list of strings")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, cast
+from uuid import UUID
 
 import pytest
 from openfeature.evaluation_context import EvaluationContext
@@ -49,6 +50,7 @@ def deep(levels: int) -> list[Any]:
         pytest.param(2**70, {}, Context(str(2**70)), id="a number that no float is equal to"),
         pytest.param(42.0, {}, Context("42"), id="a whole number, as a server of OFREP may read it"),
         pytest.param(True, {}, Context("true"), id="a boolean"),
+        pytest.param(UUID(int=7), {}, Context("00000000-0000-0000-0000-000000000007"), id="a UUID"),
         pytest.param(None, {"targetingKey": 42}, Context("42"), id="a number as attribute"),
         pytest.param(
             None,
@@ -111,6 +113,10 @@ def test_a_key_that_is_not_text_is_logged_once_for_each_type(caplog: pytest.LogC
     assert [record.getMessage() for record in caplog.records if "Number" in record.getMessage()] == [
         "OpenFeature: a targeting key of the type Number is used as text; LaunchDarkly's keys are strings"
     ]
+
+
+def test_a_uuid_is_a_key_without_kinds() -> None:
+    assert context_without_kinds(EvaluationContext(cast("Any", UUID(int=7)))).key == "00000000-0000-0000-0000-000000000007"
 
 
 @pytest.mark.parametrize("key", [0, 42, 1.5, False, True])

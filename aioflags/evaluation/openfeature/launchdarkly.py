@@ -121,7 +121,7 @@ def _key(attributes: Mapping[str, Any]) -> object:
 def _text(key: object) -> Any:
     """The key as text, with one warning for each type that is not. Arrays and objects have no text: the context gets an error."""
     value = _json(key)
-    if isinstance(value, str) or kind_of(value) >= Kind.ARRAY:
+    if isinstance(key, str) or kind_of(value) >= Kind.ARRAY:
         return value
     name = type(key).__name__
     if _IS_NEW_TYPE(name):
