@@ -25,14 +25,16 @@ __all__ = ["SendingMethods"]
 class SendingMethods:
     """The methods of a client that send analytics events."""
 
-    _outbox: Outbox | None = None
     if TYPE_CHECKING:
         _recorder: Recorder
+        _outbox: Outbox | None
         _hooks: HookRunner
         _cell: StatusCell
         _lifecycle: Lifecycle
         _logger: logging.Logger
         _once: Once
+    else:
+        _outbox = None  # unless the client sends events
 
     def flush(self) -> None:
         """Requests that the events recorded so far are sent now. From any thread, without a wait."""
