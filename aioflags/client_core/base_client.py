@@ -8,7 +8,6 @@ from aioflags.client_core.core_client import CoreClient
 from aioflags.client_core.evaluation_methods import EvaluationMethods
 from aioflags.client_core.event_methods import EventMethods
 from aioflags.client_core.flag_changes import Changes, FlagChange, ValueChange
-from aioflags.client_core.typed import plain_key
 from aioflags.errors import ConfigError
 from aioflags.model.context import Context
 from aioflags.model.status import StatusReport
@@ -67,7 +66,6 @@ class BaseClient(EvaluationMethods, EventMethods, CoreClient):
             if context is not None:
                 raise ConfigError("changes: a context needs a key, as in changes(key, context); changes() follows every flag")
             return self._changes_of_flags()
-        key = plain_key(key)
         given = self._evaluator.context(context)
         subject = self._holder.snapshot.dialect.subject(given)
         if subject is None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aioflags.client_core.evaluation_log import EvaluationLog
 from aioflags.client_core.question import Question
+from aioflags.evaluation.decoding import MISMATCH, Decoder
 from aioflags.evaluation.scope import FindMembership
 from aioflags.evaluation.value_types import expected_type
 from aioflags.events.recorder import Recorder
@@ -59,11 +60,18 @@ class DataAnswers:
 
     def default(self, question: Question) -> Any:
         """The value that is served if the flag has none."""
-        key = question.key
-        return fresh(self.defaults[key]) if key in self.defaults else question.default
+        key, expect = question.key, question.expect
+        if key not in self.defaults:
+            return question.default
+        if not isinstance(expect, Decoder):
+            return fresh(self.defaults[key])
+        decoded = expect.decode(self.defaults[key])
+        return question.default if decoded is MISMATCH else decoded
 
     def answer(self, question: Question, memberships: FindMembership | None = None) -> EvaluationDetail[Any]:
         """The answer of the flag data, which is recorded for analytics. Logs why a default is served.
+
+        A value that the question's decoder accepts is not decoded, and not copied: events have JSON.
 
         ``memberships`` looks up memberships in big segments; by default in the cache.
         """

@@ -20,13 +20,14 @@ from aioflags.client_core.overrides import OVERRIDES, Observation
 from aioflags.client_core.question import Question
 from aioflags.client_core.report_target import fast_path, report_target
 from aioflags.client_core.status import StatusCell
-from aioflags.client_core.typed import own_default, plain_key
+from aioflags.client_core.typed import decoder_of, own_default, plain_key
 from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.evaluation.all_flags_state import FlagState, flag_values, flags_state, given_states
+from aioflags.evaluation.decoding import MISMATCH, Decoder
 from aioflags.evaluation.explain.flags import explain
 from aioflags.evaluation.scope import FindMembership
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.evaluation.value_types import EXPECTABLE, MISMATCH, expected_type, has_fraction
+from aioflags.evaluation.value_types import EXPECTABLE, expected_type, has_fraction
 from aioflags.events.recorder import DISABLED_RECORDER, Recorder
 from aioflags.hooks.hook import EvaluationCall
 from aioflags.hooks.runner import HookRunner
@@ -161,10 +162,11 @@ class Evaluator:
             ConfigError: ``key`` is not a string, ``context`` is not a :class:`Context`, the default is one, or flags cannot have
                 the expected type.
         """
+        decoder = None
         if key.__class__ is not str:
             plain = plain_key(key)
             default = own_default(key) if default is None else default
-            key = plain
+            decoder, key = decoder_of(key), plain
         if context.__class__ is not Context:
             context = self.context(context)
         if default.__class__ is Context:
@@ -172,7 +174,7 @@ class Evaluator:
             raise ConfigTypeError(f"default: expected a JSON value, got Context ({advice})")
         if expect is not None and expect not in EXPECTABLE:
             raise ConfigError(f"expect: flags cannot be of type {getattr(expect, '__name__', expect)}; object stands for any value")
-        return Question(snapshot, key, context, default, expect, method, with_reason)
+        return Question(snapshot, key, context, default, decoder if expect is None else expect, method, with_reason)
 
     # An evaluation passes three functions in turn: hooks, then overrides, then answers.
 
@@ -207,11 +209,16 @@ class Evaluator:
         return self._answer(question, answer)
 
     def value(self, snapshot: Snapshot, key: str, context: Context) -> Any:
-        """The value in the data, of any type, for iterators over changes. Hooks run; test overrides do not apply."""
-        question = self.question(snapshot, key, context, None, object, method="variation")
-        if self.is_hooked:
-            return self._hooks.around(self._call(question), partial(self._data.answer, question)).value
-        return self._data.answer(question).value
+        """The value in the data, of any type, for iterators over changes. Hooks run; test overrides do not apply.
+
+        The value of a typed flag is decoded; ``None`` if it cannot be.
+        """
+        question = Question(snapshot, plain_key(key), context, None, decoder_of(key) or object, "variation", with_reason=False)
+
+        def answer() -> EvaluationDetail[Any]:
+            return self._decoded(question, self._data.answer(question))
+
+        return (self._hooks.around(self._call(question), answer) if self.is_hooked else answer()).value
 
     def _call(self, question: Question) -> EvaluationCall:
         """The description of an evaluation that hooks get."""
@@ -230,35 +237,54 @@ class Evaluator:
     def _answer(self, question: Question, answer: Callable[[Question], EvaluationDetail[Any]]) -> EvaluationDetail[Any]:
         """The test override, if there is one, otherwise ``answer(question)``."""
         if not self._is_overridden:
-            return answer(question)
+            return self._decoded(question, answer(question))
         overrides = OVERRIDES.overrides()
         detail = self._from_override(question, overrides[question.key]) if question.key in overrides else answer(question)
-        return _observed(question, detail, overrides)
+        return _observed(question, self._decoded(question, detail), overrides)
 
     async def _answer_awaited(self, question: Question) -> EvaluationDetail[Any]:
         """:meth:`_answer`, where the answer may wait."""
         if not self._is_overridden:
-            return await self._answers.answer_awaited(question)
+            return self._decoded(question, await self._answers.answer_awaited(question))
         overrides = OVERRIDES.overrides()
         if question.key in overrides:
             detail = self._from_override(question, overrides[question.key])
         else:
             detail = await self._answers.answer_awaited(question)
-        return _observed(question, detail, overrides)
+        return _observed(question, self._decoded(question, detail), overrides)
 
     def _from_override(self, question: Question, override: object) -> EvaluationDetail[Any]:
         """The override if it has the expected type, otherwise the default."""
-        key, default = question.key, self._data.default(question)
+        default = self._data.default(question)
         expected = expected_type(default) if question.expect is None else question.expect
-        dialect = question.snapshot.dialect
-        value = dialect.fit(override, expected)
+        value = question.snapshot.dialect.fit(override, expected)
         if value is not MISMATCH:
             if expected is int and has_fraction(override):
-                question.snapshot.report_fraction(key)
+                question.snapshot.report_fraction(question.key)
             return EvaluationDetail(value, None, _OVERRIDE)
-        if self._log.is_new_wrong_type(key):
-            self._log.wrong_type(key, dialect.mismatch(override, expected))
-        return EvaluationDetail(default, None, Reason(kind=ReasonKind.ERROR, error_kind=dialect.errors.wrong_type))
+        return self._wrong_type(question, EvaluationDetail(override, None, _OVERRIDE), default, expected)
+
+    def _decoded(self, question: Question, detail: EvaluationDetail[Any]) -> EvaluationDetail[Any]:
+        """The detail with the value that the decoder of a typed flag makes of it. A default is as the program gave it."""
+        decoder = question.expect
+        if not isinstance(decoder, Decoder) or detail.is_default:
+            return detail
+        value = decoder.decode(detail.value)
+        if value is MISMATCH:  # from a server: data and overrides were checked
+            return self._wrong_type(question, detail, question.default, decoder)
+        return replace(detail, value=value)
+
+    def _wrong_type(
+        self, question: Question, detail: EvaluationDetail[Any], default: object, expected: type | Decoder
+    ) -> EvaluationDetail[Any]:
+        """The default in place of a value that cannot be used. One line in the log for each flag says why."""
+        dialect = question.snapshot.dialect
+        mismatch = dialect.mismatch(detail.value, expected)
+        if self._log.is_new_wrong_type(question.key):
+            self._log.wrong_type(question.key, mismatch)
+        reason = Reason(kind=ReasonKind.ERROR, error_kind=dialect.errors.wrong_type)
+        message = f"the value is {mismatch}" if dialect.explains_errors else None
+        return EvaluationDetail(default, None, reason, None, detail.metadata, message)
 
     async def prefetch(self, snapshot: Snapshot, context: Context | None) -> FindMembership | None:
         """Fetches the memberships that any flag may need."""

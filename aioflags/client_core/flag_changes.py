@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from weakref import ref
 
 from aioflags.client_core.client_iterator import ClientIterator
+from aioflags.client_core.typed import decoder_of, plain_key
 from aioflags.model.values import fresh, same_json
 from aioflags.runtime.fork import Lock
 from aioflags.runtime.logs import Once, logger
@@ -40,7 +41,10 @@ class FlagChange:
 
 @dataclass(frozen=True, slots=True)
 class ValueChange:
-    """A flag's value for one context has changed. ``None``: the flag is missing or has no value."""
+    """A flag's value for one context has changed. ``None``: the flag is missing or has no value.
+
+    If ``changes`` was called with a typed flag that decodes, the values are decoded; ``None`` for one that cannot be.
+    """
 
     key: str
     old_value: Any
@@ -159,7 +163,8 @@ class ValueChanges(Changes[ValueChange]):
         read: Callable[[Snapshot], Any],
         newest: Callable[[], Snapshot],
     ) -> None:
-        self._key = key
+        self._key = plain_key(key)
+        self._copied = fresh if decoder_of(key) is None else _shared
         self._read = read
         self._waiting: deque[ValueChange] = deque(maxlen=_MAX_QUEUE)
         self._warn = Once()
@@ -180,7 +185,7 @@ class ValueChanges(Changes[ValueChange]):
             return
         if len(self._waiting) == _MAX_QUEUE and self._warn("overflow"):
             self._tracker.log.warning("a reader of value changes is %d changes behind; dropping the oldest", _MAX_QUEUE)
-        self._waiting.append(ValueChange(self._key, fresh(self._value), fresh(value)))
+        self._waiting.append(ValueChange(self._key, self._copied(self._value), self._copied(value)))
         self._value = value
         self._changed.send()
 
@@ -189,3 +194,8 @@ class ValueChanges(Changes[ValueChange]):
 
     def _count(self) -> int:
         return len(self._waiting)
+
+
+def _shared(value: Any) -> Any:
+    """A decoded value, which all callers share."""
+    return value

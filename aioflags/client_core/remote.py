@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from aioflags.client_core.evaluation_log import EvaluationLog
 from aioflags.client_core.question import Question
+from aioflags.evaluation.decoding import Decoder
 from aioflags.evaluation.value_types import expected_type
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
 from aioflags.model.status import Status
@@ -145,4 +146,7 @@ class RemoteAnswers:
 
 
 def _expected(question: Question) -> type:
+    """The type to ask for. A value that is decoded may have any."""
+    if isinstance(question.expect, Decoder):
+        return object
     return expected_type(question.default) if question.expect is None else question.expect

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, Never, Protocol, TypeVar, cast
+from collections.abc import Callable
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, Generic, Never, Protocol, TypeVar, cast
 
 from aioflags.errors import ConfigError, ConfigTypeError
+from aioflags.evaluation.decoding import DECODED_KEYS, Decoder
 from aioflags.model.values import fresh, plain_text
 from aioflags.runtime.validation import require
 
-__all__ = ["D", "Flag", "J", "PlainKey", "T", "own_default", "plain_key"]
+__all__ = ["D", "Flag", "J", "PlainKey", "T", "decoder_of", "own_default", "plain_key"]
 
 T = TypeVar("T")
 """The type of a flag."""
@@ -16,6 +19,8 @@ D = TypeVar("D")
 """The type of a default, if ``expect`` names the type of the flag."""
 J = TypeVar("J", dict[str, Any], list[Any])
 """An object or array: the default does not restrict the items of the flag's value."""
+
+_SCALARS: Final = (bool, int, float, str, type(None))
 
 
 class PlainKey(Protocol):
@@ -40,24 +45,44 @@ class Flag(str, Generic[T]):
     It is a string and can be used as any key: ``client.explain(CHECKOUT_V2, context)``, ``overrides({CHECKOUT_V2: True})``.
     The default applies if an evaluation names none. A list or object is copied for each caller.
 
+    The value of a flag is JSON. ``decode`` makes another type of it::
+
+        LIMITS = Flag("limits", default=Limits(requests=10), decode=Limits)
+
+    An enumeration as default needs no ``decode``. A value is decoded once, and the result is shared by all callers, as the default
+    is: make it immutable, or do not change it. If ``decode`` raises, the default is served with the error ``WRONG_TYPE``, and a
+    warning is logged once.
+
+    Args:
+        key: The key of the flag.
+        default: The value that is served if the flag cannot be evaluated. Without ``decode`` a JSON value, or a member of an
+            enumeration.
+        decode: A type that msgspec converts to (a dataclass, ``msgspec.Struct``, enumeration, ``list[Limits]``), a pydantic model,
+            or a function that is called with the JSON value. Declare the flag before it is evaluated.
+
     Raises:
-        ConfigError: the key is not a string, or is empty; or the default is not named.
+        ConfigError: the key is not a string, or is empty; the default is not named, or JSON does not have its type and there is no
+            ``decode``; or ``decode`` is a coroutine function, or is neither a type nor a function.
     """
 
-    __slots__ = ("_default", "_is_scalar")
+    __slots__ = ("_decoder", "_default", "_is_scalar")
     if TYPE_CHECKING:
         __getnewargs__: None  # type: ignore[assignment]  # so that it is not a PlainKey
+    _decoder: Decoder | None
     _default: T
     _is_scalar: bool
 
-    def __new__(cls, key: str, *unnamed: Never, default: T) -> Flag[T]:
+    def __new__(cls, key: str, *unnamed: Never, default: T, decode: type[T] | Callable[[Any], T] | None = None) -> Flag[T]:
         if unnamed:
             raise ConfigTypeError("default: name it, as in Flag(key, default=…)")
         if not require("key", key, str):
             raise ConfigError("key: a flag's key cannot be empty")
         flag = super().__new__(cls, plain_text(key))
         flag._default = default
-        flag._is_scalar = default is None or isinstance(default, (str, int, float))  # immutable
+        flag._decoder = _decoder(default, decode)
+        flag._is_scalar = default.__class__ in _SCALARS
+        if flag._decoder is not None:
+            DECODED_KEYS.add(plain_text(key))
         return flag
 
     @property
@@ -68,13 +93,50 @@ class Flag(str, Generic[T]):
     @property
     def default(self) -> T:
         """The value that is served if the flag cannot be evaluated."""
-        return self._default if self._is_scalar else cast("T", fresh(self._default))
+        return self._default if self._is_scalar or self._decoder is not None else cast("T", fresh(self._default))
 
     def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, Any]]:
-        return (plain_text(self),), {"default": self._default}
+        return (plain_text(self),), {"default": self._default, "decode": self._decoder and self._decoder.given}
+
+    def __getstate__(self) -> None:
+        """Nothing more: a copy is made by ``__new__``."""
 
     def __repr__(self) -> str:
         return f"Flag({plain_text(self)!r}, default={self._default!r})"
+
+
+def _decoder(default: object, decode: Any) -> Decoder | None:
+    """The decoder of a flag; ``None`` if its values are JSON.
+
+    Raises:
+        ConfigTypeError: the default shows that it needs one.
+    """
+    if decode is not None:
+        return Decoder(decode)
+    if isinstance(default, Enum):
+        return Decoder(type(default))
+    if (foreign := _foreign(default)) is not None:
+        raise ConfigTypeError(
+            f"default: JSON has no {foreign}, so data cannot bring such a value: "
+            "give decode=…, a type or a function that makes it from JSON, or a default of JSON's types (a list for a tuple)"
+        )
+    return None
+
+
+def _foreign(value: Any) -> str | None:
+    """The first type in a value that JSON does not have. Subclasses count: data would have the plain type."""
+    kind = value.__class__
+    if kind is list:
+        return next((foreign for item in value if (foreign := _foreign(item)) is not None), None)
+    if kind is dict:
+        foreign = _foreign([*value.values()])
+        return foreign or next((f"object with {_name(key)} as name" for key in value if key.__class__ is not str), None)
+    return None if kind in _SCALARS else _name(value)
+
+
+def _name(value: object) -> str:
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def plain_key(key: object) -> str:
@@ -86,6 +148,11 @@ def plain_key(key: object) -> str:
     if not isinstance(key, str):
         raise ConfigTypeError(f"key: expected a string, got {type(key).__name__}")
     return plain_text(key)
+
+
+def decoder_of(key: object) -> Decoder | None:
+    """What decodes the values of a typed flag; ``None`` for JSON, and for a plain key."""
+    return cast("Any", key)._decoder if isinstance(key, Flag) else None  # noqa: SLF001 -- of this module
 
 
 def own_default(key: object) -> Any:

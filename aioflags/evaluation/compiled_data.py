@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, ReportProblem
+from aioflags.evaluation.decoding import DECODED_KEYS
 from aioflags.evaluation.dialect import Dialect
 from aioflags.evaluation.items import Item, Items
 from aioflags.evaluation.override_marks import REMOVED_SEGMENT, overridden_segment
@@ -176,7 +177,7 @@ class CompiledData:
             if flag.prerequisites or not segments.isdisjoint(flag.segments):
                 data.direct_flags.pop(key, None)
                 data.constant_answers.pop(key, None)
-                if self.dialect.is_direct(items.flags[key], items, measured):
+                if key not in DECODED_KEYS and self.dialect.is_direct(items.flags[key], items, measured):
                     data.direct_flags[key] = flag.direct
         return data
 
@@ -199,7 +200,7 @@ class CompiledData:
             flag = compiled(definition, self.log.note_for(ObjectKind.FLAG, definition))
             # Another thread may compile it, too. Both dictionaries keep the same result: the answers of two results are not equal.
             flag = self.flags.setdefault(key, flag)
-            if self.dialect.is_direct(definition, self.items, {}):
+            if key not in DECODED_KEYS and self.dialect.is_direct(definition, self.items, {}):
                 self.direct_flags[key] = flag.direct
         return flag
 

@@ -16,6 +16,7 @@ from aioflags.model.detail import ErrorKind
 
 if TYPE_CHECKING:
     from aioflags.evaluation.answers import Answer
+    from aioflags.evaluation.decoding import Decoder
     from aioflags.model.context import Context
     from aioflags.model.explanation import ExplanationStep
 
@@ -67,11 +68,11 @@ class Dialect(ABC):
         """The answer of a malformed flag. ``problem``: why it is malformed."""
 
     @abstractmethod
-    def fit(self, value: Any, expected: type) -> Any:
-        """``value`` converted to the expected type, or ``MISMATCH``. Arrays and objects are copied."""
+    def fit(self, value: Any, expected: type | Decoder) -> Any:
+        """``value`` converted to the expected type, or ``MISMATCH``. Arrays and objects are copied, except for a decoder."""
 
     @abstractmethod
-    def mismatch(self, value: object, expected: type) -> str:
+    def mismatch(self, value: object, expected: type | Decoder) -> str:
         """Describes a mismatch without showing the value: "a boolean where a string is asked for"."""
 
     @abstractmethod

@@ -14,6 +14,7 @@ import msgspec
 from aioflags.evaluation.answers import Answer, malformed
 from aioflags.evaluation.clauses import named_segments
 from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, ReportProblem
+from aioflags.evaluation.decoding import Decoder
 from aioflags.evaluation.dialect import Comparison, Dialect, ErrorKinds
 from aioflags.evaluation.flags import compile_flag, tracking_of
 from aioflags.evaluation.items import Item, Items
@@ -86,10 +87,10 @@ class LaunchDarklyDialect(Dialect):
     def malformed(self, problem: str) -> Answer:
         return malformed(problem)
 
-    def fit(self, value: Any, expected: type) -> Any:
+    def fit(self, value: Any, expected: type | Decoder) -> Any:
         return fit(value, expected)
 
-    def mismatch(self, value: object, expected: type) -> str:
+    def mismatch(self, value: object, expected: type | Decoder) -> str:
         return mismatch(value, expected)
 
     def subject(self, context: object) -> Context | None:

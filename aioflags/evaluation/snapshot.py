@@ -20,6 +20,7 @@ from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.attributes import clean_kind
 from aioflags.evaluation.compiled import CompiledFlag, Evaluation
 from aioflags.evaluation.compiled_data import BulkUse, CompiledData, DefinitionLog
+from aioflags.evaluation.decoding import DECODED_KEYS, Decoder
 from aioflags.evaluation.dependents import Dependents, changed_flags, updated_index
 from aioflags.evaluation.dialect import Dialect
 from aioflags.evaluation.items import Item, Items, applied
@@ -319,7 +320,7 @@ class Snapshot:
         context: Context | None,
         default: Any,
         *,
-        wanted: type | None = None,
+        wanted: type | Decoder | None = None,
         memberships: FindMembership | None = None,
         scope: Scope | None = None,
     ) -> Evaluation:
@@ -329,7 +330,8 @@ class Snapshot:
             key: the key of the flag.
             context: the context; without one that the dialect can use, the result is the default.
             default: the value if the flag has none.
-            wanted: the expected type, one of ``value_types.EXPECTABLE``; by default, the type of ``default``.
+            wanted: the expected type, one of ``value_types.EXPECTABLE``; by default, the type of ``default``. If it is a decoder,
+                the result has the value that it accepts, not decoded.
             memberships: looks up big-segment memberships. A context key for which it returns ``None`` is in ``missing`` of the
                 result: fetch the first of these keys and evaluate again, since the others may not be needed then.
             scope: the scope of earlier evaluations for this context. It has its own ``memberships``.
@@ -351,7 +353,7 @@ class Snapshot:
             else:
                 scope.begin()
             answer = self._answer(flag, subject, scope)
-            if self.evaluated_for is not None and answer.problem is None:
+            if self.evaluated_for is not None and answer.problem is None and key not in DECODED_KEYS:
                 self.constant_answers[key] = answer
             return Evaluation(
                 detail=_detail(data, key, answer, scope, default, expected=expected_type(default) if wanted is None else wanted),
@@ -420,7 +422,9 @@ def _marked(evaluation: Evaluation, *, is_override: bool) -> Evaluation:
     return msgspec.structs.replace(evaluation, detail=dataclasses.replace(evaluation.detail, reason=reason))
 
 
-def _detail(data: CompiledData, key: str, answer: Answer, scope: Scope, default: Any, *, expected: type) -> EvaluationDetail[Any]:
+def _detail(
+    data: CompiledData, key: str, answer: Answer, scope: Scope, default: Any, *, expected: type | Decoder
+) -> EvaluationDetail[Any]:
     """The caller's detail. It has the default if the answer has no value or a value of another type."""
     dialect, detail = data.dialect, answer.detail
     reason = detail.reason

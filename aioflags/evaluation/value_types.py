@@ -8,15 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from aioflags.evaluation.decoding import MISMATCH, Decoder
 from aioflags.model.values import fresh, is_array, is_number, type_name
 
 __all__ = ["CONVERSIONS", "EXPECTABLE", "MISMATCH", "expected_type", "fit", "has_fraction", "mismatch"]
 
 EXPECTABLE: Final = (bool, int, float, str, dict, list, object)
 """The types that a caller can expect."""
-
-MISMATCH: Final = object()
-"""What :func:`fit` returns for a value of another type."""
 
 
 def expected_type(default: object) -> type:
@@ -26,13 +24,17 @@ def expected_type(default: object) -> type:
     return next((expected for expected, types in _DEFAULTS if isinstance(default, types)), object)
 
 
-def fit(value: Any, expected: type) -> Any:
+def fit(value: Any, expected: type | Decoder, conversions: Mapping[Any, Callable[[Any], Any]] | None = None) -> Any:
     """``value`` converted to the expected type, or :data:`MISMATCH`. Arrays and objects are copied.
+
+    For a decoder: ``value`` itself, so that the decoder knows it again, if it can be decoded.
 
     ``int`` accepts any number and cuts off its fraction. ``float`` accepts any number. A boolean is not a number. ``dict`` accepts
     an object, ``list`` an array, and a type not named here any value.
     """
-    convert = CONVERSIONS.get(expected)
+    if isinstance(expected, Decoder):
+        return MISMATCH if expected.decode(value) is MISMATCH else value
+    convert = (CONVERSIONS if conversions is None else conversions).get(expected)
     return fresh(value) if convert is None else convert(value)
 
 
@@ -41,13 +43,20 @@ def has_fraction(value: object) -> bool:
     return isinstance(value, float) and not value.is_integer()
 
 
-def mismatch(value: object, expected: type) -> str:
+def mismatch(value: object, expected: type | Decoder) -> str:
     """Describes a mismatch without showing the value: "a boolean where a string is asked for"."""
-    actual_name, expected_name = (_ARTICLES.get(name, "a ") + name for name in (type_name(value), type_name(expected())))
+    if isinstance(expected, Decoder):
+        return f"{_with_article(value)} that {expected.refusal(value)}"
+    actual_name, expected_name = _with_article(value), _with_article(expected())
     # A number is a mismatch for a number only if it is too large for a float.
     return (
         f"{actual_name} that is too large" if actual_name == expected_name else f"{actual_name} where {expected_name} is asked for"
     )
+
+
+def _with_article(value: object) -> str:
+    name = type_name(value)
+    return _ARTICLES.get(name, "a ") + name
 
 
 def _as_float(value: Any) -> Any:

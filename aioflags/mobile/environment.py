@@ -14,7 +14,7 @@ from aioflags.client_core.core_client import CoreClient, weakly
 from aioflags.client_core.fast_path import MOBILE, with_constant_path, with_fast_detail
 from aioflags.client_core.flag_changes import Changes, FlagChange, ValueChange
 from aioflags.client_core.sending_methods import SendingMethods
-from aioflags.client_core.typed import D, Flag, J, PlainKey, T, plain_key
+from aioflags.client_core.typed import D, Flag, J, PlainKey, T
 from aioflags.errors import LifecycleError
 from aioflags.mobile.config import MobileConfig
 from aioflags.mobile.connection_info import ConnectionInfo, FallbackInfo
@@ -253,4 +253,4 @@ class MobileEnvironment(SendingMethods, CoreClient):
         """
         if key is None:
             return self._changes_of_flags()
-        return self._changes_of_value(plain_key(key), lambda snapshot: snapshot.evaluated_for)
+        return self._changes_of_value(key, lambda snapshot: snapshot.evaluated_for)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
 
 from aioflags.errors import ConfigError
 from aioflags.hooks.hook import EvaluationCall
@@ -115,11 +118,21 @@ def result_attributes(call: EvaluationCall, detail: EvaluationDetail[Any]) -> di
 
 def as_json(value: object) -> str:
     """A value as JSON; objects that JSON does not have, as their text."""
-    return json.dumps(value, default=str)
+    return json.dumps(value, default=_plain)
+
+
+def _plain(value: Any) -> object:
+    """The value of a typed flag that decodes, as pydantic or msgspec would write it; other objects as text."""
+    try:
+        return value.model_dump(mode="json") if hasattr(value, "model_dump") else msgspec.to_builtins(value)
+    except Exception:  # noqa: BLE001 -- the program's own class
+        return str(value)
 
 
 def attribute_value(value: object) -> str | bool | float | None:
     """A flag value as an attribute: arrays and objects as JSON, text cut after 256 characters."""
+    if isinstance(value, Enum):
+        value = value.value
     if value is None or isinstance(value, (bool, int, float)):
         return value
     return (value if isinstance(value, str) else as_json(value))[:_MAX_VALUE_LENGTH]

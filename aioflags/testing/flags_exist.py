@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
-from aioflags.client_core.typed import Flag
+from aioflags.client_core.typed import Flag, decoder_of
 from aioflags.evaluation.value_types import MISMATCH, expected_type, fit
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.flagd import FlagdFlag
@@ -58,9 +58,14 @@ def _problems(flag: Flag[Any], definitions: Mapping[str, FlagDefinition | FlagdF
     if definition is None:
         yield f"the flag {flag.key!r} is not in {where}{did_you_mean(flag, definitions, before='; ')}"
         return
+    decoder = decoder_of(flag)
     expected = expected_type(flag.default)
     for value in definition.variations or ():
-        if fit(value, expected) is MISMATCH:
+        if decoder is not None:
+            if decoder.decode(value) is MISMATCH:
+                yield f"the flag {flag.key!r} can serve {value!r}, a {type_name(value)} that {decoder.refusal(value)}"
+                return
+        elif fit(value, expected) is MISMATCH:
             yield (
                 f"the flag {flag.key!r} is declared with the default {flag.default!r}, a {type_name(flag.default)}, "
                 f"and can serve {value!r}, a {type_name(value)}"

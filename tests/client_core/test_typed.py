@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
-from enum import Enum, StrEnum
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -166,13 +166,6 @@ def test_a_typed_flag_cannot_be_changed() -> None:
         CHECKOUT.default = True  # type: ignore[misc]  # what is tested
     LIMITS.default["items"].append(1)
     assert LIMITS.default == {"items": []}
-
-
-def test_an_enum_may_be_a_default() -> None:
-    class Theme(StrEnum):
-        LIGHT = "light"
-
-    assert Client.local(VALUES).variation_nowait(Flag[str]("theme", default=Theme.LIGHT), USER) == "dark"
 
 
 @pytest.mark.parametrize(

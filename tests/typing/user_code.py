@@ -8,11 +8,15 @@ an error.
 
 from __future__ import annotations
 
+import dataclasses
+import enum
 from collections.abc import Mapping
 from typing import Any, assert_type
 
 import httpx
 import httpx2
+import msgspec
+import pydantic
 
 from aioflags import Client, Context, EvaluationDetail, Flag, FlagChange, Flags, Hook, Http, ReasonKind, Status, ValueChange
 from aioflags.hooks.hook import EvaluationCall, TrackCall
@@ -24,6 +28,67 @@ THEME = Flag("theme", default="light")
 LIMITS = Flag[dict[str, object]]("limits", default={"items": 10})
 RATIO = Flag[float]("ratio", default=1)
 MAYBE = Flag[str | None]("maybe", default=None)
+
+
+class Parameters(pydantic.BaseModel):
+    """A model of pydantic, which makes no plain constructor call of a mapping."""
+
+    model: str = "safe"
+
+
+@dataclasses.dataclass
+class Limits:
+    """A class whose constructor does not take the JSON value."""
+
+    requests: int
+    burst: int = 1
+
+
+class Tokens(msgspec.Struct):
+    """A struct."""
+
+    limit: int
+
+
+class Colour(enum.Enum):
+    """An enumeration needs no decode."""
+
+    RED = "red"
+
+
+def half(value: Any) -> float:
+    return float(value) / 2
+
+
+PARAMETERS = Flag("parameters", default=Parameters(), decode=Parameters)
+VALIDATED = Flag("parameters", default=Parameters(), decode=Parameters.model_validate)
+PERHAPS = Flag[Parameters | None]("parameters", default=None, decode=Parameters)
+REQUESTS = Flag("requests", default=Limits(10), decode=Limits)
+SEVERAL = Flag("several", default=[Limits(10)], decode=list[Limits])
+ADAPTED = Flag[list[Parameters]]("several", default=[], decode=pydantic.TypeAdapter(list[Parameters]).validate_python)
+TOKENS = Flag("tokens", default=Tokens(10), decode=Tokens)
+COLOUR = Flag("colour", default=Colour.RED)
+HALF = Flag("half", default=0.5, decode=half)
+
+
+async def decoded_flags(client: Client, flags: Flags, context: Context) -> None:
+    """The type of ``decode``, of the default and of each value is one."""
+    assert_type(PARAMETERS, Flag[Parameters])
+    assert_type(VALIDATED, Flag[Parameters])
+    assert_type(await client.variation(PARAMETERS, context), Parameters)
+    assert_type(client.variation_nowait(REQUESTS, context), Limits)
+    assert_type(client.variation_nowait(REQUESTS, context, Limits(1)), Limits)
+    assert_type(await client.variation_detail(TOKENS, context), EvaluationDetail[Tokens])
+    assert_type(flags.variation(SEVERAL), list[Limits])
+    assert_type(flags.variation(ADAPTED), list[Parameters])
+    assert_type(flags.variation(PERHAPS), Parameters | None)
+    assert_type(flags.variation_detail(COLOUR), EvaluationDetail[Colour])
+    assert_type(flags.variation(HALF), float)
+    assert_type(flags.variation(COLOUR, expect=str), str | Colour)
+    flags.variation(PARAMETERS, {"model": "x"})  # type: ignore[misc]  # a mapping is no model
+    Flag[Parameters]("parameters", default={}, decode=Parameters)  # type: ignore[arg-type]  # nor here
+    Flag[Parameters]("parameters", default=Parameters(), decode=Limits)  # type: ignore[arg-type]  # another class
+    Flag[str]("half", default="", decode=half)  # type: ignore[arg-type]  # a function of another type
 
 
 def declarations() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from aioflags.evaluation.answers import Answer
+from aioflags.evaluation.decoding import Decoder
 from aioflags.evaluation.dialect import Dialect, ErrorKinds
 from aioflags.evaluation.openfeature.answers import error_answer
 from aioflags.evaluation.openfeature.value_types import fit, mismatch
@@ -32,10 +33,10 @@ class OpenFeatureDialect(Dialect):
     def malformed(self, problem: str) -> Answer:
         return error_answer(ErrorKind.PARSE_ERROR, f"the flag {problem}", problem=problem)
 
-    def fit(self, value: Any, expected: type) -> Any:
+    def fit(self, value: Any, expected: type | Decoder) -> Any:
         return fit(value, expected)
 
-    def mismatch(self, value: object, expected: type) -> str:
+    def mismatch(self, value: object, expected: type | Decoder) -> str:
         return mismatch(value, expected)
 
     def subject(self, context: object) -> Context | None:

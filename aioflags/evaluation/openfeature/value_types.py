@@ -9,23 +9,23 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from aioflags.evaluation import value_types
+from aioflags.evaluation.decoding import Decoder
 from aioflags.evaluation.value_types import MISMATCH
 from aioflags.model.values import fresh, is_array, is_number
 
 __all__ = ["fit", "mismatch"]
 
 
-def fit(value: Any, expected: type) -> Any:
+def fit(value: Any, expected: type | Decoder) -> Any:
     """``value`` converted to the expected type, or :data:`MISMATCH`. Arrays and objects are copied.
 
     ``int`` accepts a number without a fraction, ``float`` any number. A boolean is not a number. ``dict`` accepts an object or an
     array, because both are objects in OpenFeature; ``list`` an array; and a type not named here any value.
     """
-    convert = _CONVERSIONS.get(expected)
-    return fresh(value) if convert is None else convert(value)
+    return value_types.fit(value, expected, _CONVERSIONS)
 
 
-def mismatch(value: object, expected: type) -> str:
+def mismatch(value: object, expected: type | Decoder) -> str:
     """Describes a mismatch without showing the value: "a boolean where a string is asked for"."""
     if expected is int and is_number(value):
         return "a number with a fraction where an integer is asked for"

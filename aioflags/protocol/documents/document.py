@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import Enum
 from typing import Final, cast
 
 import msgspec
@@ -19,7 +20,7 @@ from aioflags.errors import ConfigError
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.nesting import MAX_DEPTH, NestingError, check_depth
-from aioflags.model.values import JsonValue, is_array, is_number, type_name
+from aioflags.model.values import JsonValue, is_array, is_number, plain_text, type_name
 from aioflags.protocol.definitions import SECTIONS, has_version, put, read_definition, value_flag
 from aioflags.protocol.documents.places import Path, Places, places_of_json
 from aioflags.protocol.documents.problems import UNREADABLE, line_and_column, read_problem
@@ -146,6 +147,8 @@ def plain_json(value: object, path: str = "", depth: int = 0) -> JsonValue:
 
     ``depth``: how many arrays and objects contain it.
     """
+    if isinstance(value, Enum):
+        value = value.value
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -170,7 +173,7 @@ def _text(text: str, path: str) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise DocumentError("half a surrogate pair", path=path) from None
-    return str(text)  # the key of a typed flag is of a subclass
+    return plain_text(text)  # the key of a typed flag is of a subclass
 
 
 def _name(key: object, path: str) -> str:
