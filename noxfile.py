@@ -66,7 +66,7 @@ PROOFS = (
 """Tests whose amount of random runs comes from the environment."""
 CAMPAIGNS = "--ignore=tests/reliability"
 """Left out where ``nox -s reliability`` does not run: these tests do more with each form of it."""
-PEERS = ("launchdarkly-server-sdk[async]==9.18.2", "eppo-server-sdk==4.4.1", "statsig-python-core==0.24.0")
+PEERS = ("launchdarkly-server-sdk[async]==9.20.0", "eppo-server-sdk==4.4.1", "statsig-python-core==0.24.0")
 """What aioflags is compared with. Pinned: raise one, and docs/explanation/performance.md needs a new table."""
 FLAGD_PEER = "openfeature-provider-flagd==0.6.1"
 

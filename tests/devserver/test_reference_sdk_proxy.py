@@ -28,7 +28,7 @@ FAULTS = {
     "unavailable": toxics.WrongStatus(status=503),
     "redirected": toxics.Redirect(),
 }
-"""Not an answer that is not HTTP: AsyncLDClient 9.18.2 logs its key with it."""
+"""Not an answer that is not HTTP: AsyncLDClient 9.20.0 logs its key with it."""
 MODES = ["FDv1 streaming", "FDv2 streaming"]
 DURING = 0.2
 
