@@ -71,32 +71,37 @@ def leaking(value: Any) -> Plain:
     raise ValueError(value)
 
 
+# The keys are those of no other test: the fast path never finds a flag whose key was declared with `decode`.
 VALUES: dict[str, Any] = {
-    "llm": {"model": "large", "temperature": 0.5},
-    "struct": {"model": "large", "tokens": 8},
-    "colour": "blue",
-    "level": 2,
-    "number": 5,
-    "pair": [1, 2],
-    "wrong": {"model": "large", "temperature": 99, "tokens": "many"},
-    "unknown": "purple",
-    "text": "no number",
+    "decoded-llm": {"model": "large", "temperature": 0.5},
+    "decoded-struct": {"model": "large", "tokens": 8},
+    "decoded-colour": "blue",
+    "decoded-level": 2,
+    "decoded-number": 5,
+    "decoded-pair": [1, 2],
+    "decoded-wrong": {"model": "large", "temperature": 99, "tokens": "many"},
+    "decoded-unknown": "purple",
+    "decoded-text": "no number",
 }
 CASES = [
-    pytest.param(Flag("llm", default=Parameters(), decode=Parameters), Parameters(model="large", temperature=0.5), id="pydantic"),
-    pytest.param(Flag("struct", default=Struct(), decode=Struct), Struct("large", 8), id="a struct"),
-    pytest.param(Flag("struct", default=Plain(), decode=Plain), Plain("large", 8), id="a dataclass"),
-    pytest.param(Flag("colour", default=Colour.RED), Colour.BLUE, id="an enumeration of text"),
-    pytest.param(Flag("level", default=Level.LOW), Level.HIGH, id="an enumeration of numbers"),
-    pytest.param(Flag("number", default=1, decode=twice), 10, id="a function, whose result JSON has"),
-    pytest.param(Flag[Pair | None]("pair", default=None, decode=Pair), Pair(1, 2), id="a named tuple, with None as default"),
+    pytest.param(
+        Flag("decoded-llm", default=Parameters(), decode=Parameters), Parameters(model="large", temperature=0.5), id="pydantic"
+    ),
+    pytest.param(Flag("decoded-struct", default=Struct(), decode=Struct), Struct("large", 8), id="a struct"),
+    pytest.param(Flag("decoded-struct", default=Plain(), decode=Plain), Plain("large", 8), id="a dataclass"),
+    pytest.param(Flag("decoded-colour", default=Colour.RED), Colour.BLUE, id="an enumeration of text"),
+    pytest.param(Flag("decoded-level", default=Level.LOW), Level.HIGH, id="an enumeration of numbers"),
+    pytest.param(Flag("decoded-number", default=1, decode=twice), 10, id="a function, whose result JSON has"),
+    pytest.param(
+        Flag[Pair | None]("decoded-pair", default=None, decode=Pair), Pair(1, 2), id="a named tuple, with None as default"
+    ),
 ]
 REFUSED = [
-    pytest.param(Flag("wrong", default=Parameters(), decode=Parameters), id="pydantic"),
-    pytest.param(Flag("wrong", default=Struct(), decode=Struct), id="a struct"),
-    pytest.param(Flag("unknown", default=Colour.RED), id="an unknown member"),
-    pytest.param(Flag("text", default=1, decode=twice), id="a function that raises"),
-    pytest.param(Flag("wrong", default=Colour.RED), id="an object for a member"),
+    pytest.param(Flag("decoded-wrong", default=Parameters(), decode=Parameters), id="pydantic"),
+    pytest.param(Flag("decoded-wrong", default=Struct(), decode=Struct), id="a struct"),
+    pytest.param(Flag("decoded-unknown", default=Colour.RED), id="an unknown member"),
+    pytest.param(Flag("decoded-text", default=1, decode=twice), id="a function that raises"),
+    pytest.param(Flag("decoded-wrong", default=Colour.RED), id="an object for a member"),
 ]
 
 
@@ -121,6 +126,7 @@ def same(values: list[Any], expected: object) -> bool:
     return all((type(value), value) == (type(expected), expected) for value in values)
 
 
+@pytest.mark.holds("CS-C25")
 @pytest.mark.parametrize(("declared", "decoded"), CASES)
 async def test_every_method_returns_the_decoded_value(declared: Flag[Any], decoded: object) -> None:
     client = Client.local({"flagValues": VALUES})
@@ -165,6 +171,7 @@ async def test_a_mobile_client_returns_the_decoded_value(declared: Flag[Any], de
             assert same([client.variation(declared, declared.default), client.variation(declared, VALUES[declared])], decoded)
 
 
+@pytest.mark.holds("CS-C25")
 @pytest.mark.parametrize("declared", REFUSED)
 async def test_the_default_is_served_if_decode_refuses_the_value(declared: Flag[Any], caplog: pytest.LogCaptureFixture) -> None:
     client = Client.local({"flagValues": VALUES})
@@ -179,8 +186,11 @@ async def test_the_default_is_served_if_decode_refuses_the_value(declared: Flag[
 
 async def test_expect_has_priority_over_decode() -> None:
     client = Client.local({"flagValues": VALUES})
-    assert await client.variation(Flag("colour", default=Colour.RED), USER, expect=str) == "blue"
-    assert client.variation_nowait(Flag("llm", default=Parameters(), decode=Parameters), USER, expect=dict) == VALUES["llm"]
+    assert await client.variation(Flag("decoded-colour", default=Colour.RED), USER, expect=str) == "blue"
+    assert (
+        client.variation_nowait(Flag("decoded-llm", default=Parameters(), decode=Parameters), USER, expect=dict)
+        == VALUES["decoded-llm"]
+    )
 
 
 async def test_values_that_do_not_change_are_decoded_once() -> None:
@@ -190,26 +200,26 @@ async def test_values_that_do_not_change_are_decoded_once() -> None:
         calls.append(value)
         return str(value["model"])
 
-    flag = Flag("llm", default="safe", decode=decode)
+    flag = Flag("decoded-llm", default="safe", decode=decode)
     async with MemoryClient() as client:
-        client.set("llm", VALUES["llm"])
+        client.set("decoded-llm", VALUES["decoded-llm"])
         await client_values(client, flag)
         client.set("other", 1)
         assert same(await client_values(client, flag), "large")
-        assert calls == [VALUES["llm"]]
+        assert calls == [VALUES["decoded-llm"]]
 
 
 async def test_a_default_of_the_configuration_is_decoded() -> None:
-    flag = Flag("llm", default=Parameters(), decode=Parameters)
-    client = Client.local({}, Config(defaults={"llm": {"model": "configured"}}))
+    flag = Flag("decoded-llm", default=Parameters(), decode=Parameters)
+    client = Client.local({}, Config(defaults={"decoded-llm": {"model": "configured"}}))
     assert same(await client_values(client, flag), Parameters(model="configured"))
-    wrong = Client.local({}, Config(defaults={"llm": 5}))
+    wrong = Client.local({}, Config(defaults={"decoded-llm": 5}))
     assert same(await client_values(wrong, flag), Parameters())
 
 
 async def test_overrides_of_tests_are_decoded() -> None:
     client = Client.local({"flagValues": VALUES})
-    llm, colour = Flag("llm", default=Parameters(), decode=Parameters), Flag("colour", default=Colour.RED)
+    llm, colour = Flag("decoded-llm", default=Parameters(), decode=Parameters), Flag("decoded-colour", default=Colour.RED)
     with overrides({llm: {"model": "of the test"}, colour: Colour.BLUE}):
         assert same(await client_values(client, llm), Parameters(model="of the test"))
         assert same(await client_values(client, colour), Colour.BLUE)
@@ -220,22 +230,22 @@ async def test_overrides_of_tests_are_decoded() -> None:
 
 async def test_local_overrides_are_decoded() -> None:
     async with client_with_events() as events_of:
-        await override(events_of.client, {"flagValues": {"plain": "red"}})
-        detail = await events_of.client.variation_detail(Flag("plain", default=Colour.BLUE), USER)
+        await override(events_of.client, {"flagValues": {"decoded-plain": "red"}})
+        detail = await events_of.client.variation_detail(Flag("decoded-plain", default=Colour.BLUE), USER)
         assert (detail.value, detail.reason.is_override) == (Colour.RED, True)
 
 
 async def test_changes_of_a_typed_flag_are_decoded() -> None:
-    llm = Flag("llm", default=Parameters(), decode=Parameters)
-    pair = Flag[Pair | None]("pair", default=None, decode=Pair)
+    llm = Flag("decoded-llm", default=Parameters(), decode=Parameters)
+    pair = Flag[Pair | None]("decoded-pair", default=None, decode=Pair)
     async with MemoryClient() as client:
         with client.changes(llm, USER) as changes, client.changes(pair, USER) as pairs:
-            client.set("llm", {"model": "a"})
+            client.set("decoded-llm", {"model": "a"})
             first = await anext(changes)
             assert (type(first.key), first.old_value, first.new_value) == (str, None, Parameters(model="a"))
-            client.set("llm", {"model": "b"})
-            client.set("llm", {"temperature": 99})
-            client.set("pair", [1, 2])
+            client.set("decoded-llm", {"model": "b"})
+            client.set("decoded-llm", {"temperature": 99})
+            client.set("decoded-pair", [1, 2])
             assert (await anext(changes)).new_value == Parameters(model="b")
             assert (await anext(changes)).new_value is None
             assert type((await anext(pairs)).new_value) is Pair
@@ -255,7 +265,7 @@ class Notes(Hook):
 
 
 async def test_hooks_and_observers_of_tests_get_what_the_caller_gets() -> None:
-    notes, seen, flag = Notes(), list[Observation](), Flag("colour", default=Colour.RED)
+    notes, seen, flag = Notes(), list[Observation](), Flag("decoded-colour", default=Colour.RED)
     client = Client.local({"flagValues": VALUES}, Config(hooks=[notes]))
     with OVERRIDES.observed(seen.append):
         await client.variation(flag, USER)
@@ -265,12 +275,13 @@ async def test_hooks_and_observers_of_tests_get_what_the_caller_gets() -> None:
 
 async def test_events_have_the_value_of_the_data() -> None:
     """And a value that is refused counts as the default, as a value of another type does."""
-    async with client_with_events() as events_of:
-        await events_of.client.variation(Flag[Any]("plain", default=None, decode=lambda value: [value]), USER)
-        await events_of.client.variation(Flag("plain", default=Plain(), decode=leaking), USER)
-        await events_of.client.variation(Flag("tracked", default="x", decode=lambda value: value.upper()), USER)
+    flags = {"flags": {"decoded-plain": flag(), "decoded-tracked": flag(trackEvents=True)}}
+    async with client_with_events(flags) as events_of:
+        await events_of.client.variation(Flag[Any]("decoded-plain", default=None, decode=lambda value: [value]), USER)
+        await events_of.client.variation(Flag("decoded-plain", default=Plain(), decode=leaking), USER)
+        await events_of.client.variation(Flag("decoded-tracked", default="x", decode=lambda value: value.upper()), USER)
         payload = await events_of.payload()
-        counters = payload[-1]["features"]["plain"]["counters"]
+        counters = payload[-1]["features"]["decoded-plain"]["counters"]
         assert sorted(counters, key=str) == [
             {"count": 1, "value": "b", "variation": 1, "version": 7},
             {"count": 1, "value": None, "version": 7},
@@ -334,7 +345,7 @@ def test_copies_of_a_typed_flag_decode(copied: Any) -> None:
 
 
 def test_declared_flags_that_cannot_be_decoded_are_named() -> None:
-    document = {"flags": {"llm": flag(variations=[{"model": "a"}, {"model": 5}])}}
-    with pytest.raises(AssertionError, match=r"the flag 'llm' can serve \{'model': 5\}, a object that Parameters refuses"):
-        assert_flags_exist([Flag("llm", default=Parameters(), decode=Parameters)], document=document)
-    assert_flags_exist([Flag("colour", default=Colour.RED)], document={"flagValues": VALUES})
+    document = {"flags": {"decoded-llm": flag(variations=[{"model": "a"}, {"model": 5}])}}
+    with pytest.raises(AssertionError, match=r"the flag 'decoded-llm' can serve \{'model': 5\}, a object that Parameters refuses"):
+        assert_flags_exist([Flag("decoded-llm", default=Parameters(), decode=Parameters)], document=document)
+    assert_flags_exist([Flag("decoded-colour", default=Colour.RED)], document={"flagValues": VALUES})

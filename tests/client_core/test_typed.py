@@ -191,7 +191,7 @@ def test_the_blocks_of_the_page_on_typed_flags_pass(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_page.py"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert "\n4 passed in " in ran.stdout, ran.stdout
+    assert "\n6 passed in " in ran.stdout, ran.stdout
 
 
 class Key(str, Enum):  # noqa: UP042 - str() of a StrEnum is its value
