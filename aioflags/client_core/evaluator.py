@@ -237,7 +237,8 @@ class Evaluator:
     def _answer(self, question: Question, answer: Callable[[Question], EvaluationDetail[Any]]) -> EvaluationDetail[Any]:
         """The test override, if there is one, otherwise ``answer(question)``."""
         if not self._is_overridden:
-            return self._decoded(question, answer(question))
+            detail = answer(question)
+            return detail if question.expect is None else self._decoded(question, detail)
         overrides = OVERRIDES.overrides()
         detail = self._from_override(question, overrides[question.key]) if question.key in overrides else answer(question)
         return _observed(question, self._decoded(question, detail), overrides)
@@ -245,7 +246,8 @@ class Evaluator:
     async def _answer_awaited(self, question: Question) -> EvaluationDetail[Any]:
         """:meth:`_answer`, where the answer may wait."""
         if not self._is_overridden:
-            return self._decoded(question, await self._answers.answer_awaited(question))
+            detail = await self._answers.answer_awaited(question)
+            return detail if question.expect is None else self._decoded(question, detail)
         overrides = OVERRIDES.overrides()
         if question.key in overrides:
             detail = self._from_override(question, overrides[question.key])

@@ -6,12 +6,15 @@ Source: ``evaluation.md`` 5.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from aioflags.evaluation.decoding import MISMATCH, Decoder
 from aioflags.model.values import fresh, is_array, is_number, type_name
 
-__all__ = ["CONVERSIONS", "EXPECTABLE", "MISMATCH", "expected_type", "fit", "has_fraction", "mismatch"]
+__all__ = ["CONVERSIONS", "EXPECTABLE", "MISMATCH", "Conversions", "expected_type", "fit", "has_fraction", "mismatch"]
+
+Conversions: TypeAlias = "Mapping[type | Decoder, Callable[[Any], Any]]"
+"""How a value is converted to each type. A decoder, which has its own conversion, is not in it."""
 
 EXPECTABLE: Final = (bool, int, float, str, dict, list, object)
 """The types that a caller can expect."""
@@ -24,7 +27,7 @@ def expected_type(default: object) -> type:
     return next((expected for expected, types in _DEFAULTS if isinstance(default, types)), object)
 
 
-def fit(value: Any, expected: type | Decoder, conversions: Mapping[Any, Callable[[Any], Any]] | None = None) -> Any:
+def fit(value: Any, expected: type | Decoder, conversions: Conversions | None = None) -> Any:
     """``value`` converted to the expected type, or :data:`MISMATCH`. Arrays and objects are copied.
 
     For a decoder: ``value`` itself, so that the decoder knows it again, if it can be decoded.
@@ -32,10 +35,12 @@ def fit(value: Any, expected: type | Decoder, conversions: Mapping[Any, Callable
     ``int`` accepts any number and cuts off its fraction. ``float`` accepts any number. A boolean is not a number. ``dict`` accepts
     an object, ``list`` an array, and a type not named here any value.
     """
+    convert = (CONVERSIONS if conversions is None else conversions).get(expected)
+    if convert is not None:
+        return convert(value)
     if isinstance(expected, Decoder):
         return MISMATCH if expected.decode(value) is MISMATCH else value
-    convert = (CONVERSIONS if conversions is None else conversions).get(expected)
-    return fresh(value) if convert is None else convert(value)
+    return fresh(value)
 
 
 def has_fraction(value: object) -> bool:
@@ -77,7 +82,7 @@ _DEFAULTS: Final[tuple[tuple[type, Any], ...]] = (
     (list, (list, tuple)),
 )
 _ARTICLES: Final = {"array": "an ", "object": "an ", "null": ""}
-CONVERSIONS: Final[Mapping[type, Callable[[Any], Any]]] = {
+CONVERSIONS: Final[Conversions] = {
     bool: lambda value: value if isinstance(value, bool) else MISMATCH,
     int: lambda value: int(value) if is_number(value) else MISMATCH,
     float: _as_float,

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any, cast
 
 from aioflags.client_core.typed import Flag, decoder_of
-from aioflags.evaluation.value_types import MISMATCH, expected_type, fit
+from aioflags.evaluation.value_types import MISMATCH, expected_type, fit, mismatch
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.flagd import FlagdFlag
 from aioflags.model.values import type_name
@@ -59,15 +59,13 @@ def _problems(flag: Flag[Any], definitions: Mapping[str, FlagDefinition | FlagdF
         yield f"the flag {flag.key!r} is not in {where}{did_you_mean(flag, definitions, before='; ')}"
         return
     decoder = decoder_of(flag)
-    expected = expected_type(flag.default)
+    expected = decoder or expected_type(flag.default)
     for value in definition.variations or ():
-        if decoder is not None:
-            if decoder.decode(value) is MISMATCH:
-                yield f"the flag {flag.key!r} can serve {value!r}, a {type_name(value)} that {decoder.refusal(value)}"
-                return
-        elif fit(value, expected) is MISMATCH:
-            yield (
-                f"the flag {flag.key!r} is declared with the default {flag.default!r}, a {type_name(flag.default)}, "
-                f"and can serve {value!r}, a {type_name(value)}"
-            )
+        if fit(value, expected) is MISMATCH:
+            if decoder is None:
+                declared = f"is declared with the default {flag.default!r}, a {type_name(flag.default)}, and "
+                why = f"a {type_name(value)}"
+            else:
+                declared, why = "", mismatch(value, decoder)
+            yield f"the flag {flag.key!r} {declared}can serve {value!r}, {why}"
             return

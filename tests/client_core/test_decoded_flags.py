@@ -346,6 +346,6 @@ def test_copies_of_a_typed_flag_decode(copied: Any) -> None:
 
 def test_declared_flags_that_cannot_be_decoded_are_named() -> None:
     document = {"flags": {"decoded-llm": flag(variations=[{"model": "a"}, {"model": 5}])}}
-    with pytest.raises(AssertionError, match=r"the flag 'decoded-llm' can serve \{'model': 5\}, a object that Parameters refuses"):
+    with pytest.raises(AssertionError, match=r"the flag 'decoded-llm' can serve \{'model': 5\}, an object that Parameters refuses"):
         assert_flags_exist([Flag("decoded-llm", default=Parameters(), decode=Parameters)], document=document)
     assert_flags_exist([Flag("decoded-colour", default=Colour.RED)], document={"flagValues": VALUES})

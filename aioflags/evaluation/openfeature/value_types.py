@@ -5,7 +5,7 @@ Source: ``flagd.md`` 5.3.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from aioflags.evaluation import value_types
@@ -38,7 +38,7 @@ def _as_int(value: Any) -> Any:
     return int(value)
 
 
-_CONVERSIONS: Final[Mapping[type, Callable[[Any], Any]]] = {
+_CONVERSIONS: Final[value_types.Conversions] = {
     **value_types.CONVERSIONS,
     int: _as_int,
     dict: lambda value: fresh(value) if isinstance(value, Mapping) or is_array(value) else MISMATCH,
