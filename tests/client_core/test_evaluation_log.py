@@ -53,19 +53,19 @@ def ask_flags(default: object) -> Callable[[Client], Awaitable[object]]:
     return ask
 
 
-@pytest.mark.parametrize(
-    ("ask", "value", "warned"),
-    [
-        pytest.param(lambda client: client.variation("sample-rate", USER, 0), 0, True, id="an int"),
-        pytest.param(lambda client: client.variation("sample-rate", USER, 0, expect=int), 0, True, id="an int by expect"),
-        pytest.param(lambda client: client.variation(Flag("sample-rate", default=1), USER), 0, True, id="a typed flag"),
-        pytest.param(ask_flags(0), 0, True, id="the flags of a request"),
-        pytest.param(lambda client: client.variation("sample-rate", USER, 0.0), 0.25, False, id="a float"),
-        pytest.param(lambda client: client.variation("sample-rate", USER, 0, expect=float), 0.25, False, id="a float by expect"),
-        pytest.param(lambda client: client.variation("sample-rate", USER), 0.25, False, id="any type"),
-        pytest.param(lambda client: client.variation("sample-rate", USER, True), True, False, id="another type"),
-    ],
-)
+ASKED: dict[str, tuple[Callable[[Client], Awaitable[object]], object, bool]] = {
+    "an int": (lambda client: client.variation("sample-rate", USER, 0), 0, True),
+    "an int by expect": (lambda client: client.variation("sample-rate", USER, 0, expect=int), 0, True),
+    "a typed flag": (lambda client: client.variation(Flag("sample-rate", default=1), USER), 0, True),
+    "the flags of a request": (ask_flags(0), 0, True),
+    "a float": (lambda client: client.variation("sample-rate", USER, 0.0), 0.25, False),
+    "a float by expect": (lambda client: client.variation("sample-rate", USER, 0, expect=float), 0.25, False),
+    "any type": (lambda client: client.variation("sample-rate", USER), 0.25, False),
+    "another type": (lambda client: client.variation("sample-rate", USER, True), True, False),
+}
+
+
+@pytest.mark.parametrize(("ask", "value", "warned"), ASKED.values(), ids=ASKED)
 @pytest.mark.holds("EV-E179")
 async def test_a_fraction_that_an_int_cuts_off_is_one_warning_a_flag(
     ask: Callable[[Client], Awaitable[object]], value: object, warned: bool, caplog: pytest.LogCaptureFixture
