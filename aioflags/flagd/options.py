@@ -13,7 +13,6 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast, get_args
-from urllib.parse import urlsplit
 
 from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.flagd.environment import Variables
@@ -30,6 +29,7 @@ from aioflags.runtime.validation import (
     count,
     duration,
     function,
+    has_query,
     interval,
     one_of,
     port,
@@ -198,6 +198,8 @@ def _target(name: str, value: object) -> object:
     uri = cast("str | None", text_or_none(name, value))
     if uri is not None and not (uri and uri.isprintable() and " " not in uri):
         raise ConfigError(f"{name}: expected a name in gRPC's syntax, such as dns:///flagd:8013, got {printable(uri)!r:.100}")
+    if uri is not None and has_query(uri):
+        raise ConfigError(f"{name}: expected a name without query and fragment; in the path of a socket ? is %3F, and # is %23")
     return value
 
 
@@ -210,10 +212,7 @@ def _is_utf8(text: str, errors: str = "strict") -> bool:
 
 
 def _address(name: str, value: object) -> object:
-    url = address(name, value, "")
-    if urlsplit(url).query or urlsplit(url).fragment:
-        raise ConfigError(f"{name}: expected an address without query and fragment")
-    return url
+    return address(name, value, "")
 
 
 def _codes(name: str, value: object) -> object:

@@ -25,11 +25,13 @@ __all__ = [
     "count",
     "duration",
     "function",
+    "has_query",
     "interval",
     "is_coroutine_function",
     "one_of",
     "port",
     "positive",
+    "public_address",
     "require",
     "require_items",
     "require_methods",
@@ -37,7 +39,6 @@ __all__ = [
     "set_all",
     "text_or_none",
     "time_limit",
-    "without_userinfo",
 ]
 
 T = TypeVar("T")
@@ -49,6 +50,7 @@ _MAX_DURATION: Final = 1e9
 _LARGEST: Final = sys.float_info.max
 _SHOWN_BITS: Final = 128
 
+_QUERY: Final = re.compile(r"[?#]")
 _USERINFO: Final = re.compile(r"(?:(?<=://)|^(?!\w+://)).*(?:@|%40)", re.DOTALL | re.IGNORECASE)
 
 
@@ -124,11 +126,13 @@ def address(option: str, value: object, default: str) -> str:
     """An HTTP address: ``value`` without the slashes at its end, or ``default`` if it is empty.
 
     Raises:
-        ConfigError: ``value`` is not a string, is not an HTTP address with a host and a valid port, or has a user name or password.
-            The message does not repeat a user name or password.
+        ConfigError: ``value`` is not a string, is not an HTTP address with a host and a valid port, or has a user name, a password,
+            a query or a fragment. The message does not repeat these.
     """
     text = str(require(option, value, str)).rstrip("/") or default
-    shown = printable(without_userinfo(text))
+    shown = public_address(text)
+    if has_query(text):
+        raise ConfigError(f"{option}: expected an address without query and fragment, which begin at ? and #, such as {shown!r}")
     if not text.startswith(("http://", "https://")):
         raise ConfigError(f"{option}: expected an address that starts with http:// or https://, got {shown!r}")
     try:
@@ -143,12 +147,21 @@ def address(option: str, value: object, default: str) -> str:
     return text
 
 
-def without_userinfo(text: str) -> str:
-    """An address for a message: ``***`` replaces what may be a user name or a password.
+def has_query(address: str) -> bool:
+    """Whether an address has a query or a fragment. Every request would lose its path behind one."""
+    return _QUERY.search(address) is not None
 
-    The text may be malformed, so everything from the scheme to the last ``@`` is replaced.
+
+def public_address(text: str) -> str:
+    """An address for a message: without query and fragment, and ``***`` replaces what may be a user name or a password.
+
+    The text may be malformed, so everything from the scheme to the last ``@`` is replaced. The page of the development server has
+    a token in its fragment.
     """
-    return _USERINFO.sub("***@", text)
+    head = _QUERY.split(text)[0]
+    if head != text and "@" in text:  # a ? or # in a password, or an @ in a query
+        return "***"
+    return printable(_USERINFO.sub("***@", head))
 
 
 def positive(option: str, value: float, default: float, logger: logging.Logger) -> float:

@@ -14,7 +14,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from aioflags.errors import StoreError
-from aioflags.runtime.validation import without_userinfo
+from aioflags.runtime.validation import public_address
 from aioflags.stores.dynamodb_client import DynamoDBClient
 from aioflags.stores.dynamodb_errors import CONDITION_FAILED, CallFailure, error_code, explain, judge_failure
 from aioflags.stores.retries import Retries
@@ -153,7 +153,7 @@ class DynamoDBConnection:
     def _server(self) -> str:
         """DynamoDB, with its address once there is a client."""
         address: str | None = getattr(getattr(self._client, "meta", None), "endpoint_url", None)
-        return f"DynamoDB at {without_userinfo(address)}" if address else "DynamoDB"
+        return f"DynamoDB at {public_address(address)}" if address else "DynamoDB"
 
 
 def keys(namespace: str, key: str) -> DynamoDBItem:

@@ -56,6 +56,8 @@ class RedisStore:
         # The message does not repeat the address: it may hold a password.
         if not require("url", self.url, str).startswith(_SCHEMES):
             raise ConfigError("url: expected an address that starts with redis://, rediss:// or unix://")
+        if "#" in self.url:  # redis-py would ignore the rest, perhaps with the host
+            raise ConfigError("url: expected an address without a fragment; in a password # is %23")
         if self.client is not None and not callable(getattr(self.client, "pipeline", None)):
             raise ConfigTypeError(f"client: expected a redis.asyncio.Redis or RedisCluster, got {type(self.client).__name__}")
         if _is_synchronous(self.client):

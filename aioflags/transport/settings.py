@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.model.defaults import CONNECT_TIMEOUT, MAX_EVENT_BYTES, MAX_RESPONSE_BYTES, READ_TIMEOUT
 from aioflags.runtime.logs import logger
-from aioflags.runtime.validation import TEXT, positive, require, set_all, without_userinfo
+from aioflags.runtime.validation import TEXT, has_query, positive, public_address, require, set_all
 
 if TYPE_CHECKING:
     from aioflags.transport.http_client import HttpClient
@@ -60,8 +60,10 @@ class Http:
         require("ssl_context", self.ssl_context, ssl.SSLContext, type(None))
         if self.client_factory is not None and not callable(self.client_factory):
             raise ConfigTypeError("client_factory: expected a function that returns an httpx.AsyncClient or an httpx2.AsyncClient")
-        if self.http_proxy and not _is_proxy(_split("http_proxy", self.http_proxy)):
-            raise ConfigError("http_proxy: expected a URL such as http://user:password@proxy:8080")
+        if self.http_proxy and (not _is_proxy(_split("http_proxy", self.http_proxy)) or has_query(self.http_proxy)):
+            raise ConfigError(
+                "http_proxy: expected a URL such as http://user:password@proxy:8080; in a password ? is %3F, # is %23"
+            )
         require("max_response_bytes", self.max_response_bytes, int)
         require("max_event_bytes", self.max_event_bytes, int)
         set_all(
@@ -88,8 +90,14 @@ def _origins(value: object) -> tuple[str, ...]:
     origins: list[str] = []
     for text in cast("Sequence[object]", value):
         parts = _split("redirect_origins", require("redirect_origins", text, str, expected="strings"))
-        if parts.scheme not in DEFAULT_PORTS or not parts.hostname or parts.path.strip("/") or parts.query or "@" in parts.netloc:
-            shown = without_userinfo(str(text))
+        if (
+            parts.scheme not in DEFAULT_PORTS
+            or not parts.hostname
+            or parts.path.strip("/")
+            or has_query(str(text))
+            or "@" in parts.netloc
+        ):
+            shown = public_address(str(text))
             raise ConfigError(f"redirect_origins: expected origins such as https://flags.example, got {shown!r}")
         origins.append(origin(parts.scheme, parts.hostname, parts.port))
     return tuple(origins)

@@ -5,14 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import FrozenInstanceError, replace
+from functools import partial
 from typing import Any
 
 import pytest
 
 from aioflags import Config, ConfigError, DataSystem, FileOverrides, Http
+from aioflags import Config, ConfigError, DataSystem, FlagdConfig, Http, MobileConfig
 from aioflags.config.environment import from_environment
 from aioflags.sources import Fdv1FallbackOptions, Fdv1Polling, Fdv1Streaming, MemorySource, Polling, Streaming
-from aioflags.stores import RedisStore
+from aioflags.stores import ConsulStore, DynamoDBStore, RedisStore
+
+CONFIGS: tuple[Callable[..., object], ...] = (Config, MobileConfig)
+SOURCES: tuple[Callable[..., object], ...] = (Polling, Streaming, Fdv1Polling, Fdv1Streaming)
+URIS = ("base_uri", "stream_uri", "events_uri")
 
 
 @pytest.mark.parametrize(
@@ -71,6 +77,70 @@ def test_an_address_with_a_password_is_refused_and_not_repeated(option: str, add
             attempt()
         assert "s3cret" not in str(caught.value)
         assert "anna" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        pytest.param("http://127.0.0.1:8765/#token=s3cret", "http://127.0.0.1:8765/", id="the page of the development server"),
+        pytest.param("https://flags.test/path?key=s3cret", "https://flags.test/path", id="a query"),
+        pytest.param("https://flags.test?s3cret", "https://flags.test", id="a query after the host"),
+        pytest.param("https://flags.test#s3cret", "https://flags.test", id="a fragment after the host"),
+        pytest.param("https://flags.test/?", "https://flags.test/", id="an empty query"),
+        pytest.param("https://flags.test#", "https://flags.test", id="an empty fragment"),
+        pytest.param("https://flags.test/#/", "https://flags.test/", id="a slash after the fragment"),
+        pytest.param("127.0.0.1:8765/#token=s3cret", "127.0.0.1:8765/", id="no scheme"),
+        pytest.param("https://anna:pa#s3cret@flags.test", "***", id="a password"),
+        pytest.param("https://flags.test/#token=a@s3cret", "***", id="a token with an at sign"),
+    ],
+)
+def test_an_address_with_a_query_or_a_fragment_is_refused_and_they_are_not_repeated(address: str, shown: str) -> None:
+    attempts: list[Callable[[], object]] = [
+        *(partial(kind, **{option: address}) for kind in CONFIGS for option in URIS),
+        *(partial(from_environment, {f"LAUNCHDARKLY_{option.upper()}": address}) for option in URIS),
+        *(partial(source, base_uri=address) for source in SOURCES),
+        lambda: ConsulStore(address),
+        lambda: DynamoDBStore("table", endpoint_url=address),
+        lambda: FlagdConfig(ofrep_base_url=address, environment={}),
+        lambda: FlagdConfig(environment={"OFREP_ENDPOINT": address}),
+    ]
+    for attempt in attempts:
+        with pytest.raises(ConfigError, match=r"^[A-Za-z_]+: expected an address without query and fragment") as caught:
+            attempt()
+        assert "s3cret" not in str(caught.value)
+        assert "anna" not in str(caught.value)
+        assert str(caught.value).endswith(f", such as {shown!r}")
+
+
+@pytest.mark.parametrize(
+    ("attempt", "named"),
+    [
+        pytest.param(lambda: Http(http_proxy="http://proxy:80/?s3cret"), "http_proxy", id="a proxy with a query"),
+        pytest.param(lambda: Http(http_proxy="http://proxy:80#s3cret"), "http_proxy", id="a proxy with a fragment"),
+        pytest.param(lambda: Http(http_proxy="http://anna:1#s3cret@proxy:80"), "http_proxy", id="a password of a proxy"),
+        pytest.param(lambda: Http(redirect_origins=["https://a.test#s3cret"]), "redirect_origins", id="an origin with a fragment"),
+        pytest.param(lambda: Http(redirect_origins=["https://a.test?"]), "redirect_origins", id="an origin with an empty query"),
+        pytest.param(lambda: RedisStore("redis://:pa#s3cret@host:6379"), "url", id="a password of Redis"),
+        pytest.param(lambda: RedisStore("redis://host:6379/0#s3cret"), "url", id="a fragment for Redis"),
+        pytest.param(
+            lambda: FlagdConfig(target_uri="dns:///flagd:8013?s3cret", environment={}), "target_uri", id="a target with a query"
+        ),
+        pytest.param(
+            lambda: FlagdConfig(environment={"FLAGD_TARGET_URI": "flagd:8013#s3cret"}),
+            "FLAGD_TARGET_URI",
+            id="a target with a fragment",
+        ),
+        pytest.param(lambda: FlagdConfig(host="flagd?s3cret", environment={}), "host", id="a host with a query"),
+    ],
+)
+def test_other_places_of_servers_have_no_query_and_no_fragment(attempt: Callable[[], object], named: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{named}: ") as caught:
+        attempt()
+    assert named == "host" or "s3cret" not in str(caught.value)
+
+
+def test_the_query_of_an_address_of_redis_has_its_options() -> None:
+    assert RedisStore("redis://:pa%23ss@host:6379/0?protocol=2").description == "Redis"
 
 
 def test_the_error_for_a_password_in_an_address_has_the_way_out() -> None:
