@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import errno
 import os
 import socket
 from random import Random
@@ -14,8 +15,9 @@ from typing import Final, Self
 from urllib.parse import urlsplit
 
 from aioflags.errors import ConfigError, LifecycleError
+from aioflags.runtime.logs import logger
 from aioflags.runtime.process_bound import ProcessBound
-from aioflags.runtime.validation import require
+from aioflags.runtime.validation import has_query, require
 from aioflags.testing.fault_connection import ActiveToxic, ProxiedConnection
 from aioflags.testing.toxics import HTTP, Refuse, TlsFailure, Toxic
 
@@ -24,6 +26,9 @@ __all__ = ["FaultProxy"]
 _UNRESOLVABLE: Final = "does-not-resolve.invalid"
 """A name without an address: RFC 6761 reserves the domain."""
 _BACKLOG: Final = 1024
+_OUT_OF_RESOURCES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_ACCEPT_PAUSE: Final = 1.0
+"""Seconds, as asyncio's servers wait."""
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -56,8 +61,8 @@ class FaultProxy(ProcessBound):
             name, number = parts.hostname, parts.port or _PORTS.get(parts.scheme)
         except ValueError:
             parts, name, number = urlsplit(""), None, None
-        if name is None or number is None:
-            raise ConfigError("upstream: expected host:port, or a URL such as http://127.0.0.1:8000")
+        if name is None or number is None or has_query(text):
+            raise ConfigError("upstream: expected host:port, or a URL such as http://127.0.0.1:8000, without query and fragment")
         self.host: str = host
         self.port: int = port
         self._upstream = name, number
@@ -187,11 +192,25 @@ class FaultProxy(ProcessBound):
             self._is_listening = False
         listener.close()
 
+    def _resume(self, listener: socket.socket) -> None:
+        """Accept connections again, unless the listener was closed."""
+        if listener.fileno() >= 0:
+            asyncio.get_running_loop().add_reader(listener, self._accept, listener)
+
     def _accept(self, listener: socket.socket) -> None:
         try:
             client, _ = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return  # the client went away
+        except OSError as error:
+            if error.errno not in _OUT_OF_RESOURCES:
+                raise
+            # The connection stays in the queue of the system, which would call this again at once.
+            logger.error("FaultProxy: no connection is accepted for %g s: %s", _ACCEPT_PAUSE, error.strerror)
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(listener)
+            loop.call_later(_ACCEPT_PAUSE, self._resume, listener)
+            return
         self._accepted += 1
         actives = [active for active in self._actives if active.remaining != 0]
         for active in actives:

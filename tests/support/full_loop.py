@@ -1,13 +1,17 @@
-"""FullLoop: an event loop of a process that can start no more threads."""
+"""FullLoop: an event loop of a process that can start no more threads. ``no_free_descriptor``: a process that can open nothing."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import os
+from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Executor
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar, TypeVarTuple
 
-__all__ = ["FullLoop", "run_full"]
+import pytest
+
+__all__ = ["FullLoop", "no_free_descriptor", "run_full"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -28,3 +32,20 @@ def run_full(work: Coroutine[Any, Any, T], loop: FullLoop | None = None) -> T:
     """What the coroutine returns on such a loop."""
     with asyncio.Runner(loop_factory=lambda: loop or FullLoop()) as runner:
         return runner.run(work)
+
+
+@contextmanager
+def no_free_descriptor() -> Generator[None]:
+    """This process cannot open anything."""
+    resource = pytest.importorskip("resource")
+    before, taken = resource.getrlimit(resource.RLIMIT_NOFILE), [os.open(os.devnull, os.O_RDONLY)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0] + 8, before[1]))
+    try:
+        with suppress(OSError):
+            while True:
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+        yield
+    finally:
+        for each in taken:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

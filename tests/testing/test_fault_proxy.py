@@ -17,8 +17,9 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from aioflags import ConfigError, LifecycleError
-from aioflags.testing import FaultProxy, toxics
+from aioflags.testing import FaultProxy, VirtualTimeLoop, toxics
 from aioflags.testing.toxics import Toxic
+from tests.support.full_loop import no_free_descriptor
 
 pytestmark = pytest.mark.real_time
 
@@ -102,6 +103,35 @@ class Line:
     async def close(self) -> None:
         self.writer.transport.abort()
         await asyncio.wait([asyncio.ensure_future(self.writer.wait_closed())])
+
+
+@pytest.mark.parametrize("refuses_then", [False, True], ids=["accepts again", "refuses then"])
+def test_without_free_descriptors_the_proxy_tries_once_a_second(caplog: pytest.LogCaptureFixture, refuses_then: bool) -> None:
+    async def connect() -> list[int]:
+        counts: list[int] = []
+        with socket.socket() as client:
+            client.setblocking(False)
+            async with FaultProxy("127.0.0.1:1") as proxy:
+                with no_free_descriptor():
+                    await asyncio.get_running_loop().sock_connect(client, (proxy.host, proxy.port))
+                    await asyncio.sleep(2.5)
+                    counts.append(proxy.accepted)
+                if refuses_then:
+                    proxy.add(toxics.Refuse())
+                await asyncio.sleep(1)
+                counts.append(proxy.accepted)
+        return counts
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        assert runner.run(connect()) == [0, 0 if refuses_then else 1]
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines == ["FaultProxy: no connection is accepted for 1 s: Too many open files"] * 3
+
+
+@pytest.mark.parametrize("upstream", ["http://127.0.0.1:80/?a", "http://127.0.0.1:80/#a", "127.0.0.1:80#a", "http://127.0.0.1:80?"])
+def test_an_upstream_with_a_query_or_a_fragment_is_refused(upstream: str) -> None:
+    with pytest.raises(ConfigError, match=r"^upstream: .*without query and fragment"):
+        FaultProxy(upstream)
 
 
 async def test_without_toxics_all_comes_through(proxy: FaultProxy) -> None:
