@@ -32,6 +32,7 @@ _HINTS: Final = {
     401: "the key is probably invalid",
     403: "the key is probably invalid, or not meant for this service",
     404: "is the address right?",
+    407: "the proxy wants a user name and a password",
 }
 
 

@@ -181,7 +181,7 @@ def _decode(body: bytes | msgspec.Raw) -> _Entry | str:
         check_depth(body)
         return _ENTRY.decode(body)
     except UNREADABLE as error:
-        return f"the service sent an unusable answer: {read_problem(error)}"
+        return f"the service sent an unusable answer: {read_problem(error, body)}"
 
 
 def _error_kind(code: object) -> ErrorKind:

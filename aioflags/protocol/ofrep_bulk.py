@@ -96,7 +96,7 @@ def read_flags(body: bytes, base_url: str) -> Cooperative[ResolvedFlags | str]:
         check_depth(body)
         answer = _ANSWER.decode(body)
     except UNREADABLE as error:
-        return f"the service sent an unusable answer: {read_problem(error)}"
+        return f"the service sent an unusable answer: {read_problem(error, body)}"
     metadata = read_metadata(answer.metadata)
     flags: dict[str, ResolvedFlag] = {}
     unusable = 0

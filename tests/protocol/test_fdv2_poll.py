@@ -133,3 +133,10 @@ def test_a_large_body_is_read_with_pauses() -> None:
     work = read_poll(body)
     pauses = sum(1 for _ in work)
     assert pauses > 3
+
+
+@pytest.mark.parametrize("page", [b"<html>", b"\xef\xbb\xbf \r\n<!DOCTYPE html>", b"<?xml version='1.0'?>", b"<"])
+def test_a_web_page_has_the_way_out(page: bytes) -> None:
+    effect = run_at_once(read_poll(page))
+    assert isinstance(effect, Malformed)
+    assert effect.message == "poll: HTML or XML instead of JSON: is it the right address, or file?"

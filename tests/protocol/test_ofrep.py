@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from aioflags.model.detail import ErrorKind, ReasonKind
 from aioflags.model.resolved import ResolvedFlag
 from aioflags.protocol.ofrep import ContextError, flag_url, read_entry, read_flag, read_metadata, request_body
+from aioflags.protocol.ofrep_bulk import read_flags
+from aioflags.runtime.cooperative import run_at_once
 
 BASE = "https://ofrep.test"
 
@@ -250,3 +252,9 @@ def test_any_response_is_a_result(status: int, body: bytes) -> None:
     assert flag.error_message is None or len(flag.error_message) <= 2100
     entry = read_entry(body)
     assert entry is None or entry.key
+
+
+def test_a_web_page_has_the_way_out() -> None:
+    message = "the service sent an unusable answer: HTML or XML instead of JSON: is it the right address, or file?"
+    assert read_flag("a", 200, b" <html>").error_message == message
+    assert run_at_once(read_flags(b"<html>", "http://ofrep.test")) == message

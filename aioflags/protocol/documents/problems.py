@@ -24,6 +24,8 @@ _OFFSET: Final = re.compile(r"JSON is malformed: (?P<text>.*) \(byte (?P<offset>
 _KEY: Final = re.compile(rb'"key"\s*:\s*"(?P<key>[^"\\]+)"(?P<section>)')
 _PATH: Final = re.compile(rb'"path"\s*:\s*"/(?P<section>flags|segments)/(?P<key>[^"\\]+)"')
 _CUT_OFF: Final = "the JSON ends too early"
+_START: Final = 64
+"""Bytes at the start of a text that show whether it is a web page."""
 _QUOTED: Final = re.compile(r"`([^`]*)`")
 _EXPECTED: Final = {"str": "string", "int": "whole number", "float": "number", "bool": "boolean"}
 _GOT: Final = {"str": "string", "int": "number", "float": "fractional number", "bool": "boolean"}
@@ -41,9 +43,11 @@ class Problem:
         return printable(f"{self.path}: {self.text}" if self.path else self.text)
 
 
-def read_problem(error: Exception) -> Problem:
-    """The problem of an exception of ``UNREADABLE``."""
+def read_problem(error: Exception, text: bytes | str | msgspec.Raw = b"") -> Problem:
+    """The problem of an exception of ``UNREADABLE``. ``text``: what was decoded."""
     match error:
+        case msgspec.DecodeError() if _is_markup(text):
+            return Problem(text="HTML or XML instead of JSON: is it the right address, or file?")
         case msgspec.ValidationError():
             return _content(str(error))
         case msgspec.DecodeError():
@@ -66,13 +70,18 @@ def located_problem(document: str, error: Exception, text: bytes | str, *, names
 
     ``names_item``: the text contains one flag or segment, or is a poll. The key is included if it comes before the syntax error.
     """
-    problem = read_problem(error)
+    problem = read_problem(error, text)
     if problem.offset is None and problem.text != _CUT_OFF:
         return f"{document}: {problem}" if document else str(problem)
     data = text.encode(errors="replace") if isinstance(text, str) else text
     line, column = line_and_column(data, problem.offset)
     places = [document, _item(data[: problem.offset]) if names_item else "", f"line {line}, column {column}"]
     return ": ".join([*filter(None, places), str(problem)])
+
+
+def _is_markup(text: bytes | str | msgspec.Raw) -> bool:
+    start = text[:_START].encode(errors="replace") if isinstance(text, str) else bytes(memoryview(text)[:_START])
+    return start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
 
 
 def _item(text: bytes) -> str:
