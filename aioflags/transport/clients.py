@@ -15,21 +15,24 @@ from typing import Final, TypeAlias
 import httpx
 
 from aioflags.errors import ConfigError
-from aioflags.protocol.failures import network_failure
+from aioflags.protocol.failures import network_failure, unexpected
+from aioflags.runtime.daemon_threads import ThreadStartError
 from aioflags.transport.http_client import HttpClient, checked_client
 from aioflags.transport.proxies import proxy_for
 from aioflags.transport.resolver import DaemonResolver, resolve_with
 from aioflags.transport.responses import CLOSED, RequestFailed
 from aioflags.transport.settings import DEFAULT_PORTS, Http
-from aioflags.transport.tls import tls_context
+from aioflags.transport.tls import TlsContext
 
 __all__ = ["Clients", "MakeClient", "client_maker"]
 
 _IDLE_TIME: Final = 4.0
 """Seconds that a client keeps an idle connection: less than common servers do, so that it sends nothing on one that they close."""
 
-MakeClient: TypeAlias = Callable[[str | None], HttpClient]
-"""Makes an HTTP client that uses the proxy at this URL, or no proxy."""
+_PROXY: Final = "this proxy cannot be used (of http_proxy, HTTP_PROXY or HTTPS_PROXY)"
+
+MakeClient: TypeAlias = Callable[[str | None, ssl.SSLContext | None], HttpClient]
+"""Makes an HTTP client that uses the proxy at this URL, or no proxy. Without a context it speaks no TLS."""
 
 
 def client_maker(
@@ -39,28 +42,29 @@ def client_maker(
     *,
     idle_connections: int = 0,
 ) -> MakeClient:
-    """A function that makes clients with one shared TLS context and one shared resolver. Reads certificates: call it in a thread.
+    """A function that makes clients with one shared resolver.
 
     ``make_transport`` takes the arguments of ``httpx.AsyncHTTPTransport``. ``idle_connections``: how many connections
     a client keeps for its next request. The server would close those of a client that polls before its next poll.
 
-    Raises:
-        ConfigError: a certificate cannot be read. The function returned raises it if the proxy of a client cannot be used,
-            or if a ``client_factory`` returns something else than a client.
+    The function returned raises :class:`ConfigError` if the proxy of a client cannot be used, or if a ``client_factory`` returns
+    something else than a client.
     """
     if (factory := settings.client_factory) is not None:
-        return lambda _: checked_client(factory())
-    context, resolver = tls_context(settings, logger), DaemonResolver()
+        return lambda _, __: checked_client(factory())
+    resolver = DaemonResolver()
 
-    def make(proxy: str | None) -> httpx.AsyncClient:
+    def make(proxy: str | None, tls: ssl.SSLContext | None) -> httpx.AsyncClient:
+        # It trusts no server. httpx would make one that reads files, or one that trusts every server.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if tls is None else tls
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=idle_connections, keepalive_expiry=_IDLE_TIME)
         try:
             proxy_options = None if proxy is None else _proxy(proxy, context)
             transport = make_transport(verify=context, trust_env=False, limits=limits, proxy=proxy_options)
         except httpx.InvalidURL:  # its text, and that of its cause, may quote a part of the password
-            raise ConfigError("this proxy cannot be used: its address is not a valid URL") from None
+            raise ConfigError(f"{_PROXY}: its address is not a valid URL") from None
         except (ValueError, ImportError) as error:  # an unknown scheme; SOCKS without its package
-            raise ConfigError(f"this proxy cannot be used: {error}") from error
+            raise ConfigError(f"{_PROXY}: {error}") from error
         if not resolve_with(transport, resolver):
             logger.info("httpx %s resolves names itself: a look-up that hangs can delay the end of the program", httpx.__version__)
         timeout = httpx.Timeout(settings.connect_timeout, read=settings.read_timeout)
@@ -76,28 +80,43 @@ def _proxy(url: str, context: ssl.SSLContext) -> httpx.Proxy:
 
 
 class Clients:
-    """HTTP clients that are closed together: one for each proxy, made when it is first used."""
+    """HTTP clients that are closed together: one for each proxy, with TLS and without, made when it is first used."""
 
-    def __init__(self, settings: Http, make_client: MakeClient) -> None:
+    def __init__(self, settings: Http, make_client: MakeClient, tls: TlsContext) -> None:
         self._settings = settings
         self._make_client = make_client
-        self._clients: dict[str | None, HttpClient] = {}
+        self._tls = tls
+        self._clients: dict[tuple[str | None, bool], HttpClient] = {}
         self._is_closed = False
 
-    def for_url(self, url: str) -> HttpClient:
-        """The client for requests to ``url``. Raises :class:`RequestFailed` after :meth:`aclose`, ``httpx.InvalidURL`` for such."""
+    async def for_url(self, url: str) -> HttpClient:
+        """The client for requests to ``url``.
+
+        Raises:
+            RequestFailed: the clients were closed, or certificates cannot be read.
+            ConfigError: the proxy cannot be used.
+            httpx.InvalidURL: the URL is invalid.
+        """
+        target, proxy = httpx.URL(url), self.proxy_for(url)
+        encrypts = "https" in {target.scheme, (proxy or "").partition(":")[0].lower()} and self._settings.client_factory is None
+        try:
+            context = await self._tls.get() if encrypts else None
+        except (ConfigError, ThreadStartError, TimeoutError) as error:
+            raise RequestFailed(unexpected(error)) from error
         if self._is_closed:
             raise RequestFailed(network_failure(CLOSED))
-        proxy = self._route(httpx.URL(url))
-        if proxy not in self._clients:
-            self._clients[proxy] = self._make_client(proxy)
-        return self._clients[proxy]
+        if (proxy, encrypts) not in self._clients:
+            self._clients[proxy, encrypts] = self._make_client(proxy, context)
+        return self._clients[proxy, encrypts]
+
+    def proxy_for(self, url: str) -> str | None:
+        """The URL of the proxy for requests to ``url``. Raises ``httpx.InvalidURL``."""
+        target = httpx.URL(url)
+        port = target.port or DEFAULT_PORTS.get(target.scheme, 0)
+        return proxy_for(self._settings, target.scheme, target.host, port, os.environ)
 
     async def aclose(self) -> None:
         """Close the clients that were made, and their sockets."""
         self._is_closed = True
         for client in self._clients.values():
             await client.aclose()
-
-    def _route(self, url: httpx.URL) -> str | None:
-        return proxy_for(self._settings, url.scheme, url.host, url.port or DEFAULT_PORTS.get(url.scheme, 0), os.environ)

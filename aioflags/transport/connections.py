@@ -7,10 +7,10 @@ Source: ``data-system.md`` 1.6 and 1.7; ``client-surface.md`` 10.
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, cast
 
 import anyio
@@ -24,9 +24,12 @@ from aioflags.model.source_state import ErrorInfo
 from aioflags.protocol.failures import http_failure, invalid_data, network_failure, unexpected
 from aioflags.transport.clients import Clients, MakeClient
 from aioflags.transport.http_client import HttpClient, HttpRequest, HttpResponse, HttpUrl, TimeoutValues, http_errors
+from aioflags.transport.peers import cause_of, peer_of
+from aioflags.transport.proxies import named_proxy
 from aioflags.transport.responses import RequestFailed, Response
 from aioflags.transport.settings import Http, origin
 from aioflags.transport.stream_limits import BodyError, PaceError, check_coding, events_within, inflate, lively, progressing, utf8
+from aioflags.transport.tls import TlsContext
 
 __all__ = ["HttpConnections"]
 
@@ -53,12 +56,12 @@ class HttpConnections:
     connections for the next request.
     """
 
-    def __init__(self, settings: Http, make_client: MakeClient, *, keeps_idle: bool = False) -> None:
+    def __init__(self, settings: Http, make_client: MakeClient, tls: TlsContext, *, keeps_idle: bool = False) -> None:
         self._settings = settings
         self._persistence = {} if keeps_idle else {"Connection": "close"}
         self._redirect_origins = _origins(settings.redirect_origins)
-        self._make_client = make_client
-        self._shared = Clients(settings, make_client)
+        self._new_clients = partial(Clients, settings, make_client, tls)
+        self._shared = self._new_clients()
 
     async def aclose(self) -> None:
         """Close the clients that polls and posts share. Each stream closes its own."""
@@ -81,7 +84,7 @@ class HttpConnections:
     ) -> AsyncGenerator[_EventStream, None]:
         """See ``HttpTransport.open_stream``."""
         sent = {"Accept": _EVENT_STREAM, "Accept-Encoding": "identity", "Cache-Control": "no-cache", **headers}
-        clients = Clients(self._settings, self._make_client)
+        clients = self._new_clients()
         try:
             async with self._exchange(clients, _Query(url, sent, body), silence=STREAM_READ_TIMEOUT) as (response, _):
                 if response.status_code != 200:
@@ -116,8 +119,8 @@ class HttpConnections:
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
     ) -> tuple[HttpResponse, float | None]:
         """The response with its body unread, and the read timeout of the client. Redirects are not followed."""
-        with _network_failures(url=url):
-            client = self._shared.for_url(url)
+        with _network_failures(url=url, proxy_for=self._shared.proxy_for):
+            client = await self._shared.for_url(url)
             sent = {**self._persistence, **headers}
             if body is None:
                 return await _send_until_headers(client, client.build_request(method, url, headers=sent)), client.timeout.read
@@ -132,8 +135,7 @@ class HttpConnections:
         self, clients: Clients, query: _Query, *, silence: float | None = None
     ) -> AsyncGenerator[tuple[HttpResponse, float | None], None]:
         """The response after redirects, with its body unread, and the read timeout of its request."""
-        with _network_failures(url=query.url):
-            response, read_timeout = await self._follow(clients, query, silence)
+        response, read_timeout = await self._follow(clients, query, silence)
         try:
             yield response, read_timeout
         finally:
@@ -146,18 +148,19 @@ class HttpConnections:
             # It is sent again to the target of a redirect: REPORT, like GET, changes nothing on the server.
             method, headers = "REPORT", {**headers, "Content-Type": "application/json"}
         while True:
-            client = clients.for_url(url)
-            base = client.timeout
-            timeout: TimeoutValues = (base.connect, silence or base.read, base.write, base.pool)
-            request = client.build_request(method, url, headers=headers, content=body, timeout=timeout)
-            response = await _send_until_headers(client, request)
-            redirect = self._redirect_target(request.url, response)
-            if redirect is None or hops == MAX_REDIRECTS:
-                return response, timeout[1]
-            await _close(response)
-            if _origin(redirect) != _origin(request.url):
-                headers = {name: value for name, value in headers.items() if name.lower() in _PUBLIC_HEADERS}
-            url, hops = str(redirect), hops + 1
+            with _network_failures(url=url, proxy_for=clients.proxy_for):
+                client = await clients.for_url(url)
+                base = client.timeout
+                timeout: TimeoutValues = (base.connect, silence or base.read, base.write, base.pool)
+                request = client.build_request(method, url, headers=headers, content=body, timeout=timeout)
+                response = await _send_until_headers(client, request)
+                redirect = self._redirect_target(request.url, response)
+                if redirect is None or hops == MAX_REDIRECTS:
+                    return response, timeout[1]
+                await _close(response)
+                if _origin(redirect) != _origin(request.url):
+                    headers = {name: value for name, value in headers.items() if name.lower() in _PUBLIC_HEADERS}
+                url, hops = str(redirect), hops + 1
 
     def _redirect_target(self, target: HttpUrl, response: HttpResponse) -> HttpUrl | None:
         """The target of a redirect, if it may be followed: on the same origin, or on an origin that the settings allow.
@@ -209,7 +212,8 @@ class _EventStream:
         with _network_failures(self.headers):
             kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
             if kind != _EVENT_STREAM:
-                raise BodyError(f"content type {kind!r} is not an event stream")
+                hint = ": it is a web page; is the address right?" if kind == "text/html" else ""
+                raise BodyError(f"content type {kind!r} is not an event stream{hint}")
             check_coding(self.headers.get("content-encoding", ""))
             cleaned = events_within(utf8(lively(_raw(self._response), STREAM_READ_TIMEOUT)), self._limit)
             # A new response with the cleaned bytes: always UTF-8, with no content coding left.
@@ -240,16 +244,6 @@ def _raw(response: HttpResponse) -> AsyncIterable[bytes]:
     return cast("AsyncIterable[bytes]", response.stream)
 
 
-def _message(failure: BaseException) -> str:
-    """The message of an exception, or of the first of its causes that has one: clients drop some of them."""
-    cause: BaseException | None = failure
-    while cause is not None and not str(cause):
-        cause = cause.__cause__ or cause.__context__
-    if isinstance(cause, ssl.SSLEOFError):
-        return f"the server ended the TLS handshake, so it may be older than TLS 1.2: {cause}"
-    return str(cause or "")
-
-
 def _plain(headers: Mapping[str, str]) -> dict[str, str]:
     """Headers with lower-case names. The values of a repeated header are joined with commas."""
     return dict(headers.items())
@@ -268,11 +262,16 @@ def _origins(allowed: Sequence[str]) -> frozenset[str]:
     return frozenset(origins)
 
 
-def _address(url: str, text: str) -> str:
-    """Host and port of a request, if ``text`` does not have the host. Not the whole URL: the rest may identify the client."""
+def _peer(url: str, proxy_for: Callable[[str], str | None], failure: BaseException, text: str) -> str:
+    """Who was contacted: host and port of a request if ``text`` does not have the host, and the proxy.
+
+    Not the whole URL: the rest may identify the client.
+    """
     try:
-        target = httpx.URL(url)
-    except httpx.InvalidURL:
+        target, proxy = httpx.URL(url), proxy_for(url)
+        if proxy is not None:
+            return f" ({peer_of(target.netloc.decode(), named_proxy(proxy), failure)})"
+    except (httpx.InvalidURL, ValueError):
         return ""
     host = target.raw_host.decode()
     return f" ({target.netloc.decode()})" if host and host not in text else ""
@@ -297,11 +296,15 @@ async def _send_until_headers(client: HttpClient, request: HttpRequest) -> HttpR
 
 
 @contextmanager
-def _network_failures(headers: Mapping[str, str] | None = None, *, url: str = "") -> Generator[None]:
+def _network_failures(
+    headers: Mapping[str, str] | None = None, *, url: str = "", proxy_for: Callable[[str], str | None] = lambda _: None
+) -> Generator[None]:
     """Turn every network error into ``RequestFailed``, with the headers that have already arrived.
 
-    The message has host and port of ``url``, unless the error has the host already. Without ``url``, a ``ValueError`` is a bug:
-    the libraries raise it for URLs, also for the target of a redirect, with names that IDNA does not allow.
+    The message has host and port of ``url``, unless the error has the host already, and the proxy.
+
+    Without ``url``, a ``ValueError`` is a bug: the libraries raise it for URLs, also for the target of a redirect, with names that
+    IDNA does not allow.
     """
     error: ErrorInfo
     url_errors: tuple[type[Exception], ...] = (ValueError,) if url else ()
@@ -315,6 +318,6 @@ def _network_failures(headers: Mapping[str, str] | None = None, *, url: str = ""
     # Evaluated when there is a failure: by then the library that raises it is loaded.
     except http_errors() + _NETWORK + url_errors as failure:
         name = "" if isinstance(failure, PaceError) else type(failure).__name__
-        text = ": ".join(part for part in (name, _message(failure)) if part)
-        error = network_failure(text + _address(url, text))
+        text = ": ".join(part for part in (name, cause_of(failure)) if part)
+        error = network_failure(text + _peer(url, proxy_for, failure, text))
         raise RequestFailed(error, headers or {}) from failure

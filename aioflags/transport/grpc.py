@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -60,7 +61,7 @@ class FlagdChannel:
 
     def __init__(self, settings: GrpcSettings, logger: logging.Logger, *, prepare: Prepare | None = None) -> None:
         self.settings: Final = settings
-        self._prepare = _prepare if prepare is None else prepare
+        self._prepare = partial(_prepare, logger=logger) if prepare is None else prepare
         self._logger = logger
         self._thread = SerialThread("aioflags-grpc")
         self._calls: FlagdCalls | None = None
@@ -121,11 +122,11 @@ class FlagdChannel:
         return make()
 
 
-def _prepare(settings: GrpcSettings) -> Callable[[], FlagdCalls]:
+def _prepare(settings: GrpcSettings, *, logger: logging.Logger) -> Callable[[], FlagdCalls]:
     with _without_fork_support():
         from aioflags.transport.grpc_calls import prepare  # noqa: PLC0415 -- imports gRPC
 
-    return prepare(settings)
+    return prepare(settings, logger)
 
 
 @contextmanager

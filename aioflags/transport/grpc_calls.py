@@ -6,11 +6,12 @@ Source: ``flagd.md`` 1.4, 2, 3.3.
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import re
-import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext, suppress
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from urllib.parse import unquote
 
@@ -27,7 +28,6 @@ from aioflags.runtime.checkpoints import pause_when_spent
 from aioflags.runtime.cooperative import Budget
 from aioflags.runtime.event_loops import loop_time
 from aioflags.runtime.logs import describe_error
-from aioflags.runtime.regular_files import read_regular
 from aioflags.transport.flagd_messages import RpcFailed, ServerEvent, ServerValue, SyncMessage, ValueKind
 from aioflags.transport.flagd_pb import evaluation_v1_pb2 as v1
 from aioflags.transport.flagd_pb import evaluation_v2_pb2 as v2
@@ -35,6 +35,9 @@ from aioflags.transport.flagd_pb import sync_v1_pb2 as sync
 from aioflags.transport.flagd_struct import from_struct, to_struct, whole
 from aioflags.transport.grpc_process import channel_closed, channel_opened, is_cut_off, keep_grpc_running
 from aioflags.transport.grpc_settings import EVALUATION_V1, EVALUATION_V2, SYNC, GrpcSettings, channel_arguments
+from aioflags.transport.peers import peer_of
+from aioflags.transport.proxies import grpc_proxy
+from aioflags.transport.tls import read_certificates, root_certificates, warn_once
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -57,8 +60,6 @@ _LONGEST_PAUSE: Final = 0.1
 """Seconds between two reads of the state of a channel that connects. The pause doubles each time."""
 _LAST_REPORTS: Final = 0.02
 """Seconds after a close in which gRPC reports the ends of calls."""
-_MAX_CERTIFICATES: Final = 16 * 1024 * 1024
-"""Bytes. A larger file is not one of certificates."""
 _READY: Final = grpc.ChannelConnectivity.READY
 _FAILING: Final = grpc.ChannelConnectivity.TRANSIENT_FAILURE
 """The last attempt to connect failed. The state stays until one succeeds."""
@@ -67,7 +68,7 @@ _USE_DEFAULT: Final = frozenset({"DEFAULT", "DISABLED"})
 """Reasons that, without a variant, mean that the value is absent. Version 1 has no other sign of that."""
 
 
-def prepare(settings: GrpcSettings) -> Callable[[], FlagdCalls]:
+def prepare(settings: GrpcSettings, logger: logging.Logger) -> Callable[[], FlagdCalls]:
     """A function that opens a channel on the running event loop. Reads the certificate: call this one in a thread.
 
     Raises:
@@ -76,7 +77,7 @@ def prepare(settings: GrpcSettings) -> Callable[[], FlagdCalls]:
     """
     if is_cut_off():
         raise RpcFailed("UNAVAILABLE", _CUT_OFF)
-    credentials = _credentials(settings)
+    credentials = _credentials(settings, logger)
 
     def make() -> FlagdCalls:
         keep_grpc_running()
@@ -92,24 +93,19 @@ def prepare(settings: GrpcSettings) -> Callable[[], FlagdCalls]:
     return make
 
 
-def _credentials(settings: GrpcSettings) -> grpc.ChannelCredentials | None:
+def _credentials(settings: GrpcSettings, logger: logging.Logger) -> grpc.ChannelCredentials | None:
     if settings.target.is_local:
         return None
     if settings.credentials is not None:
         return settings.credentials
     if not settings.tls:
         return None
-    return grpc.ssl_channel_credentials(None if settings.cert_path is None else _read_certificates(settings.cert_path))
-
-
-def _read_certificates(path: str) -> bytes:
+    if settings.cert_path is None:
+        return grpc.ssl_channel_credentials(root_certificates(partial(warn_once, logger)))
     try:
-        text = read_regular(Path(path), limit=_MAX_CERTIFICATES)
-        # gRPC would only fail every connection.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text.decode("ascii", "replace"))
-    except (OSError, ValueError) as error:  # an SSLError is an OSError
+        return grpc.ssl_channel_credentials(read_certificates(settings.cert_path))
+    except (OSError, ValueError) as error:
         raise ConfigError(f"cert_path: the certificates cannot be used: {describe_error(error)}") from error
-    return text
 
 
 class FlagdCalls:
@@ -119,6 +115,7 @@ class FlagdCalls:
         self._channel = channel
         self._settings = settings
         self._metadata = () if settings.selector is None else ((FLAGD_SELECTOR, settings.selector),)
+        self._proxy = grpc_proxy(settings.target.name, os.environ)
         self._is_closed = False
         self._has_v2 = True
         """Until a method of version 2 is unknown to the server: for the life of the channel."""
@@ -178,7 +175,8 @@ class FlagdCalls:
             return None
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNAVAILABLE:
-                self._last_reason = _details(error).removeprefix(_ALL_FAILED)
+                peer = "" if self._proxy is None else f" ({peer_of(self._settings.target.name, self._proxy)})"
+                self._last_reason = _details(error).removeprefix(_ALL_FAILED) + peer
                 return self._last_reason
         return None
 

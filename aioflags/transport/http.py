@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
 
-from aioflags.errors import ConfigError
 from aioflags.protocol.failures import network_failure, unexpected
 from aioflags.runtime.daemon_threads import SerialThread, ThreadStartError
 from aioflags.runtime.logs import logger as package_logger
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["EventStream", "HttpTransport", "Reply"]
 
 _PREPARE_TIMEOUT: Final = 30.0
-"""Seconds that importing httpx and reading certificates may take."""
+"""Seconds that importing httpx may take."""
 
 
 class Reply(Protocol):
@@ -146,22 +145,19 @@ class HttpTransport:
             return connections
 
     async def _prepared(self) -> HttpConnections:
-        # In a thread: importing httpx and reading certificates take up to 150 ms, and on a network drive that does not answer
-        # reading may hang.
-        def prepare() -> HttpConnections:
-            return _prepare(self._settings, self._logger, self._idle_connections)
-
+        # In a thread: importing httpx takes 100 ms, and on a network drive that does not answer it may hang.
         try:
-            return await self._thread.run(prepare, timeout=_PREPARE_TIMEOUT)
+            return await self._thread.run(self._prepare, timeout=_PREPARE_TIMEOUT)
         except TimeoutError as error:
-            raise RequestFailed(unexpected(TimeoutError(f"certificates were not read within {_PREPARE_TIMEOUT:g} s"))) from error
-        except (ConfigError, ThreadStartError) as error:
+            raise RequestFailed(unexpected(TimeoutError(f"httpx was not imported within {_PREPARE_TIMEOUT:g} s"))) from error
+        except ThreadStartError as error:
             raise RequestFailed(unexpected(error)) from error
 
+    def _prepare(self) -> HttpConnections:
+        from aioflags.transport.clients import client_maker  # noqa: PLC0415 - imports httpx
+        from aioflags.transport.connections import HttpConnections  # noqa: PLC0415 - imports httpx
+        from aioflags.transport.tls import TlsContext  # noqa: PLC0415 - imports ssl
 
-def _prepare(settings: Http, logger: logging.Logger, idle_connections: int) -> HttpConnections:
-    from aioflags.transport.clients import client_maker  # noqa: PLC0415 - imports httpx
-    from aioflags.transport.connections import HttpConnections  # noqa: PLC0415 - imports httpx
-
-    make_client = client_maker(settings, logger, idle_connections=idle_connections)
-    return HttpConnections(settings, make_client, keeps_idle=idle_connections > 0)
+        make_client = client_maker(self._settings, self._logger, idle_connections=self._idle_connections)
+        tls = TlsContext(self._settings, self._logger, self._thread)
+        return HttpConnections(self._settings, make_client, tls, keeps_idle=self._idle_connections > 0)

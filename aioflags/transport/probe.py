@@ -13,11 +13,12 @@ from typing import Any, Final, Literal
 import httpcore
 
 from aioflags.runtime.clock import now
-from aioflags.runtime.daemon_threads import SerialThread
+from aioflags.runtime.daemon_threads import SerialThread, ThreadStartError
 from aioflags.runtime.logs import logger as package_logger
+from aioflags.transport.peers import cause_of
 from aioflags.transport.resolver import DaemonResolver
 from aioflags.transport.settings import Http
-from aioflags.transport.tls import tls_context
+from aioflags.transport.tls import TlsContext
 
 __all__ = ["ProbeFailed", "Reached", "probe"]
 
@@ -51,18 +52,24 @@ async def probe(scheme: str, host: str, port: int, settings: Http, logger: loggi
         ProbeFailed: the server could not be reached.
         ConfigError: a certificate of the settings cannot be read.
     """
-    context = await _context(settings, logger) if scheme == "https" else None
+    tls = TlsContext(settings, logger, SerialThread("aioflags-tls"))
+    try:
+        context = await tls.get(settings.connect_timeout) if scheme == "https" else None
+    except (ThreadStartError, TimeoutError) as error:
+        raise ProbeFailed("tls", str(error)) from error
     try:
         stream = await DaemonResolver().connect_tcp(host, port, settings.connect_timeout)
     except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-        raise ProbeFailed("name" if str(error).startswith("no address of") else "connection", str(error) or "no answer") from error
+        raise ProbeFailed(
+            "name" if str(error).startswith("no address of") else "connection", cause_of(error) or "no answer"
+        ) from error
     try:
         if context is None:
             return Reached(days_left=None)
         stream = await stream.start_tls(context, host, settings.connect_timeout)
         return Reached(days_left=_days_left(stream.get_extra_info("ssl_object")))
     except (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.NetworkError, httpcore.TimeoutException) as error:
-        raise ProbeFailed("plain" if _is_not_tls(error) else "tls", str(error) or "no answer") from error
+        raise ProbeFailed("plain" if _is_not_tls(error) else "tls", cause_of(error) or "no answer") from error
     finally:
         await stream.aclose()
 
@@ -75,13 +82,6 @@ def _is_not_tls(error: BaseException) -> bool:
             return True
         cause = cause.__cause__ or cause.__context__
     return False
-
-
-async def _context(settings: Http, logger: logging.Logger) -> ssl.SSLContext:
-    try:
-        return await SerialThread("aioflags-tls").run(lambda: tls_context(settings, logger), timeout=settings.connect_timeout)
-    except TimeoutError as error:
-        raise ProbeFailed("tls", f"certificates were not read within {settings.connect_timeout:g} s") from error
 
 
 def _days_left(tls: Any) -> float | None:

@@ -91,7 +91,7 @@ class DaemonResolver(httpcore.AsyncNetworkBackend):
             try:
                 return _Connection(await self._network.connect_tcp(address, port, limit, local_address, socket_options))
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                failure = error
+                failure = error if str(error) or limit is None else type(error)(f"no answer within {limit:.3g} s")
         raise failure
 
     async def connect_unix_socket(

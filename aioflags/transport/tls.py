@@ -1,4 +1,7 @@
-"""The TLS context of a client: trusted certificates and the client certificate. It reads files: call it in a thread.
+"""The TLS context of a client: trusted certificates and the client certificate. It reads files: in a thread.
+
+Every TLS context of this package is made here, for requests, for gRPC and for the checks of ``doctor``. The environment variables
+of OpenSSL are read here too: one that cannot be used is named in a warning, and the client connects without it if it can.
 
 Source: ``client-surface.md`` 10.
 """
@@ -7,72 +10,257 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import ssl
+import stat
+import sys
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Final
-
-import httpx
+from typing import Final, TypeAlias
 
 from aioflags.errors import ConfigError
+from aioflags.runtime.daemon_threads import SerialThread
 from aioflags.runtime.fork import Lock
-from aioflags.runtime.logs import logger as package_logger
-from aioflags.runtime.regular_files import check_regular
+from aioflags.runtime.logs import Once, printable
+from aioflags.runtime.regular_files import check_regular, read_regular
 from aioflags.transport.settings import Http
 
-__all__ = ["tls_context"]
+__all__ = ["TlsContext", "certificate_problems", "read_certificates", "root_certificates", "warn_once"]
+
+Warn: TypeAlias = Callable[[str], object]
 
 _MAX_AGE: Final = 60.0
-_VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
-"""The environment variables that OpenSSL reads."""
+_TIMEOUT: Final = 30.0
+"""Seconds that reading certificates may take: a network drive may not answer."""
+_MAX_CERTIFICATES: Final = 16 * 1024 * 1024
+"""Bytes. A larger file is not one of certificates."""
+_FILE: Final = "SSL_CERT_FILE"
+_FOLDERS: Final = "SSL_CERT_DIR"
+_KEY_LOG: Final = "SSLKEYLOGFILE"
+_GRPC_ROOTS: Final = "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"
+_HASHED: Final = re.compile(r"[0-9a-f]{8}\.\d+")
+"""The names under which OpenSSL looks for certificates in a folder."""
+
+_is_new = Once()
 
 
-def tls_context(settings: Http, logger: logging.Logger) -> ssl.SSLContext:
-    """The TLS context for all connections of a client.
+class TlsContext:
+    """The TLS context for all connections of a client. It is made when the first address needs one, in ``thread``."""
+
+    def __init__(self, settings: Http, logger: logging.Logger, thread: SerialThread) -> None:
+        self._settings = settings
+        self._logger = logger
+        self._thread = thread
+        self._made: ssl.SSLContext | None = None
+
+    async def get(self, timeout: float = _TIMEOUT) -> ssl.SSLContext:
+        """The context.
+
+        Raises:
+            ConfigError: a certificate cannot be read. The message has the name of the option, or of the variable.
+            ThreadStartError: the system cannot start a thread.
+            TimeoutError: certificates were not read within ``timeout`` seconds.
+        """
+        if self._made is None:
+            try:
+                return await self._thread.run(self._make, timeout=timeout)
+            except TimeoutError as error:
+                raise TimeoutError(f"certificates were not read within {timeout:g} s") from error
+        return self._made
+
+    def _make(self) -> ssl.SSLContext:
+        if self._made is not None:  # an earlier call in the thread made it
+            return self._made
+        made = _made(self._settings)
+        self._made = made.context
+        for problem in made.problems:
+            warn_once(self._logger, problem)
+        if self._settings.disable_ssl_verification and self._settings.ssl_context is None:
+            self._logger.warning("disable_ssl_verification: any server can impersonate the flag service")
+        return made.context
+
+
+def certificate_problems(settings: Http) -> tuple[str, ...]:
+    """What is wrong with the environment variables that these settings read. Reads files: call it in a thread.
 
     Raises:
-        ConfigError: a certificate cannot be read. The message has the name of the option.
+        ConfigError: a certificate cannot be read.
     """
-    if settings.ssl_context is not None:
-        return settings.ssl_context
-    if settings.ca_certs is None and settings.cert_file is None and not settings.disable_ssl_verification:
-        return _SYSTEM.context()
-    return _made(settings, logger)
+    return _made(settings).problems
 
 
-def _made(settings: Http, logger: logging.Logger) -> ssl.SSLContext:
+def warn_once(logger: logging.Logger, problem: str) -> None:
+    """Log what is wrong with a variable, unless this logger has logged it before: every connection reads the variables."""
+    if _is_new((logger.name, problem)):
+        logger.warning("%s", problem)
+
+
+def read_certificates(path: str) -> bytes:
+    """The text of a PEM file with certificates.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not such a file, or its path cannot be that of a file.
+    """
+    text = read_regular(Path(path), limit=_MAX_CERTIFICATES)
     try:
-        _check_file(settings.ca_certs)
-        context = ssl.create_default_context(cafile=settings.ca_certs)
-    except OSError as error:  # ssl.SSLError is one
-        raise ConfigError(f"ca_certs: {settings.ca_certs} cannot be read: {error}") from error
-    if settings.ca_certs is None and not _is_trusting(context):
-        context = httpx.create_ssl_context()  # the system has no certificates: use those of certifi
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text.decode("ascii", "ignore"))
+    except (ssl.SSLError, ValueError):
+        raise ValueError("it is not a PEM file with certificates") from None
+    return text
+
+
+def root_certificates(warn: Warn) -> bytes | None:
+    """The trusted certificates for gRPC, from its own variable or from ``SSL_CERT_FILE``; ``None`` for gRPC's own ones.
+
+    ``warn`` gets what is wrong with these variables. gRPC does not read ``SSL_CERT_FILE``, and ends the process if its own variable
+    is the path of a folder.
+
+    Raises:
+        ConfigError: gRPC's own variable cannot be used, and there are no others.
+    """
+    for variable in (_GRPC_ROOTS, _FILE):
+        if path := os.environ.get(variable):
+            try:
+                return read_certificates(path)
+            except (OSError, ValueError) as error:
+                warn(_unusable(variable, path, error))
+    if not (path := os.environ.get(_GRPC_ROOTS)):
+        return None
+    try:
+        return Path(_bundle()).read_bytes()  # otherwise gRPC would read its variable
+    except (OSError, ImportError) as error:
+        raise ConfigError(f"{_unusable(_GRPC_ROOTS, path, error)}, but these cannot be read") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A context, and what is wrong with the variables that it was made from."""
+
+    context: ssl.SSLContext
+    problems: tuple[str, ...] = ()
+
+
+def _made(settings: Http) -> _Made:
+    if settings.ssl_context is not None:
+        return _Made(settings.ssl_context)
+    if settings.ca_certs is None and settings.cert_file is None and not settings.disable_ssl_verification:
+        return _SYSTEM.made()
+    return _make(settings)
+
+
+def _make(settings: Http) -> _Made:
+    problems: list[str] = []
+    # As ssl.create_default_context does it. That function fails if it cannot write SSLKEYLOGFILE.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if sys.version_info >= (3, 13):
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
+    _log_keys(context, problems.append)
+    if settings.ca_certs is None:
+        _trust_system(context, problems.append)
+    else:
+        try:
+            _load_file(context, settings.ca_certs)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"ca_certs: {settings.ca_certs} cannot be read: {error}") from error
     try:
         if settings.cert_file is not None:
             _check_file(settings.cert_file)
             context.load_cert_chain(settings.cert_file)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         raise ConfigError(f"cert_file: {settings.cert_file} cannot be read as a certificate with its key: {error}") from error
     if settings.disable_ssl_verification:
-        logger.warning("disable_ssl_verification: any server can impersonate the flag service")
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    return context
+    return _Made(context, tuple(problems))
 
 
-def _check_file(path: str | None) -> None:
+def _log_keys(context: ssl.SSLContext, warn: Warn) -> None:
+    """Write the keys of connections to ``SSLKEYLOGFILE``, as Python does unless it ignores the environment."""
+    path = os.environ.get(_KEY_LOG)
+    if not path or sys.flags.ignore_environment or not hasattr(context, "keylog_filename"):
+        return
+    try:
+        if Path(path).exists() and stat.S_ISFIFO(Path(path).stat().st_mode):
+            raise ValueError("it is a FIFO, which waits for its reader")
+        context.keylog_filename = path
+    except (OSError, ValueError) as error:
+        place, reason = printable(path), _reason(error)
+        warn(f"{_KEY_LOG}: {place} cannot be written: {reason}; it is ignored")
+
+
+def _trust_system(context: ssl.SSLContext, warn: Warn) -> None:
+    """Trust the certificates of the variables of OpenSSL; the system's in place of a variable that is not set or cannot be used.
+
+    Those of certifi count as well if a variable cannot be used, unless the other one can, and if there are no others.
+    """
+    if sys.platform == "win32":
+        context.load_default_certs()
+    is_trusting = context.cert_store_stats()["x509_ca"] > 0
+    is_given, problems, paths = False, list[str](), ssl.get_default_verify_paths()
+    for variable, default, load in ((_FILE, paths.openssl_cafile, _load_file), (_FOLDERS, paths.openssl_capath, _load_folders)):
+        if given := os.environ.get(variable):
+            try:
+                load(context, given)
+                is_trusting = is_given = True
+                continue
+            except (OSError, ValueError) as error:
+                problems.append(_unusable(variable, given, error))
+        with suppress(OSError, ValueError):  # many systems have one of the two only
+            load(context, default)
+            is_trusting = True
+    if (problems and not is_given) or not is_trusting:
+        try:
+            _load_file(context, _bundle())
+        except (OSError, ValueError, ImportError) as error:
+            if not is_trusting:
+                found = problems or ["ca_certs: the system has no certificates"]
+                raise ConfigError(f"{'; '.join(found)}, but those of certifi cannot be read: {_reason(error)}") from error
+    for problem in problems:
+        warn(problem)
+
+
+def _load_file(context: ssl.SSLContext, path: str) -> None:
+    _check_file(path)
+    context.load_verify_locations(cafile=path)
+
+
+def _load_folders(context: ssl.SSLContext, paths: str) -> None:
+    """Load certificates of folders, which OpenSSL reads when it needs one. Raises ``OSError`` if none has a certificate."""
+    for path in paths.split(os.pathsep):
+        with os.scandir(path or os.curdir) as entries:
+            if any(_HASHED.fullmatch(entry.name) for entry in entries):
+                break
+    else:
+        raise ValueError("it has no certificates under the names that `openssl rehash` makes")
+    context.load_verify_locations(capath=paths)
+
+
+def _check_file(path: str) -> None:
     """Raise ``OSError`` if the path is not a regular file. OpenSSL would open a FIFO, and wait for its writer."""
-    if path is not None:
-        check_regular(Path(path), Path(path).stat())
+    check_regular(Path(path), Path(path).stat())
 
 
-def _is_trusting(context: ssl.SSLContext) -> bool:
-    """Whether the system has certificates. A directory of them is loaded on demand, so check that it is not empty."""
-    directory: str | None = ssl.get_default_verify_paths().capath
-    return context.cert_store_stats()["x509_ca"] > 0 or bool(directory and any(Path(directory).iterdir()))
+def _bundle() -> str:
+    """The path of the certificates of certifi, which comes with httpx."""
+    import certifi  # noqa: PLC0415 - few systems need it
+
+    return certifi.where()
+
+
+def _unusable(variable: str, path: str, error: Exception) -> str:
+    place, reason = printable(path), _reason(error)
+    return f"{variable}: {place} cannot be used: {reason}; without it the certificates of the system and of certifi count"
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        return "it is not a PEM file with certificates"
+    return printable((error.strerror if isinstance(error, OSError) else None) or error)
 
 
 class _SystemContext:
@@ -83,18 +271,20 @@ class _SystemContext:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._kept: Callable[[], ssl.SSLContext | None] = lambda: None
+        self._context: Callable[[], ssl.SSLContext | None] = lambda: None
+        self._problems: tuple[str, ...] = ()
         self._key: object = None
         self._made_at = 0.0
 
-    def context(self) -> ssl.SSLContext:
+    def made(self) -> _Made:
         """A context that was made in the last minute and is in use, otherwise a new one. Certificates may change later."""
         with self._lock:
-            key, context = [os.environ.get(name) for name in _VARIABLES], self._kept()
+            key, context = [os.environ.get(name) for name in (_FILE, _FOLDERS, _KEY_LOG)], self._context()
             if context is None or key != self._key or perf_counter() - self._made_at > _MAX_AGE:
-                context = _made(Http(), package_logger)
-                self._kept, self._key, self._made_at = weakref.ref(context), key, perf_counter()
-            return context
+                made = _make(Http())
+                context, self._problems = made.context, made.problems
+                self._context, self._key, self._made_at = weakref.ref(context), key, perf_counter()
+            return _Made(context, self._problems)
 
 
 _SYSTEM: Final = _SystemContext()

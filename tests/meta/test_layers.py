@@ -77,6 +77,7 @@ LIBRARIES: dict[str, set[int]] = {
     "httpx": {3},
     "h11": {7},
     "httpcore": {3},
+    "certifi": {3},
     "httpx_sse": {3, 4},
     "redis": {3},
     "aiobotocore": {3},

@@ -287,6 +287,33 @@ async def test_an_address_without_a_server_is_reported(target: str, reason: str)
     assert reason in await failure(channel(target))
 
 
+async def test_a_proxy_that_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("grpc_proxy", "http://anna:secret@127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    reason = await failure(channel("flagd.invalid:8013"))
+    assert "127.0.0.1:9: Failed to connect to remote host: Connection refused" in reason
+    assert reason.endswith(" (the proxy 127.0.0.1:9 for flagd.invalid:8013)")
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"])
+async def test_a_certificate_of_a_variable_is_trusted(
+    server: FlagdServer, authority: trustme.CA, ca_file: str, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.delenv("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", raising=False)
+    monkeypatch.setenv(variable, ca_file)
+    port = await server.start(credentials=server_credentials(authority, "localhost"))
+    assert (await first_message(channel(f"localhost:{port}", tls=True))).flag_configuration == "{}"
+
+
+async def test_a_variable_of_grpc_that_names_a_folder_does_not_end_the_process(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", str(tmp_path))
+    assert "Connection refused" in await failure(channel("127.0.0.1:1", tls=True))
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith(f"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH: {tmp_path} cannot be used: Is a directory")
+
+
 def test_a_channel_that_gets_no_thread_fails_like_one_without_a_server() -> None:
     made = channel("127.0.0.1:9")
     with pytest.raises(RpcFailed, match="can't start new thread"):

@@ -196,6 +196,13 @@ async def test_the_failure_of_a_broken_body_has_the_headers(serving: Serving) ->
     assert failure.headers["x-ld-fd-fallback"] == "true"
 
 
+async def test_the_failure_of_a_stream_that_is_a_web_page_has_the_way_out(serving: Serving) -> None:
+    service = serving(Answer(200, {"Content-Type": "text/html; charset=utf-8"}, [b"<html>"]))
+    async with HttpTransport(service.http()) as transport, transport.open_stream(HOME, {}) as stream:
+        with pytest.raises(RequestFailed, match=r"^content type 'text/html' is not an event stream: it is a web page; is the"):
+            await anext(stream.events())
+
+
 async def test_a_response_that_does_not_arrive_times_out(serving: Serving) -> None:
     start = anyio.current_time()
     failure = await failed(serving(Answer(after=HANG)))

@@ -62,8 +62,8 @@ class LaterPool(LaterTransport):
 @pytest.mark.parametrize("later", [LaterTransport, LaterPool])
 async def test_another_httpx_resolves_names_itself(later: type[LaterTransport], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "aioflags")
-    make = await asyncio.to_thread(client_maker, Http(), logging.getLogger("aioflags.resolver"), later)
-    client = make(None)
+    make = client_maker(Http(), logging.getLogger("aioflags.resolver"), later)
+    client = make(None, None)
     assert isinstance(client, httpx.AsyncClient)
     async with raw_server(answering(ok(b"here"))) as server, client:
         assert (await client.get(f"http://localhost:{server.port}/")).content == b"here"

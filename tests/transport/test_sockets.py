@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import socket
 import ssl
+import struct
 import threading
 import zlib
 from collections.abc import Callable
@@ -22,6 +24,7 @@ from aioflags.model.source_state import FailureKind
 from aioflags.transport.http import HttpTransport
 from aioflags.transport.responses import RequestFailed
 from aioflags.transport.settings import Http
+from tests.support.full_loop import no_free_descriptor
 from tests.support.http_libraries import HttpLibrary, http_of
 from tests.support.leaks import on_the_loop
 from tests.support.raw_server import RawServer, answering, ok, raw_server, saying
@@ -399,3 +402,216 @@ async def test_a_host_in_no_proxy_is_reached_directly(monkeypatch: pytest.Monkey
         monkeypatch.setenv("no_proxy", f"127.0.0.1:{server.port}")
         async with HttpTransport(Http()) as transport, transport.get(f"http://127.0.0.1:{server.port}/", {}) as reply:
             assert await reply.read() == b"direct"
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "is_direct"),
+    [("127.0.0.0/8", True), ("x 127.0.0.1", True), ("10.0.0.0/8, localhost", False)],
+)
+async def test_a_network_in_no_proxy_counts(monkeypatch: pytest.MonkeyPatch, no_proxy: str, is_direct: bool) -> None:
+    async with raw_server(answering(ok(b"direct"))) as server, raw_server(answering(ok(b"proxied"))) as proxy:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
+        monkeypatch.setenv("no_proxy", no_proxy)
+        async with HttpTransport(Http()) as transport, transport.get(f"http://127.0.0.1:{server.port}/", {}) as reply:
+            assert await reply.read() == (b"direct" if is_direct else b"proxied")
+
+
+# -- who was contacted, and why that failed
+
+
+async def failure_of(url: str, settings: Http) -> str:
+    async with HttpTransport(settings) as transport:
+        with pytest.raises(RequestFailed) as polled:
+            async with transport.get(url, {}):
+                pass
+        with pytest.raises(RequestFailed) as posted:
+            await transport.post(url, {}, b"{}")
+        with pytest.raises(RequestFailed) as streamed:
+            async with transport.open_stream(url, {}):
+                pass
+    assert polled.value.error.message == posted.value.error.message == streamed.value.error.message
+    return polled.value.error.message
+
+
+@pytest.mark.parametrize(
+    ("url", "proxy", "message"),
+    [
+        pytest.param("http://127.0.0.1:1/x", None, "ConnectError: 127.0.0.1:1: Connection refused", id="a closed port"),
+        pytest.param(
+            "http://localhost:1/x",
+            None,
+            "ConnectError: 127.0.0.1:1: Connection refused (localhost:1)",
+            id="a closed port of a name",
+        ),
+        pytest.param(
+            "https://flags.invalid/x",
+            "http://127.0.0.1:1",
+            "ConnectError: 127.0.0.1:1: Connection refused (the proxy 127.0.0.1:1 for flags.invalid)",
+            id="a dead proxy, for https",
+        ),
+        pytest.param(
+            "http://flags.invalid:81/x",
+            "http://anna:secret@localhost:1",
+            "ConnectError: 127.0.0.1:1: Connection refused (the proxy localhost:1 for flags.invalid:81)",
+            id="a dead proxy with a password, for http",
+        ),
+        pytest.param(
+            "http://flags.invalid/x",
+            "https://127.0.0.1:1",
+            "ConnectError: 127.0.0.1:1: Connection refused (the proxy 127.0.0.1:1 for flags.invalid)",
+            id="a dead proxy with TLS",
+        ),
+    ],
+)
+async def test_a_failure_to_connect_names_the_peer_and_the_cause(
+    monkeypatch: pytest.MonkeyPatch, url: str, proxy: str | None, message: str
+) -> None:
+    assert await failure_of(url, Http(http_proxy=proxy)) == message
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, proxy or "")
+    assert await failure_of(url, Http()) == message
+
+
+async def test_the_name_of_a_proxy_that_is_unknown_is_named() -> None:
+    message = await failure_of("https://flags.invalid/x", Http(http_proxy="http://proxy.invalid:3128"))
+    assert message.startswith("ConnectError: no address of proxy.invalid: ")
+    assert message.endswith(" (the proxy proxy.invalid:3128 for flags.invalid)")
+
+
+@pytest.mark.parametrize("proxy", [None, "http://127.0.0.1:1"])
+async def test_a_client_of_a_factory_names_the_peer_by_its_address(library: HttpLibrary, proxy: str | None) -> None:
+    def client() -> httpx.AsyncClient:
+        made: httpx.AsyncClient = library.AsyncClient(trust_env=False, verify=False, proxy=proxy)
+        return made
+
+    expected = "ConnectError: 127.0.0.1:1: Connection refused"
+    url, peer = ("http://127.0.0.1:1/", "") if proxy is None else ("https://flags.invalid/", " (flags.invalid)")
+    assert await failure_of(url, Http(client_factory=client)) == expected + peer
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_proxy_that_closes_connections_is_named(scheme: str) -> None:
+    async def close(_: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+
+    async with raw_server(close) as proxy:
+        message = await failure_of(f"{scheme}://flags.invalid/", Http(http_proxy=f"http://127.0.0.1:{proxy.port}"))
+        assert message.endswith(f" (flags.invalid through the proxy 127.0.0.1:{proxy.port})")
+
+
+async def test_a_proxy_that_refuses_a_tunnel_is_named() -> None:
+    refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
+    async with raw_server(answering(refusal, refusal, refusal)) as proxy:
+        message = await failure_of("https://flags.invalid/", Http(http_proxy=f"http://127.0.0.1:{proxy.port}"))
+    assert message == f"ProxyError: 407 Proxy Authentication Required (the proxy 127.0.0.1:{proxy.port} for flags.invalid)"
+
+
+async def test_a_certificate_that_is_not_trusted_is_called_so(certified: ssl.SSLContext) -> None:
+    async with raw_server(answering(ok()), certified) as server:
+        message = await failure_of(f"https://127.0.0.1:{server.port}/", Http())
+    assert message.startswith("ConnectError: the certificate is not trusted: ")
+    assert message.endswith(f" (127.0.0.1:{server.port})")
+
+
+async def test_a_connection_that_is_lost_within_tls_is_not_a_failure_of_tls(certified: ssl.SSLContext, ca_file: str) -> None:
+    async def reset(_: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        raw: socket.socket = writer.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    async with raw_server(reset, certified) as server:
+        message = await failure_of(f"https://127.0.0.1:{server.port}/", Http(ca_certs=ca_file))
+    assert message == f"ReadError: Connection reset by peer (127.0.0.1:{server.port})"
+
+
+async def test_the_failure_of_a_redirect_names_its_target() -> None:
+    head = b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/x\r\nContent-Length: 0\r\n\r\n"
+    settings = Http(redirect_origins=["http://127.0.0.1:1"])
+    async with raw_server(answering(head)) as server, HttpTransport(settings) as transport:
+        with pytest.raises(RequestFailed, match=r"^ConnectError: 127\.0\.0\.1:1: Connection refused$"):
+            async with transport.get(f"http://127.0.0.1:{server.port}/", {}):
+                pass
+
+
+def test_a_process_without_free_descriptors_says_so() -> None:
+    async def connect(settings: Http) -> str:
+        async with HttpTransport(settings) as transport:
+            await failed_poll(transport)  # httpx is imported
+            with no_free_descriptor():
+                return await failed_poll(transport)
+
+    async def failed_poll(transport: HttpTransport) -> str:
+        with pytest.raises(RequestFailed) as caught:
+            async with transport.get("http://127.0.0.1:1/", {}):
+                pass
+        return caught.value.error.message
+
+    assert asyncio.run(connect(Http())) == "ConnectError: Too many open files (127.0.0.1:1)"
+
+
+# -- environment variables of OpenSSL
+
+UNUSABLE = [
+    ("SSL_CERT_FILE", "absent.pem"),
+    ("SSL_CERT_DIR", "absent"),
+    ("SSLKEYLOGFILE", "absent/keys.log"),
+    ("SSL_CERT_FILE", "."),
+]
+
+
+@pytest.mark.parametrize(("variable", "path"), UNUSABLE)
+@pytest.mark.parametrize("through", [None, "a plain proxy"])
+async def test_plain_http_needs_no_certificates(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path, variable: str, path: str, through: str | None
+) -> None:
+    monkeypatch.setenv(variable, str(tmp_path / path))
+    async with raw_server(answering(ok(b"here"))) as server:
+        address = f"http://127.0.0.1:{server.port}"
+        settings, url = (Http(), address) if through is None else (Http(http_proxy=address), "http://flags.invalid")
+        async with HttpTransport(settings) as transport, transport.get(url, {}) as reply:
+            assert await reply.read() == b"here"
+    assert variable not in caplog.text
+
+
+@pytest.mark.parametrize("settings", [Http(ca_certs="absent.pem"), Http(cert_file="absent.pem")], ids=["ca_certs", "cert_file"])
+async def test_plain_http_reads_no_certificate_of_an_option(settings: Http) -> None:
+    async with raw_server(answering(ok(b"here"))) as server, HttpTransport(settings) as transport:
+        async with transport.get(f"http://127.0.0.1:{server.port}/", {}) as reply:
+            assert await reply.read() == b"here"
+        with pytest.raises(RequestFailed, match=r"^ConfigError: c[a-z_]+: absent\.pem cannot be read"):
+            await transport.post(f"https://127.0.0.1:{server.port}/", {}, b"")
+
+
+@pytest.mark.parametrize(("variable", "path"), UNUSABLE)
+async def test_https_goes_on_with_a_variable_that_cannot_be_used(
+    monkeypatch: pytest.MonkeyPatch, certified: ssl.SSLContext, ca_file: str, tmp_path: Path, variable: str, path: str
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", ca_file)
+    monkeypatch.setenv(variable, str(tmp_path / path))
+    async with raw_server(answering(ok()), certified) as server:
+        if variable == "SSL_CERT_FILE":
+            message = await failure_of(f"https://127.0.0.1:{server.port}/", Http())
+            assert "the certificate is not trusted" in message  # those of certifi were read
+        else:
+            assert await poll(server, Http()) == b"{}"
+
+
+async def test_a_redirect_from_http_to_https_verifies_the_server(certified: ssl.SSLContext, ca_file: str) -> None:
+    async with raw_server(answering(ok(b"secret"), ok(b"secret")), certified) as server:
+        target = f"https://127.0.0.1:{server.port}"
+        head = f"HTTP/1.1 302 Found\r\nLocation: {target}/x\r\nContent-Length: 0\r\n\r\n".encode()
+        async with raw_server(answering(head, head)) as first:
+            for settings, is_trusted in (
+                (Http(redirect_origins=[target], ca_certs=ca_file), True),
+                (Http(redirect_origins=[target]), False),
+            ):
+                async with HttpTransport(settings) as transport:
+                    url = f"http://127.0.0.1:{first.port}/"
+                    if is_trusted:
+                        async with transport.get(url, {}) as reply:
+                            assert await reply.read() == b"secret"
+                    else:
+                        with pytest.raises(RequestFailed, match="the certificate is not trusted"):
+                            async with transport.get(url, {}):
+                                pass
