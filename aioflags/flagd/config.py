@@ -64,7 +64,8 @@ class FlagdConfig:
         host, port: the server. By default the port depends on the resolver: 8013 for ``rpc``, 8015 for ``in-process``.
         target_uri: replaces host and port: a name in gRPC's syntax, or ``envoy://host:port/authority``.
         socket_path: replaces host and port: a Unix socket, without TLS.
-        tls, cert_path: encrypt the connection. ``cert_path`` is a PEM file with root certificates; without it the system's count.
+        tls, cert_path: encrypt the connection. ``cert_path`` is a PEM file with root certificates; without it those of
+            the environment count, otherwise gRPC's own.
         channel_credentials: replaces both, for example for mutual TLS.
         default_authority: the name that the server is asked for.
         deadline: the limit of one call, and of the start. 0: no limit.

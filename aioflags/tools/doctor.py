@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -34,20 +34,24 @@ from aioflags.protocol.server_side import SERVER_SIDE
 from aioflags.protocol.side import Side
 from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.clock import now
+from aioflags.runtime.daemon_threads import SerialThread
 from aioflags.runtime.logs import SILENT, printable
 from aioflags.sources.poller import read_environment_id
 from aioflags.transport.http import HttpTransport
 from aioflags.transport.probe import ProbeFailed, probe
-from aioflags.transport.proxies import environment_proxy
+from aioflags.transport.proxies import EXEMPTIONS, environment_proxy, named_proxy, unread_exemptions
 from aioflags.transport.responses import RequestFailed
 from aioflags.transport.settings import DEFAULT_PORTS
+from aioflags.transport.tls import certificate_problems
 
-__all__ = ["Check", "Grade", "run_checks"]
+__all__ = ["Check", "Grade", "certificate_checks", "run_checks"]
 
 _FIRST_EVENT_TIMEOUT: Final = 10.0
 """Seconds until the first event of a stream. A service sends one at once."""
 _MAX_CLOCK_SKEW: Final = 60.0
 """Seconds."""
+_READ_TIMEOUT: Final = 10.0
+"""Seconds that reading certificates may take."""
 _MIN_CERTIFICATE_DAYS: Final = 14.0
 _NAMED: Final = 20
 """How many overrides a check names."""
@@ -99,12 +103,19 @@ async def run_checks(
     custom, default = custom_addresses(config, MOBILE_ADDRESSES if is_mobile else ADDRESSES)
     if custom and default:
         yield _partly_custom(custom, default)
+    if unread := unread_exemptions(environment):
+        yield _exemptions(unread)
     reachable: dict[str, bool] = {}
+    uses_tls = False
     addresses = {"base_uri": config.base_uri, "stream_uri": config.stream_uri, "events_uri": config.events_uri}
     for name, address in addresses.items():
         target = urlsplit(address)
         proxy = config.http.http_proxy or environment_proxy(target.scheme, target.hostname or "", _port(target), environment)
         yield _route(name, target, proxy)
+        if not uses_tls and "https" in {target.scheme, (proxy or "").partition(":")[0].lower()}:
+            uses_tls = True
+            for check in await certificate_checks(lambda: certificate_problems(config.http)):
+                yield check
         if proxy is not None:
             reachable[name] = True  # the requests below show whether the proxy reaches the address
             continue
@@ -178,7 +189,22 @@ def _partly_custom(custom: Sequence[str], default: Sequence[str]) -> Check:
     return Check(name="addresses", grade=Grade.WARNING, text=text, advice=advice)
 
 
+def _exemptions(unread: Sequence[str]) -> Check:
+    text = f"NO_PROXY has entries that exempt nothing: {printable(', '.join(unread))}"
+    return Check(name="proxies", grade=Grade.WARNING, text=text, advice=f"expected {EXEMPTIONS}")
+
+
 # -- the connection
+
+
+async def certificate_checks(problems: Callable[[], Sequence[str]]) -> list[Check]:
+    """Check the variables that name certificates. ``problems`` reads their files."""
+    try:
+        found = await SerialThread("aioflags-tls").run(problems, timeout=_READ_TIMEOUT)
+    except (ConfigError, OSError):
+        return []  # the check of the connection reports it
+    advice = "correct the variable, or unset it"
+    return [Check(name="certificates", grade=Grade.WARNING, text=problem, advice=advice) for problem in found]
 
 
 def _port(target: SplitResult) -> int:
@@ -192,8 +218,7 @@ def _route(name: str, target: SplitResult, proxy: str | None) -> Check:
     advice = f"if no proxy is meant for this address, add {target.hostname} to NO_PROXY"
     # Print the host and the port of a proxy only: its address may have a password, and so may the text of the error.
     try:
-        through = urlsplit(proxy)
-        text = f"{address}, through the proxy {through.hostname}:{through.port or DEFAULT_PORTS.get(through.scheme, 1080)}"
+        text = f"{address}, through the proxy {named_proxy(proxy)}"
     except ValueError:
         text, advice = f"{address}, through a proxy whose address is not a valid URL", "correct http_proxy, or HTTPS_PROXY"
         return Check(name=f"{name} route", grade=Grade.PROBLEM, text=text, advice=advice)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import anyio
 
@@ -21,8 +23,11 @@ from aioflags.model.source_state import SourceState
 from aioflags.model.status import StatusReport
 from aioflags.runtime.logs import SILENT, printable
 from aioflags.runtime.regular_files import read_in_time
-from aioflags.tools.doctor import Check, Grade
+from aioflags.tools.doctor import Check, Grade, certificate_checks
 from aioflags.tools.lint import lint
+from aioflags.transport.proxies import grpc_proxy, named_proxy, proxy_for
+from aioflags.transport.settings import DEFAULT_PORTS
+from aioflags.transport.tls import certificate_problems, root_certificates
 
 __all__ = ["run_flagd_checks"]
 
@@ -46,12 +51,19 @@ _ADVICE: Final = (
 """A part of an error, and what to do. ``port`` and ``address`` are variables."""
 
 
-async def run_flagd_checks(config: FlagdConfig, *, start_timeout: float = _START_TIMEOUT) -> AsyncGenerator[Check, None]:
+async def run_flagd_checks(
+    config: FlagdConfig, environment: Mapping[str, str] = os.environ, *, start_timeout: float = _START_TIMEOUT
+) -> AsyncGenerator[Check, None]:
     """Yield each check when it is done.
 
-    ``start_timeout``: seconds to wait for the flags.
+    ``environment`` may name proxies. ``start_timeout``: seconds to wait for the flags.
     """
     yield _options(config)
+    if (route := _route(config, environment)) is not None:
+        yield route
+    if (problems := _certificate_problems(config)) is not None:
+        for check in await certificate_checks(problems):
+            yield check
     for check in await _connection(config, start_timeout):
         yield check
     if config.resolver == "file" and config.offline_flag_source_path is not None:
@@ -67,6 +79,47 @@ def _options(config: FlagdConfig) -> Check:
         advice = "rpc mode does not read FLAGD_SYNC_PORT: set FLAGD_RESOLVER=in-process, or FLAGD_PORT"
         return Check(name="options", grade=Grade.WARNING, text=text, advice=advice)
     return Check(name="options", grade=Grade.GOOD, text=text)
+
+
+def _route(config: FlagdConfig, environment: Mapping[str, str]) -> Check | None:
+    """The way to the server, if it leads through a proxy."""
+    try:
+        if config.resolver == "ofrep":
+            target = urlsplit(config.ofrep_url)
+            host, port = target.hostname or "", target.port or DEFAULT_PORTS[target.scheme]
+            url = proxy_for(config.http, target.scheme, host, port, environment)
+            proxy = None if url is None else named_proxy(url)
+            text, advice = config.ofrep_url, f"if no proxy is meant for this address, add {host} to NO_PROXY"
+        elif config.resolver == "file":
+            return None
+        else:
+            text = config.grpc.target.name
+            proxy = grpc_proxy(text, environment)
+            advice = "gRPC reads grpc_proxy, https_proxy and http_proxy; if no proxy is meant for this host, add it to no_proxy"
+    except ValueError:
+        text, advice = "through a proxy whose address is not a valid URL", "correct http_proxy, or HTTPS_PROXY"
+        return Check(name="route", grade=Grade.PROBLEM, text=text, advice=advice)
+    if proxy is None:
+        return None
+    return Check(name="route", grade=Grade.GOOD, text=f"{printable(text)}, through the proxy {proxy}", advice=advice)
+
+
+def _certificate_problems(config: FlagdConfig) -> Callable[[], Sequence[str]] | None:
+    """What reads the variables that name certificates; ``None`` if the client reads none of them."""
+    if config.resolver == "file":
+        return None
+    if config.resolver == "ofrep":
+        return (lambda: certificate_problems(config.http)) if config.ofrep_url.startswith("https:") else None
+    settings = config.grpc
+    if not settings.tls or settings.cert_path is not None or settings.credentials is not None or settings.target.is_local:
+        return None
+
+    def problems() -> Sequence[str]:
+        found: list[str] = []
+        root_certificates(found.append)
+        return found
+
+    return problems
 
 
 def _place(config: FlagdConfig) -> str:
@@ -137,7 +190,9 @@ async def _file(path: Path) -> list[Check]:
 
 
 def _problem(name: str, message: str, config: FlagdConfig) -> Check:
-    if config.resolver == "file":
+    if "the proxy " in message and config.resolver != "file":
+        advice = "check the proxy; if none is meant for this address, add its host to no_proxy"
+    elif config.resolver == "file":
         advice = "check FLAGD_OFFLINE_FLAG_SOURCE_PATH, and the file with aioflags lint"
     elif config.resolver == "ofrep":
         advice = "check OFREP_ENDPOINT and OFREP_HEADERS: is this a server that speaks OFREP?"

@@ -289,6 +289,46 @@ async def test_plain_http_to_an_address_that_is_not_loopback_is_a_warning() -> N
     assert (found.grade, found.text) == (Grade.WARNING, expected)
 
 
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE"])
+async def test_a_variable_of_openssl_that_cannot_be_used_is_a_warning(
+    certified: ssl.SSLContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    path = tmp_path / "absent" / "x"
+    monkeypatch.setenv(variable, str(path))
+    async with raw_server(answering(*[ok()] * 4), certified) as server:
+        found = await findings(at(f"https://127.0.0.1:{server.port}"))
+    assert (found["certificates"].grade, found["certificates"].advice) == (Grade.WARNING, "correct the variable, or unset it")
+    assert found["certificates"].text.startswith(f"{variable}: {path} cannot be ")
+    assert "the certificate is not trusted" in found["base_uri connection"].text
+
+
+async def test_plain_http_needs_no_variable_of_openssl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path))
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path))
+    assert "certificates" not in await of_server()
+
+
+async def test_the_cause_of_a_refused_connection_is_reported() -> None:
+    found = await findings(at("http://127.0.0.1:1"))
+    assert found["base_uri connection"].text == "no connection for 127.0.0.1: 127.0.0.1:1: Connection refused"
+
+
+async def test_a_proxy_that_is_down_is_named_with_the_cause() -> None:
+    found = await findings(at("https://flags.invalid", http_proxy="http://127.0.0.1:1"))
+    reason = "ConnectError: 127.0.0.1:1: Connection refused (the proxy 127.0.0.1:1 for flags.invalid)"
+    assert (found["poll"].text, found["stream"].text) == (reason, reason)
+
+
+async def test_entries_of_no_proxy_that_exempt_nothing_are_a_warning() -> None:
+    environment = {"NO_PROXY": "127.0.0.1, http://a.test 10.0.0.0/99"}
+    found = [one async for one in run_checks(KEY, at("http://127.0.0.1:1"), environment, first_event_timeout=0.1)]
+    (proxies,) = [one for one in found if one.name == "proxies"]
+    assert (proxies.grade, proxies.text) == (
+        Grade.WARNING,
+        "NO_PROXY has entries that exempt nothing: http://a.test, 10.0.0.0/99",
+    )
+
+
 async def test_a_server_without_tls_is_a_problem_for_https() -> None:
     async with raw_server(saying(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as server:
         found = (await findings(at(f"https://127.0.0.1:{server.port}", connect_timeout=1.0)))["base_uri connection"]

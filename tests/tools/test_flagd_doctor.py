@@ -109,6 +109,38 @@ async def test_the_count_of_rpc_mode_is_without_flags_that_have_no_default(fake_
     assert found["flags"].text.endswith("; flags without a default variant are not counted")
 
 
+@pytest.mark.parametrize(
+    ("resolver", "variable", "advice"),
+    [
+        pytest.param("rpc", "http_proxy", "gRPC reads grpc_proxy, https_proxy and http_proxy", id="rpc"),
+        pytest.param("in-process", "grpc_proxy", "add it to no_proxy", id="in-process"),
+        pytest.param("ofrep", "http_proxy", "add flagd.invalid to NO_PROXY", id="OFREP"),
+    ],
+)
+async def test_the_route_through_a_proxy_is_shown(
+    monkeypatch: pytest.MonkeyPatch, resolver: Any, variable: str, advice: str
+) -> None:
+    for name in ("grpc_proxy", "https_proxy", "http_proxy", "no_proxy", "no_grpc_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, "http://anna:secret@127.0.0.1:1")
+    found = await findings(resolver=resolver, host="flagd.invalid", deadline=60)
+    assert found["route"].grade is Grade.GOOD
+    assert found["route"].text.startswith("http://flagd.invalid:8016" if resolver == "ofrep" else "flagd.invalid:80")
+    assert found["route"].text.endswith(", through the proxy 127.0.0.1:1")
+    assert advice in (found["route"].advice or "")
+    failed = found["evaluation" if resolver == "ofrep" else "flags"]
+    assert "the proxy 127.0.0.1:1 for flagd.invalid" in failed.text
+    assert failed.advice == "check the proxy; if none is meant for this address, add its host to no_proxy"
+    assert "secret" not in str(found)
+
+
+async def test_a_variable_that_names_no_certificates_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", str(tmp_path))
+    found = await findings(resolver="rpc", host="127.0.0.1", port=1, tls=True, deadline=60)
+    assert found["certificates"].text.startswith(f"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH: {tmp_path} cannot be used: Is a directory")
+    assert "certificates" not in await findings(resolver="rpc", host="127.0.0.1", port=1, deadline=60)
+
+
 async def test_a_start_without_a_deadline_has_a_limit() -> None:
     async with raw_server(saying()) as silent:
         found = await findings(resolver="in-process", host="127.0.0.1", port=silent.port, deadline=0, start_timeout=0.1)
