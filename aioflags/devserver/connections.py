@@ -21,11 +21,13 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 if sys.platform != "win32":
     import resource
 
-__all__ = ["MAX_HEADER_BYTES", "ConnectionLimits", "connections_for", "limited_protocol"]
+__all__ = ["MAX_HEADER_BYTES", "ConnectionLimits", "connections_for", "lengthen_queue", "limited_protocol"]
 
 MAX_HEADER_BYTES: Final = 64 * 1024
 """The largest request line and headers. h11 accepts 16 KiB unless told otherwise, and a path may have a context."""
 _MOST_CONNECTIONS: Final = 1000
+_QUEUE: Final = 1024
+"""How many connections may wait to be accepted."""
 
 
 def connections_for(descriptors: int) -> int:
@@ -56,6 +58,17 @@ class ConnectionLimits:
     body_timeout: float = 60.0
     write_timeout: float = 30.0
     connections: int = field(default_factory=_default_connections)
+
+
+def lengthen_queue(server: asyncio.AbstractServer) -> None:
+    """Let connections wait until the server accepts them. Make the server with ``backlog=1``.
+
+    asyncio accepts as many connections at a time as its backlog allows. Without free descriptors each of these attempts fails, and
+    logs a traceback.
+    """
+    for listener in getattr(server, "sockets", ()):
+        with listener.dup() as same:
+            same.listen(_QUEUE)
 
 
 def limited_protocol(limits: ConnectionLimits) -> type[H11Protocol]:

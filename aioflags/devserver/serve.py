@@ -18,7 +18,7 @@ import anyio
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from aioflags.devserver.connections import MAX_HEADER_BYTES, ConnectionLimits, limited_protocol
+from aioflags.devserver.connections import MAX_HEADER_BYTES, ConnectionLimits, lengthen_queue, limited_protocol
 from aioflags.devserver.faults.injection import CUT_EXTENSION
 from aioflags.model.defaults import LAST_CYCLES
 from aioflags.runtime.clock import now
@@ -99,6 +99,7 @@ async def serve(
         lifespan="off",
         ws="none",
         http=limited_protocol(limits),
+        backlog=1,
         h11_max_incomplete_event_size=MAX_HEADER_BYTES,
         loop="none",
         proxy_headers=False,  # otherwise a header could claim that a request comes from this machine
@@ -113,6 +114,8 @@ async def serve(
         for each in (listener, *getattr(server, "servers", ())):
             each.close()
         raise
+    for each in server.servers:
+        lengthen_queue(each)
     running = RunningServer(server, host, listener.getsockname()[1])
     try:
         yield running

@@ -10,6 +10,8 @@ import sys
 import time
 from contextlib import AsyncExitStack
 from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
 
 import anyio
 import httpx
@@ -17,7 +19,9 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from aioflags.devserver import Endpoint, ServerState, create_app, serve
+from aioflags.devserver.flagd.relay import Relay
 from aioflags.runtime.clock import now
+from tests.support.full_loop import no_free_descriptor
 
 pytestmark = pytest.mark.real_time
 
@@ -55,6 +59,30 @@ async def test_responses_have_a_date(state: ServerState) -> None:
     async with serve(create_app(state)) as serving, httpx.AsyncClient() as client:
         there = parsedate_to_datetime((await client.get(f"{serving.url}/sdk/poll")).headers["Date"]).timestamp()
     assert int(before) <= there <= now()
+
+
+@pytest.mark.parametrize("kind", ["HTTP", "gRPC", "gRPC on a Unix socket"])
+async def test_without_free_descriptors_each_attempt_is_reported_once(state: ServerState, tmp_path: Path, kind: str) -> None:
+    loop, problems, path = asyncio.get_running_loop(), list[str](), str(tmp_path / "flagd.sock")
+    family = socket.AF_UNIX if "Unix" in kind else socket.AF_INET
+    async with AsyncExitStack() as stack:
+        address: Any = path
+        if kind == "HTTP":
+            serving = await stack.enter_async_context(serve(create_app(state)))
+            address = (serving.host, serving.port)
+        elif kind == "gRPC":
+            address = ("127.0.0.1", await stack.enter_async_context(Relay(lambda: None).listen("127.0.0.1", 0)))
+        else:
+            await stack.enter_async_context(Relay(lambda: None).listen_on_socket(path))
+        clients = [stack.enter_context(socket.socket(family)) for _ in range(3)]
+        loop.set_exception_handler(lambda _, context: problems.append(context["message"]))
+        with no_free_descriptor():
+            for client in clients:
+                client.setblocking(False)
+                await loop.sock_connect(client, address)
+            for _ in range(5):
+                await asyncio.sleep(0)
+    assert problems == ["socket.accept() out of system resource"]
 
 
 async def test_a_port_in_use_raises(state: ServerState) -> None:

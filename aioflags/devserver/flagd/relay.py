@@ -16,6 +16,8 @@ from typing import Any, Final
 
 import anyio
 
+from aioflags.devserver.connections import lengthen_queue
+
 __all__ = ["Relay"]
 
 _CHUNK: Final = 65536
@@ -40,10 +42,11 @@ class Relay:
     async def listen(self, host: str, port: int) -> AsyncGenerator[int, None]:
         """Accept connections at an address until the block ends. Yields the port. Raises :class:`OSError`."""
         # Started only where it is stopped again: a cancelled start would leave its socket open.
-        server = await asyncio.start_server(self._accept, host, port, start_serving=False)
+        server = await asyncio.start_server(self._accept, host, port, start_serving=False, backlog=1)
         self._servers.append(server)
         try:
             await server.start_serving()
+            lengthen_queue(server)
             yield server.sockets[0].getsockname()[1]
         finally:
             await self._stop(server)
@@ -51,10 +54,11 @@ class Relay:
     @asynccontextmanager
     async def listen_on_socket(self, path: str) -> AsyncGenerator[None, None]:
         """Accept connections at a Unix socket until the block ends; then remove it. Raises :class:`OSError`."""
-        server = await asyncio.start_unix_server(self._accept, path)
+        server = await asyncio.start_unix_server(self._accept, path, backlog=1)
         self._servers.append(server)
         bound: int | None = None
         try:
+            lengthen_queue(server)
             bound = await asyncio.to_thread(_inode, path)
             yield
         finally:
