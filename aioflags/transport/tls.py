@@ -230,14 +230,17 @@ def _load_file(context: ssl.SSLContext, path: str) -> None:
 
 
 def _load_folders(context: ssl.SSLContext, paths: str) -> None:
-    """Load certificates of folders, which OpenSSL reads when it needs one. Raises ``OSError`` if none has a certificate."""
-    for path in paths.split(os.pathsep):
-        with os.scandir(path or os.curdir) as entries:
-            if any(_HASHED.fullmatch(entry.name) for entry in entries):
-                break
-    else:
-        raise ValueError("it has no certificates under the names that `openssl rehash` makes")
-    context.load_verify_locations(capath=paths)
+    """Load certificates of folders, which OpenSSL reads when it needs one. Raises ``OSError`` or ``ValueError`` if none has any."""
+    problem: Exception = ValueError("it has no certificates under the names that `openssl rehash` makes")
+    for path in filter(None, paths.split(os.pathsep)):
+        try:
+            with os.scandir(path) as entries:
+                if any(_HASHED.fullmatch(entry.name) for entry in entries):
+                    context.load_verify_locations(capath=paths)
+                    return
+        except OSError as error:
+            problem = error
+    raise problem
 
 
 def _check_file(path: str) -> None:

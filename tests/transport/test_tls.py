@@ -193,7 +193,8 @@ def test_usable_variables_replace_the_certificates_of_the_system(
     (tmp_path / "certs").mkdir()
     (tmp_path / "certs" / "0123abcd.0").write_bytes(Path(ca_file).read_bytes())
     monkeypatch.setenv("SSL_CERT_FILE", ca_file)
-    monkeypatch.setenv("SSL_CERT_DIR", os.pathsep.join((str(tmp_path / "empty"), str(tmp_path / "certs"))))
+    folders = [str(tmp_path / name) for name in ("absent", "empty", "certs")]
+    monkeypatch.setenv("SSL_CERT_DIR", os.pathsep.join(folders))
     assert (authorities(context_of(Http())), certificate_problems(Http())) == (1, ())
 
 
