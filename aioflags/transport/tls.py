@@ -18,6 +18,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Final, TypeAlias
@@ -194,26 +195,30 @@ def _log_keys(context: ssl.SSLContext, warn: Warn) -> None:
 
 
 def _trust_system(context: ssl.SSLContext, warn: Warn) -> None:
-    """Trust the certificates of the variables of OpenSSL; the system's in place of a variable that is not set or cannot be used.
+    """Trust the certificates of the variables of OpenSSL, and the system's in place of a variable that is not set.
 
-    Those of certifi count as well if a variable cannot be used, unless the other one can, and if there are no others.
+    If a variable cannot be used, and the other one is not there to replace it, the system's and those of certifi count. Those of
+    certifi also count if there are no others.
     """
     if sys.platform == "win32":
         context.load_default_certs()
     is_trusting = context.cert_store_stats()["x509_ca"] > 0
-    is_given, problems, paths = False, list[str](), ssl.get_default_verify_paths()
+    paths, is_given, problems = ssl.get_default_verify_paths(), False, list[str]()
+    replacements: list[Callable[[], None]] = []
     for variable, default, load in ((_FILE, paths.openssl_cafile, _load_file), (_FOLDERS, paths.openssl_capath, _load_folders)):
-        if given := os.environ.get(variable):
-            try:
-                load(context, given)
-                is_trusting = is_given = True
-                continue
-            except (OSError, ValueError) as error:
+        given = os.environ.get(variable)
+        try:
+            load(context, given or default)
+            is_trusting, is_given = True, is_given or bool(given)
+        except (OSError, ValueError) as error:
+            if given:  # many systems have one of the two defaults only
                 problems.append(_unusable(variable, given, error))
-        with suppress(OSError, ValueError):  # many systems have one of the two only
-            load(context, default)
-            is_trusting = True
+                replacements.append(partial(load, context, default))
     if (problems and not is_given) or not is_trusting:
+        for load_default in replacements:
+            with suppress(OSError, ValueError):
+                load_default()
+                is_trusting = True
         try:
             _load_file(context, _bundle())
         except (OSError, ValueError, ImportError) as error:
