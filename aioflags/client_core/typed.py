@@ -7,11 +7,13 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Generic, Never, Protocol, TypeVar, cast
 
 from aioflags.errors import ConfigError, ConfigTypeError
-from aioflags.evaluation.decoding import DECODED_KEYS, Decoder
 from aioflags.model.values import fresh, plain_text
 from aioflags.runtime.validation import require
 
 __all__ = ["D", "Flag", "J", "PlainKey", "T", "decoder_of", "own_default", "plain_key"]
+
+if TYPE_CHECKING:
+    from aioflags.evaluation.decoding import Decoder
 
 T = TypeVar("T")
 """The type of a flag."""
@@ -58,7 +60,7 @@ class Flag(str, Generic[T]):
         default: The value that is served if the flag cannot be evaluated. Without ``decode`` a JSON value, or a member of an
             enumeration.
         decode: A type that msgspec converts to (a dataclass, ``msgspec.Struct``, enumeration, ``list[Limits]``), a pydantic model,
-            or a function that is called with the JSON value. Declare the flag before it is evaluated.
+            or a function that is called with the JSON value.
 
     Raises:
         ConfigError: the key is not a string, or is empty; the default is not named, or JSON does not have its type and there is no
@@ -68,7 +70,7 @@ class Flag(str, Generic[T]):
     __slots__ = ("_decoder", "_default", "_is_scalar")
     if TYPE_CHECKING:
         __getnewargs__: None  # type: ignore[assignment]  # so that it is not a PlainKey
-    _decoder: Decoder | None
+        _decoder: Decoder | None
     _default: T
     _is_scalar: bool
 
@@ -82,7 +84,7 @@ class Flag(str, Generic[T]):
         flag._decoder = _decoder(default, decode)
         flag._is_scalar = default.__class__ in _SCALARS
         if flag._decoder is not None:
-            DECODED_KEYS.add(plain_text(key))
+            flag._decoder.declare(plain_text(key))
         return flag
 
     @property
@@ -111,10 +113,10 @@ def _decoder(default: object, decode: Any) -> Decoder | None:
     Raises:
         ConfigTypeError: the default shows that it needs one.
     """
-    if decode is not None:
-        return Decoder(decode)
-    if isinstance(default, Enum):
-        return Decoder(type(default))
+    if decode is not None or isinstance(default, Enum):
+        from aioflags.evaluation.decoding import Decoder  # noqa: PLC0415 -- most programs decode nothing
+
+        return Decoder(type(default) if decode is None else decode)
     if (foreign := _foreign(default)) is not None:
         raise ConfigTypeError(
             f"default: JSON has no {foreign}, so data cannot bring such a value: "

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, ReportProblem
-from aioflags.evaluation.decoding import DECODED_KEYS
+from aioflags.evaluation.decoding import decoded_among, follow_decoded_keys
 from aioflags.evaluation.dialect import Dialect
 from aioflags.evaluation.items import Item, Items
 from aioflags.evaluation.override_marks import REMOVED_SEGMENT, overridden_segment
@@ -119,7 +119,18 @@ class CompiledData:
     described in :class:`~aioflags.evaluation.snapshot.Snapshot`. All data of one client share ``bulk_use``.
     """
 
-    __slots__ = ("bulk_use", "constant_answers", "dialect", "direct_flags", "flags", "items", "log", "segments", "static_context")
+    __slots__ = (
+        "__weakref__",
+        "bulk_use",
+        "constant_answers",
+        "dialect",
+        "direct_flags",
+        "flags",
+        "items",
+        "log",
+        "segments",
+        "static_context",
+    )
 
     def __init__(
         self,
@@ -138,6 +149,13 @@ class CompiledData:
         self.direct_flags: dict[str, Evaluate] = {}
         self.flags: dict[str, CompiledFlag] = {}
         self.segments: dict[str, CompiledSegment] = {}
+        follow_decoded_keys(self)
+
+    def remove_fast(self, keys: Iterable[str]) -> None:
+        """Flags with these keys have no entry in ``direct_flags`` and ``constant_answers``."""
+        for key in keys:
+            self.direct_flags.pop(key, None)
+            self.constant_answers.pop(key, None)
 
     def updated(
         self, items: Items, changed: Iterable[Item] | None = None, *, static_context: Mapping[str, Any] | None = None
@@ -177,8 +195,9 @@ class CompiledData:
             if flag.prerequisites or not segments.isdisjoint(flag.segments):
                 data.direct_flags.pop(key, None)
                 data.constant_answers.pop(key, None)
-                if key not in DECODED_KEYS and self.dialect.is_direct(items.flags[key], items, measured):
+                if self.dialect.is_direct(items.flags[key], items, measured):
                     data.direct_flags[key] = flag.direct
+        data.remove_fast(decoded_among())
         return data
 
     def _outdated(self, before: Items) -> list[Item]:
@@ -200,8 +219,9 @@ class CompiledData:
             flag = compiled(definition, self.log.note_for(ObjectKind.FLAG, definition))
             # Another thread may compile it, too. Both dictionaries keep the same result: the answers of two results are not equal.
             flag = self.flags.setdefault(key, flag)
-            if key not in DECODED_KEYS and self.dialect.is_direct(definition, self.items, {}):
+            if self.dialect.is_direct(definition, self.items, {}):
                 self.direct_flags[key] = flag.direct
+                self.remove_fast(decoded_among(key))
         return flag
 
     def segment(self, key: str) -> CompiledSegment | None:

@@ -184,6 +184,23 @@ async def test_the_default_is_served_if_decode_refuses_the_value(declared: Flag[
     assert not any(secret in line for secret in ("99", "many", "purple", "no number"))
 
 
+async def test_a_flag_that_is_declared_after_evaluations_decodes() -> None:
+    values = {"declared-late": "x", "declared-later": "x"}
+    client = Client.local({"flagValues": values})
+    pinned = await client.flags(USER)
+    end: tuple[str, object] = ("payload-transferred", {"state": "s", "version": 1})
+    puts = [put(key, value) for key, value in values.items()]
+    mobile = mobile_client(MobileService(poll=[poll_of(intent("xfer-full"), *puts, end)]))
+    await mobile.start()
+    for key in values:
+        plain = client.variation_nowait(key, USER, ""), pinned.variation(key, ""), mobile.variation(key, "")
+        assert plain == ("x", "x", "x")
+        declared = Flag(key, default="", decode=lambda value: f"decoded {value}")
+        found = client.variation_nowait(declared, USER, ""), pinned.variation(declared, ""), mobile.variation(declared, "")
+        assert found == ("decoded x",) * 3
+    await mobile.aclose()
+
+
 async def test_expect_has_priority_over_decode() -> None:
     client = Client.local({"flagValues": VALUES})
     assert await client.variation(Flag("decoded-colour", default=Colour.RED), USER, expect=str) == "blue"
