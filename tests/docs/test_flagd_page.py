@@ -19,6 +19,9 @@ VALUES = {
     "resolver": "in-process",
     "tls": "true",
     "cache": "disabled",
+    "fatal_codes_scope": "always",
+    "sync_metadata": "off",
+    "fractional_version": "2",
     "ofrep_base_url": "http://flags.example",
     "ofrep_headers": "Authorization=Bearer%20abc",
 }
