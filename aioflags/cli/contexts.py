@@ -56,7 +56,8 @@ def context_of(data: Mapping[str, Any], where: str = "", *, is_flagd: bool = Fal
     """
     if is_flagd:
         attributes = {name: value for name, value in data.items() if name != _TARGETING_KEY}
-        return Context(data.get(_TARGETING_KEY), attributes=attributes)
+        key: Any = data.get(_TARGETING_KEY)
+        return Context(key, attributes=attributes)
     if "kind" in data:
         return Context.from_dict(data)
     # Custom attributes of a legacy user belong in "custom". Outside of it they are ignored.

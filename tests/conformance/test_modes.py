@@ -90,7 +90,8 @@ class Server(FlagOrigin):
         flagd: RunningFlagd = await self._running.enter_async_context(
             serve_flagd(
                 self._state,
-                **self._ports,
+                port=self._ports.get("port", 0),
+                sync_port=self._ports.get("sync_port", 0),
                 socket_path=self._socket,
                 options=self._options,
                 credentials=self._credentials,
