@@ -37,12 +37,24 @@ _OPEN_TIMEOUT: Final = 30.0
 _FORK_SUPPORT: Final = "GRPC_ENABLE_FORK_SUPPORT"
 
 
+_PATCHERS: Final = (("gevent.monkey", "is_module_patched", "threading"), ("eventlet.patcher", "is_monkey_patched", "thread"))
+"""The modules that replace threads by green ones, their functions that tell whether they have done so, and the argument of these."""
+
+
 def require_grpc() -> None:
-    """Check that the extra ``flagd`` is installed, without an import of it.
+    """Check that gRPC can be used in this process, without an import of it.
+
+    gRPC answers from a thread. If ``threading`` is patched, the first call blocks the process without an end.
 
     Raises:
-        ConfigError: it is missing.
+        ConfigError: the extra ``flagd`` is missing, or gevent or eventlet has patched ``threading``.
     """
+    for patcher, is_patched, threads in _PATCHERS:
+        if (module := sys.modules.get(patcher)) is not None and getattr(module, is_patched)(threads):
+            library = patcher.partition(".")[0]
+            raise ConfigError(
+                f"gRPC hangs where {library} has patched threads: there use resolver='ofrep' or 'file', or leave threads unpatched"
+            )
     for module, package in (("grpc", "grpcio"), ("google.protobuf", "protobuf")):
         try:
             is_there = find_spec(module) is not None

@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Literal
 
 import anyio
 import grpc
@@ -21,6 +23,9 @@ import grpc.aio
 import pytest
 import trustme
 
+from aioflags import FlagdClient, FlagdConfig
+from aioflags.devserver import ServerState
+from aioflags.devserver.flagd.server import serve_flagd
 from aioflags.errors import ConfigError
 from aioflags.transport.flagd_messages import RpcFailed, SyncMessage
 from aioflags.transport.flagd_pb import sync_v1_pb2 as sync
@@ -265,7 +270,7 @@ async def test_a_server_without_tls_is_reported(server: FlagdServer, ca_file: st
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        pytest.param(b"garbage" * 5, "Expected SETTINGS frame", id="garbage"),
+        pytest.param(b"garbage" * 5, "(Expected SETTINGS frame|Failed parsing HTTP/2)", id="garbage"),
         pytest.param(b"HTTP/1.1 400 Bad Request\r\n\r\n", "http1.x server", id="HTTP/1"),
         pytest.param(b"", "timed out before receiving SETTINGS frame", id="silence"),
         pytest.param(None, "127.0.0.1", id="a reset"),
@@ -273,7 +278,7 @@ async def test_a_server_without_tls_is_reported(server: FlagdServer, ca_file: st
 )
 async def test_another_service_on_the_port_is_reported(answer: bytes | None, reason: str) -> None:
     async with listening(answer) as port:
-        assert reason in await failure(channel(f"127.0.0.1:{port}"))
+        assert re.search(reason, await failure(channel(f"127.0.0.1:{port}")))
 
 
 @pytest.mark.parametrize(
@@ -463,3 +468,29 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "grpc", None)
     with pytest.raises(ConfigError, match=r"install aioflags\[flagd\]"):
         require_grpc()
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "argument"),
+    [
+        pytest.param("gevent.monkey", "is_module_patched", "threading", id="gevent"),
+        pytest.param("eventlet.patcher", "is_monkey_patched", "thread", id="eventlet"),
+    ],
+)
+async def test_grpc_is_refused_where_threads_are_patched(
+    monkeypatch: pytest.MonkeyPatch, module: str, function: str, argument: str
+) -> None:
+    patched = {"socket"}
+    monkeypatch.setitem(sys.modules, module, SimpleNamespace(**{function: patched.__contains__}))
+    made = channel("localhost:1")
+    require_grpc()
+    patched.add(argument)
+    refusal = f"gRPC hangs where {module.partition('.')[0]} has patched threads: there use resolver='ofrep' or 'file'"
+    for refused in (made.opened(), serve_flagd(ServerState())):
+        with pytest.raises(ConfigError, match=refusal):
+            await refused.__aenter__()
+    resolvers: tuple[Literal["rpc", "in-process"], ...] = ("rpc", "in-process")
+    for resolver in resolvers:
+        with pytest.raises(ConfigError, match=refusal):
+            FlagdClient(FlagdConfig(resolver=resolver))
+    FlagdClient(FlagdConfig(resolver="ofrep"))

@@ -32,6 +32,7 @@ from aioflags.devserver.serve import LOOPBACK
 from aioflags.devserver.state import ServerState
 from aioflags.runtime.logs import logger
 from aioflags.runtime.process_bound import ProcessBound
+from aioflags.transport.grpc import require_grpc
 from aioflags.transport.grpc_process import keep_grpc_running
 
 __all__ = ["RunningFlagd", "serve_flagd"]
@@ -93,7 +94,9 @@ async def serve_flagd(
 
     Raises:
         OSError: an address cannot be used.
+        ConfigError: gRPC cannot be used in this process.
     """
+    require_grpc()
     keep_grpc_running()
     closing = asyncio.Event()
     relays: list[Relay] = []
