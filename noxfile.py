@@ -69,6 +69,40 @@ CAMPAIGNS = "--ignore=tests/reliability"
 PEERS = ("launchdarkly-server-sdk[async]==9.20.0", "eppo-server-sdk==4.4.1", "statsig-python-core==0.24.0")
 """What aioflags is compared with. Pinned: raise one, and docs/explanation/performance.md needs a new table."""
 FLAGD_PEER = "openfeature-provider-flagd==0.6.1"
+_CLIENTS = (
+    "aioflags.Client",
+    "aioflags.MobileClient",
+    "aioflags.FlagdClient",
+    "aioflags.client.assembly",
+    "aioflags.stores.DiskStore",
+)
+NEIGHBOURS = {
+    "arq": ("redis", ["arq"], ["arq", "aioflags.stores.RedisStore"]),
+    "Celery": ("redis", ["celery[redis]"], ["celery", "aioflags.stores.RedisStore"]),
+    "newest FastAPI": ("server,watch", ["fastapi[standard]"], ["fastapi", "aioflags.fastapi"]),
+    "oldest FastAPI": ("", ["fastapi==0.116.1"], ["fastapi", "aioflags.fastapi"]),
+    "Django 4.2": ("", ["django>=4.2,<5"], ["django", "aioflags.django"]),
+    "Google on protobuf 5": (
+        "flagd,openfeature",
+        ["google-cloud-pubsub", "google-cloud-storage", "protobuf>=5,<6"],
+        ["google.cloud.pubsub_v1", "aioflags.transport.grpc_calls", "aioflags.openfeature.AioFlagsProvider"],
+    ),
+    "Google on protobuf 4": (
+        "flagd",
+        ["google-cloud-pubsub", "protobuf>=4,<5"],
+        ["google.cloud.pubsub_v1", "aioflags.transport.grpc_calls"],
+    ),
+    "OpenTelemetry": (
+        "flagd,otel",
+        ["opentelemetry-sdk", "opentelemetry-exporter-otlp"],
+        ["opentelemetry.exporter.otlp.proto.grpc.trace_exporter", "aioflags.otel", "aioflags.transport.grpc_calls"],
+    ),
+    "LangChain": ("", ["langchain", "langchain-openai", "langchain-community"], ["langchain", "langchain_openai"]),
+    "openai before httpx 0.28": ("", ["openai<1.50", "httpx<0.28"], ["openai"]),
+    "s3fs": ("dynamodb", ["s3fs"], ["s3fs", "aioflags.stores.DynamoDBStore"]),
+    "pandas": ("cli,yaml", ["pandas"], ["pandas", "aioflags.cli.main"]),
+}
+"""What programs have beside aioflags: the extras, what is installed with them, and what is imported then."""
 
 
 @nox.session
@@ -130,6 +164,16 @@ def _test_on(session: nox.Session, version: str, interpreter: str) -> None:
     session.run(*install, "-q", "-e", *packages, external=True)
     chosen = session.posargs or ["-m", "not one_interpreter and not speed", CAMPAIGNS]
     session.run(python, "-m", "pytest", "-q", "-n", "auto", *chosen, env=env, external=True)
+
+
+@nox.session(venv_backend="uv")
+@nox.parametrize("name", list(NEIGHBOURS), ids=[name.replace(" ", "-") for name in NEIGHBOURS])
+def neighbours(session: nox.Session, name: str) -> None:
+    """Aioflags beside what programs have, an environment each: there is a solution, and imports work. Needs uv."""
+    extras, packages, names = NEIGHBOURS[name]
+    session.run("uv", "venv", "--clear", "-q", session.virtualenv.location, external=True)
+    session.run("uv", "pip", "install", "-q", f"aioflags[{extras}] @ {Path.cwd().as_uri()}", *packages, external=True)
+    session.run("python", "-c", "import pkgutil, sys; [pkgutil.resolve_name(name) for name in sys.argv[1:]]", *_CLIENTS, *names)
 
 
 @nox.session

@@ -26,6 +26,8 @@ __all__ = ["RedisStore"]
 
 _PREFIX: Final = "launchdarkly"
 _TIMEOUT: Final = 2.0
+_CLUSTER_SINCE: Final = 8
+"""The version of redis-py."""
 _SCHEMES: Final = ("redis://", "rediss://", "unix://")
 
 
@@ -63,6 +65,8 @@ class RedisStore:
         if _is_synchronous(self.client):
             name = type(self.client).__name__
             raise ConfigTypeError(f"client: expected a redis.asyncio.Redis or RedisCluster, got the synchronous redis.{name}")
+        if _is_old_cluster(self.client):
+            raise ConfigError("client: a RedisCluster needs redis-py 8 or later, whose transactions work in a cluster")
         prefix = require("prefix", self.prefix, str) or _PREFIX
         set_all(self, {"prefix": prefix, "timeout": positive("timeout", self.timeout, _TIMEOUT, logger)})
         if self.client is None:
@@ -90,7 +94,6 @@ class RedisStore:
             library, redis = importlib.import_module("redis"), importlib.import_module("redis.asyncio")
             retry, backoff = importlib.import_module("redis.asyncio.retry"), importlib.import_module("redis.backoff")
             connection_error = importlib.import_module("redis.exceptions").ConnectionError
-            driver = importlib.import_module("redis.driver_info")
         except ModuleNotFoundError:
             raise ConfigError('RedisStore needs redis-py: pip install "aioflags[redis]"') from None
         try:
@@ -101,11 +104,27 @@ class RedisStore:
                 # One immediate retry, for connections that the server closed while they were idle. By default redis-py tries ten
                 # times, also after a timeout, so that an outage would be noticed only after seconds.
                 retry=retry.Retry(backoff.NoBackoff(), 1, supported_errors=(connection_error,)),
-                # Without it redis-py reads its own version from the disk for every connection.
-                driver_info=driver.DriverInfo(lib_version=library.__version__).add_upstream_driver("aioflags", __version__),
+                **_names(library.__version__),
             )
         except ValueError:
             raise ConfigError("url: redis-py cannot read this address") from None
+
+
+def _names(version: str) -> dict[str, Any]:
+    """The names that the server lists. Without them newer versions of redis-py read theirs from the disk for each connection."""
+    try:
+        driver = importlib.import_module("redis.driver_info")
+    except ModuleNotFoundError:  # redis-py before 7.2
+        return {"lib_name": f"redis-py(aioflags_v{__version__})", "lib_version": version}
+    return {"driver_info": driver.DriverInfo(lib_version=version).add_upstream_driver("aioflags", __version__)}
+
+
+def _is_old_cluster(client: object) -> bool:
+    """Whether it is a client of a cluster from a redis-py in which transactions on a cluster do not work."""
+    redis: Any = sys.modules.get("redis.asyncio")
+    if redis is None or not isinstance(client, redis.RedisCluster):
+        return False
+    return int(sys.modules["redis"].__version__.partition(".")[0]) < _CLUSTER_SINCE
 
 
 def _is_synchronous(client: object) -> bool:

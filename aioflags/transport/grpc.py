@@ -38,7 +38,7 @@ _FORK_SUPPORT: Final = "GRPC_ENABLE_FORK_SUPPORT"
 
 
 _PATCHERS: Final = (("gevent.monkey", "is_module_patched", "threading"), ("eventlet.patcher", "is_monkey_patched", "thread"))
-"""The modules that replace threads by green ones, their functions that tell whether they have done so, and the argument of these."""
+"""The modules that can replace threads by green ones, and how to ask each of them whether it has done so."""
 
 
 def require_grpc() -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from aioflags.cli.commands import commands
+from tests.support.cli_runner import CliRunner
 
 DOCUMENT = '{"flagValues": {"new-checkout": false}}'
 LINE = 'NEW_CHECKOUT = Flag[bool]("new-checkout", default=False)'

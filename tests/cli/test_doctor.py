@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from aioflags.cli.commands import commands
 from tests.support.canaries import KEY, WATCH
+from tests.support.cli_runner import CliRunner
 
 pytestmark = pytest.mark.real_time
 

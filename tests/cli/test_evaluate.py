@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from aioflags.cli.commands import commands
+from tests.support.cli_runner import CliRunner
 
 DOCUMENT = {
     "flags": {

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from aioflags.cli.commands import commands
 from aioflags.devserver import ServerState, create_app, serve
 from tests.cli.program import AIOFLAGS
 from tests.support.canaries import KEY, WATCH
+from tests.support.cli_runner import CliRunner
 
 pytestmark = pytest.mark.real_time
 

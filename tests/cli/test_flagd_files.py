@@ -9,12 +9,13 @@ from typing import Any
 
 import anyio
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from aioflags import Context
 from aioflags.cli.commands import commands
 from aioflags.cli.flag_data import data_of
 from tests.cli.program import AIOFLAGS
+from tests.support.cli_runner import CliRunner
 
 FLAGS = {
     "flags": {

@@ -12,13 +12,13 @@ from typing import Any
 
 import anyio
 import pytest
-from click.testing import CliRunner
 
 from aioflags import Context, FlagdClient, FlagdConfig
 from aioflags.cli.commands import commands
 from aioflags.cli.watch import follow
 from aioflags.testing.flagd import FakeFlagd
 from tests.cli.program import AIOFLAGS
+from tests.support.cli_runner import CliRunner
 
 pytestmark = pytest.mark.real_time
 

@@ -7,10 +7,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from aioflags.cli.commands import commands
 from tests.cli.program import without
+from tests.support.cli_runner import CliRunner
 
 BAD = '{"flags": {"a": {"onn": true, "offVariation": 1}}}'
 

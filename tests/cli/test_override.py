@@ -10,10 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from aioflags.cli.commands import commands
 from aioflags.cli.override import set_values
+from tests.support.cli_runner import CliRunner
 
 DOCUMENT = {"flags": {"f": {"on": True, "key": "f"}}, "flagValues": {"a": 1}, "segments": {"s": {"included": ["u"]}}}
 ADVICE = "(running clients keep the overrides from before, new ones have none; correct the file, or delete it to end all overrides)"

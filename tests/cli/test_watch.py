@@ -12,13 +12,13 @@ from typing import Any
 
 import anyio
 import pytest
-from click.testing import CliRunner
 
 from aioflags import Context
 from aioflags.cli.commands import commands
 from aioflags.cli.watch import _line, follow
 from aioflags.testing import MemoryClient
 from tests.cli.program import AIOFLAGS
+from tests.support.cli_runner import CliRunner
 
 USER = Context("user-123")
 

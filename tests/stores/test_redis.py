@@ -12,13 +12,13 @@ import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.driver_info import DriverInfo
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from aioflags import ConfigError, StoreError
 from aioflags.model.change import ObjectKind
 from aioflags.stores import RedisStore, StoreContext, StoredItem
 from tests.stores.test_layout import STORED_TEXTS
+from tests.support.redis_server import UNNAMED
 
 CONTEXT = StoreContext(environment="an environment")
 FLAG, SEGMENT = ObjectKind.FLAG, ObjectKind.SEGMENT
@@ -166,7 +166,7 @@ async def test_a_refused_connection_is_noticed_at_once(caplog: pytest.LogCapture
 
 def _client(url: str, **options: Any) -> Any:
     # Without it redis-py looks its own version up on the disk.
-    return redis.asyncio.Redis.from_url(url, driver_info=None, **options)
+    return redis.asyncio.Redis.from_url(url, **UNNAMED, **options)
 
 
 class _Cut:
@@ -209,8 +209,7 @@ async def test_the_timeout_of_a_silent_server_has_its_address(own: object) -> No
     async with await asyncio.start_server(listen, "127.0.0.1", 0) as server:
         port: int = server.sockets[0].getsockname()[1]
         url = f"redis://:secret@127.0.0.1:{port}"
-        # redis-py would look its own version up on the disk.
-        options: dict[str, Any] = {"retry": Retry(NoBackoff(), 0), "driver_info": DriverInfo(lib_version=redis.__version__)}
+        options: dict[str, Any] = UNNAMED | {"retry": Retry(NoBackoff(), 0)}
         client: Any = None if own else redis.asyncio.Redis.from_url(url, socket_timeout=0.1, **options)
         described = RedisStore(url, timeout=0.1, client=client)
         flags, memberships = described.build(StoreContext(environment="a")), described.build_memberships()
@@ -238,3 +237,9 @@ async def test_a_closed_store_opens_no_other_connection(redis_url: str, used: bo
         await store.initialized()
     with pytest.raises(StoreError, match="closed"):
         await store.upsert([StoredItem(ObjectKind.FLAG, "a", 1, b'{"key":"a","version":1}')])
+
+
+@pytest.mark.skipif(int(redis.__version__.partition(".")[0]) >= 8, reason="this redis-py works with a cluster")
+def test_a_client_of_a_cluster_is_refused_if_its_redis_py_has_no_transactions_there() -> None:
+    with pytest.raises(ConfigError, match="a RedisCluster needs redis-py 8 or later"):
+        RedisStore(client=redis.asyncio.RedisCluster("localhost"))

@@ -17,7 +17,7 @@ from aioflags.model.change import ObjectKind
 from aioflags.stores import RedisStore, Store, StoreContext, StoredItem, StoredItems
 from aioflags.stores.redis_connection import RedisConnection
 from aioflags.stores.redis_flags import RedisFlags
-from tests.support.redis_server import RedisCluster
+from tests.support.redis_server import UNNAMED, RedisCluster
 
 CONTEXT = StoreContext(environment="an environment")
 FLAG = ObjectKind.FLAG
@@ -242,7 +242,7 @@ async def test_24_clients_that_write_at_once_leave_the_newest_versions(redis_url
 @pytest.mark.real_time
 @pytest.mark.timeout(60)
 async def test_a_fleet_that_writes_the_same_patch_at_once_succeeds(redis_url: str) -> None:
-    seeing: Any = redis.asyncio.Redis.from_url(redis_url, driver_info=None)
+    seeing: Any = redis.asyncio.Redis.from_url(redis_url, **UNNAMED)
     async with fleet(redis_url, 24) as stores, seeing:
         await seeing.config_resetstat()
         async with anyio.create_task_group() as tasks:

@@ -21,7 +21,7 @@ from aioflags.runtime.clock import now_ms
 from aioflags.stores import RedisStore, context_hash
 from tests.stores.test_outages import Way, end_trouble, make_trouble
 from tests.support.canaries import KEY
-from tests.support.redis_server import RedisServer
+from tests.support.redis_server import UNNAMED, RedisServer
 
 pytestmark = pytest.mark.real_time
 
@@ -46,7 +46,7 @@ DOCUMENT: dict[str, Any] = {
 
 def _client(url: str, **options: Any) -> Any:
     # Without it redis-py looks its own version up on the disk.
-    return redis.asyncio.Redis.from_url(url, driver_info=None, **options)
+    return redis.asyncio.Redis.from_url(url, **UNNAMED, **options)
 
 
 async def write(url: str, included: list[str], excluded: list[str], updated: object = None, prefix: str = "launchdarkly") -> None:

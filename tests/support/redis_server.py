@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,14 @@ import redis
 from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio.cluster import RedisCluster as ClusterClient
 from redis.asyncio.sentinel import Sentinel
-from redis.driver_info import DriverInfo
 
-__all__ = ["REDIS_SERVER", "RedisCluster", "RedisServer", "WatchedRedis", "free_port"]
+__all__ = ["REDIS_SERVER", "UNNAMED", "RedisCluster", "RedisServer", "WatchedRedis", "free_port"]
 
 REDIS_SERVER = shutil.which("redis-server")
 
-_CLIENT: dict[str, Any] = {
-    # Without it redis-py reads its own version from the disk for every connection.
-    "driver_info": DriverInfo(lib_version=redis.__version__),
+UNNAMED: dict[str, Any] = {"driver_info": None} if find_spec("redis.driver_info") else {"lib_name": None, "lib_version": None}
+"""Options of a client. Without them redis-py 7.2 and later read their own version from the disk for every connection."""
+_CLIENT: dict[str, Any] = UNNAMED | {
     "socket_timeout": 1,
     "socket_connect_timeout": 1,
 }

@@ -16,7 +16,7 @@ from aioflags.runtime.logs import printable
 
 __all__ = ["UNREADABLE", "Problem", "line_and_column", "located_problem", "read_problem"]
 
-UNREADABLE: Final = (ValueError, RecursionError)
+UNREADABLE: Final = (ValueError, RecursionError, msgspec.MsgspecError)  # a ValueError only from msgspec 0.21 on
 """What decoding raises for malformed JSON, wrong types, text that is not UTF-8, and JSON that nests too deeply."""
 
 _MESSAGE: Final = re.compile(r"(?P<text>.*?)(?: - at `\$\.?(?P<path>.*)`)?", re.DOTALL)
