@@ -145,7 +145,7 @@ async def pauses_until(published: Awaitable[Snapshot]) -> tuple[Snapshot, int]:
     return snapshot, pauses
 
 
-@pytest.mark.holds("EV-E179")
+@pytest.mark.holds("EV-E180")
 @pytest.mark.parametrize("kind", [ChangeKind.FULL, ChangeKind.CHANGES])
 async def test_new_data_is_compiled_in_slices_once_all_flags_were_evaluated_at_once(kind: ChangeKind) -> None:
     sink = TwoPublishers([])
