@@ -7,6 +7,7 @@ The plugin does not install it, because only a project knows which tests can use
 from __future__ import annotations
 
 import asyncio
+import math
 import selectors
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -55,9 +56,7 @@ class VirtualTimeLoop(ProcessBound, asyncio.SelectorEventLoop):
         selector = _JumpingSelector()
         selector.loop = self
         super().__init__(selector)
-        # asyncio runs handles that are due within this time. The default, a nanosecond, is lost in rounding after a few virtual
-        # months, and then no handle is ever due.
-        self._clock_resolution = 1e-6
+        self._clock_resolution = math.ulp(self._now)
 
     def time(self) -> float:
         """The virtual time, in seconds."""
@@ -66,6 +65,9 @@ class VirtualTimeLoop(ProcessBound, asyncio.SelectorEventLoop):
     def advance(self, seconds: float) -> None:
         """Move the clock forward."""
         self._now += seconds
+        # asyncio runs handles that are due within this time: the smallest step of the clock. A smaller one is lost in rounding, and
+        # then no handle is ever due. With a larger one a handle that finds itself early asks for the same time again, without end.
+        self._clock_resolution = math.ulp(self._now)
 
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
         self.threads += 1
