@@ -22,9 +22,9 @@ COMMANDS: Final = "flip KEY | directive on [SECONDS] | directive off | drop"
 
 
 def is_attended(fd: int) -> bool:
-    """Whether commands can be typed: ``fd`` is a terminal, and the program is in its foreground."""
+    """Whether commands can be typed: ``fd`` is a terminal, and the program is in its foreground. On Windows they cannot."""
     try:
-        return os.isatty(fd) and (sys.platform == "win32" or os.tcgetpgrp(fd) == os.getpgrp())
+        return sys.platform != "win32" and os.isatty(fd) and os.tcgetpgrp(fd) == os.getpgrp()
     except OSError:
         return False
 
@@ -58,7 +58,12 @@ def _run(line: str, state: ServerState, serving: RunningServer) -> str:
 
 
 async def read_commands(fd: int, handle: Callable[[str], None]) -> None:
-    """Call ``handle`` with every line of a terminal or pipe, until it ends. A regular file is not read."""
+    """Call ``handle`` with every line of a terminal or pipe, until it ends. A regular file is not read.
+
+    Windows can wait for sockets alone, so nothing is read there.
+    """
+    if sys.platform == "win32":
+        return
     pending = b""
     while True:
         try:

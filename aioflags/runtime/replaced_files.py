@@ -9,6 +9,7 @@ import contextlib
 import glob
 import os
 import secrets
+import time
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -16,6 +17,9 @@ __all__ = ["System", "replace_file", "replace_private_file"]
 
 _CHUNK: Final = 256 * 1024
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)  # O_EXCL refuses links, too
+_MOVES: Final = 20
+_MOVE_PAUSE: Final = 0.01
+"""Seconds."""
 _RANDOM: Final = 8
 """Bytes of the name of a temporary file."""
 _ABANDONED_AFTER: Final = 600.0
@@ -76,13 +80,25 @@ def _replace(target: Path, data: bytes, mode: int, system: System, *, access_of:
             system.close(descriptor)  # Windows neither moves nor removes a file that is open
         if access_of is not None:
             _give_access(new, access_of)
-        system.replace(new, target)
+        _move(new, target, system)
     except BaseException:
         with contextlib.suppress(OSError):
             system.unlink(new)
         raise
     _sync_folder(target.parent, system)
     _sweep(target, system)
+
+
+def _move(new: Path, target: Path, system: System) -> None:
+    """Move the file into place. Windows refuses while another program has the target open, which takes a moment."""
+    for _ in range(_MOVES - 1):
+        try:
+            return system.replace(new, target)
+        except PermissionError as error:
+            if getattr(error, "winerror", None) is None:  # an error of Windows
+                raise
+            time.sleep(_MOVE_PAUSE)
+    return system.replace(new, target)
 
 
 def _give_access(new: Path, status: os.stat_result) -> None:

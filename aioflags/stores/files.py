@@ -44,8 +44,8 @@ def home_expanded(option: str, path: str | os.PathLike[str]) -> Path:
         raise ConfigError(f"{option}: the home directory is unknown, so ~ cannot be used") from None
 
 
-def read_own(path: Path, limit: int) -> bytes | None:
-    """The contents of the file; ``None`` if it does not exist.
+def read_own(path: Path, limit: int, *, no_follow: int = _NO_FOLLOW) -> bytes | None:
+    """The contents of the file; ``None`` if it does not exist. ``no_follow``: the flag that refuses links, 0 on Windows.
 
     Raises:
         FolderMissingError: its folder does not exist.
@@ -53,8 +53,10 @@ def read_own(path: Path, limit: int) -> bytes | None:
         StoreError: it is a link, not a regular file, or another user owns it or may write to it.
         OSError: it cannot be read.
     """
+    if not no_follow:
+        _check(path)
     try:
-        descriptor = open_to_read(path, _NO_FOLLOW)
+        descriptor = open_to_read(path, no_follow)
     except FileNotFoundError:
         _check_folder(path.parent)
         return None

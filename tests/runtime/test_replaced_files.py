@@ -7,10 +7,11 @@ import os
 import stat
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
-from aioflags.runtime.replaced_files import replace_file
+from aioflags.runtime.replaced_files import replace_file, replace_private_file
 from tests.support.forks import succeeds_in_a_child
 
 GROUP = 4242
@@ -70,3 +71,45 @@ def test_a_link_to_itself_is_an_os_error(tmp_path: Path) -> None:
     path.symlink_to(path)
     with pytest.raises(OSError, match=r"o\.json"):
         replace_file(path, b"new")
+
+
+class _WindowsError(PermissionError):
+    winerror = 5
+
+
+class _ReplaceFails:
+    """The ``os`` module, whose ``replace`` raises these errors before it works."""
+
+    def __init__(self, *errors: PermissionError) -> None:
+        self.errors = list(errors)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def replace(self, source: Path, target: Path) -> None:
+        if self.errors:
+            raise self.errors.pop()
+        source.replace(target)
+
+
+def test_a_file_that_a_reader_has_open_on_windows_is_replaced_when_it_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "o.json"
+    path.write_text("old")
+    replace_private_file(path, b"new", _ReplaceFails(_WindowsError()))
+    assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize(
+    "errors",
+    [
+        pytest.param([_WindowsError() for _ in range(100)], id="on Windows, for too long"),
+        pytest.param([PermissionError()], id="on other systems, at once"),
+    ],
+)
+def test_a_file_that_may_not_be_replaced_keeps_its_contents(errors: list[PermissionError], tmp_path: Path) -> None:
+    path = tmp_path / "o.json"
+    path.write_text("old")
+    with pytest.raises(PermissionError):
+        replace_private_file(path, b"new", _ReplaceFails(*errors))
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]

@@ -19,6 +19,7 @@ from aioflags.errors import ConfigError, StoreError
 from aioflags.model.defaults import MAX_RESPONSE_BYTES
 from aioflags.stores.disk import DiskStore
 from aioflags.stores.file_storage import FileStorage
+from aioflags.stores.files import read_own
 from tests.stores.disk_files import other_files
 from tests.stores.test_disk_writes import FailingSystem
 from tests.stores.test_hanging_disk import HangingSystem
@@ -280,3 +281,12 @@ def test_the_home_directory_of_an_unknown_user_is_refused() -> None:
     for make in (FileStorage, DiskStore):
         with pytest.raises(ConfigError, match="home directory"):
             make("~no-such-user-here/folder")
+
+
+def test_a_link_is_refused_also_where_the_system_has_no_flag_for_that(tmp_path: Path) -> None:
+    (tmp_path / "target").write_bytes(b"text")
+    (tmp_path / "link").symlink_to("target")
+    with pytest.raises(StoreError, match="is a link"):
+        read_own(tmp_path / "link", 100, no_follow=0)
+    assert read_own(tmp_path / "target", 100, no_follow=0) == b"text"
+    assert read_own(tmp_path / "absent", 100, no_follow=0) is None

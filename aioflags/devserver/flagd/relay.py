@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import struct
 from collections.abc import AsyncGenerator, Callable
@@ -54,6 +55,8 @@ class Relay:
     @asynccontextmanager
     async def listen_on_socket(self, path: str) -> AsyncGenerator[None, None]:
         """Accept connections at a Unix socket until the block ends; then remove it. Raises :class:`OSError`."""
+        if not hasattr(socket, "AF_UNIX"):
+            raise OSError(errno.EAFNOSUPPORT, "Python has no Unix sockets on this system", path)
         server = await asyncio.start_unix_server(self._accept, path, backlog=1)
         self._servers.append(server)
         bound: int | None = None
