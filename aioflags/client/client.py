@@ -22,7 +22,7 @@ from aioflags.plugins.plugin import EnvironmentMetadata, Plugin
 from aioflags.runtime.async_lock import ForkSafeAsyncLock
 from aioflags.runtime.broadcast import LatestIterator
 from aioflags.runtime.event_loops import asyncio_loop
-from aioflags.runtime.logs import Once
+from aioflags.runtime.logs import Once, class_name
 from aioflags.runtime.validation import require, time_limit
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Client(MigrationMethods, FrontEndMethods, BaseClient):
         if isinstance(data, str) and data.lstrip().startswith("{"):
             raise ConfigError("data: this is a document as text; json.loads makes a mapping of it")
         if not isinstance(data, (str, os.PathLike)):
-            raise ConfigTypeError(f"data: expected a mapping or the path of a file, got {type(data).__name__}")
+            raise ConfigTypeError(f"data: expected a mapping or the path of a file, got {class_name(data)}")
         client = cls("", replace(config, data_system=DataSystem(overrides=overrides)))
         client._holder.publish(Snapshot.empty(log=config.logger))
         client._read_document = partial(read_source, Path(data))

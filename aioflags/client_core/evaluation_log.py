@@ -11,7 +11,7 @@ from typing import Final
 
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind
-from aioflags.runtime.logs import Once, printable
+from aioflags.runtime.logs import Once, describe_error, printable
 from aioflags.runtime.suggest import did_you_mean
 
 __all__ = ["EvaluationLog"]
@@ -33,7 +33,7 @@ class EvaluationLog:
 
     def unusable_context(self, call: str, context: Context | None) -> None:
         """Logs, at each call, that ``context`` is invalid or missing."""
-        why = "none was given, and none is ambient" if context is None else context.error
+        why = "it is missing: none was given, and none is ambient" if context is None else context.error
         self._logger.warning("%s: the context cannot be used: %s", call, why)
 
     def is_new_wrong_type(self, key: str) -> bool:
@@ -49,6 +49,12 @@ class EvaluationLog:
         if self._once[kind]((key, "server")):  # once a flag: a message may have a time in it
             text = f"{kind.value}: {message}" if message else kind.value
             self._logger.warning("%s: the server gave no value (%s); serving the default", printable(key), printable(text))
+
+    def bug(self, key: str, bug: Exception) -> None:
+        """Logs an unexpected exception: as an error once for each flag and type, and with its traceback at DEBUG each time."""
+        if self._once[ErrorKind.EXCEPTION]((key, type(bug))):
+            self._logger.error("evaluating %s failed (please report): %s", printable(key), describe_error(bug))
+        self._logger.debug("evaluating %s failed", printable(key), exc_info=bug)
 
     def only_overrides(self) -> None:
         """Logs, once, that all flags were evaluated without flag data, so that only overridden flags were."""

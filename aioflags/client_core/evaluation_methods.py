@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from aioflags.client_core.fast_path import CLIENT, with_fast_detail, with_fast_path
 from aioflags.client_core.flags import Flags
-from aioflags.client_core.typed import D, Flag, J, PlainKey, T
+from aioflags.client_core.typed import D, Flag, J, PlainKey, T, plain_key
 from aioflags.model.context import Context
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.explanation import Explanation
@@ -74,7 +74,7 @@ class EvaluationMethods:
         objects are copies. Suspends only if a hook does, if data has to be fetched first, or if a server evaluates.
         """
         evaluator, store_session = self._evaluator, self._store_session
-        snapshot = self._holder.snapshot if store_session is None else await store_session.snapshot(key)
+        snapshot = self._holder.snapshot if store_session is None else await store_session.snapshot(plain_key(key))
         question = evaluator.question(snapshot, key, context, default, expect, method="variation")
         if evaluator.may_wait:
             return (await evaluator.detail_awaited(question)).value
@@ -227,9 +227,12 @@ class EvaluationMethods:
         ``print`` shows it as text, ``to_dict`` returns it as JSON. Use it to debug: it is a hundred times slower than an
         evaluation, records no event and calls no hook. It never raises because of flag data.
         """
-        snapshot, context = await self._newest(key), self._evaluator.context(context)
+        key, context = plain_key(key), self._evaluator.context(context)
+        snapshot = await self._newest(key)
         return self._evaluator.explain(snapshot, key, context, await self._evaluator.prefetch(snapshot, context))
 
     async def _newest(self, key: str | None = None) -> Snapshot:
         """The data for a call that can wait: for flag ``key``, or for all flags."""
-        return self._holder.snapshot if self._store_session is None else await self._store_session.snapshot(key)
+        if self._store_session is None:
+            return self._holder.snapshot
+        return await self._store_session.snapshot(None if key is None else plain_key(key))

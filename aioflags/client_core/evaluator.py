@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, TypeAlias, TypedDict
+from typing import Any, Final, TypeAlias, TypedDict, cast
 
 from aioflags.client_core.ambient import current_context
 from aioflags.client_core.answers import Answers
@@ -38,6 +38,7 @@ from aioflags.model.status import Status
 from aioflags.model.values import fresh
 from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.clock import now_ms
+from aioflags.runtime.logs import class_name
 
 __all__ = ["Evaluator"]
 
@@ -122,10 +123,10 @@ class Evaluator:
         """
         if context is None:
             return current_context()
-        if not isinstance(context, Context):
-            hint = 'Context("anna") is the user anna' if isinstance(context, str) else "Context.from_dict reads one from a mapping"
-            raise ConfigTypeError(f"context: expected a Context, got {type(context).__name__} ({hint})")
-        return context
+        usable = context if type(context) is Context else _unwrapped(context)
+        if usable is None:
+            raise ConfigTypeError(f"context: expected a Context, got {class_name(context)} ({_advice(context)})")
+        return usable
 
     def usable_context(self, call: str, context: Context | None, *, needs_key: bool = True) -> Context | None:
         """The context of a call, by default the ambient one; ``None``, with a warning, if it is invalid or missing.
@@ -163,16 +164,16 @@ class Evaluator:
                 the expected type.
         """
         decoder = None
-        if key.__class__ is not str:
+        if type(key) is not str:
             plain = plain_key(key)
             default = own_default(key) if default is None else default
             decoder, key = decoder_of(key), plain
-        if context.__class__ is not Context:
+        if type(context) is not Context:
             context = self.context(context)
-        if default.__class__ is Context:
+        if type(default) is Context:
             advice = "pinned flags and MobileClient have their own context: variation(key, default)"
             raise ConfigTypeError(f"default: expected a JSON value, got Context ({advice})")
-        if expect is not None and expect not in EXPECTABLE:
+        if expect is not None and not any(expect is kind for kind in EXPECTABLE):
             raise ConfigError(f"expect: flags cannot be of type {getattr(expect, '__name__', expect)}; object stands for any value")
         return Question(snapshot, key, context, default, decoder if expect is None else expect, method, with_reason)
 
@@ -379,6 +380,26 @@ class Evaluator:
         if not snapshot.has_data:
             self._log.only_overrides()
         return subject
+
+
+def _unwrapped(context: object) -> Context | None:
+    """The context that a lazy object stands for, such as a proxy of the current request; ``None`` if it stands for none."""
+    try:
+        # A method of a proxy is that of its target.
+        target = cast("Any", context).member.__self__ if isinstance(context, Context) else None
+        return target if issubclass(type(target), Context) else None
+    except Exception:  # noqa: BLE001 -- an object of the program may raise anything when it is read
+        return None
+
+
+def _advice(context: object) -> str:
+    """The way out for a caller that passes this object as the context."""
+    kind = type(context)
+    if issubclass(kind, str):
+        return 'Context("anna") is the user anna; if it is the default, the context is missing before it'
+    if issubclass(kind, dict):
+        return "Context.from_dict reads one from a mapping; if it is the default or the data, the context is missing before it"
+    return "the context is missing: it comes before the default; with an ambient context, write default=…"
 
 
 def _observed(question: Question, detail: EvaluationDetail[Any], overrides: Mapping[str, Any]) -> EvaluationDetail[Any]:

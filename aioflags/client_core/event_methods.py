@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from aioflags.client_core.overrides import OVERRIDES, ObservedEvent
 from aioflags.client_core.sending_methods import SendingMethods
 from aioflags.model.context import Context
+from aioflags.model.conversion import json_or_same
 from aioflags.runtime.validation import require
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class EventMethods(SendingMethods):
                 a ``TypeError``, too.
         """
         require("name", name, str)
-        require("metric_value", metric_value, int, float, type(None))
+        metric_value = require("metric_value", json_or_same(metric_value), int, float, type(None))
         if (context := self._evaluator.usable_context("track", context, needs_key=self.has_kinds)) is not None:
             self._record_tracked(name, context, data, metric_value)
 

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from aioflags.client_core.evaluation_log import EvaluationLog
 from aioflags.client_core.question import Question
+from aioflags.errors import LifecycleError
 from aioflags.evaluation.decoding import Decoder
 from aioflags.evaluation.value_types import expected_type
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
 from aioflags.model.status import Status
+from aioflags.runtime.logs import describe_error
 
 if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
@@ -114,10 +116,16 @@ class RemoteAnswers:
         refusal = self.refusal
         if refusal is not None:
             return self._refused(question, refusal)
-        detail = self._remote.cached(question.key, _expected(question))
-        if detail is None:
-            self._check_loop()
-            detail = await self._remote.resolve(question.key, question.context, question.default, _expected(question))
+        try:
+            detail = self._remote.cached(question.key, _expected(question))
+            if detail is None:
+                self._check_loop()
+                detail = await self._remote.resolve(question.key, question.context, question.default, _expected(question))
+        except LifecycleError:  # the caller's mistake: another event loop
+            raise
+        except Exception as bug:  # noqa: BLE001 -- the caller gets a value whatever fails
+            self._log.bug(question.key, bug)
+            detail = EvaluationDetail(question.default, None, _GENERAL, error_message=describe_error(bug))
         return self._logged(question, detail)
 
     async def all_flags(self, context: Context | None, key: str | None = None) -> Snapshot:
@@ -128,7 +136,11 @@ class RemoteAnswers:
         self._check_loop()
         if (refusal := self.refusal) is not None:
             return self._holder.snapshot.refused(*refusal)
-        return await (self._remote.resolve_all(context) if key is None else self._remote.resolve_all_with(key, context))
+        try:
+            return await (self._remote.resolve_all(context) if key is None else self._remote.resolve_all_with(key, context))
+        except Exception as bug:  # noqa: BLE001 -- as above
+            self._log.bug("all flags", bug)
+            return self._holder.snapshot.refused(ErrorKind.GENERAL, describe_error(bug))
 
     def _refused(self, question: Question, refusal: NotAsked) -> EvaluationDetail[Any]:
         """The default, without a call."""

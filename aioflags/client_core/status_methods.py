@@ -10,6 +10,7 @@ from aioflags.errors import ConfigTypeError
 from aioflags.model.status import Status, StatusReport
 from aioflags.model.status_event import Event, EventKind
 from aioflags.runtime.broadcast import LatestIterator
+from aioflags.runtime.logs import class_name
 from aioflags.runtime.validation import require
 
 if TYPE_CHECKING:
@@ -134,5 +135,5 @@ class StatusMethods:
 
 def _callable(handler: T) -> T:
     if not callable(handler):
-        raise ConfigTypeError(f"handler: expected a function, got {type(handler).__name__}")
+        raise ConfigTypeError(f"handler: expected a function, got {class_name(handler)}")
     return handler

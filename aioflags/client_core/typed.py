@@ -7,7 +7,9 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Generic, Never, Protocol, TypeVar, cast
 
 from aioflags.errors import ConfigError, ConfigTypeError
+from aioflags.model.context import Context
 from aioflags.model.values import fresh, plain_text
+from aioflags.runtime.logs import class_name
 from aioflags.runtime.validation import require
 
 __all__ = ["D", "Flag", "J", "PlainKey", "T", "decoder_of", "own_default", "plain_key"]
@@ -132,13 +134,8 @@ def _foreign(value: Any) -> str | None:
         return next((foreign for item in value if (foreign := _foreign(item)) is not None), None)
     if kind is dict:
         foreign = _foreign([*value.values()])
-        return foreign or next((f"object with {_name(key)} as name" for key in value if key.__class__ is not str), None)
-    return None if kind in _SCALARS else _name(value)
-
-
-def _name(value: object) -> str:
-    kind = type(value)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        return foreign or next((f"object with {class_name(key)} as name" for key in value if key.__class__ is not str), None)
+    return None if kind in _SCALARS else class_name(value)
 
 
 def plain_key(key: object) -> str:
@@ -147,9 +144,13 @@ def plain_key(key: object) -> str:
     Raises:
         ConfigError: ``key`` is not a string.
     """
-    if not isinstance(key, str):
-        raise ConfigTypeError(f"key: expected a string, got {type(key).__name__}")
-    return plain_text(key)
+    try:
+        if isinstance(key, str):
+            return plain_text(key)
+    except Exception as error:  # noqa: BLE001 -- an object of the program may raise anything when it is read
+        raise ConfigTypeError(f"key: reading a {class_name(key)} raised {class_name(error)}") from None
+    hint = "; the order is key, context, default" if type(key) is Context else ""
+    raise ConfigTypeError(f"key: expected a string, got {class_name(key)}{hint}")
 
 
 def decoder_of(key: object) -> Decoder | None:
@@ -159,4 +160,4 @@ def decoder_of(key: object) -> Decoder | None:
 
 def own_default(key: object) -> Any:
     """The default of a typed flag; ``None`` for a plain key."""
-    return cast("Any", key).default if isinstance(key, Flag) else None
+    return cast("Any", key).default if issubclass(type(key), Flag) else None

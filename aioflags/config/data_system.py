@@ -21,6 +21,7 @@ from aioflags.model.defaults import (
     REFUSED_RETRY_DELAY,
     STORE_CACHE_TTL,
 )
+from aioflags.runtime.logs import class_name
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.runtime.validation import at_least, one_of, positive, require, require_methods, set_all
 from aioflags.stores.base import Store, StoreBuilder
@@ -159,7 +160,7 @@ class DataSystem:
 
 def _builders(option: str, builders: object) -> tuple[sources.SourceBuilder, ...]:
     if isinstance(builders, str) or not isinstance(builders, Sequence):
-        raise ConfigTypeError(f"{option}: expected a sequence of source builders, got {type(builders).__name__}")
+        raise ConfigTypeError(f"{option}: expected a sequence of source builders, got {class_name(builders)}")
     for builder in cast("Sequence[object]", builders):
         require_methods(option, builder, sources.SourceBuilder, "source builder")
     return tuple(cast("Sequence[sources.SourceBuilder]", builders))

@@ -21,10 +21,13 @@ EXPECTABLE: Final = (bool, int, float, str, dict, list, object)
 
 
 def expected_type(default: object) -> type:
-    """The type that a default implies; ``object`` means any type."""
-    if default.__class__ in CONVERSIONS:
-        return default.__class__
-    return next((expected for expected, types in _DEFAULTS if isinstance(default, types)), object)
+    """The type that a default implies; ``object`` means any type. Never raises."""
+    try:
+        if default.__class__ in CONVERSIONS:
+            return default.__class__
+        return next((expected for expected, types in _DEFAULTS if isinstance(default, types)), object)
+    except Exception:  # noqa: BLE001 -- an object of the program may raise anything when it is asked for its class
+        return object
 
 
 def fit(value: Any, expected: type | Decoder, conversions: Conversions | None = None) -> Any:

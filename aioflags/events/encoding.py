@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from aioflags.model.conversion import json_or_same
 from aioflags.model.defaults import MAX_PAYLOAD_BYTES
 from aioflags.model.values import is_number
 from aioflags.protocol.event_json import try_json
@@ -34,8 +35,9 @@ def frozen_value(value: Any) -> Any:
 def encode_data(name: str, data: Any, *, once: Once, logger: logging.Logger) -> msgspec.Raw | None:
     """The data of the tracked event ``name`` as JSON; ``None`` without data.
 
-    Data that JSON cannot represent, or that are longer than ``MAX_PAYLOAD_BYTES``, are left out, with one warning for each
-    ``name`` (``once`` remembers the names).
+    Values that JSON lacks are converted like attributes of a context (:mod:`aioflags.model.conversion`). Data that cannot be
+    converted, or that are longer than ``MAX_PAYLOAD_BYTES``, are left out, with one warning for each ``name`` (``once`` remembers
+    the names).
     """
     if data is None:
         return None
@@ -58,7 +60,7 @@ def encode_metric(name: str, value: Any, *, once: Once, logger: logging.Logger) 
     """
     if value is None:
         return None
-    if is_number(value) and not isinstance(encoded := try_json(value), Exception):
+    if is_number(value := json_or_same(value)) and not isinstance(encoded := try_json(value), Exception):
         return encoded
     if once(("metric", name)):
         logger.warning("track: %s is sent without its metric value, which is not a number in JSON", printable(name))

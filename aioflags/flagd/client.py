@@ -9,6 +9,7 @@ from aioflags.client_core.base_client import BaseClient
 from aioflags.client_core.core_client import weakly
 from aioflags.client_core.flag_changes import Changes, FlagChange, ValueChange
 from aioflags.client_core.flags import Flags
+from aioflags.client_core.typed import plain_key
 from aioflags.errors import ConfigError
 from aioflags.flagd.config import FlagdConfig
 from aioflags.model.context import Context
@@ -107,7 +108,7 @@ class FlagdClient(BaseClient):
         """
         if self._remote is None:
             return await super().explain(key, context)
-        context = self._evaluator.context(context)
+        key, context = plain_key(key), self._evaluator.context(context)
         return self._evaluator.explain(await self._remote.all_flags(context, key), key, context, None)
 
     def flags_nowait(self, context: Context | None = None) -> Flags:

@@ -13,7 +13,7 @@ from aioflags.evaluation.snapshot import Snapshot
 from aioflags.flagd.server_answers import (
     FailedEvaluation,
     FailureLog,
-    attributes_of,
+    encoded_context,
     failed_flag,
     refused_snapshot,
     snapshot_of,
@@ -94,10 +94,9 @@ class OfrepEvaluation:
         return flag
 
     async def _post(self, url: str, context: Context | None) -> OfrepReply | FailedEvaluation:
-        try:
-            body = request_body(attributes_of(context))
-        except ValueError as error:
-            return FailedEvaluation(ErrorKind.INVALID_CONTEXT, printable(error))
+        body = encoded_context(context, request_body)
+        if isinstance(body, FailedEvaluation):
+            return body
         try:
             return await self._requests.post(url, body)
         except RequestFailed as failed:

@@ -21,7 +21,7 @@ from aioflags.model.defaults import MAX_RESPONSE_BYTES, PORT_OF_OFREP, PORT_OF_R
 from aioflags.model.flagd_options import CacheKind, FatalCodesScope, FractionalVersion, Resolver, SyncMetadata
 from aioflags.protocol.ofrep_headers import sendable_headers
 from aioflags.protocol.requests import header_text, in_address
-from aioflags.runtime.logs import printable
+from aioflags.runtime.logs import class_name, printable
 from aioflags.runtime.read_only import ReadOnlyMapping
 from aioflags.runtime.validation import (
     address,
@@ -143,8 +143,8 @@ def grpc_object(name: str, value: object, path: str) -> object:
     Raises:
         ConfigTypeError: it is not.
     """
-    module, _, class_name = path.rpartition(".")
-    kind = getattr(sys.modules.get(module), class_name, _Absent)
+    module, _, name_in_module = path.rpartition(".")
+    kind = getattr(sys.modules.get(module), name_in_module, _Absent)
     return require(name, value, kind, expected=path)
 
 
@@ -155,7 +155,7 @@ def grpc_objects(name: str, values: object, path: str) -> tuple[object, ...]:
         ConfigTypeError: it is not.
     """
     if isinstance(values, str) or not isinstance(values, Sequence):
-        raise ConfigTypeError(f"{name}: expected a sequence of {path}, got {type(values).__name__}")
+        raise ConfigTypeError(f"{name}: expected a sequence of {path}, got {class_name(values)}")
     items = require_items(name, cast("Sequence[object]", values), object)
     return tuple(grpc_object(name, value, path) for value in items)
 

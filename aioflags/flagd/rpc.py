@@ -18,7 +18,7 @@ from aioflags.flagd.answer_cache import AnswerCache
 from aioflags.flagd.server_answers import (
     FailedEvaluation,
     FailureLog,
-    attributes_of,
+    encoded_context,
     failed_flag,
     refused_snapshot,
     snapshot_of,
@@ -187,12 +187,13 @@ class RpcEvaluation:
         calls = self._channel.calls
         if calls is None:
             return FailedEvaluation(ErrorKind.PROVIDER_NOT_READY, self._channel.problem or NOT_CONNECTED)
-        try:
-            data = attributes_of(context)
+
+        def encode(data: Mapping[str, Any]) -> Any:
             values = {name: value for name, value in data.items() if name != "targetingKey" or value is not None}
-            return _Prepared(calls, calls.as_context(values, self._note_inexact))
-        except ValueError as error:
-            return FailedEvaluation(ErrorKind.INVALID_CONTEXT, printable(error))
+            return calls.as_context(values, self._note_inexact)
+
+        encoded = encoded_context(context, encode)
+        return encoded if isinstance(encoded, FailedEvaluation) else _Prepared(calls, encoded)
 
     def _failure(self, error: Exception) -> FailedEvaluation:
         """What a failed call means. An exception other than :class:`RpcFailed` is a bug of aioflags."""

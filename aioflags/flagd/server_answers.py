@@ -6,20 +6,32 @@ Source: ``flagd.md`` 7.1 and 9.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
-from aioflags.evaluation.openfeature.context_data import data_of
+from aioflags.evaluation.openfeature.context_data import TARGETING_KEY, UnusableContextError, data_of
 from aioflags.evaluation.openfeature.resolved import RESOLVED, change_set_of
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.context import Context
+from aioflags.model.conversion import encodable
 from aioflags.model.detail import ErrorKind
 from aioflags.model.metadata import NO_METADATA, FlagMetadata
 from aioflags.model.resolved import ResolvedFlag
 from aioflags.runtime.checkpoints import run_cooperatively
-from aioflags.runtime.logs import Once
+from aioflags.runtime.logs import Once, printable
 
-__all__ = ["FailedEvaluation", "FailureLog", "attributes_of", "failed_flag", "refused_snapshot", "snapshot_of", "snapshot_of_all"]
+__all__ = [
+    "FailedEvaluation",
+    "FailureLog",
+    "attributes_of",
+    "encoded_context",
+    "failed_flag",
+    "refused_snapshot",
+    "snapshot_of",
+    "snapshot_of_all",
+]
+
+T = TypeVar("T")
 
 _NO_CONTEXT = Context.keyless()
 _NO_STATIC_CONTEXT: Mapping[str, Any] = {}
@@ -34,8 +46,26 @@ class FailedEvaluation(NamedTuple):
 
 
 def attributes_of(context: Context | None) -> Mapping[str, Any]:
-    """What a server gets of a context, as JSON values. Raises ``ValueError`` if it cannot be represented."""
+    """What a server gets of a context, as JSON values. Raises ``ValueError`` for a context that rules cannot read."""
     return data_of(_NO_CONTEXT if context is None else context, _NO_STATIC_CONTEXT)
+
+
+def encoded_context(context: Context | None, encode: Callable[[Mapping[str, Any]], T]) -> T | FailedEvaluation:
+    """What a server gets of a context, or why it gets nothing.
+
+    Attributes that ``encode`` refuses are left out, with a warning.
+    """
+    try:
+        data = attributes_of(context)
+    except UnusableContextError as error:
+        return FailedEvaluation(ErrorKind.INVALID_CONTEXT, printable(error))
+    try:
+        return encode(data)
+    except Exception:  # noqa: BLE001 -- objects of the program may raise anything when they are read
+        usable = encodable(data, encode)
+    if TARGETING_KEY not in usable:
+        return FailedEvaluation(ErrorKind.INVALID_CONTEXT, "the targeting key is not valid Unicode")
+    return encode(usable)
 
 
 def failed_flag(key: str, failure: FailedEvaluation, metadata: FlagMetadata = NO_METADATA) -> ResolvedFlag:

@@ -15,6 +15,7 @@ from aioflags.errors import ConfigTypeError
 from aioflags.migration.stages import READS, WRITES, Operation, Origin, Stage
 from aioflags.migration.tracker import OpTracker
 from aioflags.runtime.cancellation import contain_cancellation
+from aioflags.runtime.logs import class_name
 from aioflags.runtime.process_bound import ProcessBound
 from aioflags.runtime.validation import require
 
@@ -116,7 +117,7 @@ class Migrator(ProcessBound, Generic[P, R, W]):
         functions = {"read_old": read_old, "read_new": read_new, "write_old": write_old, "write_new": write_new}
         for name, function in (functions | ({} if compare is None else {"compare": compare})).items():
             if not callable(function):
-                raise ConfigTypeError(f"{name}: expected a function, got {type(function).__name__}")
+                raise ConfigTypeError(f"{name}: expected a function, got {class_name(function)}")
         if inspect.iscoroutinefunction(compare):
             raise ConfigTypeError("compare: expected a plain function, got a coroutine function")
         self._client = client

@@ -35,6 +35,7 @@ from aioflags.model.defaults import (
 )
 from aioflags.plugins.plugin import MobilePlugin
 from aioflags.protocol.documents.document import plain_json
+from aioflags.runtime.logs import class_name
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.runtime.read_only import ReadOnlyMapping
 from aioflags.runtime.validation import one_of, positive, require, require_methods, set_all
@@ -290,7 +291,7 @@ def _secondary_keys(keys: object) -> Mapping[str, str]:
 
 
 def _switching(switching: object) -> tuple[bool, bool]:
-    given = type(switching).__name__
+    given = class_name(switching)
     if isinstance(switching, bool):
         return switching, switching
     if isinstance(switching, tuple):

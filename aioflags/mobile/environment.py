@@ -20,6 +20,7 @@ from aioflags.mobile.config import MobileConfig
 from aioflags.mobile.connection_info import ConnectionInfo, FallbackInfo
 from aioflags.mobile.modes import ConnectionMode
 from aioflags.model.context import Context
+from aioflags.model.conversion import json_or_same
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.identify import DEFAULT_ENVIRONMENT, IdentifyResult
 from aioflags.model.secret import SdkKey
@@ -230,7 +231,7 @@ class MobileEnvironment(SendingMethods, CoreClient):
             ConfigError: ``name`` is not a string, or ``metric_value`` not a number.
         """
         require("name", name, str)
-        require("metric_value", metric_value, int, float, type(None))
+        metric_value = require("metric_value", json_or_same(metric_value), int, float, type(None))
         context = self._holder.snapshot.evaluated_for
         if context is None and self._lifecycle.is_open and self._parts.early_events.add(self.context, name, data, metric_value):
             return

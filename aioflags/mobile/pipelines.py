@@ -13,6 +13,7 @@ from typing import Final, Literal, TypeVar, cast
 from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.mobile.modes import ConnectionMode
 from aioflags.model.defaults import BACKGROUND_POLL_INTERVAL, FOREGROUND_POLL_INTERVAL
+from aioflags.runtime.logs import class_name
 from aioflags.runtime.validation import require, require_methods, set_all
 from aioflags.sources.base import SourceBuilder
 from aioflags.sources.cache import Cache
@@ -52,7 +53,7 @@ class ModeDefinition:
         for name in ("initializers", "synchronizers"):
             builders: object = getattr(self, name)
             if isinstance(builders, str) or not isinstance(builders, Sequence):
-                raise ConfigTypeError(f"{name}: expected a sequence of source builders, got {type(builders).__name__}")
+                raise ConfigTypeError(f"{name}: expected a sequence of source builders, got {class_name(builders)}")
             for builder in cast("Sequence[object]", builders):
                 require_methods(name, builder, SourceBuilder, "source builder")
             set_all(self, {name: tuple(cast("Sequence[object]", builders))})

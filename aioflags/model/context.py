@@ -9,8 +9,7 @@ Source: ``evaluation.md`` 1.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Final, cast
-from uuid import UUID
+from typing import Any, ClassVar, Final, ParamSpec, cast
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -18,13 +17,15 @@ from msgspec.structs import force_setattr
 
 from aioflags.model.context_checks import anonymous_error, is_absent, key_error, kind_error, name_error, type_error
 from aioflags.model.context_json import BUILT_IN, LEGACY_ATTRIBUTES, NOT_CUSTOM, Arguments, read_single, read_user
-from aioflags.model.nesting import MAX_DEPTH, SCALARS, is_too_deep
+from aioflags.model.conversion import ALWAYS_JSON, is_json, json_attributes, json_or_same, text_names
 from aioflags.model.reference import AttributeReference
-from aioflags.model.values import fresh, plain_text, same_json, type_name
-from aioflags.runtime.logs import Once, logger
+from aioflags.model.values import fresh, same_json, type_name
+from aioflags.runtime.logs import Once, class_name, logger
 from aioflags.runtime.pydantic_schema import pydantic_schema
 
 __all__ = ["BUILT_IN", "IGNORED", "LEGACY_ATTRIBUTES", "Context", "invalid_context", "unchecked_context"]
+
+P = ParamSpec("P")
 
 IGNORED: Final = Once()
 """Names in ``attributes`` for which this process already logged that they are ignored."""
@@ -36,9 +37,6 @@ _NO_PRIVATE: Final[Sequence[str]] = ()
 _IDENTITY: Final = frozenset({"kind", "key"})
 _USER: Final = "user"
 _NO_ATTRIBUTES: Final[Mapping[str, object]] = {}
-_MAX_ATTRIBUTE_DEPTH: Final = MAX_DEPTH - 2
-"""The limit on nesting within an attribute. In the JSON of a multi-kind context there are two levels around it."""
-_TOO_DEEP: Final = "an attribute is nested too deeply"
 
 
 class _Identity(msgspec.Struct, frozen=True, eq=False, dict=True):
@@ -54,6 +52,9 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
     ``Context("user-123")`` is a user. ``kind`` makes it something else. ``attributes`` maps names to JSON values, which rules test.
     Lists and objects in them are not copied, so do not change them afterwards. An attribute with the value ``None`` counts as
     missing. ``private`` lists attributes, as references (``email``, ``/address/city``), that analytics events must not contain.
+
+    Some values that JSON lacks are converted: ``datetime``, ``date``, ``UUID``, ``Path``, ``Enum``, ``Decimal``, tuples, scalars of
+    numpy. Others are left out, with one warning that names the attribute and the type.
 
     ``key`` and ``kind`` inside ``attributes`` are ignored, with one warning, so that request data cannot change the identity.
     ``name`` and ``anonymous`` inside ``attributes`` set the property if its argument is absent (``None``, ``False``) and the type
@@ -83,25 +84,33 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
     def __post_init__(self) -> None:
         # Fast path for the usual context: a user without name, with plain attributes. _settle handles all others.
         attributes = self.attributes
-        if (
-            self.key.__class__ is str
-            and self.key
-            and self.kind is _USER
-            and self.name is None
-            and self.anonymous is False
-            and self.private is _NO_PRIVATE
-            and attributes.__class__ is dict
-            and _are_custom(attributes)
-        ):
-            if attributes:
-                force_setattr(self, "attributes", _copied(attributes))
-                for value in attributes.values():
-                    # Most values are strings, for which a comparison of classes is faster than the lookup.
-                    if type(value) is not str and type(value) not in SCALARS and is_too_deep(value, _MAX_ATTRIBUTE_DEPTH):
-                        _invalidate(self, _TOO_DEEP)
-                        break
-        elif (error := self._settle()) is not None:
-            _invalidate(self, error)
+        try:
+            if (
+                type(self.key) is str  # not `__class__`, which says the same of lazy text
+                and self.key
+                and self.kind is _USER
+                and self.name is None
+                and self.anonymous is False
+                and self.private is _NO_PRIVATE
+                and attributes.__class__ is dict
+                and _are_custom(attributes)
+            ):
+                if attributes:
+                    force_setattr(self, "attributes", _copied(attributes))
+                    for value in attributes.values():
+                        # Most values are strings, for which a comparison of classes is faster than the lookup.
+                        if (
+                            type(value) is not str
+                            and type(value) not in ALWAYS_JSON
+                            and (type(value) is not float or value - value)  # not zero, if the number is not finite
+                            and not is_json(value)
+                        ):
+                            force_setattr(self, "attributes", json_attributes(attributes))
+                            break
+            elif (error := self._settle()) is not None:
+                _invalidate(self, error)
+        except Exception as error:  # noqa: BLE001 -- an object of the program may raise anything when it is read
+            _invalidate(self, f"reading its properties raised {class_name(error)}")
 
     def keep(self, made_for: object, derived: Any) -> None:
         """Set :attr:`derived`. The next call replaces it, also one in another thread."""
@@ -111,39 +120,33 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
         """Convert every property to its final form. Returns the error of an invalid context, or ``None``."""
         kind = cast("Any", self.kind)
         force_setattr(self, "kind", "user" if kind is None else kind)
-        if isinstance(cast("object", self.key), UUID):
-            force_setattr(self, "key", str(self.key))
+        for name in ("key", "kind", "name", "anonymous"):
+            # Hashes and other derived text must use the characters, not the str() of a subclass such as an enum.
+            force_setattr(self, name, json_or_same(getattr(self, name)))
         private = cast("Any", self.private)
         if isinstance(private, str) or not isinstance(private, Iterable):
             return type_error("private", private, "a list of strings")
-        force_setattr(self, "private", tuple(cast("Iterable[object]", private)))
+        force_setattr(self, "private", tuple(map(json_or_same, cast("Iterable[object]", private))))
         if not all(isinstance(item, str) for item in self.private):
             return "private: expected a list of strings, and an item is not a string"
         if not isinstance(cast("object", self.attributes), Mapping):
             return type_error("attributes", self.attributes, "a mapping of names to values")
-        attributes = dict(self.attributes)
+        attributes = json_attributes(self.attributes)
         self._take_properties(attributes)
         force_setattr(self, "attributes", attributes)
         kind_problem, key_problem = kind_error(self.kind), key_error(self.key)
-        problem = (
-            name_error(self.name)
-            or anonymous_error(self.anonymous)
-            or (_TOO_DEEP if any(is_too_deep(value, _MAX_ATTRIBUTE_DEPTH) for value in attributes.values()) else None)
-        )
+        problem = name_error(self.name) or anonymous_error(self.anonymous)
         error = kind_problem or key_problem or problem
         if error is not None and error is key_problem and problem is None:
             if is_absent(self.key):
                 _set_on_instance(self, "is_keyless", value=True)
-            else:
+            elif is_json(self.key):
                 _set_on_instance(self, "other_key", self.key)
+            else:
+                return error
             force_setattr(self, "key", "")
             _set_on_instance(self, "error", error)
             error = None
-        if error is None:
-            # Hashes and other derived text must use the characters, not the str() of a subclass such as an enum.
-            force_setattr(self, "key", plain_text(self.key))
-            force_setattr(self, "kind", plain_text(self.kind))
-            force_setattr(self, "name", None if self.name is None else plain_text(self.name))
         return error
 
     def _take_properties(self, attributes: dict[str, object]) -> None:
@@ -171,46 +174,12 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
 
         The result is invalid without arguments, with two contexts of one kind, or with an invalid context.
         """
-        arguments: Sequence[object] = contexts
-        for argument in arguments:
-            if not isinstance(argument, Context):
-                return invalid_context(f"multi-kind context: expected contexts, got {type_name(argument)}")
-        singles = [single for context in contexts for single in context.unkeyed or (context.members or {"": context}).values()]
-        if not singles:
-            return invalid_context("multi-kind context: expected at least one context")
-        if errors := [single.error for single in singles if single.error is not None]:
-            invalid = invalid_context(", ".join(errors))
-            if all(single.error is None or single.is_keyless for single in singles):
-                _set_on_instance(invalid, "unkeyed", tuple(singles))
-            return invalid
-        members = {single.kind: single for single in sorted(singles, key=lambda single: single.kind)}
-        if len(members) < len(singles):
-            return invalid_context("multi-kind context: expected each kind once")
-        if len(singles) == 1:
-            return singles[0]
-        context = Context("-")
-        force_setattr(context, "key", "")
-        force_setattr(context, "kind", "multi")
-        _set_on_instance(context, "members", members)
-        return context
+        return _safely(_multi, contexts)
 
     @staticmethod
     def from_dict(data: Mapping[str, object]) -> Context:
         """Read a context in LaunchDarkly's JSON format with ``kind``. The result is invalid if ``data`` is not a context."""
-        if not isinstance(cast("Any", data), Mapping):
-            return invalid_context(f"expected an object, got {type_name(data)}")
-        if "kind" not in data:
-            return invalid_context('missing "kind" (Context.from_legacy_user reads users without it)')
-        if data["kind"] != "multi":
-            return _restore(read_single(data))
-        members: list[Context] = []
-        for kind, member in data.items():
-            if kind == "kind":
-                continue
-            if not isinstance(member, Mapping):
-                return invalid_context(f"multi-kind context: expected an object for {kind!r}, got {type_name(member)}")
-            members.append(_restore(read_single({**cast("Mapping[str, object]", member), "kind": kind})))
-        return Context.multi(*members)
+        return _safely(_from_dict, data)
 
     @staticmethod
     def from_legacy_user(data: Mapping[str, object]) -> Context:
@@ -218,9 +187,7 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
 
         ``custom`` has its other attributes; ``privateAttributeNames`` are literal names. Only such a user may have an empty key.
         """
-        if not isinstance(cast("Any", data), Mapping):
-            return invalid_context(f"user: expected an object, got {type_name(data)}")
-        return _restore(read_user(data))
+        return _safely(_from_legacy_user, data)
 
     # -- properties and attributes
 
@@ -314,12 +281,8 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
             return self
         if self.members is not None:
             return invalid_context("replace: not for a multi-kind context; replace a member, then use Context.multi")
-        given = {name for name, value in (("name", name), ("anonymous", anonymous)) if value is not UNSET}
-        if given and isinstance(attributes, Mapping):
-            attributes = {name: value for name, value in attributes.items() if name not in given}
         arguments = {"kind": kind, "name": name, "anonymous": anonymous, "attributes": attributes, "private": private}
-        properties = {name: getattr(self, name) if value is UNSET else value for name, value in arguments.items()}
-        return _restore({"key": self.key, **properties}) if key is UNSET else Context(key, **cast("dict[str, Any]", properties))
+        return _safely(_replaced, self, {name: value for name, value in arguments.items() if value is not UNSET}, key)
 
     def without_anonymous(self) -> Context:
         """The context without its anonymous members. It is invalid if no member is left."""
@@ -384,6 +347,73 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
         return f"Context({self.key!r})" if self.kind == "user" else f"Context({self.key!r}, kind={self.kind!r})"
 
 
+def _safely(make: Callable[P, Context], *args: P.args, **kwargs: P.kwargs) -> Context:
+    """The context that ``make`` returns. It is invalid if reading the arguments raises: they are objects of the program."""
+    try:
+        return make(*args, **kwargs)
+    except Exception as error:  # noqa: BLE001 -- an object of the program may raise anything when it is read
+        return invalid_context(f"reading it raised {class_name(error)}")
+
+
+def _multi(contexts: Sequence[object]) -> Context:
+    singles: list[Context] = []
+    for context in contexts:
+        if not isinstance(context, Context):
+            return invalid_context(f"multi-kind context: expected contexts, got {type_name(context)}")
+        singles += context.unkeyed or (context.members or {"": context}).values()
+    if not singles:
+        return invalid_context("multi-kind context: expected at least one context")
+    if errors := [single.error for single in singles if single.error is not None]:
+        invalid = invalid_context(", ".join(errors))
+        if all(single.error is None or single.is_keyless for single in singles):
+            _set_on_instance(invalid, "unkeyed", tuple(singles))
+        return invalid
+    members = {single.kind: single for single in sorted(singles, key=lambda single: single.kind)}
+    if len(members) < len(singles):
+        return invalid_context("multi-kind context: expected each kind once")
+    if len(singles) == 1:
+        return singles[0]
+    several = Context("-")
+    force_setattr(several, "key", "")
+    force_setattr(several, "kind", "multi")
+    _set_on_instance(several, "members", members)
+    return several
+
+
+def _from_dict(data: object) -> Context:
+    if not isinstance(data, Mapping):
+        return invalid_context(f"expected an object, got {type_name(data)}")
+    properties = cast("Mapping[str, object]", data)
+    if "kind" not in properties:
+        return invalid_context('missing "kind" (Context.from_legacy_user reads users without it)')
+    if properties["kind"] != "multi":
+        return _restore(read_single(properties))
+    members: list[Context] = []
+    for kind, member in properties.items():
+        if kind == "kind":
+            continue
+        if not isinstance(member, Mapping):
+            return invalid_context(f"multi-kind context: expected an object for {kind!r}, got {type_name(member)}")
+        members.append(_restore(read_single({**cast("Mapping[str, object]", member), "kind": kind})))
+    return Context.multi(*members)
+
+
+def _from_legacy_user(data: object) -> Context:
+    if not isinstance(data, Mapping):
+        return invalid_context(f"user: expected an object, got {type_name(data)}")
+    return _restore(read_user(cast("Mapping[str, object]", data)))
+
+
+def _replaced(context: Context, changes: dict[str, Any], key: str | UnsetType) -> Context:
+    """A copy of a context of one kind with these properties changed."""
+    given, attributes = {"name", "anonymous"} & changes.keys(), changes.get("attributes")
+    if given and isinstance(attributes, Mapping):
+        attributes = cast("Mapping[str, object]", attributes)
+        changes["attributes"] = {name: value for name, value in attributes.items() if name not in given}
+    properties = {name: getattr(context, name) for name in ("kind", "name", "anonymous", "attributes", "private")} | changes
+    return _restore({"key": context.key, **properties}) if key is UNSET else Context(key, **properties)
+
+
 def _restore(arguments: Arguments | str) -> Context:
     """A context with these arguments, or an invalid one with this error. Allows the empty key of a legacy user."""
     if isinstance(arguments, str):
@@ -418,7 +448,7 @@ def unchecked_context(key: str | None, attributes: Mapping[str, object]) -> Cont
     Flags of LaunchDarkly need names of custom attributes and values that do not nest too deeply; the caller has checked that. Flags
     of flagd take any name, and no key.
     """
-    if key.__class__ is str and key:
+    if type(key) is str and key:
         context = _copy_of(_ANY_USER)
         force_setattr(context, "key", key)
     else:
@@ -457,7 +487,7 @@ def _properties(single: Context) -> dict[str, Any]:
         properties["name"] = single.name
     if single.anonymous:
         properties["anonymous"] = True
-    properties.update((name, fresh(value)) for name, value in single.attributes.items() if value is not None)
+    properties.update((name, fresh(value)) for name, value in text_names(single.attributes).items() if value is not None)
     if single.private:
         properties["_meta"] = {"privateAttributes": list(single.private)}
     return properties

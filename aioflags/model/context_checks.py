@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from aioflags.runtime.logs import class_name
+
 __all__ = ["anonymous_error", "is_absent", "key_error", "kind_error", "name_error", "type_error"]
 
 _KIND: Final = re.compile(r"[A-Za-z0-9._-]+")
@@ -49,4 +51,4 @@ def anonymous_error(anonymous: object) -> str | None:
 
 def type_error(name: str, value: object, expected: str) -> str:
     """The error message for a value of a wrong type."""
-    return f"{name}: expected {expected}, got {'None' if value is None else type(value).__name__}"
+    return f"{name}: expected {expected}, got {'None' if value is None else class_name(value)}"

@@ -15,7 +15,7 @@ import msgspec
 from aioflags.model.detail import EvaluationDetail, ReasonKind
 from aioflags.model.status import StatusReport
 from aioflags.model.values import plain_text
-from aioflags.runtime.logs import printable
+from aioflags.runtime.logs import class_name, printable
 
 __all__ = ["DataOrigin", "Explanation", "ExplanationStep", "StepKind", "as_json", "shown"]
 
@@ -196,7 +196,7 @@ def shown(value: object) -> str:
     try:
         return printable(msgspec.json.encode(value).decode())
     except _UNWRITABLE:
-        return f"a value that is not JSON ({type(value).__name__})"
+        return f"a value that is not JSON ({class_name(value)})"
 
 
 def as_json(value: object) -> Any:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from aioflags.model.change import ChangeSet
 from aioflags.model.source_state import ErrorInfo, SourceState
+from aioflags.runtime.logs import class_name
 
 __all__ = ["Basis", "FallbackDirective", "FetchFailure", "Result", "Update"]
 
@@ -116,4 +117,4 @@ def _check(result: object, **fields: tuple[type, ...]) -> None:
         value = getattr(result, name)
         if not isinstance(value, types):
             expected = " or ".join("None" if kind is type(None) else kind.__name__ for kind in types)
-            raise TypeError(f"{type(result).__name__}.{name}: expected {expected}, got {type(value).__name__}")
+            raise TypeError(f"{type(result).__name__}.{name}: expected {expected}, got {class_name(value)}")

@@ -9,6 +9,8 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias, TypeGuard
 
+from aioflags.runtime.logs import class_name
+
 __all__ = [
     "JsonValue",
     "fresh",
@@ -33,8 +35,14 @@ _CHARACTERS: Final = 256
 
 
 def plain_text(text: str) -> str:
-    """``text`` as a ``str``, if it is of a subclass such as an enumeration, whose ``str()`` may be different text."""
-    return text if text.__class__ is str else str.__str__(text)
+    """``text`` as a ``str``, if it is of a subclass such as an enumeration, whose ``str()`` may be different text.
+
+    A lazy object whose ``__class__`` says that it is a ``str`` becomes the text that it stands for.
+    """
+    kind = type(text)
+    if kind is str:
+        return text
+    return str.__str__(text if issubclass(kind, str) else str(text))
 
 
 def is_unicode(text: str) -> bool:
@@ -135,7 +143,7 @@ def type_name(value: object) -> str:
         return "string"
     if is_array(value):
         return "array"
-    return "object" if is_object(value) else type(value).__name__
+    return "object" if is_object(value) else class_name(value)
 
 
 def utc_text(moment: dt.datetime) -> str:

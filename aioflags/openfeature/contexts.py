@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from aioflags.evaluation.openfeature.context_data import TARGETING_KEY
 from aioflags.evaluation.openfeature.launchdarkly import IDENTITY, NO_KEY, context_with_kinds
-from aioflags.model.context import Context, unchecked_context
+from aioflags.model.context import Context, invalid_context, unchecked_context
 from aioflags.model.context_checks import is_absent
 from aioflags.model.context_json import NOT_CUSTOM
+from aioflags.model.conversion import ALWAYS_JSON, json_attributes
 from aioflags.model.nesting import SCALARS
+from aioflags.runtime.logs import class_name
 
 if TYPE_CHECKING:
     from openfeature.evaluation_context import EvaluationContext
@@ -43,8 +45,13 @@ def converter(*, has_kinds: bool) -> ConvertContext:
     and attributes are equal, the client gets the same object again: that is faster, and evaluations of the same object are counted
     without a lock.
     """
-    convert = context_with_kinds if has_kinds else _without_kinds
     remembered: _Remembered = _NO_CONTEXT, {}, (), NO_KEY
+
+    def convert(key: str | None, attributes: Mapping[str, Any]) -> Context:
+        try:
+            return context_with_kinds(key, attributes) if has_kinds else _without_kinds(key, attributes)
+        except Exception as error:  # noqa: BLE001 - an object of the program may raise anything when it is read
+            return invalid_context(f"reading it raised {class_name(error)}")
 
     def converted(given: EvaluationContext | None) -> Context:
         nonlocal remembered
@@ -52,27 +59,27 @@ def converter(*, has_kinds: bool) -> ConvertContext:
             return convert(None, {})
         key, attributes = given.targeting_key, given.attributes
         last_key, last_attributes, ambiguous, context = remembered
-        if key == last_key:
-            try:
-                if attributes == last_attributes:
-                    if ambiguous is None:
-                        ambiguous = _ambiguous(last_attributes)
-                        remembered = last_key, last_attributes, ambiguous, context
-                    for name, value in ambiguous:
-                        if attributes[name] is not value:
-                            break
-                    else:
-                        return context
-            except Exception:  # noqa: BLE001, S110 - an attribute that cannot be compared
-                pass
-        if key.__class__ is str and key and attributes.__class__ is dict and (not has_kinds or _ARE_CUSTOM(attributes)):
-            for value in attributes.values() if has_kinds else ():
-                # Most values are strings, for which a comparison of classes is faster than the lookup.
-                if type(value) is not str and type(value) not in SCALARS:
-                    return convert(key, attributes)
-            context = unchecked_context(key, attributes)
-            remembered = key, context.attributes, None, context
-            return context
+        try:
+            if key == last_key and attributes == last_attributes:
+                if ambiguous is None:
+                    ambiguous = _ambiguous(last_attributes)
+                    remembered = last_key, last_attributes, ambiguous, context
+                for name, value in ambiguous:
+                    if attributes[name] is not value:
+                        break
+                else:
+                    return context
+            if type(key) is str and key and type(attributes) is dict and (not has_kinds or _ARE_CUSTOM(attributes)):
+                for value in attributes.values():
+                    # As in Context.__post_init__.
+                    if type(value) is not str and type(value) not in ALWAYS_JSON and (type(value) is not float or value - value):
+                        break
+                else:
+                    context = unchecked_context(key, attributes)
+                    remembered = key, context.attributes, None, context
+                    return context
+        except Exception:  # noqa: BLE001, S110 - an attribute that cannot be compared
+            pass
         return convert(key, attributes)
 
     return converted
@@ -93,4 +100,5 @@ def _ambiguous(attributes: Mapping[str, object]) -> tuple[tuple[str, object], ..
 
 def _without_kinds(key: str | None, attributes: Mapping[str, Any]) -> Context:
     """The context for flagd's flags, with or without a targeting key."""
-    return unchecked_context(attributes.get(TARGETING_KEY) if is_absent(key) else key, attributes)
+    usable = json_attributes(attributes)
+    return unchecked_context(usable.get(TARGETING_KEY) if is_absent(key) else key, usable)

@@ -88,7 +88,7 @@ def error_result(
     metadata: dict[str, bool | int | float | str] | None = None,
 ) -> FlagResolutionDetails[Any]:
     """The caller's default with an error. The message names the flag."""
-    text = f"flag {printable(str(key))}: {message or _MESSAGES[code]}"
+    text = f"flag {printable(key)}: {message or _MESSAGES[code]}"
     return FlagResolutionDetails(default, code, text, Reason.ERROR, None, {} if metadata is None else metadata)
 
 

@@ -25,7 +25,7 @@ from aioflags.persistence.health import StoreHealth
 from aioflags.persistence.options import StoreOptions
 from aioflags.runtime import clock
 from aioflags.runtime.checkpoints import run_cooperatively
-from aioflags.runtime.logs import Once
+from aioflags.runtime.logs import Once, class_name
 from aioflags.stores.base import StoredItem
 from aioflags.stores.items import read_item, read_items
 from aioflags.supervisor.next_snapshot import next_published, next_snapshot
@@ -231,7 +231,7 @@ async def _get_item(store: Store, kind: ObjectKind, key: str) -> StoredItem | No
     result: object = await store.get(kind, key)
     if result is None or isinstance(result, StoredItem):
         return result
-    raise StoreError(f"{type(store).__name__}.get: expected StoredItem or None, got {type(result).__name__}")
+    raise StoreError(f"{type(store).__name__}.get: expected StoredItem or None, got {class_name(result)}")
 
 
 def _can_be_stored(key: object) -> bool:

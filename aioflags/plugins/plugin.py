@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from aioflags.errors import ConfigTypeError
 from aioflags.hooks.hook import Hook
+from aioflags.runtime.logs import class_name
 from aioflags.runtime.validation import require_methods, require_name
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def require_plugins(plugins: Sequence[P]) -> tuple[P, ...]:
     """
     given: object = plugins  # it may be anything
     if isinstance(given, str) or not isinstance(given, Sequence):
-        raise ConfigTypeError(f"plugins: expected a sequence of Plugin, got {type(given).__name__}")
+        raise ConfigTypeError(f"plugins: expected a sequence of Plugin, got {class_name(given)}")
     for plugin in plugins:
         for protocol in (AnyPlugin, Plugin):
             require_methods("plugins", plugin, protocol, "plugin")

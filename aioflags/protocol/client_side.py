@@ -12,8 +12,11 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
+import msgspec
+
 from aioflags.model.change import Selector
 from aioflags.model.context import Context
+from aioflags.model.conversion import encodable
 from aioflags.protocol.effects import Effect
 from aioflags.protocol.event_json import as_json
 from aioflags.protocol.flag_evaluations import FLAG_EVALUATIONS, Fdv1EvaluationReader, read_flag_map
@@ -39,6 +42,15 @@ def public_text(text: str) -> str:
     return _CONTEXT_AND_QUERY.sub(_public_address, text)
 
 
+def _json_of(context: Context) -> msgspec.Raw:
+    """The JSON of a valid context, without attributes that cannot be encoded."""
+    try:
+        return as_json(context.to_dict())
+    except Exception:  # noqa: BLE001 -- objects of the program may raise anything when they are read
+        singles = (single.replace(attributes=encodable(single.attributes, as_json)) for single in context)
+        return as_json(Context.multi(*singles).to_dict())
+
+
 def _public_address(match: re.Match[str]) -> str:
     query = _HASH.sub(r"\1<hash>", match["query"] or "")
     return match["path"] + ("/<context>" if match["context"] else "") + query
@@ -55,8 +67,7 @@ class ClientSide(Side):
         secure_mode_hash: the proof of a trusted server that this client may ask for the context.
 
     Raises:
-        TypeError: an attribute of the context is not JSON.
-        ValueError: a number in it is not finite, or it nests too deeply, or the context is too long for a URL.
+        ValueError: the context is too long for a URL.
     """
 
     polls_on_ping: ClassVar[bool] = True
@@ -70,7 +81,7 @@ class ClientSide(Side):
     _encoded: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        body = bytes(as_json(self.context.to_dict()))
+        body = bytes(_json_of(self.context))
         object.__setattr__(self, "body", body)
         encoded = urlsafe_b64encode(body).rstrip(b"=").decode()
         if len(encoded) > _MAX_IN_URL and not self.use_report:

@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from aioflags.model.context import Context
+from aioflags.model.conversion import json_value
 from aioflags.model.event import (
     AnalyticsEvent,
     CustomEvent,
@@ -21,10 +22,9 @@ from aioflags.model.event import (
     IndexEvent,
     MigrationEvent,
 )
-from aioflags.model.nesting import check_value_depth
 from aioflags.model.values import is_small
 from aioflags.protocol.event_policy import SERVER_EVENTS, EventPolicy
-from aioflags.protocol.redaction import Redaction, is_large, plain
+from aioflags.protocol.redaction import Redaction, is_large
 from aioflags.runtime.cooperative import sliced
 
 __all__ = ["EVENT_SCHEMA", "EventEncoder", "as_json", "try_json"]
@@ -37,25 +37,21 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 def as_json(value: Any) -> msgspec.Raw:
-    """Encode ``value`` as JSON. Lone surrogates are escaped.
+    """Encode ``value`` as JSON, by the rule of :mod:`aioflags.model.conversion`. Lone surrogates are escaped.
 
     Raises:
-        TypeError: It is or contains an object that JSON does not support.
-        ValueError: A number is not finite, or has thousands of digits; or the value nests too deeply, or contains itself.
+        ValueError: It is or contains an object that JSON lacks; a number has thousands of digits; or the value nests too deeply, or
+            contains itself.
     """
-    check_value_depth(value)
-    return _encoded(plain(value))
+    return _encoded(json_value(value))
 
 
 def try_json(value: Any) -> msgspec.Raw | Exception:
     """Encode any object of the program as JSON. Returns the exception if JSON does not support it."""
     try:
         return as_json(value)
-    except (TypeError, ValueError, RecursionError) as problem:
+    except ValueError as problem:
         return problem
-    except Exception as odd:  # noqa: BLE001 -- reading a mapping of the program may raise anything
-        # Without the message of the exception, which may contain confidential data, or raise itself.
-        return TypeError(f"reading it raised {type(odd).__name__}")
 
 
 def _encoded(value: Any) -> msgspec.Raw:

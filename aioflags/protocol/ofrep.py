@@ -19,14 +19,12 @@ from aioflags.model.detail import ErrorKind, ReasonKind
 from aioflags.model.metadata import NO_METADATA, FlagMetadata
 from aioflags.model.nesting import check_depth
 from aioflags.model.resolved import ResolvedFlag, read_reason
-from aioflags.protocol.documents.document import DocumentError, plain_json
 from aioflags.protocol.documents.problems import UNREADABLE, read_problem
 from aioflags.runtime.logs import printable
 
 __all__ = [
     "FLAGS_PATH",
     "NOT_OFREP",
-    "ContextError",
     "flag_url",
     "read_entry",
     "read_flag",
@@ -35,6 +33,8 @@ __all__ = [
     "status_text",
 ]
 
+_DOUBLE_BITS: Final = 1023
+"""A double can hold every integer with at most so many bits, be it rounded."""
 FLAGS_PATH: Final = "/ofrep/v1/evaluate/flags"
 """The path of evaluations of all flags. The key of a flag follows it."""
 
@@ -51,10 +51,6 @@ _ERRORS: Final[Mapping[str, ErrorKind]] = {
         ErrorKind.FLAG_NOT_FOUND,
     )
 }
-
-
-class ContextError(ValueError):
-    """A context that JSON cannot express."""
 
 
 class _Entry(msgspec.Struct, gc=False):
@@ -91,13 +87,12 @@ def request_body(context: Mapping[str, Any]) -> bytes:
     """The body of an evaluation. ``context``: attributes, and ``targetingKey``; without a key it is ``None`` or missing.
 
     Raises:
-        ContextError: a value is not JSON, or is nested too deeply.
+        ValueError: a text has half a surrogate pair, or a number is too large for a server that reads doubles.
     """
     data = {name: value for name, value in context.items() if name != "targetingKey" or value is not None}
-    try:
-        return msgspec.json.encode({"context": plain_json(data)})
-    except DocumentError as error:
-        raise ContextError(str(error)) from None
+    if any(type(value) is int and value.bit_length() > _DOUBLE_BITS for value in data.values()):
+        raise ValueError("a number is too large")
+    return msgspec.json.encode({"context": data})
 
 
 # -- responses

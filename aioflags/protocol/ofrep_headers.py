@@ -11,6 +11,7 @@ from typing import Final, TypeAlias, cast
 
 from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.protocol.requests import header_text
+from aioflags.runtime.logs import class_name
 from aioflags.runtime.validation import require
 
 __all__ = ["OfrepHeaders", "sendable_headers"]
@@ -35,7 +36,7 @@ def sendable_headers(option: str, headers: object) -> dict[str, str]:
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
             raise ConfigError(f"{option}: {name!r:.100} is not the name of a header")
         if not isinstance(value, str):
-            raise ConfigTypeError(f"{option}: expected a string for {name}, got {type(value).__name__}")
+            raise ConfigTypeError(f"{option}: expected a string for {name}, got {class_name(value)}")
         text = header_text(f"{option}: {name}", value)
         if name.lower() not in _OWN:
             sendable[name.lower()] = text

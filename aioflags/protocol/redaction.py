@@ -10,9 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, cast
 
 from aioflags.model.context import Context
+from aioflags.model.conversion import text_names
 from aioflags.model.reference import AttributeReference
 from aioflags.model.values import is_array, is_small, plain_text
 from aioflags.runtime.cooperative import Cooperative, sliced
+from aioflags.runtime.logs import class_name
 
 __all__ = ["Redaction", "is_large", "plain"]
 
@@ -57,7 +59,7 @@ class Redaction:
     def _redact_single(self, properties: dict[str, Any], context: Context, *, hides_anonymous: bool) -> dict[str, Any]:
         single = self._start(properties, context, hides_anonymous=hides_anonymous)
         single.add("name", context.name)
-        for name, value in context.attributes.items():
+        for name, value in text_names(context.attributes).items():
             single.add(name, value)
         return single.finish()
 
@@ -66,7 +68,7 @@ class Redaction:
     ) -> Cooperative[dict[str, Any]]:
         single = self._start(properties, context, hides_anonymous=hides_anonymous)
         single.add("name", context.name)
-        for attributes in sliced(context.attributes.items(), _SLICE_PARTS):
+        for attributes in sliced(text_names(context.attributes).items(), _SLICE_PARTS):
             for name, value in attributes:
                 if value is None or isinstance(value, (str, int, float)):
                     single.add(name, value)
@@ -174,13 +176,13 @@ def plain(value: Any) -> Any:
         return plain_text(value)
     if isinstance(value, int):
         return plain(int(value))
-    raise TypeError(f"expected a JSON value, got {type(value).__name__}")
+    raise TypeError(f"expected a JSON value, got {class_name(value)}")
 
 
 def _name(key: object) -> str:
     if isinstance(key, str):
         return plain_text(key)
-    raise TypeError(f"expected strings as names, got {type(key).__name__}")
+    raise TypeError(f"expected strings as names, got {class_name(key)}")
 
 
 def _without(value: Any, path: tuple[str, ...], private: frozenset[tuple[str, ...]], redacted: list[str]) -> Any:

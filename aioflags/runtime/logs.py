@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from typing import Final, cast
 
-__all__ = ["SILENT", "Once", "as_seconds", "describe_error", "display_name", "logger", "prefixed", "printable"]
+__all__ = ["SILENT", "Once", "as_seconds", "class_name", "describe_error", "display_name", "logger", "prefixed", "printable"]
 
 logger: logging.Logger = logging.getLogger("aioflags")
 SILENT: Final = logging.Logger("silent", logging.CRITICAL + 1)  # noqa: LOG001 -- not one of the program's loggers
@@ -48,9 +48,13 @@ def as_seconds(seconds: float) -> str:
 
 
 def printable(text: object) -> str:
-    """``text`` for one line of a log: control characters escaped, cut after 200 characters."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text)[:_MAX_LENGTH])
-    return f"{shown}…" if len(str(text)) > _MAX_LENGTH else shown
+    """``text`` for one line of a log: control characters escaped, cut after 200 characters. Never raises."""
+    try:
+        given = str(text)
+    except Exception:  # noqa: BLE001 -- ``__str__`` of the user's object may raise anything
+        given = f"<{class_name(text)}>"
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in given[:_MAX_LENGTH])
+    return f"{shown}…" if len(given) > _MAX_LENGTH else shown
 
 
 def display_name(thing: object) -> str:
@@ -59,9 +63,19 @@ def display_name(thing: object) -> str:
     It is used to log failures, so it must not fail itself.
     """
     try:
-        return printable(thing.name)  # type: ignore[attr-defined]  # AttributeError: use the type
+        return printable(str(thing.name))  # type: ignore[attr-defined]  # AttributeError: use the type
     except Exception:  # noqa: BLE001 -- a property of the user may raise anything
         return printable(type(thing).__name__)
+
+
+def class_name(value: object) -> str:
+    """The type of ``value`` with its module, for messages: ``numpy.bool``. A builtin type without. Never raises."""
+    kind = type(value)
+    try:
+        module, name = kind.__module__, kind.__qualname__
+        return printable(name if module == "builtins" else f"{module}.{name}")
+    except Exception:  # noqa: BLE001 -- a metaclass of the program may raise anything
+        return "a type without a name"
 
 
 def describe_error(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar, cast
 from urllib.parse import urlsplit
 
 from aioflags.errors import ConfigError, ConfigTypeError
-from aioflags.runtime.logs import printable
+from aioflags.runtime.logs import class_name, printable
 
 __all__ = [
     "MAX_PORT",
@@ -66,7 +66,7 @@ def require(option: str, value: T, *kinds: type, expected: str | None = None) ->
     fits = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
     if not fits:
         names = expected or " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
-        raise ConfigTypeError(f"{option}: expected {names}, got {type(value).__name__}")
+        raise ConfigTypeError(f"{option}: expected {names}, got {class_name(value)}")
     return value
 
 
@@ -77,7 +77,7 @@ def require_items(option: str, values: Sequence[T], kind: type[T]) -> tuple[T, .
         ConfigTypeError: it is not a sequence, or an item has another type or is a class instead of an object.
     """
     if isinstance(values, str) or not isinstance(values, Sequence):
-        raise ConfigTypeError(f"{option}: expected a sequence of {kind.__name__}, got {type(values).__name__}")
+        raise ConfigTypeError(f"{option}: expected a sequence of {kind.__name__}, got {class_name(values)}")
     for value in values:
         _refuse_class(option, value, "an object")
         require(option, value, kind)
@@ -93,7 +93,7 @@ def require_methods(option: str, value: object, protocol: type, what: str) -> No
     _refuse_class(option, value, f"a {what}")
     for name in vars(protocol):
         if not name.startswith("_") and not callable(getattr(value, name, None)):
-            raise ConfigTypeError(f"{option}: {type(value).__name__} is not a {what} (it has no method {name})")
+            raise ConfigTypeError(f"{option}: {class_name(value)} is not a {what} (it has no method {name})")
 
 
 def require_name(option: str, value: object, what: str) -> None:
@@ -108,11 +108,11 @@ def require_name(option: str, value: object, what: str) -> None:
         if name is None:
             problem = "it has no attribute name"
         elif not isinstance(name, str):
-            problem = f"its name is not a string but {type(name).__name__}"
+            problem = f"its name is not a string but {class_name(name)}"
     except Exception as error:  # noqa: BLE001 -- a property may raise anything
         problem = f"reading its name raised {printable(f'{type(error).__name__}: {error}')}"
     if problem is not None:
-        raise ConfigTypeError(f"{option}: {type(value).__name__} is not a {what} ({problem})")
+        raise ConfigTypeError(f"{option}: {class_name(value)} is not a {what} ({problem})")
 
 
 def _refuse_class(option: str, value: object, expected: str) -> None:
@@ -257,7 +257,7 @@ def one_of(*values: object) -> Callable[[str, object], object]:
 def function(option: str, value: object) -> object:
     """Something that can be called, and returns its result at once."""
     if not callable(value):
-        raise ConfigTypeError(f"{option}: expected a function, got {type(value).__name__}")
+        raise ConfigTypeError(f"{option}: expected a function, got {class_name(value)}")
     if is_coroutine_function(value):
         raise ConfigTypeError(f"{option}: expected a plain function, got a coroutine function; it cannot be awaited")
     return value

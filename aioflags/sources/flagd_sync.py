@@ -9,9 +9,9 @@ import random as random_numbers
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from aioflags.evaluation.openfeature.context_data import context_data
+from aioflags.model.conversion import json_attributes
 from aioflags.model.flagd_options import ContextEnricher, SyncMetadata
 from aioflags.model.result import Update
 from aioflags.model.source_state import ErrorCode, SourceState
@@ -79,14 +79,13 @@ class FlagdSyncSource(FlagdStreamSource):
         return self._good(change_set)
 
     def _enriched(self, sync_context: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """The attributes for evaluations; ``None``, which means unchanged, if the program's function fails or returns no JSON."""
+        """The attributes for evaluations; ``None``, which means unchanged, if the program's function fails."""
         try:
             enriched = require("context_enricher", self._builder.context_enricher(sync_context), Mapping)
             for name in enriched:
                 require("context_enricher: a name", name, str)
-            attributes = context_data(enriched, None)
-            del attributes["targetingKey"]  # that of the context counts
-            return cast("Mapping[str, Any]", fresh(attributes))
+            # The targeting key of the context counts.
+            return {name: fresh(value) for name, value in json_attributes(enriched).items() if name != "targetingKey"}
         except Exception:
             self._logger.exception("context_enricher failed; the static context stays as it was")
             return None

@@ -15,6 +15,7 @@ from aioflags.model.change import ChangeKind, ChangeSet, Selector
 from aioflags.model.result import Basis, FetchFailure, Result, Update
 from aioflags.model.source_state import SourceState
 from aioflags.protocol.failures import server_failure
+from aioflags.runtime.logs import class_name
 from aioflags.runtime.validation import require
 from aioflags.sources.base import SourceBuilder, SourceContext
 
@@ -40,7 +41,7 @@ def from_function(name: str, function: Function) -> SourceBuilder:
     """
     require("name", name, str)
     if not callable(function):
-        raise ConfigTypeError(f"function: expected an async generator function, got {type(function).__name__}")
+        raise ConfigTypeError(f"function: expected an async generator function, got {class_name(function)}")
     return _Builder(name, function)
 
 
@@ -105,4 +106,4 @@ def _as_update(result: Result) -> Update:
 
 
 def _unexpected_type(result: object) -> TypeError:
-    return TypeError(f"a source yields Basis, FetchFailure or Update, not {type(result).__name__}")
+    return TypeError(f"a source yields Basis, FetchFailure or Update, not {class_name(result)}")

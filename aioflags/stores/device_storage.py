@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from aioflags.errors import StoreError
 from aioflags.model.defaults import STORAGE_LIMIT, STORAGE_PAUSE, STORE_CLOSE_GRACE, STORE_TIMEOUT
+from aioflags.runtime.logs import class_name
 from aioflags.stores.guest import GuestStore, timeout_reason
 from aioflags.stores.storage import ListedStorage, Storage
 
@@ -53,7 +54,7 @@ class DeviceStorage:
         """The text of the key; ``None`` if the key is missing. Raises :class:`StoreError`, which has been logged."""
         text: object = await self._call(lambda storage: storage.get(namespace, key), STORAGE_LIMIT)
         if not isinstance(text, str | None):
-            raise self._failed(f"get returned {type(text).__name__}")
+            raise self._failed(f"get returned {class_name(text)}")
         return text
 
     async def set(self, namespace: str, values: Mapping[str, str]) -> None:

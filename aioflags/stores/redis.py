@@ -13,7 +13,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Final
 
 from aioflags.errors import ConfigError, ConfigTypeError
-from aioflags.runtime.logs import logger
+from aioflags.runtime.logs import class_name, logger
 from aioflags.runtime.validation import positive, require, set_all
 from aioflags.runtime.version import __version__
 from aioflags.stores.base import Store, StoreContext
@@ -61,7 +61,7 @@ class RedisStore:
         if "#" in self.url:  # redis-py would ignore the rest, perhaps with the host
             raise ConfigError("url: expected an address without a fragment; in a password # is %23")
         if self.client is not None and not callable(getattr(self.client, "pipeline", None)):
-            raise ConfigTypeError(f"client: expected a redis.asyncio.Redis or RedisCluster, got {type(self.client).__name__}")
+            raise ConfigTypeError(f"client: expected a redis.asyncio.Redis or RedisCluster, got {class_name(self.client)}")
         if _is_synchronous(self.client):
             name = type(self.client).__name__
             raise ConfigTypeError(f"client: expected a redis.asyncio.Redis or RedisCluster, got the synchronous redis.{name}")

@@ -11,6 +11,7 @@ from functools import wraps
 from typing import Any, Final, TypeVar, cast
 
 from aioflags.errors import StoreError
+from aioflags.runtime.logs import class_name
 
 __all__ = ["RedisConnection", "as_bytes", "explained"]
 
@@ -78,7 +79,7 @@ def as_bytes(value: object) -> bytes:
     if isinstance(value, str):
         # Bytes that are not UTF-8 arrive as surrogates, if the client decodes them at all.
         return value.encode(errors="surrogateescape")
-    raise StoreError(f"Redis answered with {type(value).__name__} instead of text")
+    raise StoreError(f"Redis answered with {class_name(value)} instead of text")
 
 
 def explained(call: C) -> C:

@@ -24,6 +24,7 @@ from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Result
 from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
 from aioflags.runtime import clock
 from aioflags.runtime.cancellation import contain_cancellation, is_cancelled
+from aioflags.runtime.logs import class_name
 from aioflags.runtime.tasks import start
 from aioflags.sources.base import Latching, SourceBuilder, SourceContext, closing
 from aioflags.supervisor.policy import Policy
@@ -149,7 +150,7 @@ class SourceRun:
         try:
             result = await anext(results)
             if not isinstance(result, self._role.results):
-                raise TypeError(f"{self.name} yielded {type(result).__name__}")
+                raise TypeError(f"{self.name} yielded {class_name(result)}")
         except StopAsyncIteration:
             if self._role.may_end and self._has_yielded:
                 return None

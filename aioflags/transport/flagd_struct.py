@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 from google.protobuf.struct_pb2 import ListValue, Struct, Value
 
 from aioflags.model.values import is_unicode, utc_text
+from aioflags.runtime.logs import class_name
 
 __all__ = ["EXACT", "from_struct", "to_struct", "whole"]
 
@@ -85,7 +86,7 @@ def _set(target: Value, value: Any, name: str, depth: int) -> bool:
     elif isinstance(value, (list, tuple)):
         exact = _set_list(target.list_value, cast("list[Any]", value), name, depth)
     else:
-        raise ValueError(f"{name}: {type(value).__name__} is not a JSON value")
+        raise ValueError(f"{name}: {class_name(value)} is not a JSON value")
     return exact
 
 

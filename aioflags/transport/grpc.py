@@ -50,7 +50,7 @@ def require_grpc() -> None:
         ConfigError: the extra ``flagd`` is missing, or gevent or eventlet has patched ``threading``.
     """
     for patcher, is_patched, threads in _PATCHERS:
-        if (module := sys.modules.get(patcher)) is not None and getattr(module, is_patched)(threads):
+        if (patching := sys.modules.get(patcher)) is not None and getattr(patching, is_patched)(threads):
             library = patcher.partition(".")[0]
             raise ConfigError(
                 f"gRPC hangs where {library} has patched threads: there use resolver='ofrep' or 'file', or leave threads unpatched"

@@ -15,6 +15,7 @@ from aioflags.client_core.base_client import BaseClient
 from aioflags.client_core.flags import Flags
 from aioflags.errors import ConfigError, ConfigTypeError, LifecycleError
 from aioflags.model.context import Context
+from aioflags.runtime.logs import class_name
 from aioflags.runtime.single_flight import SingleFlight
 from aioflags.runtime.validation import require
 
@@ -135,5 +136,5 @@ def _with_context(flags: Flags) -> Flags:
 
 def _checked_function(context: ContextOf[R] | None) -> ContextOf[R] | None:
     if context is not None and not callable(context):
-        raise ConfigTypeError(f"context: expected a function of the request, got {type(context).__name__}")
+        raise ConfigTypeError(f"context: expected a function of the request, got {class_name(context)}")
     return context

@@ -102,7 +102,7 @@ async def test_a_second_cause_is_logged(caplog: pytest.LogCaptureFixture) -> Non
             for context in (None, Context(""), Context("a", kind="kind")):
                 await client.variation("text", context, "")
     assert [record.getMessage().partition(": the context cannot be used: ")[2] for record in caplog.records] == [
-        "none was given, and none is ambient",
+        "it is missing: none was given, and none is ambient",
         Context("").error,
         Context("a", kind="kind").error,
     ]

@@ -49,7 +49,7 @@ def carried() -> set[str]:
     [
         pytest.param("DS-", 166, id="the data system's scenarios"),
         pytest.param("FB-", 34, id="the directive"),
-        pytest.param("EV-E", 180, id="evaluation"),
+        pytest.param("EV-E", 182, id="evaluation"),
         pytest.param("CS-C", 25, id="the client"),
         pytest.param("CS-O", 33, id="the client's options"),
         pytest.param("EVT-V", 11, id="redaction"),

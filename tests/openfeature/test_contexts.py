@@ -15,6 +15,7 @@ from openfeature.evaluation_context import EvaluationContext
 from aioflags import Context
 from aioflags.evaluation.openfeature.launchdarkly import NO_KEY
 from aioflags.openfeature.contexts import converter
+from aioflags.runtime.logs import class_name
 
 
 def context_with_kinds(given: EvaluationContext | None) -> Context:
@@ -30,13 +31,6 @@ NOON = dt.datetime(2026, 7, 1, 12, 0, tzinfo=dt.timezone(dt.timedelta(hours=2)))
 
 class Plan(StrEnum):
     PRO = "pro"
-
-
-def deep(levels: int) -> list[Any]:
-    value: list[Any] = []
-    for _ in range(levels):
-        value = [value]
-    return value
 
 
 @pytest.mark.parametrize(
@@ -90,7 +84,6 @@ def test_a_context_with_kinds(key: Any, attributes: Mapping[str, Any], expected:
         pytest.param(EvaluationContext(), "no targeting key", id="no key"),
         pytest.param(EvaluationContext("", {"a": 1}), "no targeting key", id="an empty key"),
         pytest.param(EvaluationContext("a", {"kind": 5}), "kind: expected a string, got int", id="a kind that is not text"),
-        pytest.param(EvaluationContext("a", {"x": deep(200)}), "an attribute is nested too deeply", id="deep nesting"),
         pytest.param(
             EvaluationContext("a", {"kind": "multi", "user": 5}),
             "multi-kind context: expected an object for 'user', got number",
@@ -111,7 +104,7 @@ def test_a_key_that_is_not_text_is_logged_once_for_each_type(caplog: pytest.LogC
     for key in (Number(7), Number(7), Number(8)):
         assert context_with_kinds(EvaluationContext(cast("Any", key))).key == str(key)
     assert [record.getMessage() for record in caplog.records if "Number" in record.getMessage()] == [
-        "OpenFeature: a targeting key of the type Number is used as text; LaunchDarkly's keys are strings"
+        f"OpenFeature: a targeting key of the type {class_name(Number())} is used as text; LaunchDarkly's keys are strings"
     ]
 
 
@@ -130,8 +123,7 @@ def test_a_context_without_kinds_keeps_a_key_that_is_not_text(key: Any) -> None:
 def test_a_context_without_kinds_keeps_every_attribute(key: str | None) -> None:
     attributes: dict[str, Any] = {"kind": "x", "key": "y", "name": 5, "anonymous": "no", "": 1, "nested": {"t": NOON}}
     context = context_without_kinds(EvaluationContext(key, attributes))
-    assert context.attributes == attributes
-    assert context.attributes is not attributes
+    assert context.attributes == {**attributes, "nested": {"t": "2026-07-01T10:00:00Z"}}
     assert context.key == (key or "")
     assert context.is_keyless is (key is None)
 

@@ -39,6 +39,18 @@ TYPES: dict[str, tuple[Callable[[MemoryClient], object], str]] = {
         lambda client: client.variation_nowait("f", WRONG["mapping"], False),
         "context: expected a Context, got dict",
     ),
+    "a default in the place of the context": (
+        lambda client: client.variation_nowait("f", WRONG["boolean"]),
+        "context: expected a Context, got bool .the context is missing: it comes before the default",
+    ),
+    "a text in the place of the context": (
+        lambda client: client.variation_nowait("f", WRONG["text"]),
+        r"context: expected a Context, got str .*the context is missing before it",
+    ),
+    "a context in the place of the key": (
+        lambda client: client.variation_nowait(USER, WRONG["text"], False),  # type: ignore[call-overload]
+        r"key: expected a string, got aioflags\.\S*Context; the order is key, context, default",
+    ),
     "the key of an evaluation": (
         lambda client: client.variation_nowait(WRONG["number"], USER, False),
         "key: expected a string, got int",

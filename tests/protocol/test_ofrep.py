@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from aioflags.model.detail import ErrorKind, ReasonKind
 from aioflags.model.resolved import ResolvedFlag
-from aioflags.protocol.ofrep import ContextError, flag_url, read_entry, read_flag, read_metadata, request_body
+from aioflags.protocol.ofrep import flag_url, read_entry, read_flag, read_metadata, request_body
 from aioflags.protocol.ofrep_bulk import read_flags
 from aioflags.runtime.cooperative import run_at_once
 
@@ -80,16 +80,10 @@ def test_the_body_has_the_context_as_an_object(context: dict[str, Any], sent: di
 
 
 @pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        pytest.param(object(), "a: expected a JSON value, got object", id="a Python object"),
-        pytest.param(float("nan"), "a: nan is not a number in JSON", id="not a number"),
-        pytest.param({1: 2}, "a: expected strings as names, got number", id="a number as a name"),
-        pytest.param("\ud800", "a: half a surrogate pair", id="half a surrogate pair"),
-    ],
+    "value", [pytest.param("\ud800", id="half a surrogate pair"), pytest.param(10**400, id="more than a double holds")]
 )
-def test_a_context_that_json_cannot_express_is_refused(value: object, message: str) -> None:
-    with pytest.raises(ContextError, match=message):
+def test_a_value_that_a_server_cannot_read_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match=r"surrogates|too large"):
         request_body({"a": value})
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioflags.runtime.logs import Once, as_seconds, describe_error, display_name, logger, printable
+from aioflags.runtime.logs import Once, as_seconds, class_name, describe_error, display_name, logger, printable
 
 
 @pytest.mark.parametrize(
@@ -180,3 +180,16 @@ def test_an_exception_is_described_in_one_line(error: Exception, line: str) -> N
 )
 def test_a_duration_reads(seconds: float, text: str) -> None:
     assert as_seconds(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        pytest.param(True, "bool", id="a builtin type"),
+        pytest.param(type("bool", (), {"__module__": "numpy"})(), "numpy.bool", id="a type of a module"),
+        pytest.param(Once(), "aioflags.runtime.logs.Once", id="a type of this package"),
+        pytest.param(type("lost", (), {"__module__": None})(), "None.lost", id="a type without a module"),
+    ],
+)
+def test_messages_name_a_type_with_its_module(value: object, name: str) -> None:
+    assert class_name(value) == name

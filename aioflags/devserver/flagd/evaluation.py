@@ -15,10 +15,9 @@ from typing import Any, Final
 from aioflags.devserver.data.flagd_flags import FlagdView, read_selector
 from aioflags.devserver.data.served_snapshot import ServedSnapshot
 from aioflags.devserver.state import ServerState
-from aioflags.errors import ConfigError
 from aioflags.evaluation.explain.flags import explain
 from aioflags.evaluation.jsonlogic.coercion import Kind, is_object, kind_of
-from aioflags.evaluation.openfeature.context_data import TARGETING_KEY, NotJsonError, context_data
+from aioflags.evaluation.openfeature.context_data import TARGETING_KEY, context_data
 from aioflags.evaluation.openfeature.launchdarkly import NO_KEY, context_with_kinds, error_of, reason_of
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.context import Context
@@ -82,14 +81,11 @@ class ServedEvaluator:
         return {} if self._state.flagd is None else self._view(selector).metadata
 
     def explain(self, key: str, context: Mapping[str, Any]) -> dict[str, Any]:
-        """Why a flag in flagd's format has its value, as JSON. Raises :class:`ConfigError` for an unusable context."""
+        """Why a flag in flagd's format has its value, as JSON."""
         flagd = self._state.flagd
         assert flagd is not None  # noqa: S101 -- the callers checked it
         snapshot = flagd.view().snapshot
-        try:
-            return explain(snapshot, key, _flagd_context(context, snapshot)).to_dict()
-        except NotJsonError as error:
-            raise ConfigError(f"the context cannot be used: {error}") from None
+        return explain(snapshot, key, _flagd_context(context, snapshot)).to_dict()
 
     def _view(self, selector: str | None) -> FlagdView:
         flagd = self._state.flagd
@@ -117,11 +113,7 @@ class ServedEvaluator:
 
     def _resolve_flagd(self, key: str, view: FlagdView, context: Mapping[str, Any]) -> Resolution:
         snapshot = view.snapshot
-        try:
-            subject = _flagd_context(context, snapshot)
-        except NotJsonError as error:
-            return _failure("INVALID_CONTEXT", str(error))
-        detail = snapshot.evaluate(key, subject, _ABSENT, wanted=object).detail
+        detail = snapshot.evaluate(key, _flagd_context(context, snapshot), _ABSENT, wanted=object).detail
         reason = detail.reason
         if reason.error_kind is not None:
             message = detail.error_message or f"flag {key!r}: {reason.error_kind.value}"
@@ -168,7 +160,7 @@ def _default_kind(flag: Any) -> Kind | None:
 
 
 def _flagd_context(context: Mapping[str, Any], snapshot: Snapshot) -> Context:
-    """The context for flagd's rules. Raises :class:`NotJsonError` if it nests too deeply."""
+    """The context for flagd's rules, of decoded JSON."""
     attributes = {name: value for name, value in context.items() if name != TARGETING_KEY}
     subject = Context.keyless()
     # The data bypass the context, which drops attributes such as `kind`: flagd's rules read them.

@@ -24,7 +24,7 @@ from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKin
 from aioflags.model.explanation import Explanation, ExplanationStep, StepKind, shown
 from aioflags.model.flag import FlagDefinition, FlagRule, Prerequisite, VariationOrRollout
 from aioflags.model.values import fresh
-from aioflags.runtime.logs import printable
+from aioflags.runtime.logs import class_name, printable
 from aioflags.runtime.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -44,10 +44,19 @@ def explain(
     *,
     memberships: FindMembership | None = None,
 ) -> Explanation:
-    """Why the flag has its value for the context. Raises nothing, whatever the data contains.
+    """Why the flag has its value for the context. Raises nothing, whatever the data and the context contain.
 
     ``memberships`` looks up big-segment memberships.
     """
+    try:
+        return _explained(snapshot, key, context, memberships)
+    except Exception as bug:  # noqa: BLE001  # the caller gets the result whatever fails
+        detail = snapshot.evaluate(key, context, None, wanted=object, memberships=memberships).detail
+        step = ExplanationStep(kind=StepKind.PROBLEM, text=f"the explanation failed with {class_name(bug)}")
+        return Explanation(key=key, detail=detail, steps=(step,))
+
+
+def _explained(snapshot: Snapshot, key: str, context: Context | None, memberships: FindMembership | None) -> Explanation:
     if isinstance(snapshot.dialect, OpenFeatureDialect):
         return _explained_by_dialect(snapshot, key, context)
     if context is None or context.error is not None:

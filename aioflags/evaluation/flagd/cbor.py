@@ -13,6 +13,7 @@ from typing import Any, Final
 from aioflags.evaluation.jsonlogic.coercion import Kind, is_object, kind_of
 from aioflags.evaluation.jsonlogic.work import check_length
 from aioflags.model.nesting import MAX_DEPTH
+from aioflags.runtime.logs import class_name
 
 __all__ = ["NotEncodableError", "encode", "encode_text", "head"]
 
@@ -75,7 +76,7 @@ class _Encoder:
         elif is_object(value):
             self._write_map(value, depth + 1)
         else:
-            raise NotEncodableError(f"not a JSON value: {type(value).__name__}")
+            raise NotEncodableError(f"not a JSON value: {class_name(value)}")
 
     def _write_array(self, values: Sequence[Any], depth: int) -> None:
         self._add(head(_ARRAY, len(values)))

@@ -20,7 +20,7 @@ from aioflags.evaluation.flagd.flags import always, compile_flag
 from aioflags.evaluation.flagd.fractional import LATEST_VERSION, VERSIONS
 from aioflags.evaluation.flagd.targeting import RuleError, compile_targeting
 from aioflags.evaluation.jsonlogic.compiler import NOTHING_SHARED, SharedRules
-from aioflags.evaluation.openfeature.context_data import NotJsonError, data_of
+from aioflags.evaluation.openfeature.context_data import UnusableContextError, data_of
 from aioflags.evaluation.openfeature.dialect import OpenFeatureDialect
 from aioflags.model.explanation import ExplanationStep
 from aioflags.model.flagd import Evaluators, FlagdFlag
@@ -80,7 +80,7 @@ class _FlagdDialect(OpenFeatureDialect):
         subject = self.subject(context)
         try:
             data = None if subject is None else data_of(subject, static_context)
-        except NotJsonError:
+        except UnusableContextError:
             data = None
         if data is None:
             return flagd_steps(definition, None)

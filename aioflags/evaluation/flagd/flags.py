@@ -13,7 +13,7 @@ from aioflags.evaluation.compiled import CompiledFlag
 from aioflags.evaluation.jsonlogic.coercion import Kind, kind_of, to_text
 from aioflags.evaluation.jsonlogic.work import RuleError
 from aioflags.evaluation.openfeature.answers import default_answer, error_answer, reason_of, variant_answer
-from aioflags.evaluation.openfeature.context_data import NotJsonError, data_of
+from aioflags.evaluation.openfeature.context_data import UnusableContextError, data_of
 from aioflags.evaluation.scope import Evaluate, Scope
 from aioflags.model.detail import ErrorKind, Reason, ReasonKind
 from aioflags.model.flagd import FlagdFlag
@@ -67,7 +67,7 @@ def _targeted(flag: FlagdFlag, rule: Callable[[Mapping[str, Any]], Any]) -> Eval
         else:
             try:
                 data = data_of(context, static)
-            except NotJsonError as problem:
+            except UnusableContextError as problem:
                 return error_answer(ErrorKind.INVALID_CONTEXT, str(problem), flag.metadata)
         try:
             result = rule(data)

@@ -5,23 +5,20 @@ Source: ``flagd.md`` 4.7 and 5.1.
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping
 from typing import Any, Final
 
-from aioflags.evaluation.jsonlogic.coercion import is_array, is_object
 from aioflags.model.context import Context
-from aioflags.model.nesting import SCALARS, is_too_deep
-from aioflags.model.values import plain_text, utc_text
+from aioflags.model.conversion import text_names
 
-__all__ = ["TARGETING_KEY", "NotJsonError", "context_data", "data_of", "json_value"]
+__all__ = ["TARGETING_KEY", "UnusableContextError", "context_data", "data_of"]
 
 TARGETING_KEY: Final = "targetingKey"
 _NO_ATTRIBUTES: Final[Mapping[str, Any]] = {}
 
 
-class NotJsonError(ValueError):
-    """A context that is not JSON, so that rules cannot read it. The message names the attribute, and not its value."""
+class UnusableContextError(ValueError):
+    """A context that rules cannot read. The message says why."""
 
 
 def data_of(context: Context, static: Mapping[str, Any]) -> dict[str, Any]:
@@ -30,16 +27,16 @@ def data_of(context: Context, static: Mapping[str, Any]) -> dict[str, Any]:
     ``static`` has attributes that hide those of the context with the same name.
 
     Raises:
-        NotJsonError: the context cannot be represented as JSON, has several kinds, or is invalid.
+        UnusableContextError: the context has several kinds, or is invalid.
     """
     derived = context.derived
     if derived is not None and derived[0] is static:
         kept: dict[str, Any] = derived[1]
         return kept
     if not context.is_valid_for_flagd:
-        raise NotJsonError(f"the context cannot be used: {context.error}")
+        raise UnusableContextError(f"the context cannot be used: {context.error}")
     if context.members is not None:
-        raise NotJsonError("the context has several kinds, so it has no targeting key; use a context of one kind")
+        raise UnusableContextError("the context has several kinds, so it has no targeting key; use a context of one kind")
     properties: dict[str, Any] = {}
     if context.name is not None:
         properties["name"] = context.name
@@ -54,51 +51,9 @@ def data_of(context: Context, static: Mapping[str, Any]) -> dict[str, Any]:
 def context_data(
     attributes: Mapping[str, Any], targeting_key: object, static: Mapping[str, Any] = _NO_ATTRIBUTES
 ) -> dict[str, Any]:
-    """The data of a context. Datetimes become texts in UTC; other values are used as they are, without a copy.
+    """The data of a context. Values are used as they are, without a copy.
 
     ``targetingKey`` is always there, and null without a key. It hides an attribute of that name. Rules see a key that is not text;
     ``fractional`` without a seed does not.
-
-    Raises:
-        NotJsonError: an attribute or the key is not JSON, or nests more than 128 levels deep.
     """
-    data = {**attributes, **static, TARGETING_KEY: targeting_key}
-    for name, value in data.items():
-        if value.__class__ not in SCALARS:
-            try:
-                data[name] = json_value(value)
-            except ValueError as error:
-                raise NotJsonError(f"the attribute {plain_text(str(name))!r:.100} {error}") from None
-    return data
-
-
-def json_value(value: Any) -> Any:
-    """One attribute as JSON: datetimes as texts in UTC. Raises ``ValueError`` if it is not JSON, or nests too deeply."""
-    if is_too_deep(value):
-        raise NotJsonError("is nested too deeply")
-    return _json(value)
-
-
-def _json(value: Any) -> Any:
-    """The value with datetimes as texts. A container without datetimes is returned as it is."""
-    if value.__class__ in SCALARS or isinstance(value, (str, int, float)):
-        return value
-    if isinstance(value, dt.datetime):
-        return utc_text(value)
-    if is_array(value):
-        elements = [_json(element) for element in value]
-        return elements if _differ(elements, value) else value
-    if is_object(value):
-        members = {_name(name): _json(element) for name, element in value.items()}
-        return members if _differ(members.values(), value.values()) else value
-    raise NotJsonError(f"is not JSON: it contains a value of the type {type(value).__name__:.100}")
-
-
-def _name(name: Any) -> str:
-    if not isinstance(name, str):
-        raise NotJsonError(f"is not JSON: an object in it has a name of the type {type(name).__name__:.100}")
-    return name
-
-
-def _differ(new: Any, old: Any) -> bool:
-    return any(one is not other for one, other in zip(new, old, strict=True))
+    return {**text_names(attributes), **static, TARGETING_KEY: targeting_key}

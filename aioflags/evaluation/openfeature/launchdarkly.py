@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from aioflags.evaluation.jsonlogic.coercion import Kind, kind_of, to_text
-from aioflags.evaluation.openfeature.context_data import TARGETING_KEY, json_value
+from aioflags.evaluation.openfeature.context_data import TARGETING_KEY
 from aioflags.model.context import Context, invalid_context
 from aioflags.model.context_checks import is_absent
+from aioflags.model.conversion import is_json, json_or_same
 from aioflags.model.detail import ErrorKind, EvaluationDetail, ReasonKind
 from aioflags.model.flag import FlagDefinition, FlagRule, VariationOrRollout
-from aioflags.model.nesting import SCALARS
 from aioflags.model.values import type_name
-from aioflags.runtime.logs import Once, logger
+from aioflags.runtime.logs import Once, class_name, logger
 
 __all__ = ["IDENTITY", "NO_KEY", "context_with_kinds", "error_of", "reason_of"]
 
@@ -51,9 +51,9 @@ def context_with_kinds(key: str | None, attributes: Mapping[str, Any]) -> Contex
     """The context for LaunchDarkly's flags; :data:`NO_KEY` without a targeting key.
 
     The targeting key wins over the attribute ``targetingKey``, and this over the attribute ``key``. ``name``, ``anonymous`` and
-    ``privateAttributes`` set the properties of these names. Datetimes become texts in UTC, and so does a key that is a number.
+    ``privateAttributes`` set the properties of these names. A key that is not text becomes text.
     """
-    return _of_any_kind(_key(attributes) if is_absent(key) else key, {name: _json(value) for name, value in attributes.items()})
+    return _of_any_kind(_key(attributes) if is_absent(key) else key, attributes)
 
 
 def reason_of(detail: EvaluationDetail[Any], flag: FlagDefinition | None) -> str:
@@ -75,16 +75,6 @@ def error_of(kind: ErrorKind | None, context: Context) -> ErrorKind:
 
 
 # -- contexts
-
-
-def _json(value: Any) -> Any:
-    """The value with datetimes as texts. What is not JSON stays as it is: rules do not match it."""
-    if value.__class__ in SCALARS:
-        return value
-    try:
-        return json_value(value)
-    except ValueError:
-        return value
 
 
 def _of_any_kind(key: object, attributes: Mapping[str, object]) -> Context:
@@ -120,10 +110,10 @@ def _key(attributes: Mapping[str, Any]) -> object:
 
 def _text(key: object) -> Any:
     """The key as text, with one warning for each type that is not. Arrays and objects have no text: the context gets an error."""
-    value = _json(key)
-    if isinstance(key, str) or kind_of(value) >= Kind.ARRAY:
+    value = json_or_same(key)
+    if isinstance(key, str) or not is_json(value) or kind_of(value) >= Kind.ARRAY:
         return value
-    name = type(key).__name__
+    name = class_name(key)
     if _IS_NEW_TYPE(name):
         logger.warning("OpenFeature: a targeting key of the type %s is used as text; LaunchDarkly's keys are strings", name)
     return str(int(value)) if kind_of(value) is Kind.NUMBER and not isinstance(value, float) else to_text(value)

@@ -116,16 +116,6 @@ def explained(key: str, context: Context | None, **flags: Any) -> str:
             ["f has no value, so the default is served: ERROR, PARSE_ERROR", '- state: expected "ENABLED" or "DISABLED", got "x"'],
             id="malformed",
         ),
-        pytest.param(
-            {"targeting": IS_B},
-            {"plan": {1}},
-            [
-                "f has no value, so the default is served: ERROR, INVALID_CONTEXT",
-                "- the flag is enabled",
-                "- the attribute 'plan' is not JSON: it contains a value of the type set",
-            ],
-            id="a context that is not JSON",
-        ),
     ],
 )
 def test_an_explanation_of_a_flag(changes: Any, attributes: Any, lines: list[str]) -> None:

@@ -173,8 +173,6 @@ def test_rules_read_the_name_of_a_context_and_that_it_is_anonymous() -> None:
 @pytest.mark.parametrize(
     ("context", "message"),
     [
-        pytest.param(Context("k", attributes={"a": {1, 2}}), "'a' is not JSON: it contains a value of the type set", id="a set"),
-        pytest.param(Context("k", attributes={"a": [{1: 2}]}), "'a' is not JSON: an object in it has a name", id="a name"),
         pytest.param(Context("k", kind="multi"), "the context cannot be used: kind", id="an invalid context"),
         pytest.param(Context.multi(Context("k"), Context("o", kind="org")), "several kinds", id="several kinds"),
     ],

@@ -9,6 +9,7 @@ import pytest
 
 from aioflags.evaluation.flagd.targeting import RuleError, compile_targeting
 from aioflags.evaluation.openfeature.context_data import context_data
+from aioflags.model.context import Context
 
 NOW = 1_700_000_000
 
@@ -68,7 +69,8 @@ def test_without_a_targeting_key_it_is_null() -> None:
     ],
 )
 def test_datetimes_are_texts_in_utc(value: Any, seen: Any) -> None:
-    assert run({"var": "value"}, value=value) == seen
+    attributes = Context("k", attributes={"value": value}).attributes
+    assert run({"var": "value"}, **attributes) == seen
 
 
 @pytest.mark.parametrize(
