@@ -190,7 +190,7 @@ class DataUpdates:
             fdv1_fallback=system.fdv1_fallback,
             recovers_fdv2=system.fdv1_fallback_recovery == "ttl",
             retries_refused=system.refused_retry == "extended",
-            policy=replace(SERVER, after_refusal=system._refused_delay),  # noqa: SLF001 - a private option, for contract tests
+            policy=replace(SERVER, after_refusal=system._refused_delay),  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # only contract tests set it
         )
         on_applied = None if self.store_session is None else self.store_session.applied
         supervisor = Supervisor(options, self._source_context(), self._cell, self._fallback_state, on_applied=on_applied)

@@ -442,7 +442,7 @@ def _rebuilt(arguments: Arguments, error: str) -> Context:
     return context
 
 
-def unchecked_context(key: str | None, attributes: Mapping[str, object]) -> Context:
+def unchecked_context(key: object, attributes: Mapping[str, object]) -> Context:
     """A user with a copy of ``attributes`` as they are, in less than half of the time of the constructor, which checks them.
 
     Flags of LaunchDarkly need names of custom attributes and values that do not nest too deeply; the caller has checked that. Flags

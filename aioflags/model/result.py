@@ -8,7 +8,7 @@ Source: ``data-system.md`` 4.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from aioflags.model.change import ChangeSet
 from aioflags.model.source_state import ErrorInfo, SourceState
@@ -28,15 +28,9 @@ class FallbackDirective:
     origin: Literal["header", "goodbye"]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Result:
-    """What all results share. Each declares the field ``directive`` itself."""
-
-    __slots__ = ()
-
-    if TYPE_CHECKING:
-
-        @property
-        def directive(self) -> FallbackDirective | None: ...
+    directive: FallbackDirective | None
 
     @property
     def fallback_to_fdv1(self) -> bool:
@@ -53,7 +47,6 @@ class Basis(_Result):
     """
 
     change_set: ChangeSet
-    directive: FallbackDirective | None
     environment_id: str | None = None
     cached: bool = False
     freshness_ms: int | None = None
@@ -77,7 +70,6 @@ class FetchFailure(_Result):
     """
 
     error: ErrorInfo
-    directive: FallbackDirective | None
     will_retry: bool = False
 
     def __post_init__(self) -> None:
@@ -89,7 +81,6 @@ class Update(_Result):
     """A report of a synchronizer: its state, with or without data. ``OFF`` is its last update."""
 
     state: SourceState
-    directive: FallbackDirective | None
     change_set: ChangeSet | None = None
     error: ErrorInfo | None = None
     environment_id: str | None = None

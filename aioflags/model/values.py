@@ -39,7 +39,7 @@ def plain_text(text: str) -> str:
 
     A lazy object whose ``__class__`` says that it is a ``str`` becomes the text that it stands for.
     """
-    kind = type(text)
+    kind: type = type(text)
     if kind is str:
         return text
     return str.__str__(text if issubclass(kind, str) else str(text))

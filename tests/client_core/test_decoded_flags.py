@@ -296,7 +296,7 @@ async def test_events_have_the_value_of_the_data() -> None:
     async with client_with_events(flags) as events_of:
         await events_of.client.variation(Flag[Any]("decoded-plain", default=None, decode=lambda value: [value]), USER)
         await events_of.client.variation(Flag("decoded-plain", default=Plain(), decode=leaking), USER)
-        await events_of.client.variation(Flag("decoded-tracked", default="x", decode=lambda value: value.upper()), USER)
+        await events_of.client.variation(Flag("decoded-tracked", default="x", decode=str.upper), USER)
         payload = await events_of.payload()
         counters = payload[-1]["features"]["decoded-plain"]["counters"]
         assert sorted(counters, key=str) == [
@@ -354,7 +354,11 @@ async def test_a_plain_call_never_raises_for_a_default(default: Any) -> None:
     assert Client.local({}).variation_nowait("absent", USER, default) is default
 
 
-@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda flag: pickle.loads(pickle.dumps(flag))])
+def pickled(declared: Flag[Any]) -> object:
+    return pickle.loads(pickle.dumps(declared))
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickled])
 def test_copies_of_a_typed_flag_decode(copied: Any) -> None:
     client = Client.local({"flagValues": VALUES})
     for declared, decoded in [(case.values[0], case.values[1]) for case in CASES]:

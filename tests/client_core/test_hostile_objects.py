@@ -120,7 +120,7 @@ async def openfeature(client: AbstractAsyncContextManager[Any]) -> AsyncGenerato
         provider = AioFlagsProvider(started)
 
         async def evaluate(key: Any, context: Any, default: Any) -> None:
-            attributes = dict(context.attributes) if type(context) is Context else {"a": context, "kind": context}
+            attributes: dict[str, Any] = dict(context.attributes) if type(context) is Context else {"a": context, "kind": context}
             for given in (
                 EvaluationContext("k", {"a": default}),
                 EvaluationContext(default, {**attributes, "privateAttributes": default}),
@@ -132,7 +132,7 @@ async def openfeature(client: AbstractAsyncContextManager[Any]) -> AsyncGenerato
         yield evaluate
 
 
-CLIENTS = {
+CLIENTS: dict[str, Callable[[], AbstractAsyncContextManager[Any]]] = {
     "Client": launchdarkly,
     "MobileClient": mobile,
     "flagd in-process": in_process,

@@ -7,7 +7,6 @@ import os
 import stat
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import pytest
 
@@ -83,10 +82,10 @@ class _ReplaceFails:
     def __init__(self, *errors: PermissionError) -> None:
         self.errors = list(errors)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(os, name)
+    open, write, fsync, close = staticmethod(os.open), staticmethod(os.write), staticmethod(os.fsync), staticmethod(os.close)
+    unlink = staticmethod(os.unlink)
 
-    def replace(self, source: Path, target: Path) -> None:
+    def replace(self, source: Path, target: Path, /) -> None:
         if self.errors:
             raise self.errors.pop()
         source.replace(target)

@@ -72,8 +72,8 @@ class Raises:
     def _fail(self, *_: object) -> Never:
         raise ZeroDivisionError("secret")
 
-    __class__ = property(_fail)  # type: ignore[assignment]
-    __eq__ = __hash__ = __len__ = __iter__ = __str__ = __repr__ = __bool__ = __int__ = __float__ = __index__ = _fail  # type: ignore[assignment]
+    __class__ = property(_fail)
+    __eq__ = __hash__ = __len__ = __iter__ = __str__ = __repr__ = __bool__ = __int__ = __float__ = __index__ = _fail
     __getitem__ = __contains__ = __lt__ = __gt__ = __sub__ = __getattr__ = _fail
 
 
@@ -111,6 +111,8 @@ class RaisingZone(dt.tzinfo):
     def utcoffset(self, _: dt.datetime | None) -> Never:
         raise ZeroDivisionError("secret")
 
+    tzname = dst = utcoffset
+
 
 class _RaisingText(str):
     __slots__ = ()
@@ -118,7 +120,7 @@ class _RaisingText(str):
     def _fail(self, *_: object) -> Never:
         raise ZeroDivisionError("secret")
 
-    __eq__ = __len__ = __iter__ = __str__ = __repr__ = _fail  # type: ignore[assignment]
+    __eq__ = __len__ = __iter__ = __str__ = __repr__ = _fail
     __hash__ = str.__hash__
 
 
@@ -126,7 +128,7 @@ class _RaisingNumber(float):
     def _fail(self, *_: object) -> Never:
         raise ZeroDivisionError("secret")
 
-    __eq__ = __hash__ = __float__ = __int__ = __bool__ = __str__ = __sub__ = __lt__ = _fail  # type: ignore[assignment]
+    __eq__ = __hash__ = __float__ = __int__ = __bool__ = __str__ = __sub__ = __lt__ = _fail
 
 
 class _RaisingList(list[Any]):

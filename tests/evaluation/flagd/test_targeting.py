@@ -69,8 +69,8 @@ def test_without_a_targeting_key_it_is_null() -> None:
     ],
 )
 def test_datetimes_are_texts_in_utc(value: Any, seen: Any) -> None:
-    attributes = Context("k", attributes={"value": value}).attributes
-    assert run({"var": "value"}, **attributes) == seen
+    converted = Context("k", attributes={"value": value}).attributes["value"]
+    assert run({"var": "value"}, value=converted) == seen
 
 
 @pytest.mark.parametrize(
