@@ -25,7 +25,7 @@ class OutputError(Exception):
     def __str__(self) -> str:
         try:
             return f"standard output ({Path(f'/proc/self/fd/{self._fd}').readlink()}): {self._reason}"
-        except OSError:  # there is no /proc
+        except OSError:  # a system without /proc
             return f"standard output: {self._reason}"
 
 

@@ -122,7 +122,7 @@ def root_certificates(warn: Warn) -> bytes | None:
     is the path of a folder.
 
     Raises:
-        ConfigError: gRPC's own variable cannot be used, and there are no others.
+        ConfigError: gRPC's own variable cannot be used, nor can any others.
     """
     for variable in (_GRPC_ROOTS, _FILE):
         if path := os.environ.get(variable):
@@ -198,7 +198,7 @@ def _trust_system(context: ssl.SSLContext, warn: Warn) -> None:
     """Trust the certificates of the variables of OpenSSL, and the system's in place of a variable that is not set.
 
     If a variable cannot be used, and the other one is not there to replace it, the system's and those of certifi count. Those of
-    certifi also count if there are no others.
+    certifi also count without others.
     """
     if sys.platform == "win32":
         context.load_default_certs()
