@@ -65,8 +65,8 @@ class Flag(str, Generic[T]):
             or a function that is called with the JSON value.
 
     Raises:
-        ConfigError: the key is not a string, or is empty; the default is not named, or JSON does not have its type and the flag has no
-            ``decode``; or ``decode`` is a coroutine function, or is neither a type nor a function.
+        ConfigError: the key is not a string, or is empty; the default is not named, or JSON does not have its type and ``decode``
+            is missing; or ``decode`` is a coroutine function, or is neither a type nor a function.
     """
 
     __slots__ = ("_decoder", "_default", "_is_scalar")

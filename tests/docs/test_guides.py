@@ -49,6 +49,7 @@ GUIDES = {
     "how-to/overrides.md": 1,
     "how-to/production.md": 3,
     "reference/options.md": 1,
+    "how-to/rollouts.md": 4,
     "tutorial/quickstart.md": 4,
     "how-to/stores.md": 1,
     "explanation/what-happens-when.md": 11,
@@ -56,8 +57,8 @@ GUIDES = {
 """Pages whose blocks form one file of code and tests, and the number of runs of these tests."""
 PROGRAMS = ("how-to/explain.md", "how-to/scripts.md", "index.md")
 """Pages whose blocks form one program."""
-CELLS = ("how-to/notebooks.md",)
-"""Pages whose blocks may await at their top level, as in a notebook."""
+CELLS = ("how-to/notebooks.md", "reference/contexts.md")
+"""Pages whose blocks may await at their top level, as in a notebook, and assert."""
 ELSEWHERE = {
     "how-to/files.md": "docs/test_files_page.py",
     "how-to/lambda.md": "recipes/test_lambda.py",

@@ -76,6 +76,7 @@ REFUSED: dict[str, tuple[object, ...]] = {
     # mobile
     **dict.fromkeys(("profile", "initial_connection_mode"), UNKNOWN_WORDS),
     "modes": ({"sometimes": mobile.ModeDefinition()},),
+    "ModeDefinition.fdv1_fallback": ("sometimes", sources.Fdv1FallbackOptions()),
     "max_cached_contexts": (-1,),
     "storage": ("",),
     "bootstrap": ({1: 2},),

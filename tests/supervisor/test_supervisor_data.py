@@ -10,6 +10,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from aioflags.evaluation.compiled_data import BulkUse
 from aioflags.evaluation.launchdarkly import LAUNCHDARKLY
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeKind, ChangeSet, Selector
@@ -82,6 +83,7 @@ class Slow:
     selector = Selector.none()
     has_data = False
     refusal = None
+    bulk_use = BulkUse()
     flags: ClassVar[dict[str, FlagDefinition]] = {}
 
     def __init__(self, ticks: list[int]) -> None:
