@@ -39,7 +39,10 @@ class Store(Protocol):
     """Keeps the flags and segments of one environment."""
 
     async def initialized(self) -> bool:
-        """Whether a whole data set has been written, at any time and by any process: the init marker."""
+        """Whether a whole data set has been written, at any time and by any process: the init marker.
+
+        False if the store can tell that a part of it is lost since: the client writes everything again.
+        """
         ...
 
     async def load(self) -> StoredItems:

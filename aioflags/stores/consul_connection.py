@@ -15,7 +15,7 @@ from aioflags.errors import StoreError
 from aioflags.protocol.requests import USER_AGENT
 from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.logs import printable
-from aioflags.stores.consul_entries import ConsulBatch, ConsulEntry, ConsulWrite, read_conflict, read_entries
+from aioflags.stores.consul_entries import ConsulBatch, ConsulEntry, ConsulWrite, read_conflict, read_entries, read_names
 from aioflags.transport.http import HttpTransport
 from aioflags.transport.responses import RequestFailed
 from aioflags.transport.settings import Http
@@ -56,11 +56,13 @@ class ConsulConnection:
 
     async def entries(self, key: str, *, below: bool = False) -> list[ConsulEntry]:
         """The entry of a key as a list, which is empty without one; with ``below``, all entries whose keys start with it."""
-        status, headers, body = await self._request("GET", self._address(key, **({"recurse": ""} if below else {})))
-        if status == 404 and _INDEX in headers:
-            return []
-        self._require_success(status, body)
-        return await run_cooperatively(read_entries(body))
+        body = await self._read(key, **({"recurse": ""} if below else {}))
+        return [] if body is None else await run_cooperatively(read_entries(body))
+
+    async def names(self, folder: str) -> list[str]:
+        """The keys that are directly in a folder, and its folders, each with a slash at its end: without their many entries."""
+        body = await self._read(folder, keys="", separator="/")
+        return [] if body is None else read_names(body)
 
     async def apply(self, batch: ConsulBatch) -> bool:
         """Make all writes of a batch, or none: false if an entry has changed since its index was read."""
@@ -94,6 +96,14 @@ class ConsulConnection:
                 return reply.status, reply.headers, await reply.read()
         except RequestFailed as failure:
             raise StoreError(f"Consul: {failure}") from failure
+
+    async def _read(self, key: str, **query: str) -> bytes | None:
+        """The answer to a read; ``None`` if Consul has no such key."""
+        status, headers, body = await self._request("GET", self._address(key, **query))
+        if status == 404 and _INDEX in headers:
+            return None
+        self._require_success(status, body)
+        return body
 
     def _address(self, key: str, **query: str) -> str:
         return self._url(f"/v1/kv/{quote(key)}", **query)

@@ -26,6 +26,7 @@ __all__ = [
     "is_storable",
     "read_conflict",
     "read_entries",
+    "read_names",
 ]
 
 MAX_VALUE: Final = 512 * 1024
@@ -94,6 +95,7 @@ class _Transaction(msgspec.Struct, rename="pascal"):
 
 
 _LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_NAMES: Final = msgspec.json.Decoder(list[str])
 _ENTRY: Final = msgspec.json.Decoder(ConsulEntry)
 _TRANSACTION: Final = msgspec.json.Decoder(_Transaction)
 
@@ -113,6 +115,14 @@ def read_entries(body: bytes) -> Cooperative[list[ConsulEntry]]:
     except UNREADABLE:
         raise StoreError("Consul sent an answer that is not a list of entries") from None
     return entries
+
+
+def read_names(body: bytes) -> list[str]:
+    """The keys and folders of an answer. Raises :class:`StoreError` if it is not a list of text."""
+    try:
+        return _NAMES.decode(body)
+    except UNREADABLE:
+        raise StoreError("Consul sent an answer that is not a list of keys") from None
 
 
 def read_conflict(body: bytes) -> bool:

@@ -1,5 +1,9 @@
 """ConsulFlags: flags and segments in Consul, each under a key of its own, and a marker that is set when they are written.
 
+The marker lists the kinds that have items: ``consul kv delete -recurse`` may delete the folder of a kind and keep the marker. A
+data set that lacks a listed folder is never read, and no change set is written to it: the folder would begin again with a few
+items, and look complete.
+
 Source: ``data-system.md`` 7.4; LaunchDarkly's SDKs, which use the same keys.
 """
 
@@ -7,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 import anyio
@@ -21,7 +25,7 @@ from aioflags.stores.base import StoredItem, StoredItems
 from aioflags.stores.consul_connection import ConsulConnection
 from aioflags.stores.consul_entries import MAX_VALUE, ConsulEntry, ConsulWrite, batches, is_in_url, is_storable
 from aioflags.stores.items import stored_version
-from aioflags.stores.layout import COLLECTIONS, MARKER, ItemReader
+from aioflags.stores.layout import COLLECTIONS, MARKER, ItemReader, items_lost, listed_kinds, marker_text
 from aioflags.stores.retries import LOST_RACE
 
 __all__ = ["ConsulFlags"]
@@ -56,29 +60,39 @@ class ConsulFlags:
         self._writing = anyio.Lock()
 
     async def initialized(self) -> bool:
-        """Whether the marker exists. Its value does not matter."""
-        return bool(await self._connection.entries(self._marker))
+        """Whether the marker exists, and each folder that it lists."""
+        marker = await self._stored_marker()
+        return marker is not None and not await self._lost(marker, self._folders)
 
     async def load(self) -> StoredItems:
-        """All entries, read in one request."""
+        """All entries, read in one request. Raises :class:`StoreError` if a folder is missing that the marker lists."""
+        entries = await self._all_entries()
+        listed = _listed(entries.get(self._marker)) or ()
+        if lost := [self._folders[kind] for kind in self._unseen(entries) if kind in listed]:
+            raise items_lost("Consul", lost)
         items: dict[ObjectKind, dict[str, StoredItem]] = {kind: {} for kind in self._folders}
         budget = Budget()
-        for entry in (await self._all_entries()).values():
+        for entry in entries.values():
             if (item := self._item(entry)) is not None:
                 items[item.kind][item.key] = item
             await pause_when_spent(budget)
         return items
 
     async def get(self, kind: ObjectKind, key: str) -> StoredItem | None:
-        """One entry."""
+        """One entry. Raises :class:`StoreError` if its folder is missing, and the marker lists it."""
         entry = (await self._entries([(kind, key)])).get(self._folders[kind] + key)
-        return None if entry is None else self._item(entry)
+        if entry is not None:
+            return self._item(entry)
+        if lost := await self._lost(await self._stored_marker(), [kind]):
+            raise items_lost("Consul", lost)
+        return None
 
     async def replace(self, items: StoredItems) -> None:
         """Write the items that differ from the stored ones, delete those that are not among ``items``, and set the marker.
 
         A transaction of Consul has at most 64 operations. So a reader may see a large data set half-written, but with all that a
-        flag depends on. The marker comes last.
+        flag depends on. The marker of a first data set comes last. One that exists is changed before anything is deleted: it never
+        lists a kind whose items are gone.
         """
         async with self._writing:
             stored = await self._all_entries()
@@ -88,6 +102,8 @@ class ConsulFlags:
 
     async def upsert(self, items: Sequence[StoredItem]) -> None:
         """Write newer items in one transaction, or in several if they are large or many.
+
+        Nothing is written if a folder is missing that the marker lists: :meth:`initialized` is false then.
 
         If another process writes one of them at the same time, pause and try again. All processes of a fleet receive a change at
         the same moment, and write it: one that loses the race usually finds the same items written already.
@@ -110,7 +126,7 @@ class ConsulFlags:
 
     async def is_available(self) -> bool:
         """Whether Consul answers, and has a leader. Whether the marker exists does not matter."""
-        await self.initialized()
+        await self._stored_marker()
         return True
 
     async def aclose(self) -> None:
@@ -121,11 +137,29 @@ class ConsulFlags:
 
     async def _all_entries(self) -> dict[str, ConsulEntry]:
         entries = {entry.key: entry for entry in await self._connection.entries(self._root, below=True)}
-        for folder in self._folders.values():
-            if not any(key.startswith(folder) for key in entries):
-                # Consul leaves out of a list what the token may not read, without an error. It does refuse a single key.
-                await self._connection.entries(folder)
+        await self._require_readable(self._unseen(entries))
         return entries
+
+    def _unseen(self, keys: Collection[str]) -> list[ObjectKind]:
+        """The kinds of which there is no key in ``keys``."""
+        return [kind for kind, folder in self._folders.items() if not any(key.startswith(folder) for key in keys)]
+
+    async def _require_readable(self, kinds: Iterable[ObjectKind]) -> None:
+        """Consul leaves out of a list what the token may not read, without an error. It does refuse a single key."""
+        for kind in kinds:
+            await self._connection.entries(self._folders[kind])
+
+    async def _stored_marker(self) -> ConsulEntry | None:
+        return next(iter(await self._connection.entries(self._marker)), None)
+
+    async def _lost(self, marker: ConsulEntry | None, kinds: Collection[ObjectKind]) -> list[str]:
+        """The folders of these kinds that the marker lists and Consul lacks."""
+        listed = (_listed(marker) or frozenset()).intersection(kinds)
+        if not listed:
+            return []
+        lost = listed.intersection(self._unseen(await self._connection.names(self._root)))
+        await self._require_readable(lost)
+        return [self._folders[kind] for kind in lost]
 
     async def _entries(self, wanted: Sequence[tuple[ObjectKind, str]]) -> dict[str, ConsulEntry]:
         """The entries of some items, by key, among others."""
@@ -151,22 +185,38 @@ class ConsulFlags:
 
     def _replacing(self, items: StoredItems, stored: dict[str, ConsulEntry]) -> Iterator[ConsulWrite]:
         """The writes that make the stored entries those of ``items``."""
-        kept = {self._marker}
+        kept, kinds = {self._marker}, set[ObjectKind]()
         for kind in self._folders:
             for item in items.get(kind, {}).values():
                 write = ConsulWrite(key=self._folders[kind] + item.key, text=item.text)
                 kept.add(write.key)
                 entry = stored.get(write.key)
-                if (entry is None or entry.text != item.text) and self._is_storable(item, write):
+                is_changed = (entry is None or entry.text != item.text) and self._is_storable(item, write)
+                if is_changed:
                     yield write
+                if is_changed or entry is not None:
+                    kinds.add(kind)
+        marker, before = ConsulWrite(key=self._marker, text=marker_text(kinds).encode()), stored.get(self._marker)
+        if before is not None and before.text != marker.text:
+            yield marker
         yield from (ConsulWrite(key=key, text=None) for key in stored if key not in kept and self._name(key) is not None)
-        if self._marker not in stored:
-            yield ConsulWrite(key=self._marker, text=b"")
+        if before is None:
+            yield marker
 
     async def _write_newer(self, items: Sequence[StoredItem]) -> bool:
         """Write the items that are newer than the stored ones: false if another process writes one of them meanwhile."""
         stored = await self._entries([(item.kind, item.key) for item in items])
-        for batch in batches(self._newer(items, stored), self._connection.namespace):
+        writes = list(self._newer(items, stored))
+        unseen = frozenset(self._unseen(stored)).difference(self._unseen([write.key for write in writes]))
+        if unseen:
+            marker = await self._stored_marker()
+            if await self._lost(marker, unseen):
+                return True
+            listed = _listed(marker)
+            if marker is not None and listed is not None and not unseen <= listed:
+                text = marker_text(listed | unseen).encode()
+                writes.append(ConsulWrite(key=self._marker, text=text, index=marker.modify_index))
+        for batch in batches(writes, self._connection.namespace):
             if not await self._connection.apply(batch):
                 return False
         return True
@@ -194,3 +244,8 @@ class ConsulFlags:
                 *(MAX_VALUE, item.kind, printable(item.key), len(item.text)),
             )
         return False
+
+
+def _listed(marker: ConsulEntry | None) -> frozenset[ObjectKind] | None:
+    """The kinds that the marker lists; ``None`` without a marker, and for that of another SDK."""
+    return None if marker is None else listed_kinds(marker.text)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -53,23 +53,20 @@ class DynamoDBConnection:
 
     async def each_page(self, namespace: str, take: Callable[[Sequence[DynamoDBItem]], None]) -> None:
         """Call ``take`` with the items of a namespace, a page at a time, in the order of their keys."""
-        query: dict[str, Any] = {
-            "TableName": self._table,
-            "KeyConditionExpression": "#namespace = :namespace",
-            "ExpressionAttributeNames": {"#namespace": "namespace"},
-            "ExpressionAttributeValues": {":namespace": {"S": namespace}},
-            "ConsistentRead": True,
-            "Limit": _PAGE,
-        }
+        start: dict[str, Any] = {}
         while True:
-            answer = await self._call("query", **query)
-            if not isinstance(page := answer.get("Items"), list):  # an invalid answer must not look like an empty namespace
-                raise StoreError(f"{self._server} sent an invalid answer to a query")
-            take(cast("list[DynamoDBItem]", page))
-            if not (last := answer.get("LastEvaluatedKey")):
+            page, last = await self._query(namespace, "Items", list, Limit=_PAGE, **start)
+            take(page)
+            if not last:
                 return
-            query["ExclusiveStartKey"] = last
+            start["ExclusiveStartKey"] = last
             await checkpoint()
+
+    async def is_empty(self, namespace: str) -> bool:
+        """Whether a namespace has no item. DynamoDB charges for reading one item, whatever their number."""
+        count: int
+        count, _ = await self._query(namespace, "Count", int, Limit=1, Select="COUNT")
+        return count == 0
 
     async def put_if_newer(self, item: DynamoDBItem) -> None:
         """Write an item, unless the stored one has the same ``version`` or a higher one. What is not a number is the lowest."""
@@ -80,6 +77,17 @@ class DynamoDBConnection:
             ConditionExpression="attribute_not_exists(#key) OR NOT attribute_type(#version, :number) OR #version < :version",
             ExpressionAttributeNames={"#key": "key", "#version": "version"},
             ExpressionAttributeValues={":version": item["version"], ":number": {"S": "N"}},
+        )
+
+    async def put_if_unchanged(self, item: DynamoDBItem, before: DynamoDBItem) -> None:
+        """Write an item, unless the attribute ``item`` of the stored one differs from that of ``before``."""
+        await self._call(
+            "put_item",
+            TableName=self._table,
+            Item=item,
+            ConditionExpression="#item = :item",
+            ExpressionAttributeNames={"#item": "item"},
+            ExpressionAttributeValues={":item": before["item"]},
         )
 
     async def put(self, items: Sequence[DynamoDBItem]) -> None:
@@ -117,6 +125,21 @@ class DynamoDBConnection:
             batch = left
 
     # -- one call
+
+    async def _query(self, namespace: str, part: str, kind: type, **options: Any) -> tuple[Any, Any]:
+        """A part of the answer to a query, and where the next page starts. An invalid one must not look like an empty namespace."""
+        answer = await self._call(
+            "query",
+            TableName=self._table,
+            KeyConditionExpression="#namespace = :namespace",
+            ExpressionAttributeNames={"#namespace": "namespace"},
+            ExpressionAttributeValues={":namespace": {"S": namespace}},
+            ConsistentRead=True,
+            **options,
+        )
+        if not isinstance(result := answer.get(part), kind):
+            raise StoreError(f"{self._server} sent an invalid answer to a query")
+        return result, answer.get("LastEvaluatedKey")
 
     async def _call(self, operation: str, **parameters: Any) -> Mapping[str, Any]:
         """The answer to a call, which is repeated while DynamoDB is busy, and once if the connection was lost.

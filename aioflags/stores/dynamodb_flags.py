@@ -1,7 +1,9 @@
 """DynamoDBFlags: flags and segments in a table of DynamoDB, and a marker that is set when they are written.
 
 The partition key ``namespace`` is ``features``, ``segments`` or ``$inited``, after the prefix; the sort key ``key`` is the key of a
-flag or segment. ``version`` is a number, which writes compare; ``item`` is the JSON.
+flag or segment. ``version`` is a number, which writes compare; ``item`` is the JSON, or in the marker the kinds that have items: a
+script may delete all items of a kind and keep the marker. A data set that lacks a listed kind is never read, and no change set is
+written to it: the kind would begin again with a few items, and look complete.
 
 Source: ``data-system.md`` 7.4; the layout is that of LaunchDarkly's SDKs.
 """
@@ -9,7 +11,7 @@ Source: ``data-system.md`` 7.4; the layout is that of LaunchDarkly's SDKs.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 import anyio
@@ -20,7 +22,7 @@ from aioflags.runtime.cooperative import sliced
 from aioflags.runtime.logs import Once, printable
 from aioflags.stores.base import StoredItem, StoredItems
 from aioflags.stores.dynamodb_connection import DynamoDBConnection, DynamoDBItem, keys
-from aioflags.stores.layout import COLLECTIONS, MARKER, ItemReader
+from aioflags.stores.layout import COLLECTIONS, MARKER, ItemReader, items_lost, listed_kinds, marker_text
 
 __all__ = ["DynamoDBFlags"]
 
@@ -49,39 +51,53 @@ class DynamoDBFlags:
         self._writing = anyio.Lock()
 
     async def initialized(self) -> bool:
-        """Whether the marker exists. What else it has does not matter."""
-        return await self._connection.get(self._marker, self._marker) is not None
+        """Whether the marker exists, and an item of each kind that it lists."""
+        marker = await self._stored_marker()
+        return marker is not None and not await self._lost(marker, self._namespaces)
 
     async def load(self) -> StoredItems:
-        """Both namespaces, one after the other."""
+        """Both namespaces, one after the other. Raises :class:`StoreError` if one is empty that the marker lists."""
         items: dict[ObjectKind, dict[str, StoredItem]] = {kind: {} for kind in self._namespaces}
+        empty = set(self._namespaces)
         for kind, namespace in self._namespaces.items():
 
             def take(page: Sequence[DynamoDBItem], kind: ObjectKind = kind) -> None:
+                if page:
+                    empty.discard(kind)
                 items[kind].update((item.key, item) for each in page if (item := self._read(kind, each)) is not None)
 
             await self._connection.each_page(namespace, take)
+        await self._require_not_lost(empty)
         return items
 
     async def get(self, kind: ObjectKind, key: str) -> StoredItem | None:
-        """One item of a namespace."""
+        """One item of a namespace. Raises :class:`StoreError` if the namespace is empty, and the marker lists it."""
         if not 0 < len(key.encode()) <= _MAX_KEY:
             return None
-        item = await self._connection.get(self._namespaces[kind], key)
-        return None if item is None else self._read(kind, item)
+        if (item := await self._connection.get(self._namespaces[kind], key)) is not None:
+            return self._read(kind, item)
+        await self._require_not_lost([kind])
+        return None
 
     async def replace(self, items: StoredItems) -> None:
         """Write what is not stored yet, delete what is not in ``items``, then set the marker.
 
         An item that is stored already is not written again: programs that start together would use up the table's capacity. So a
-        replacement that did not end in time is continued by the next one.
+        replacement that did not end in time is continued by the next one. A marker that exists is changed before anything is
+        deleted: it never lists a kind whose items are gone.
         """
         async with self._writing:
             wanted = await self._encoded(items)
+            filled = {namespace for namespace, _ in wanted}
+            marker = self._marker_of([kind for kind, namespace in self._namespaces.items() if namespace in filled])
+            stored = await self._stored_marker()
             obsolete = await self._compare(wanted)
             await self._connection.put(list(wanted.values()))
+            if stored is not None and stored != marker:
+                await self._connection.put([marker])
             await self._connection.delete(obsolete)
-            await self._connection.put([keys(self._marker, self._marker)])
+            if stored is None:
+                await self._connection.put([marker])
 
     async def _encoded(self, items: StoredItems) -> dict[tuple[str, str], DynamoDBItem]:
         """The items to store, by namespace and key."""
@@ -109,20 +125,51 @@ class DynamoDBFlags:
         return obsolete
 
     async def upsert(self, items: Sequence[StoredItem]) -> None:
-        """Write the items one by one, each on the condition that the stored one is older."""
+        """Write the items one by one, each on the condition that the stored one is older.
+
+        Nothing is written if a namespace is empty that the marker lists: :meth:`initialized` is false then.
+        """
         async with self._writing:
-            for item in items:
-                if (encoded := self._written(item)) is not None:
-                    await self._connection.put_if_newer(encoded)
+            storable = [(item.kind, encoded) for item in items if (encoded := self._written(item)) is not None]
+            if not storable:
+                return
+            kinds, marker = {kind for kind, _ in storable}, await self._stored_marker()
+            if await self._lost(marker, kinds):
+                return
+            for _, encoded in storable:
+                await self._connection.put_if_newer(encoded)
+            listed = _listed(marker)
+            if marker is not None and listed is not None and not kinds <= listed:
+                await self._connection.put_if_unchanged(self._marker_of(listed | kinds), before=marker)
 
     async def is_available(self) -> bool:
         """Whether the table answers. The answer does not matter."""
-        await self.initialized()
+        await self._stored_marker()
         return True
 
     async def aclose(self) -> None:
         """Close the client, unless the program passed it."""
         await self._connection.aclose()
+
+    # -- the marker
+
+    def _marker_of(self, kinds: Collection[ObjectKind]) -> DynamoDBItem:
+        return {**keys(self._marker, self._marker), "item": {"S": marker_text(kinds)}}
+
+    async def _stored_marker(self) -> DynamoDBItem | None:
+        return await self._connection.get(self._marker, self._marker)
+
+    async def _lost(self, marker: DynamoDBItem | None, kinds: Collection[ObjectKind]) -> list[str]:
+        """The namespaces of these kinds that the marker lists and that are empty."""
+        listed = _listed(marker) or ()
+        namespaces = [self._namespaces[kind] for kind in kinds if kind in listed]
+        return [namespace for namespace in namespaces if await self._connection.is_empty(namespace)]
+
+    async def _require_not_lost(self, kinds: Collection[ObjectKind]) -> None:
+        if kinds and (lost := await self._lost(await self._stored_marker(), kinds)):
+            raise items_lost("DynamoDB", lost)
+
+    # -- items
 
     def _written(self, item: StoredItem) -> DynamoDBItem | None:
         """An item of DynamoDB; ``None``, with one line in the log, if DynamoDB would refuse it, and all others of its request."""
@@ -141,8 +188,17 @@ class DynamoDBFlags:
 
     def _read(self, kind: ObjectKind, stored: DynamoDBItem) -> StoredItem | None:
         """The item that is stored; ``None`` if it cannot be read."""
-        text: Any = stored.get("item", {}).get("S")
-        return self._read_item(kind, stored["key"]["S"], text.encode() if isinstance(text, str) else None)
+        return self._read_item(kind, stored["key"]["S"], _text(stored))
+
+
+def _text(stored: DynamoDBItem) -> bytes | None:
+    text: Any = stored.get("item", {}).get("S")
+    return text.encode() if isinstance(text, str) else None
+
+
+def _listed(marker: DynamoDBItem | None) -> frozenset[ObjectKind] | None:
+    """The kinds that the marker lists; ``None`` without a marker, and for that of another SDK."""
+    return None if marker is None else listed_kinds(_text(marker))
 
 
 def _problem(item: DynamoDBItem) -> str | None:

@@ -6,15 +6,16 @@ Source: ``data-system.md`` 7.4; LaunchDarkly's SDKs, which use the same names in
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
+from aioflags.errors import StoreError
 from aioflags.model.change import ObjectKind
 from aioflags.runtime.logs import Once, printable
 from aioflags.stores.base import StoredItem
 from aioflags.stores.items import stored_version
 
-__all__ = ["COLLECTIONS", "MARKER", "ItemReader", "listed_kinds", "marker_text"]
+__all__ = ["COLLECTIONS", "MARKER", "ItemReader", "items_lost", "listed_kinds", "marker_text"]
 
 COLLECTIONS: Final[Mapping[ObjectKind, str]] = {ObjectKind.SEGMENT: "segments", ObjectKind.FLAG: "features"}
 """The name under which a database has all items of a kind. Segments are read and written first, since flags need them."""
@@ -33,6 +34,11 @@ def listed_kinds(text: bytes | None) -> frozenset[ObjectKind] | None:
     if not words or words[0] != MARKER.encode():
         return None
     return frozenset(kind for kind, name in COLLECTIONS.items() if name.encode() in words)
+
+
+def items_lost(database: str, places: Sequence[str]) -> StoreError:
+    """The error of a data set that lacks the items in these places, which its marker lists."""
+    return StoreError(f"{database} has lost all items of {' and '.join(places)}: a client that writes to it writes them again")
 
 
 class ItemReader:

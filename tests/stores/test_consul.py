@@ -68,9 +68,7 @@ async def test_the_token_is_in_no_repr() -> None:
 
 
 async def test_every_request_has_the_token_the_datacenter_and_the_namespace() -> None:
-    played = Service(
-        Answer(404, {"X-Consul-Index": "1"}), Answer(404, {"X-Consul-Index": "1"}), Answer(200, {}, [b'{"Results":[]}'])
-    )
+    played = Service(*(Answer(404, {"X-Consul-Index": "1"}) for _ in range(3)), Answer(200, {}, [b'{"Results":[]}']))
     store = ConsulStore(
         "https://consul.test/proxy/", prefix="t/f", token=TOKEN, datacenter="eu west", namespace="team", http=played.http()
     )
@@ -82,6 +80,7 @@ async def test_every_request_has_the_token_the_datacenter_and_the_namespace() ->
     assert [str(request.url) for request in played.requests] == [
         f"https://consul.test/proxy/v1/kv/t/f/$inited?{query}".replace("$", "%24"),
         f"https://consul.test/proxy/v1/kv/t/f/features/{quote('a b/ü?#%')}?{query}",
+        f"https://consul.test/proxy/v1/kv/t/f/%24inited?{query}",
         f"https://consul.test/proxy/v1/txn?{query}",
     ]
     assert {request.headers["x-consul-token"] for request in played.requests} == {TOKEN}
@@ -195,7 +194,9 @@ DENIED, UNKNOWN, REFUSED = "Consul answered 403: Permission denied", "Consul ans
             id="one that may read",
         ),
         pytest.param(
-            "partly", {**dict.fromkeys(("load", "replace"), DENIED), "upsert": REFUSED}, id="one that may not read segments"
+            "partly",
+            {**dict.fromkeys(("initialized", "load", "replace"), DENIED), "upsert": REFUSED},
+            id="one that may not read segments",
         ),
         pytest.param(
             "stranger",
@@ -210,7 +211,7 @@ async def test_what_a_token_does_not_allow_is_an_error_and_never_an_empty_store(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     writer = ConsulStore(consul_tokens.url, token=SECRETS["writer"]).build(CONTEXT)
-    await writer.replace({FLAG: {"a": item("a")}})
+    await writer.replace({SEGMENT: {"s": item("s", kind=SEGMENT)}, FLAG: {"a": item("a")}})
     token = SECRETS.get(name, TOKEN)
     store = ConsulStore(consul_tokens.url, token=token).build(CONTEXT)
     for call in CALLS:

@@ -57,14 +57,16 @@ class Watched(PlayedConsul):
 # -- a whole data set
 
 
-async def test_a_small_data_set_is_written_in_one_transaction_and_the_marker_comes_last() -> None:
+async def test_a_small_data_set_is_written_in_one_transaction_with_the_marker_in_its_place() -> None:
     played = Watched()
     store = store_on(played)
     await store.replace(items(item("a"), item("b"), item("s", kind=SEGMENT)))
     await store.replace(items(item("b"), item("a", 2), item("c")))
+    await store.replace(items(item("a", 2), item("c")))
     assert played.writes == [
         ["set segments/s", "set features/a", "set features/b", "set $inited"],
-        ["set features/a", "set features/c", "delete segments/s"],
+        ["set features/a", "set features/c", "set $inited", "delete segments/s"],
+        ["delete features/b"],
     ]
     await store.aclose()
 
@@ -88,6 +90,20 @@ async def test_a_write_that_breaks_off_leaves_the_marker_of_an_empty_store_unset
     assert not await store.initialized()
     await store.replace(items(item("a")))
     assert await store.initialized()
+    await store.aclose()
+
+
+async def test_the_guard_of_a_kind_adds_no_request_for_an_item_that_is_stored() -> None:
+    played = PlayedConsul()
+    store = store_on(played)
+    await store.replace(items(item("a"), item("s", kind=SEGMENT)))
+    counts: list[int] = []
+    for call in (store.get(FLAG, "a"), store.upsert([item("a", 2)]), store.get(FLAG, "none"), store.initialized()):
+        played.requests.clear()
+        await call
+        counts.append(len(played.requests))
+    assert counts == [1, 2, 3, 2]
+    assert played.requests[-1] == ("GET", "/v1/kv/launchdarkly/?keys=&separator=%2F")
     await store.aclose()
 
 

@@ -11,6 +11,8 @@ import httpx
 import pytest
 
 from aioflags import Client, Config, DataSystem, Events, Http, StoreStatus
+from aioflags.model.change import ObjectKind
+from aioflags.model.defaults import STORE_CHECK_INTERVAL
 from aioflags.stores import ConsulStore
 from tests.support.canaries import KEY
 from tests.support.feed import Feed, change, changes, flag_json, full
@@ -127,6 +129,27 @@ async def test_a_client_that_only_reads_serves_what_it_read_last(
         await until(client, StoreStatus(available=True, stale=False))
         assert await client.variation("a", USER, "none") == "second"
     assert len([message for message in caplog.messages if re.search(reason, message)]) == 1
+
+
+@pytest.mark.parametrize("lost", ["features", "segments"])
+async def test_a_deleted_folder_is_filled_again_and_readers_keep_their_flags_until_then(lost: str) -> None:
+    consul, feed = FailingConsul(), Feed()
+    feed.say(full(change("s", None, 1, kind=ObjectKind.SEGMENT), a=1, b=1))
+    async with Client(KEY, beside(feed, consul.store)) as writer:
+        await anyio.sleep(1)
+        before = set(consul.kept)
+        async with Client("", reading(consul)) as reader:
+            assert await reader.variation("b", USER, 0) == 1
+            consul.answer("DELETE", f"/v1/kv/launchdarkly/{lost}/?recurse", {}, b"")
+            feed.say(changes(change("b", 2, 2)))
+            await anyio.sleep(STORE_CHECK_INTERVAL - 1)
+            assert {key for key in before if lost not in key} == set(consul.kept)
+            assert await reader.variation("b", USER, 0) == 1
+            await until(writer, StoreStatus(available=True, stale=True))
+            await until(writer, StoreStatus(available=True, stale=False))
+            assert consul.kept.keys() == before
+            await anyio.sleep(20)
+            assert await reader.variation("b", USER, 0) == 2
 
 
 async def test_a_value_that_cannot_be_read_is_logged_once_and_the_others_are_served(caplog: pytest.LogCaptureFixture) -> None:

@@ -15,6 +15,7 @@ from aiobotocore.session import AioSession
 from aioflags import ConfigError, StoreError
 from aioflags.model.change import ObjectKind
 from aioflags.stores import DynamoDBStore, Store, StoreContext, StoredItem
+from aioflags.stores.dynamodb_connection import keys
 from tests.support.canaries import KEY
 from tests.support.dynamodb_server import CREDENTIALS, REGION, TABLE, DynamoDBServer
 
@@ -95,7 +96,7 @@ async def test_the_items_are_those_of_launchdarklys_sdks(dynamodb: DynamoDBServe
     async with opened(dynamodb.url, prefix=prefix) as store:
         await store.replace({SEGMENT: {"s": deleted}, FLAG: {"ü": item("ü", 7)}})
     assert sorted(dynamodb.items, key=lambda each: each["namespace"]["S"]) == [
-        {"namespace": {"S": f"{start}$inited"}, "key": {"S": f"{start}$inited"}},
+        {"namespace": {"S": f"{start}$inited"}, "key": {"S": f"{start}$inited"}, "item": {"S": "$inited segments features"}},
         {
             "namespace": {"S": f"{start}features"},
             "key": {"S": "ü"},
@@ -209,8 +210,18 @@ async def test_only_what_is_not_stored_yet_is_written(dynamodb: DynamoDBServer) 
         assert counting.written == 61
         dynamodb.put("features", "theirs", version={"N": "1"})
         await store.replace({FLAG: {**flags, "flag-1": item("flag-1", 2)}})
-        assert counting.written == 61 + 3  # what is new, what is deleted, the marker
+        assert counting.written == 61 + 2  # what is new, and what is deleted
         assert (await store.load())[FLAG] == {**flags, "flag-1": item("flag-1", 2)}
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize(("before", "after"), [("theirs", "ours"), ("older", "theirs")])
+async def test_a_marker_is_not_changed_if_another_process_has_changed_it(dynamodb: DynamoDBServer, before: str, after: str) -> None:
+    dynamodb.put("$inited", "$inited", item={"S": "theirs"})
+    connection = DynamoDBStore(TABLE, endpoint_url=dynamodb.url).connection()
+    await connection.put_if_unchanged({**keys("$inited", "$inited"), "item": {"S": "ours"}}, before={"item": {"S": before}})
+    await connection.aclose()
+    assert [each["item"]["S"] for each in dynamodb.items] == [after]
 
 
 class _Counting:

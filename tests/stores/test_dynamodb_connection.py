@@ -189,12 +189,23 @@ async def test_a_namespace_is_read_page_after_page() -> None:
     assert [call.get("ExclusiveStartKey") for call in client.calls[1:]] == [keys("n", "1")]
 
 
-@pytest.mark.parametrize("answer", [{}, {"Items": None}, {"Items": {"a": 1}}], ids=str)
+@pytest.mark.parametrize("answer", [{}, {"Items": None, "Count": None}, {"Items": {"a": 1}, "Count": "0"}], ids=str)
 async def test_an_invalid_answer_is_not_an_empty_namespace(answer: dict[str, Any]) -> None:
     client = Scripted()
-    client.pages = [answer]
+    client.pages = [answer, answer]
     with pytest.raises(StoreError, match="invalid answer"):
         await connection(client).each_page("n", list[DynamoDBItem]().extend)
+    with pytest.raises(StoreError, match="invalid answer"):
+        await connection(client).is_empty("n")
+
+
+@pytest.mark.parametrize(("count", "is_empty"), [(0, True), (1, False)])
+async def test_one_item_is_read_to_learn_whether_a_namespace_is_empty(count: int, is_empty: bool) -> None:
+    client = Scripted()
+    client.pages = [{"Count": count, "LastEvaluatedKey": keys("n", "1")}]
+    assert await connection(client).is_empty("n") is is_empty
+    (call,) = client.calls
+    assert (call["Limit"], call["Select"], call["ConsistentRead"]) == (1, "COUNT", True)
 
 
 # -- errors

@@ -1,4 +1,4 @@
-"""ItemReader: which texts of a database are items, and how often one that cannot be read is logged."""
+"""The texts of items and of the marker: which ones can be read, and how often one that cannot is logged."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import pytest
 from aioflags.model.change import ObjectKind
 from aioflags.runtime.logs import logger
 from aioflags.stores import StoredItem
-from aioflags.stores.layout import ItemReader
+from aioflags.stores.layout import ItemReader, listed_kinds, marker_text
 
-FLAG = ObjectKind.FLAG
+FLAG, SEGMENT = ObjectKind.FLAG, ObjectKind.SEGMENT
 
 STORED_TEXTS = [
     pytest.param(b'{"version":7,"deleted":true}', 7, id="a tombstone without a key"),
@@ -32,3 +32,13 @@ def test_a_text_is_an_item_or_is_logged_once(text: bytes | None, version: int | 
     expected = None if text is None or version is None else StoredItem(FLAG, "odd", version, text)
     assert [read(FLAG, "odd", text) for _ in range(2)] == [expected] * 2
     assert caplog.messages == ([] if expected else ["Redis: flag odd cannot be read and is ignored"])
+
+
+@pytest.mark.parametrize("kinds", [[], [FLAG], [SEGMENT], [SEGMENT, FLAG]], ids=str)
+def test_the_marker_lists_the_kinds_that_have_items(kinds: list[ObjectKind]) -> None:
+    assert listed_kinds(marker_text(kinds).encode()) == frozenset(kinds)
+
+
+@pytest.mark.parametrize("text", [None, b"", b"1", b"launchdarkly:$inited", b"$inited\xff", b"features"])
+def test_the_marker_of_another_sdk_has_no_list(text: bytes | None) -> None:
+    assert listed_kinds(text) is None

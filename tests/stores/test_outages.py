@@ -16,11 +16,11 @@ import redis
 
 from aioflags import Client, Config, DataSystem, StoreStatus
 from aioflags.model.defaults import STORE_CHECK_INTERVAL, STORE_LOOKUP_TIMEOUT
-from aioflags.stores import RedisStore
+from aioflags.stores import RedisStore, StoreContext, StoredItem
 from tests.support.canaries import KEY, secretive
 from tests.support.feed import Feed, change, changes, flag_json, full
 from tests.support.redis_server import RedisServer
-from tests.support.store_clients import beside
+from tests.support.store_clients import FLAG, beside
 
 pytestmark = [pytest.mark.real_time, pytest.mark.one_interpreter]
 
@@ -188,31 +188,34 @@ async def test_a_restarted_empty_server_is_filled_although_no_flag_changes(
     assert stored.keys() == {b"a", b"b"}
 
 
-async def test_an_evicted_hash_is_filled_again_and_readers_keep_their_flags_until_then(own_redis: RedisServer) -> None:
-    feed = Feed()
-    feed.say(full(a=1, b=1))
-    store = RedisStore(own_redis.url)
+async def test_readers_keep_their_flags_while_redis_lacks_a_hash(redis_url: str) -> None:
+    store = RedisStore(redis_url)
+    writer = store.build(StoreContext(environment="an environment"))
+    old, new = ({key: StoredItem(FLAG, key, n, flag_json(key, n, n)) for key in "ab"} for n in (1, 2))
+    await writer.replace({FLAG: old})
     readers = [
         Config(data_system=DataSystem.daemon(store, cache="ttl", cache_ttl=0.05)),
         Config(data_system=DataSystem.daemon(store, cache="off")),
     ]
-    async with Client(KEY, beside(feed, store)), contextlib.AsyncExitStack() as stack:
+    async with contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(Client("", config)) for config in readers]
         with anyio.fail_after(FULL_WITHIN):
             while [await client.variation("b", USER, 0) for client in clients] != [1, 1]:
                 await anyio.sleep(0.05)
-        with redis.Redis.from_url(own_redis.url) as database:
+        with redis.Redis.from_url(redis_url) as database:
             database.delete("launchdarkly:features")
-            feed.say(changes(change("a", 2, 2)))
-            began = anyio.current_time()
-            while not database.exists("launchdarkly:features"):
-                assert [await client.variation("b", USER, 0) for client in clients] == [1, 1]
-                assert anyio.current_time() - began < STORE_CHECK_INTERVAL + 5
-                await anyio.sleep(0.05)
-            assert database.hlen("launchdarkly:features") == 2
+        await writer.upsert([new["a"]])
+        for client in clients:
+            with anyio.fail_after(FULL_WITHIN):
+                while client.store_status != StoreStatus(available=False, stale=True):
+                    assert [await client.variation(key, USER, 0) for key in "ab"] == [1, 1]
+                    await anyio.sleep(0.05)
+            assert [await client.variation(key, USER, 0) for key in "ab"] == [1, 1]
+        await writer.replace({FLAG: new})
         with anyio.fail_after(FULL_WITHIN):
             while [await client.variation("a", USER, 0) for client in clients] != [2, 2]:
                 await anyio.sleep(0.05)
+    await writer.aclose()
 
 
 @pytest.mark.parametrize("cache", ["ttl", "off"])

@@ -14,10 +14,10 @@ from redis.exceptions import WatchError
 
 from aioflags import StoreError
 from aioflags.model.change import ObjectKind
-from aioflags.stores import RedisStore, Store, StoreContext, StoredItem, StoredItems
+from aioflags.stores import RedisStore, Store, StoreContext, StoredItem
 from aioflags.stores.redis_connection import RedisConnection
 from aioflags.stores.redis_flags import RedisFlags
-from tests.support.redis_server import UNNAMED, RedisCluster
+from tests.support.redis_server import UNNAMED, RedisCluster, RedisServer
 
 CONTEXT = StoreContext(environment="an environment")
 FLAG = ObjectKind.FLAG
@@ -125,69 +125,29 @@ async def test_an_item_that_is_stored_already_is_not_written_again() -> None:
     assert len(client.tried) == 2
 
 
-# -- a hash that Redis evicted
-
-SEGMENT = ObjectKind.SEGMENT
-NAMES = {FLAG: "launchdarkly:features", SEGMENT: "launchdarkly:segments"}
+# -- eviction
 
 
-def whole() -> StoredItems:
-    segment = StoredItem(SEGMENT, "s", 1, b'{"key":"s","version":1}')
-    return {SEGMENT: {"s": segment}, FLAG: {key: item(key, 1) for key in "abc"}}
-
-
-@asynccontextmanager
-async def stored(url: str, items: StoredItems) -> AsyncGenerator[tuple[Store, Any]]:
-    """A store with these items, and a client to change them behind its back."""
-    store, client = RedisStore(url).build(CONTEXT), redis.asyncio.Redis.from_url(url, driver_info=None)
-    await store.replace(items)
-    async with client:
-        yield store, client
+@pytest.mark.real_time
+async def test_a_hash_that_redis_evicts_for_want_of_memory_is_noticed_and_written_again(own_redis: RedisServer) -> None:
+    flags = {FLAG: {"a": item("a", 1), "large": StoredItem(FLAG, "large", 1, b'{"version":1}'.ljust(4_000_000))}}
+    store = RedisStore(own_redis.url).build(CONTEXT)
+    await store.replace(flags)
+    async with redis.asyncio.Redis.from_url(own_redis.url, **UNNAMED) as client:
+        await client.config_set("maxmemory-policy", "allkeys-lru")
+        # Redis evicts what was not used for the longest time, and measures it in seconds.
+        unused: Any = await client.dump("launchdarkly:features")
+        await client.restore("launchdarkly:features", 0, unused, replace=True, idletime=1000)
+        memory: Any = await client.info("memory")
+        await client.config_set("maxmemory", memory["used_memory"] - 1_000_000)
+        assert await client.exists("launchdarkly:features", "launchdarkly:$inited") == 1
+        await client.config_set("maxmemory", 0)
+    assert not await store.initialized()
+    await store.upsert([item("a", 2)])
+    assert not await store.initialized()
+    await store.replace(flags)
+    assert (await store.load())[FLAG] == flags[FLAG]
     await store.aclose()
-
-
-@pytest.mark.real_time
-@pytest.mark.parametrize("lost", [FLAG, SEGMENT])
-@pytest.mark.parametrize("changed", [FLAG, SEGMENT])
-async def test_a_data_set_that_lost_a_hash_is_neither_read_nor_changed(
-    redis_url: str, lost: ObjectKind, changed: ObjectKind
-) -> None:
-    async with stored(redis_url, whole()) as (store, client):
-        await client.delete(NAMES[lost])
-        assert not await store.initialized()
-        await store.upsert([StoredItem(changed, "new", 1, b'{"key":"new","version":1}')])
-        assert await client.exists(NAMES[lost]) == 0
-        assert not await store.initialized()
-        with pytest.raises(StoreError, match=f"Redis has evicted or deleted {NAMES[lost]} "):
-            await store.load()
-        with pytest.raises(StoreError, match=f"Redis has evicted or deleted {NAMES[lost]} "):
-            await store.get(lost, "a")
-        await store.replace(whole())
-        assert await store.initialized()
-        assert await store.load() == whole()
-
-
-@pytest.mark.real_time
-async def test_the_first_item_of_a_kind_is_written_and_its_hash_is_guarded_from_then_on(redis_url: str) -> None:
-    async with stored(redis_url, {FLAG: whole()[FLAG]}) as (store, client):
-        await store.upsert(list(whole()[SEGMENT].values()))
-        assert await store.load() == whole()
-        await client.delete(NAMES[SEGMENT])
-        assert not await store.initialized()
-
-
-@pytest.mark.real_time
-@pytest.mark.parametrize("marker", ["", "launchdarkly:$inited", "1"])
-async def test_the_marker_of_another_sdk_guards_nothing(redis_url: str, marker: str) -> None:
-    """It has no list, so a kind without items cannot be told from one that is lost."""
-    async with stored(redis_url, whole()) as (store, client):
-        await client.set("launchdarkly:$inited", marker)
-        await client.delete(NAMES[SEGMENT])
-        assert await store.initialized()
-        assert await store.load() == {SEGMENT: {}, FLAG: whole()[FLAG]}
-        assert await store.get(SEGMENT, "s") is None
-        await store.upsert(list(whole()[SEGMENT].values()))
-        assert await store.load() == whole()
 
 
 # -- a crowd

@@ -2,78 +2,143 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import anyio
+import httpx
 import pytest
+import redis.asyncio
 
+from aioflags import StoreError
 from aioflags.model.change import ObjectKind
 from aioflags.stores import ConsulStore, DiskStore, DynamoDBStore, RedisStore, Store, StoreContext, StoredItem, StoredItems
-from tests.support.dynamodb_server import TABLE
+from aioflags.stores.layout import COLLECTIONS
+from tests.support.consul_server import put_into
+from tests.support.dynamodb_server import TABLE, DynamoDBServer
 from tests.support.memory_store import MemoryStore
+from tests.support.redis_server import UNNAMED
 
 pytestmark = pytest.mark.real_time
 
 CONTEXT = StoreContext(environment="an environment")
 
 
-@asynccontextmanager
-async def _redis(request: pytest.FixtureRequest) -> AsyncGenerator[Store]:
-    yield RedisStore(request.getfixturevalue("redis_url")).build(CONTEXT)
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A store, and what other programs may do to its database: delete all that is in a place, and set the text of the marker.
+
+    A store without a database has no ``places``.
+    """
+
+    store: Store
+    places: dict[ObjectKind, str]
+    delete: Callable[[str], Awaitable[Any]]
+    mark: Callable[[str], Awaitable[Any]]
+
+
+async def _impossible(_: str) -> None:
+    raise AssertionError("the store has no database")
+
+
+def _on_redis(store: RedisStore, client: Any) -> Opened:
+    places = {kind: f"{store.prefix}:{name}" for kind, name in COLLECTIONS.items()}
+    return Opened(store.build(CONTEXT), places, client.delete, lambda text: client.set(f"{store.prefix}:$inited", text))
 
 
 @asynccontextmanager
-async def _cluster(request: pytest.FixtureRequest) -> AsyncGenerator[Store]:
+async def _redis(request: pytest.FixtureRequest) -> AsyncGenerator[Opened]:
+    url: str = request.getfixturevalue("redis_url")
+    async with redis.asyncio.Redis.from_url(url, **UNNAMED) as client:
+        yield _on_redis(RedisStore(url), client)
+
+
+@asynccontextmanager
+async def _cluster(request: pytest.FixtureRequest) -> AsyncGenerator[Opened]:
     async with request.getfixturevalue("redis_cluster").client() as client:
-        yield RedisStore(client=client, prefix="{launchdarkly}").build(CONTEXT)
+        yield _on_redis(RedisStore(client=client, prefix="{launchdarkly}"), client)
 
 
 @asynccontextmanager
-async def _sentinel(request: pytest.FixtureRequest) -> AsyncGenerator[Store]:
+async def _sentinel(request: pytest.FixtureRequest) -> AsyncGenerator[Opened]:
     async with request.getfixturevalue("watched_redis").client() as client:
-        yield RedisStore(client=client).build(CONTEXT)
+        yield _on_redis(RedisStore(client=client), client)
 
 
 @asynccontextmanager
-async def _dynamodb(request: pytest.FixtureRequest) -> AsyncGenerator[Store]:
-    yield DynamoDBStore(TABLE, endpoint_url=request.getfixturevalue("dynamodb").url).build(CONTEXT)
+async def _dynamodb(request: pytest.FixtureRequest) -> AsyncGenerator[Opened]:
+    server: DynamoDBServer = request.getfixturevalue("dynamodb")
+
+    async def delete(place: str) -> None:
+        for each in server.items:
+            if each["namespace"]["S"] == place:
+                server.client.delete_item(TableName=TABLE, Key={name: each[name] for name in ("namespace", "key")})
+
+    async def mark(text: str) -> None:
+        server.put("$inited", "$inited", **({"item": {"S": text}} if text else {}))
+
+    places = {kind: str(name) for kind, name in COLLECTIONS.items()}
+    yield Opened(DynamoDBStore(TABLE, endpoint_url=server.url).build(CONTEXT), places, delete, mark)
 
 
 @asynccontextmanager
-async def _consul(request: pytest.FixtureRequest) -> AsyncGenerator[Store]:
-    yield ConsulStore(request.getfixturevalue("consul_url")).build(CONTEXT)
+async def _consul(request: pytest.FixtureRequest) -> AsyncGenerator[Opened]:
+    url: str = request.getfixturevalue("consul_url")
+
+    async def delete(place: str) -> None:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            (await client.delete(f"{url}/v1/kv/{place}?recurse")).raise_for_status()
+
+    async def mark(text: str) -> None:
+        put_into(url, "launchdarkly/$inited", text.encode())
+
+    places = {kind: f"launchdarkly/{name}/" for kind, name in COLLECTIONS.items()}
+    yield Opened(ConsulStore(url).build(CONTEXT), places, delete, mark)
 
 
 @asynccontextmanager
-async def _own(_request: pytest.FixtureRequest) -> AsyncGenerator[Store]:
-    yield MemoryStore()
+async def _own(_request: pytest.FixtureRequest) -> AsyncGenerator[Opened]:
+    yield Opened(MemoryStore(), {}, _impossible, _impossible)
 
 
 @asynccontextmanager
-async def _disk(request: pytest.FixtureRequest) -> AsyncGenerator[Store]:
-    yield DiskStore(request.getfixturevalue("tmp_path") / "flags").build(CONTEXT)
+async def _disk(request: pytest.FixtureRequest) -> AsyncGenerator[Opened]:
+    store = DiskStore(request.getfixturevalue("tmp_path") / "flags").build(CONTEXT)
+    yield Opened(store, {}, _impossible, _impossible)
 
 
 REDIS = [pytest.mark.redis, pytest.mark.leaves("descriptors", reason="the first test starts the servers for all others")]
 DYNAMODB = pytest.mark.leaves("descriptors", reason="the first test starts the server for all others")
-STORES: list[object] = [
-    pytest.param(_own, id="a program's own"),
+SENTINEL = pytest.param(_sentinel, id="Redis behind a sentinel", marks=REDIS)
+DATABASES: list[object] = [
     pytest.param(_redis, id="Redis", marks=REDIS),
     pytest.param(_cluster, id="a Redis cluster", marks=REDIS),
-    pytest.param(_sentinel, id="Redis behind a sentinel", marks=REDIS),
     pytest.param(_dynamodb, id="DynamoDB", marks=DYNAMODB),
     pytest.param(_consul, id="Consul"),
-    pytest.param(_disk, id="a file"),
 ]
+STORES: list[object] = [pytest.param(_own, id="a program's own"), *DATABASES, SENTINEL, pytest.param(_disk, id="a file")]
+
+
+@asynccontextmanager
+async def _opened(request: pytest.FixtureRequest) -> AsyncGenerator[Opened]:
+    make: Callable[[pytest.FixtureRequest], AbstractAsyncContextManager[Opened]] = request.param
+    async with make(request) as made:
+        yield made
+        await made.store.aclose()
 
 
 @pytest.fixture(params=STORES)
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
-    make: Callable[[pytest.FixtureRequest], AbstractAsyncContextManager[Store]] = request.param
-    async with make(request) as made:
+    async with _opened(request) as made:
+        yield made.store
+
+
+@pytest.fixture(params=DATABASES)
+async def database(request: pytest.FixtureRequest) -> AsyncIterator[Opened]:
+    async with _opened(request) as made:
         yield made
-        await made.aclose()
 
 
 def item(key: str, version: int = 1, kind: ObjectKind = ObjectKind.FLAG, *, deleted: bool = False) -> StoredItem:
@@ -196,3 +261,81 @@ async def test_many_calls_can_run_at_once(store: Store) -> None:
             askers.start_soon(store.upsert, [item(f"flag-{n}", 2)])
     assert len([result for result in results if result is not None]) == 20
     assert {one.version for one in (await store.load())[ObjectKind.FLAG].values()} == {2}
+
+
+# -- a database that lost all items of a kind, by eviction or deletion
+
+FLAG, SEGMENT = ObjectKind.FLAG, ObjectKind.SEGMENT
+WHOLE = items(item("s", 1, SEGMENT), item("a"), item("b"), item("c"))
+
+
+@pytest.mark.parametrize("lost", [FLAG, SEGMENT])
+@pytest.mark.parametrize("changed", [[FLAG], [SEGMENT, FLAG]], ids=["a flag", "both"])
+async def test_a_data_set_that_lost_a_kind_is_neither_read_nor_changed(
+    database: Opened, lost: ObjectKind, changed: list[ObjectKind]
+) -> None:
+    store, place = database.store, database.places[lost]
+    await store.replace(WHOLE)
+    await database.delete(place)
+    assert not await store.initialized()
+    await store.upsert([item(key, 2, kind) for kind in changed for key in ("a", "new")])
+    assert not await store.initialized()
+    kept = FLAG if lost is SEGMENT else SEGMENT
+    assert await store.get(kept, "new") == (None if lost in changed else item("new", 2, kept))
+    for read in (store.load(), store.get(lost, "a"), store.get(lost, "new")):
+        with pytest.raises(StoreError, match=f"has (lost all items of|evicted or deleted) {place}"):
+            await read
+    assert await store.is_available()
+    await store.replace(WHOLE)
+    assert await store.initialized()
+    assert await store.load() == WHOLE
+
+
+async def test_many_changes_do_not_fill_a_lost_kind(database: Opened) -> None:
+    await database.store.replace(WHOLE)
+    await database.delete(database.places[FLAG])
+    await database.store.upsert([item(f"flag-{n}", 2) for n in range(40)])
+    assert not await database.store.initialized()
+
+
+async def test_the_other_kind_is_read_one_by_one(database: Opened) -> None:
+    await database.store.replace(WHOLE)
+    await database.delete(database.places[SEGMENT])
+    assert await database.store.get(FLAG, "a") == item("a")
+    assert await database.store.get(FLAG, "unknown") is None
+
+
+async def test_the_first_item_of_a_kind_is_written_and_its_kind_is_guarded_from_then_on(database: Opened) -> None:
+    store = database.store
+    await store.replace(items(*WHOLE[FLAG].values()))
+    await store.upsert([item("s", 1, SEGMENT)])
+    assert await store.load() == WHOLE
+    await database.delete(database.places[SEGMENT])
+    assert not await store.initialized()
+
+
+async def test_a_kind_whose_last_item_is_removed_is_not_lost(database: Opened) -> None:
+    store = database.store
+    await store.replace(WHOLE)
+    for remaining in (items(*WHOLE[FLAG].values()), items()):
+        await store.replace(remaining)
+        assert await store.initialized()
+        assert await store.load() == remaining
+        assert await store.get(SEGMENT, "s") is None
+
+
+@pytest.mark.parametrize("marker", ["", "launchdarkly:$inited", "1"])
+async def test_the_marker_of_another_sdk_guards_nothing(database: Opened, marker: str) -> None:
+    """It has no list, so a kind without items cannot be told from one that is lost."""
+    store = database.store
+    await store.replace(WHOLE)
+    await database.mark(marker)
+    await database.delete(database.places[SEGMENT])
+    assert await store.initialized()
+    assert await store.load() == items(*WHOLE[FLAG].values())
+    assert await store.get(SEGMENT, "s") is None
+    await store.upsert([item("s", 1, SEGMENT)])
+    assert await store.load() == WHOLE
+    await store.replace(WHOLE)
+    await database.delete(database.places[SEGMENT])
+    assert not await store.initialized()

@@ -99,6 +99,8 @@ class PlayedConsul:
             keys = [key] if key in self.kept else []
         else:
             keys = sorted(each for each in self.kept if each.startswith(key) and self._may(token, 0, each))
+        if "keys" in query and (separator := query.get("separator")):
+            keys = list(dict.fromkeys(_up_to(separator, each, len(key)) for each in keys))
         about = {"X-Consul-Index": str(self.index), "X-Consul-Knownleader": "true"}
         if not keys:
             return 404, about, b""
@@ -208,6 +210,12 @@ class PlayedConsul:
             return httpx.Response(status, headers=headers, content=content)
 
         return httpx.AsyncClient(transport=httpx.MockTransport(answer), timeout=2, trust_env=False)
+
+
+def _up_to(separator: str, key: str, start: int) -> str:
+    """The key up to the first separator after ``start``, with it; the whole key if there is none."""
+    found = key.find(separator, start)
+    return key if found < 0 else key[: found + len(separator)]
 
 
 def _denied(permission: str, key: str) -> str:
