@@ -77,7 +77,7 @@ def assemble(config: Config, key: SdkKey, *, register: RegisterPlugin, update_fa
         logger=logger,
     )
     service = ServiceConnection(headers, config.http, logger)
-    analytics = _analytics(config, key, service, recorder)
+    analytics = _analytics(config, key, service, recorder, cell)
     data_updates = DataUpdates(
         config,
         key,
@@ -86,7 +86,7 @@ def assemble(config: Config, key: SdkKey, *, register: RegisterPlugin, update_fa
         on_stream_attempt=analytics.on_stream_attempt,
         on_store_mode_change=update_fast_path,
     )
-    log = EvaluationLog(logger)
+    log = EvaluationLog(logger, cell)
     answers = DataAnswers(
         recorder, log, is_offline=config.offline, defaults=config.defaults, big_segments=data_updates.big_segments
     )
@@ -115,7 +115,7 @@ def assemble(config: Config, key: SdkKey, *, register: RegisterPlugin, update_fa
     return Parts(core=core, outbox=analytics.outbox, data_updates=data_updates)
 
 
-def _analytics(config: Config, key: SdkKey, service: ServiceConnection, recorder: Recorder) -> Analytics:
+def _analytics(config: Config, key: SdkKey, service: ServiceConnection, recorder: Recorder, cell: StatusCell) -> Analytics:
     def describe() -> Description:
         from aioflags.client.diagnostics import describe_client  # noqa: PLC0415 - not imported if diagnostics are off
 
@@ -129,6 +129,7 @@ def _analytics(config: Config, key: SdkKey, service: ServiceConnection, recorder
         events_uri=config.events_uri,
         key_suffix=key.suffix,
         describe=describe,
+        cell=cell,
         logger=config.logger,
     )
 

@@ -15,6 +15,7 @@ from aioflags.events.sender import Sender
 from aioflags.model.event import StreamAttempt
 
 if TYPE_CHECKING:
+    from aioflags.client_core.status import StatusCell
     from aioflags.events.options import Events, MobileEvents
     from aioflags.protocol.diagnostics import Description
 
@@ -32,6 +33,7 @@ class Analytics:
         events_uri: The address of the service for events.
         key_suffix: The part of the key that may be shown.
         describe: Describes the client, for diagnostics.
+        cell: Whether the log has said already that there is no connection.
         logger: The client's logger.
     """
 
@@ -45,6 +47,7 @@ class Analytics:
         events_uri: str,
         key_suffix: str,
         describe: Callable[[], Description],
+        cell: StatusCell,
         logger: logging.Logger,
     ) -> None:
         self.background: list[Background] = []
@@ -64,6 +67,7 @@ class Analytics:
             policy=settings.policy,
             compress=settings.enable_event_compression,
             set_server_time=recorder.set_server_time,
+            is_outage_logged=lambda: cell.is_outage_logged,
             logger=logger,
         )
         self.outbox = Outbox(recorder, settings, sender, gate, logger)

@@ -82,6 +82,8 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
     has_data: bool = False
     next_attempt: float | None = None
     start_limit_passed: bool = False
+    has_connected: bool = False
+    """A source was valid since the start, or the service answered with an error or with invalid data."""
     is_unusable: bool = False
     """A payload came that cannot be used, and none after it that can."""
     grace: float | None = None
@@ -248,6 +250,7 @@ TABLE: Final[Mapping[Row, Mapping[FactKind, tuple[Row, ...]]]] = {
 
 _WITHOUT_DATA: Final = frozenset({FactKind.RECONCILE, FactKind.RECONCILED, FactKind.RECONCILE_FAILED, FactKind.OVERRIDES})
 """The facts that do not change whether there are data of a source or a store."""
+_ANSWERS: Final = frozenset({FailureKind.ERROR_RESPONSE, FailureKind.INVALID_DATA})
 _ALWAYS: Final = frozenset({FactKind.CLOSED, FactKind.RESTARTED})
 _AFTER_THE_END: Final = _ALWAYS | {
     FactKind.CACHED,
@@ -271,6 +274,8 @@ def advance(condition: Condition, row: Row, fact: Fact, *, has_data: bool) -> Co
         return None
     if has_data is not condition.has_data and kind not in _WITHOUT_DATA:
         condition = replace(condition, has_data=has_data)
+    if fact.error is not None and fact.error.kind in _ANSWERS and not condition.has_connected:
+        condition = replace(condition, has_connected=True)
     return _STEPS[kind](condition, fact)
 
 
@@ -280,6 +285,7 @@ def _data(condition: Condition, fact: Fact) -> Condition:
     return replace(
         condition,
         source=fact.state,
+        has_connected=condition.has_connected or fact.state is SourceState.VALID,
         next_attempt=None,
         is_unusable=False,
         is_out=False,

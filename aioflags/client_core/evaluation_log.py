@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind
 from aioflags.runtime.logs import Once, describe_error, printable
 from aioflags.runtime.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from aioflags.client_core.status import StatusCell
 
 __all__ = ["EvaluationLog"]
 
@@ -24,10 +27,14 @@ _TEXTS: Final = {
 
 
 class EvaluationLog:
-    """The log lines of one client's evaluations. No line contains a value or a context."""
+    """The log lines of one client's evaluations. No line contains a value or a context.
 
-    def __init__(self, logger: logging.Logger) -> None:
+    ``cell``: the client's status. What a warning about the connection says already is logged at ``INFO``.
+    """
+
+    def __init__(self, logger: logging.Logger, cell: StatusCell) -> None:
         self._logger = logger
+        self._cell = cell
         # One for each kind: many unknown keys must not use up the limit of messages about malformed flags.
         self._once = {kind: Once() for kind in ErrorKind}
 
@@ -59,7 +66,7 @@ class EvaluationLog:
     def only_overrides(self) -> None:
         """Logs, once, that all flags were evaluated without flag data, so that only overridden flags were."""
         if self._once[ErrorKind.CLIENT_NOT_READY]("only overrides"):
-            self._logger.warning("all flags: there is no flag data; serving the overridden flags alone")
+            self._logger.log(self._not_ready_level, "all flags: there is no flag data; serving the overridden flags alone")
 
     def flags_awaited(self, key: str) -> None:
         """Logs, once a flag, that the flags of a new context have not arrived."""
@@ -93,6 +100,12 @@ class EvaluationLog:
                 | ErrorKind.TARGETING_KEY_MISSING
             ):
                 text = message or _TEXTS.get(kind, kind.value)
-                self._logger.warning("%s: %s; serving the default", shown, printable(text))
+                is_not_ready = kind in {ErrorKind.CLIENT_NOT_READY, ErrorKind.PROVIDER_NOT_READY}
+                level = self._not_ready_level if is_not_ready else logging.WARNING
+                self._logger.log(level, "%s: %s; serving the default", shown, printable(text))
             case _:
                 pass
+
+    @property
+    def _not_ready_level(self) -> int:
+        return logging.INFO if self._cell.is_outage_logged else logging.WARNING

@@ -108,6 +108,8 @@ class StatusCell:
         """When these data came, in Unix seconds."""
         self.rejected_payloads: int = 0
         """How many payloads were rejected since the client was made, or since the fork."""
+        self.is_start_logged: bool = False
+        """Whether a warning has said that the start brought no data."""
         self.readiness: anyio.Event = anyio.Event()
         """Set when a start need not wait any longer."""
         self.newest: StatusReport = StatusReport(
@@ -135,6 +137,11 @@ class StatusCell:
     def is_fatal(self) -> bool:
         """Whether a fatal code has ended this client, also for later starts."""
         return self._condition.is_fatal
+
+    @property
+    def is_outage_logged(self) -> bool:
+        """Whether there was no connection yet, and a warning has said so. Then failures that follow from it are no warnings."""
+        return not self._condition.has_connected and (self.is_start_logged or self.newest.last_error is not None)
 
     @property
     def revives(self) -> bool:
@@ -269,6 +276,7 @@ class StatusCell:
             self._reset()
 
     def _reset(self) -> None:
+        self.is_start_logged = False
         self.readiness = anyio.Event()
         self._outage_timer.reset()
         self._waiting.clear()

@@ -8,6 +8,7 @@ Source: ``events.md`` 11.2, which has two warnings for each payload; here only t
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from aioflags.model.defaults import EVENT_RETRY_DELAY
 from aioflags.runtime.fork import reset_after_fork
@@ -18,11 +19,13 @@ __all__ = ["DeliveryLog", "describe_amount"]
 class DeliveryLog:
     """The log of one kind of payload of one client. It warns when an outage begins and ends; lines in between are for DEBUG.
 
-    An outage of hours would otherwise be logged twice for each payload.
+    An outage of hours would otherwise be logged twice for each payload. While ``is_known`` returns true, a person needs no warning:
+    the client has never had a connection, and has logged that. The lines are then for ``INFO``.
     """
 
-    def __init__(self, logger: logging.Logger) -> None:
+    def __init__(self, logger: logging.Logger, is_known: Callable[[], bool] = lambda: False) -> None:
         self._logger = logger
+        self.is_known: Callable[[], bool] = is_known
         self.after_fork()
         reset_after_fork(self)
 
@@ -32,20 +35,22 @@ class DeliveryLog:
         self._reset()
 
     def _reset(self) -> None:
-        self._has_failed = self._has_dropped = self._is_refused
+        # The highest levels at which a failure and a drop of this outage were logged.
+        self._failed_at = self._dropped_at = logging.WARNING if self._is_refused else logging.NOTSET
         self._events = 0
         self._evaluations = 0
 
     def failed(self, payload: str, reason: str) -> None:
         """Log that a first attempt failed; there will be a second one."""
-        level = logging.DEBUG if self._has_failed else logging.WARNING
-        self._has_failed = True
+        level = self._level_after(self._failed_at)
+        self._failed_at = max(level, self._failed_at)
         self._logger.log(level, "could not send %s, will retry in %g s: %s", payload, EVENT_RETRY_DELAY, reason)
 
     def dropped(self, payload: str, reason: str, *, events: int = 0, evaluations: int = 0) -> None:
         """Log that a payload with this many events and evaluations was dropped."""
-        level = logging.DEBUG if self._has_dropped else logging.WARNING
-        self._has_failed = self._has_dropped = True
+        level = self._level_after(self._dropped_at)
+        self._dropped_at = max(level, self._dropped_at)
+        self._failed_at = max(level, self._failed_at)
         self._events += events
         self._evaluations += evaluations
         self._logger.log(level, "dropped %s (more drops are logged at DEBUG until a payload is delivered): %s", payload, reason)
@@ -69,8 +74,14 @@ class DeliveryLog:
     def closed(self) -> None:
         """The client closes: log the cost of an outage that has not ended."""
         if self._events or self._evaluations:
-            self._logger.warning("closed during an outage of the events service; dropped: %s", self._lost)
+            level = self._level_after(logging.NOTSET)
+            self._logger.log(level, "closed during an outage of the events service; dropped: %s", self._lost)
         self._reset()
+
+    def _level_after(self, logged: int) -> int:
+        """The level of a line that was logged before at the level ``logged``."""
+        level = logging.INFO if self.is_known() else logging.WARNING
+        return level if level > logged else logging.DEBUG
 
     @property
     def _lost(self) -> str:

@@ -180,13 +180,15 @@ class Outbox:
 
     async def finish(self, seconds: float) -> None:
         """Do the last flush, in at most ``seconds``. Logs how many events were not sent in that time and are lost."""
+        self._sender.finish()
         with anyio.move_on_after(seconds):
             await self._flush_all()
         self._sender.close()
         if self._has_pending:
             stats = self._recorder.stats
             lost = describe_amount(stats.events_pending, stats.evaluations_pending)
-            self._logger.warning("closed before all events were sent; lost: %s", lost)
+            level = logging.INFO if self._sender.is_outage_known else logging.WARNING
+            self._logger.log(level, "closed before all events were sent; lost: %s", lost)
 
     @property
     def _has_pending(self) -> bool:

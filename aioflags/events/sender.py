@@ -20,6 +20,7 @@ from aioflags.protocol.dates import read_date
 from aioflags.protocol.event_json import EVENT_SCHEMA
 from aioflags.protocol.event_policy import SERVER_EVENTS, EventPolicy
 from aioflags.protocol.failures import http_failure, is_recoverable
+from aioflags.runtime.fork import reset_after_fork
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.transport.responses import RequestFailed, Response
 
@@ -54,7 +55,8 @@ def outcome_of(status: int) -> SendOutcome:
 class Sender:
     """Posts payloads for one client. ``headers`` identify it; ``set_server_time`` takes the time of the service in milliseconds.
 
-    ``gate``: a payload waits while the network is unavailable.
+    ``gate``: a payload waits while the network is unavailable. ``is_outage_logged``: whether the client has no connection for its
+    flags either, and has logged that. As long as the events service has not answered, that covers failed deliveries.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Sender:
         policy: EventPolicy = SERVER_EVENTS,
         compress: bool = False,
         set_server_time: Callable[[int], None],
+        is_outage_logged: Callable[[], bool] = lambda: False,
         logger: logging.Logger = package_logger,
     ) -> None:
         self._transport_post = post
@@ -76,8 +79,16 @@ class Sender:
         self._gate = gate
         self._compress = compress
         self._set_server_time = set_server_time
-        self._log = DeliveryLog(logger)
-        self._diagnostic_log = DeliveryLog(logger)
+        self._has_answered = False
+        self._log = DeliveryLog(logger, lambda: not self._has_answered and is_outage_logged())
+        # The first one is sent before the flags are requested. Analytics report an events service that is away.
+        self._diagnostic_log = DeliveryLog(logger, lambda: not self._has_answered)
+        self.after_fork()
+        reset_after_fork(self)
+
+    def after_fork(self) -> None:
+        """In the child of a fork: the tasks that wait for a retry exist in the parent only."""
+        self._finishing = anyio.Event()
 
     async def send(self, payload: EventPayload) -> SendOutcome:
         """Post analytics events. Never returns ``RETRY``: a payload that failed twice is dropped."""
@@ -103,6 +114,15 @@ class Sender:
         else:
             log.dropped(name, reason)
 
+    @property
+    def is_outage_known(self) -> bool:
+        """Whether the client has never had a connection, which is logged."""
+        return self._log.is_known()
+
+    def finish(self) -> None:
+        """The last flush begins. A client that has never had a connection does not wait to try again."""
+        self._finishing.set()
+
     def close(self) -> None:
         """Send no more events. Logs the cost of an outage that has not ended."""
         self._log.closed()
@@ -116,13 +136,21 @@ class Sender:
             body = await compressed(body)
             headers["Content-Encoding"] = "gzip"
         attempt = await self._attempt(url, headers, body)
-        if attempt.outcome is SendOutcome.RETRY:
+        if attempt.outcome is SendOutcome.RETRY and not self._gives_up(log):
             log.failed(name, attempt.reason)
-            await anyio.sleep(EVENT_RETRY_DELAY)
-            attempt = await self._attempt(url, headers, body)
+            with anyio.move_on_after(EVENT_RETRY_DELAY) as pause:
+                await self._finishing.wait()
+                if not self._gives_up(log):
+                    await anyio.sleep_forever()
+            if pause.cancelled_caught:
+                attempt = await self._attempt(url, headers, body)
         if is_analytics:
             self._note_time(attempt.headers)
         return attempt.outcome, attempt.reason
+
+    def _gives_up(self, log: DeliveryLog) -> bool:
+        """Whether the close waits for no second attempt: there has never been a connection, which is logged."""
+        return self._finishing.is_set() and log.is_known()
 
     async def _attempt(self, url: str, headers: Mapping[str, str], body: bytes) -> _Attempt:
         await self._gate.wait_for_network()
@@ -130,6 +158,7 @@ class Sender:
             response = await self._transport_post(url, headers, body)
         except RequestFailed as failed:
             return _Attempt(SendOutcome.RETRY, failed.error.message, {})
+        self._has_answered = True
         outcome = outcome_of(response.status)
         reason = "" if outcome is SendOutcome.SENT else http_failure(response.status).message
         return _Attempt(outcome, reason, response.headers)

@@ -65,7 +65,7 @@ def assemble(config: FlagdConfig, mode: Mode, *, register: RegisterPlugin) -> tu
         server_evaluates=mode.remote is not None,
         on_step=None if mode.remote is None else _invalidating(mode.remote),
     )
-    log = EvaluationLog(logger)
+    log = EvaluationLog(logger, cell)
     hooks_after = DeferredHooks(logger)
     hooks = HookRunner(config.hooks, hooks_after, logger)
     registration = Registration(config.plugins, _environment(), logger)

@@ -119,6 +119,7 @@ def assemble(
         events_uri=config.events_uri,
         key_suffix=key.suffix,
         describe=describe,
+        cell=cell,
         logger=logger,
     )
 
@@ -182,7 +183,7 @@ def assemble(
     if config.offline:
         modes.set_offline(is_offline=True)
     sending = EventSending(analytics.outbox, recorder, modes)
-    log = EvaluationLog(logger)
+    log = EvaluationLog(logger, cell)
     registration = Registration(config.plugins, environment_metadata(MOBILE_PRODUCT, key, config), logger)
     workload = MobileWorkload(
         service=service,

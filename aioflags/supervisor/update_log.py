@@ -8,6 +8,7 @@ Source: ``architecture.md`` 9.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import Final
@@ -24,6 +25,10 @@ NO_FDV1_FALLBACK: Final = "FDv2 was left, and there is no FDv1 fallback"
 
 _MAX_CAUSES: Final = 20
 """How many causes of one outage are logged as warnings."""
+
+
+_PEER: Final = re.compile(r" \([^()]*\)$")
+"""The peer at the end of the message of a failed connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,9 @@ class UpdateLog:
             case FetchFailure(will_retry=True, error=error):
                 self._logger.debug("%s returned no data, and tries again: %s", name, error)
             case FetchFailure(error=error):
-                self._stopped(_Line(logging.WARNING, name, "returned no data", error), holds_back=is_refusal(error))
+                level = logging.DEBUG if self._is_known(error) else logging.WARNING
+                event = f"returned no data; serving {self._served(has_data=has_data)}"
+                self._stopped(_Line(level, name, event, error), holds_back=is_refusal(error))
             case Update(state=SourceState.OFF, error=error):
                 is_removed = verdict is Verdict.REMOVE
                 self._stopped(
@@ -111,7 +118,13 @@ class UpdateLog:
             return False
         if error.kind is FailureKind.INVALID_DATA:
             return self._last_error is None or _cause(self._last_error) != _cause(error)
+        if error.kind is FailureKind.NETWORK_ERROR:
+            return not self._is_known(error)
         return self._is_new_cause((name, _cause(error)))
+
+    def _is_known(self, error: ErrorInfo) -> bool:
+        """Whether connections failed for the same reason before in this outage, of any source: one line is enough for all."""
+        return error.kind is FailureKind.NETWORK_ERROR and not self._is_new_cause(_reason(error))
 
     # -- actions of the supervisor
 
@@ -142,8 +155,10 @@ class UpdateLog:
         self.flush()
         reason = NO_FDV1_FALLBACK if error is None else error
         retry = "no further attempt" if retry_in is None else f"next attempt in {retry_in:.0f} s"
-        # The same failure of a further attempt is not an error again: the first line asked a person to act.
-        level = logging.INFO if is_repeated else logging.ERROR
+        # The same failure of a further attempt is not an error again: the first line asked a person to act. A connection that
+        # failed was a warning.
+        is_known = self._last_error is not None and self._is_known(self._last_error)
+        level = logging.INFO if is_repeated or is_known else logging.ERROR
         served = self._served(has_data=has_data and not self._server_evaluates)
         self._log(level, "no data source is left; serving %s; %s: %s", served, retry, reason)
         self._is_valid, self._exhausted_by = False, cause
@@ -169,3 +184,8 @@ class UpdateLog:
 def _cause(error: ErrorInfo) -> Hashable:
     """Equal for failures with the same cause: the HTTP status, or kind and message."""
     return error.status_code or (error.kind, error.message)
+
+
+def _reason(error: ErrorInfo) -> str:
+    """Why a connection failed, without the peer: the same for all hosts if there is no network."""
+    return _PEER.sub("", error.message).rpartition(": ")[2]

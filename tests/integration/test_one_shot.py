@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import replace
 
 import httpx
@@ -125,6 +126,7 @@ async def test_an_answer_after_the_time_limit_of_a_refresh_is_applied() -> None:
     ],
 )
 async def test_after_a_failed_start_a_refresh_polls_again(failure: Answer, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "aioflags")
     service = Service(failure, failure, FLAGS, failure)
     began = seconds()
     async with one_shot(service) as client:

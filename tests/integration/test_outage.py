@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import anyio
 import httpx
 import pytest
 
-from aioflags import Client, Config, DataSystem, NotReadyError
+from aioflags import Client, Config, DataSystem, MobileClient, MobileConfig, NotReadyError
 from aioflags.model.status import Status
 from aioflags.sources import Polling, Streaming
 from tests.support.canaries import KEY, secretive
@@ -275,3 +275,167 @@ async def test_a_start_logs_the_number_of_flags_and_their_source(caplog: pytest.
     async with client_of(Flaky()):
         pass
     assert "started: READY, 1 flag from polling" in caplog.messages
+
+
+# -- a program that runs once, without a network
+
+REASONS: Final = [
+    pytest.param("Connection refused", id="a closed port"),
+    pytest.param("no address of {host}: [Errno -3] Temporary failure in name resolution", id="no name resolution"),
+]
+
+
+class Unreachable(Service):
+    """A service to which connections fail for ``reason``, which may contain the host of the request."""
+
+    def __init__(self, reason: str = "Connection refused") -> None:
+        super().__init__()
+        self.reason = reason
+
+    async def answer(self, request: httpx.Request) -> httpx.Response:
+        failure = Answer(after=httpx.ConnectError(self.reason.format(host=request.url.host)))
+        self.answers = self.takes = (failure,)
+        return await super().answer(request)
+
+
+def default_client(service: Service) -> Client:
+    return Client(KEY, Config(http=service.http()))
+
+
+def one_shot_client(service: Service) -> Client:
+    return Client(KEY, Config(http=service.http()).one_shot(4))
+
+
+def desktop_client(service: Service) -> MobileClient:
+    return MobileClient(KEY, USER, MobileConfig(http=service.http()))
+
+
+def command_client(service: Service) -> MobileClient:
+    return MobileClient(KEY, USER, MobileConfig(http=service.http(), profile="cli"))
+
+
+async def run_once(client: Client | MobileClient) -> float:
+    """Evaluate two flags, track an event, and end. Returns the seconds that the close took."""
+    await client.start()
+    for key in "fg":
+        if isinstance(client, Client):
+            await client.variation(key, USER, 7)
+            client.track("used", USER)
+        else:
+            client.variation(key, 7)
+            client.track("used")
+    began = anyio.current_time()
+    await client.aclose()
+    return anyio.current_time() - began
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+CLIENTS: Final = [
+    pytest.param(default_client, "polling returned no data", "https://sdk.launchdarkly.com/sdk/poll", 5, id="Client"),
+    pytest.param(
+        one_shot_client,
+        "polling interrupted, polls again when refresh() is called",
+        "https://sdk.launchdarkly.com/sdk/poll",
+        0,
+        id="Client that runs once",
+    ),
+    pytest.param(desktop_client, "polling returned no data", "https://clientsdk.launchdarkly.com/sdk/poll/eval/", 5, id="desktop"),
+    pytest.param(command_client, "polling returned no data", "https://clientsdk.launchdarkly.com/sdk/poll/eval/", 2, id="cli"),
+]
+
+
+@pytest.mark.parametrize("reason", REASONS)
+@pytest.mark.parametrize(("client", "event", "address", "seconds"), CLIENTS)
+async def test_a_program_without_a_network_logs_one_warning(
+    client: Callable[[Service], Client | MobileClient],
+    event: str,
+    address: str,
+    seconds: float,
+    reason: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "aioflags")
+    service = Unreachable(reason)
+    await run_once(client(service))
+    (warning,) = warnings_of(caplog)
+    assert warning.startswith(f"{event}; serving defaults: ConnectError: {reason.format(host=httpx.URL(address).host)}")
+    assert address in warning
+    others = [record.getMessage() for record in caplog.records if record.levelno == logging.INFO]
+    for text in ("f: there is no flag data", "closed during an outage of the events service; dropped: "):
+        assert sum(message.startswith(text) for message in others) == 1, "it can be looked up"
+
+
+@pytest.mark.parametrize("reason", REASONS)
+@pytest.mark.parametrize(("client", "event", "address", "seconds"), CLIENTS)
+async def test_a_program_without_a_network_ends_without_a_pause(
+    client: Callable[[Service], Client | MobileClient], event: str, address: str, seconds: float, reason: str
+) -> None:
+    service, began = Unreachable(reason), anyio.current_time()
+    made = client(service)
+    assert await run_once(made) == 0
+    assert anyio.current_time() - began == pytest.approx(seconds, abs=0.01)
+    assert made.stats.events_dropped > 0
+    assert made.stats.events_dropped == made.stats.events_recorded
+
+
+@pytest.mark.parametrize("client", [default_client, desktop_client, command_client])
+async def test_where_packets_vanish_the_end_of_the_start_is_the_one_warning(
+    client: Callable[[Service], Client | MobileClient], caplog: pytest.LogCaptureFixture
+) -> None:
+    service = Service(Answer(after=HANG))
+    service.takes = [Answer(after=HANG)]
+    assert await run_once(client(service)) <= 2
+    assert warnings_of(caplog) == [
+        "started without flag data after 5 s (no answer, and no failure so far): defaults are served until some arrive"
+    ]
+
+
+async def test_a_close_ends_the_pause_before_a_retry_if_there_was_no_connection() -> None:
+    service = Unreachable()
+    client = one_shot_client(service)
+    await client.start()
+    client.track("used", USER)
+    client.flush()
+    await anyio.sleep(0.3)
+    assert len(service.posts) == 1
+    began = anyio.current_time()
+    await client.aclose()
+    assert (anyio.current_time() - began, len(service.posts), client.stats.events_dropped) == (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("flags", "takes"),
+    [
+        pytest.param(POLL, Answer(after=httpx.ConnectError("refused")), id="a connection for flags"),
+        pytest.param(Answer(503), Answer(after=httpx.ConnectError("refused")), id="an answer to the request for flags"),
+        pytest.param(Answer(after=httpx.ConnectError("refused")), Answer(503), id="an answer of the events service"),
+    ],
+)
+async def test_after_a_connection_the_close_tries_events_once_more(
+    flags: Answer, takes: Answer, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = Service(flags)
+    service.takes = [takes, Answer(202)]
+    client = one_shot_client(service)
+    assert await run_once(client) == pytest.approx(1)
+    assert len(service.posts) == 2
+    assert (client.stats.events_dropped, client.stats.events_sent) == (0, client.stats.events_recorded)
+    assert any(message.startswith("could not send") for message in warnings_of(caplog))
+
+
+async def test_events_that_fail_after_the_first_flags_are_a_warning_although_the_first_failure_was_none(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    service = Service(Answer(after=httpx.ConnectError("refused")), POLL)
+    service.takes = [Answer(after=httpx.ConnectError("refused"))]
+    async with one_shot_client(service) as client:
+        client.track("used", USER)
+        assert await client.flush_and_wait()
+        assert len(warnings_of(caplog)) == 1
+        await client.refresh()
+        client.track("used", USER)
+        assert await client.flush_and_wait()
+    assert [message.split()[0] for message in warnings_of(caplog)] == ["polling", "polling", "could", "dropped", "closed"]

@@ -10,7 +10,7 @@ from typing import Any, Final
 import anyio
 import pytest
 
-from aioflags.model.result import FallbackDirective, Update
+from aioflags.model.result import FallbackDirective, FetchFailure, Update
 from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
 from aioflags.supervisor.update_log import UpdateLog
 from aioflags.supervisor.verdict import Verdict
@@ -23,6 +23,10 @@ ADDRESS: Final = "https://flags.test/sdk/stream"
 def network(message: str) -> Update:
     failed = ErrorInfo(kind=FailureKind.NETWORK_ERROR, message=message, time=0, address=ADDRESS)
     return Update(state=SourceState.INTERRUPTED, error=failed, directive=None)
+
+
+def unreachable(message: str) -> FetchFailure:
+    return FetchFailure(error=ErrorInfo(kind=FailureKind.NETWORK_ERROR, message=message, time=0), directive=None)
 
 
 def minor(message: str) -> Update:
@@ -80,7 +84,7 @@ def lines(caplog: pytest.LogCaptureFixture, level: int = I) -> list[tuple[int, s
             [[failure(404)]],
             [[valid(1), HANG]],
             1,
-            [(W, "I1 returned no data: status 404"), (W, "S1 is receiving flag updates")],
+            [(W, "I1 returned no data; serving defaults: status 404"), (W, "S1 is receiving flag updates")],
             id="a refused initializer, then a working source",
         ),
         pytest.param(
@@ -101,6 +105,30 @@ def lines(caplog: pytest.LogCaptureFixture, level: int = I) -> list[tuple[int, s
                 (W, "S1 is receiving flag updates again"),
             ],
             id="a failed reconnect is another cause",
+        ),
+        pytest.param(
+            [[unreachable("a.test:443: Connection refused")], [unreachable("b.test:443: Connection refused")]],
+            [],
+            1,
+            [
+                (W, "I1 returned no data; serving defaults: a.test:443: Connection refused"),
+                (
+                    I,
+                    "no data source is left; serving defaults; no further attempt: all data sources exhausted; "
+                    "the last error: b.test:443: Connection refused",
+                ),
+            ],
+            id="one line if no host can be reached",
+        ),
+        pytest.param(
+            [[unreachable("ConnectError: refused (the proxy p:1 for a.test:443)")]],
+            [[network("ConnectError: refused (the proxy p:1 for b.test:443)"), 1, network("b.test: not trusted"), HANG]],
+            2,
+            [
+                (W, "I1 returned no data; serving defaults: ConnectError: refused (the proxy p:1 for a.test:443)"),
+                (W, f"S1 interrupted, will retry; serving defaults: b.test: not trusted ({ADDRESS})"),
+            ],
+            id="another reason is another line",
         ),
         pytest.param(
             [],
@@ -215,14 +243,16 @@ async def test_a_minor_failure_is_not_logged(world: World, caplog: pytest.LogCap
 
 
 async def test_a_client_whose_server_evaluates_serves_cached_answers(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "aioflags")
     log = UpdateLog(logging.getLogger("aioflags"), server_evaluates=True)
     for number, has_data in enumerate([False, True]):
         log.result("S1", network(f"port {number}"), Verdict.STAY, has_data=has_data, is_on_demand=False)
         log.exhausted(error(), has_data=has_data, retry_in=None)
-    assert [text.partition(";")[2].partition(":")[0] for _, text in lines(caplog, W)] == [
+    assert [text.partition(";")[2].partition(":")[0] for _, text in lines(caplog)] == [
         " serving defaults",
         " serving defaults; no further attempt",
         " serving cached answers",
+        " serving defaults; no further attempt",
     ]
 
 

@@ -27,7 +27,7 @@ class EvaluatingClient(BaseClient):
     _warns_if_unclosed = False
 
     def __init__(self, facts: StatusClient, hooks: Sequence[Hook] = ()) -> None:
-        log = EvaluationLog(logger)
+        log = EvaluationLog(logger, facts.cell)
         runner = HookRunner(hooks, DeferredHooks(logger), logger)
         core = Core(
             holder=facts.holder,
