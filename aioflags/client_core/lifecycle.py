@@ -174,9 +174,7 @@ class Lifecycle:
         elif wait > 0 and not self._cell.is_closed:
             what, until = ("a connection", "there is one") if self._cell.server_evaluates else ("flag data", "some arrive")
             level = logging.INFO if self._cell.is_outage_logged else logging.WARNING
-            self._logger.log(
-                level, "started without %s after %.3g s (%s): defaults are served until %s", what, took, error, until
-            )
+            self._logger.log(level, "started without %s after %.3g s (%s): defaults are served until %s", what, took, error, until)
             self._cell.is_start_logged = True
 
     async def wait_ready(self, timeout: float | None = None) -> None:

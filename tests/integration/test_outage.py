@@ -347,6 +347,7 @@ CLIENTS: Final = [
 ]
 
 
+@pytest.mark.holds("CS-C26")
 @pytest.mark.parametrize("reason", REASONS)
 @pytest.mark.parametrize(("client", "event", "address", "seconds"), CLIENTS)
 async def test_a_program_without_a_network_logs_one_warning(
@@ -368,6 +369,7 @@ async def test_a_program_without_a_network_logs_one_warning(
         assert sum(message.startswith(text) for message in others) == 1, "it can be looked up"
 
 
+@pytest.mark.holds("EVT-W26")
 @pytest.mark.parametrize("reason", REASONS)
 @pytest.mark.parametrize(("client", "event", "address", "seconds"), CLIENTS)
 async def test_a_program_without_a_network_ends_without_a_pause(
@@ -406,6 +408,7 @@ async def test_a_close_ends_the_pause_before_a_retry_if_there_was_no_connection(
     assert (anyio.current_time() - began, len(service.posts), client.stats.events_dropped) == (0, 1, 2)
 
 
+@pytest.mark.holds("EVT-W26")
 @pytest.mark.parametrize(
     ("flags", "takes"),
     [
