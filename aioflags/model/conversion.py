@@ -7,11 +7,14 @@ tuple an array, a scalar of numpy what it holds. A subclass of a type of JSON be
 Values that JSON has are not copied.
 """
 
+# The type of any value at all is partially unknown to pyright.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from enum import Enum
 from functools import partial
@@ -213,7 +216,7 @@ class _Conversion:
                 members = cast("Mapping[object, Any]", value)
                 converted = {_name(name): self.convert(member, levels - 1) for name, member in members.items()}
             else:
-                converted = [self.convert(element, levels - 1) for element in value]
+                converted = [self.convert(element, levels - 1) for element in cast("Iterable[Any]", value)]
             self._containers[id(value)] = value, converted
         return converted
 

@@ -47,7 +47,7 @@ def converter(*, has_kinds: bool) -> ConvertContext:
     """
     remembered: _Remembered = _NO_CONTEXT, {}, (), NO_KEY
 
-    def convert(key: str | None, attributes: Mapping[str, Any]) -> Context:
+    def convert(key: Any, attributes: Mapping[str, Any]) -> Context:
         try:
             return context_with_kinds(key, attributes) if has_kinds else _without_kinds(key, attributes)
         except Exception as error:  # noqa: BLE001 - an object of the program may raise anything when it is read
@@ -57,7 +57,8 @@ def converter(*, has_kinds: bool) -> ConvertContext:
         nonlocal remembered
         if given is None:
             return convert(None, {})
-        key, attributes = given.targeting_key, given.attributes
+        key: object = given.targeting_key
+        attributes: Mapping[str, Any] = given.attributes
         last_key, last_attributes, ambiguous, context = remembered
         try:
             if key == last_key and attributes == last_attributes:
@@ -69,7 +70,7 @@ def converter(*, has_kinds: bool) -> ConvertContext:
                         break
                 else:
                     return context
-            if type(key) is str and key and type(attributes) is dict and (not has_kinds or _ARE_CUSTOM(attributes)):
+            if type(key) is str and key and attributes.__class__ is dict and (not has_kinds or _ARE_CUSTOM(attributes)):
                 for value in attributes.values():
                     # As in Context.__post_init__.
                     if type(value) is not str and type(value) not in ALWAYS_JSON and (type(value) is not float or value - value):

@@ -63,6 +63,10 @@ class Pair(NamedTuple):
     high: int
 
 
+def listed(value: Any) -> list[Any]:
+    return [value]
+
+
 def twice(value: Any) -> int:
     return int(value) * 2
 
@@ -294,7 +298,7 @@ async def test_events_have_the_value_of_the_data() -> None:
     """And a value that is refused counts as the default, as a value of another type does."""
     flags = {"flags": {"decoded-plain": flag(), "decoded-tracked": flag(trackEvents=True)}}
     async with client_with_events(flags) as events_of:
-        await events_of.client.variation(Flag[Any]("decoded-plain", default=None, decode=lambda value: [value]), USER)
+        await events_of.client.variation(Flag[Any]("decoded-plain", default=None, decode=listed), USER)
         await events_of.client.variation(Flag("decoded-plain", default=Plain(), decode=leaking), USER)
         await events_of.client.variation(Flag("decoded-tracked", default="x", decode=str.upper), USER)
         payload = await events_of.payload()

@@ -159,7 +159,9 @@ HANDLES: Makers = {
     Flags: lambda: local().flags_nowait(ANNA),
     MobileClient: lambda: MobileClient("mob-key", ANNA),
     devserver.RunningFlagd: lambda: devserver.RunningFlagd("127.0.0.1", 1, 2),
-    devserver.RunningServer: lambda: devserver.RunningServer(uvicorn.Server(uvicorn.Config("app", log_config=None)), "127.0.0.1", 1),
+    devserver.RunningServer: lambda: devserver.RunningServer(
+        uvicorn.Server(uvicorn.Config("app", log_config=None)), "127.0.0.1", 1
+    ),
     devserver.ServerState: devserver.ServerState,
     migration.Migrator: lambda: migration.Migrator(
         local(), read_old=cast("Any", wait), read_new=cast("Any", wait), write_old=cast("Any", wait), write_new=cast("Any", wait)

@@ -285,7 +285,11 @@ async def test_what_an_enricher_adds_follows_the_rule_for_attributes(line: Line)
     line.server.scripts[METHOD] = [[FLAGS, SILENCE]]
     await line.start()
     added = {"since": dt.date(2026, 1, 2), "zones": ("a", "b"), "secret": b"x", "targetingKey": "other"}
-    (update,) = await take(source(line, context_enricher=lambda _: added), 1)
+
+    def enrich(_: Mapping[str, Any]) -> Mapping[str, Any]:
+        return added
+
+    (update,) = await take(source(line, context_enricher=enrich), 1)
     assert update.change_set is not None
     assert update.change_set.static_context == {"since": "2026-01-02T00:00:00Z", "zones": ["a", "b"]}
 

@@ -12,6 +12,7 @@ import types
 import uuid
 from collections import OrderedDict, UserDict, defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from functools import partialmethod
 from typing import Any, Final, Never
 
 from hypothesis import strategies as st
@@ -72,7 +73,7 @@ class Raises:
     def _fail(self, *_: object) -> Never:
         raise ZeroDivisionError("secret")
 
-    __class__ = property(_fail)
+    __class__ = property(_fail)  # pyright: ignore[reportIncompatibleMethodOverride]  # on purpose, as below
     __eq__ = __hash__ = __len__ = __iter__ = __str__ = __repr__ = __bool__ = __int__ = __float__ = __index__ = _fail
     __getitem__ = __contains__ = __lt__ = __gt__ = __sub__ = __getattr__ = _fail
 
@@ -120,7 +121,7 @@ class _RaisingText(str):
     def _fail(self, *_: object) -> Never:
         raise ZeroDivisionError("secret")
 
-    __eq__ = __len__ = __iter__ = __str__ = __repr__ = _fail
+    __eq__ = __len__ = __iter__ = __str__ = __repr__ = _fail  # pyright: ignore[reportAssignmentType]  # on purpose
     __hash__ = str.__hash__
 
 
@@ -183,15 +184,23 @@ class _DType:
         self.kind = kind
 
 
+def _returned(_: object, value: Any) -> Any:
+    return value
+
+
+def _same(self: object, _: object) -> object:
+    return self
+
+
 def numpy_scalar(kind: str, item: object) -> Any:
     """A scalar as numpy has them, with the kind of its ``dtype`` and what ``item`` returns, on the class ``numpy.generic``."""
     generic = type("generic", (), {"__module__": "numpy"})
     methods = {
         "__module__": "numpy",
         "dtype": _DType(kind),
-        "item": lambda _: item,
-        "__float__": lambda _: float(item),  # type: ignore[arg-type]
-        "astype": lambda self, _: self,
+        "item": partialmethod(_returned, item),
+        "__float__": partialmethod(_returned, item),
+        "astype": _same,
     }
     return type("scalar", (generic,), methods)()
 
