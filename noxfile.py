@@ -178,7 +178,7 @@ def neighbours(session: nox.Session, name: str) -> None:
 
 @nox.session
 def arq(session: nox.Session) -> None:
-    """The recipe for arq, whose worker runs in an environment of its own: arq and the extra ``redis`` need different redis-py."""
+    """The recipe for arq, whose worker runs in an environment of its own: arq and the other queues need different redis-py."""
     session.install("-e", ".[dev]")
     folder = Path(session.create_tmp(), "arq")
     python = str(folder / "bin" / "python")

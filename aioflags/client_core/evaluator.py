@@ -173,7 +173,8 @@ class Evaluator:
         if type(default) is Context:
             advice = "pinned flags and MobileClient have their own context: variation(key, default)"
             raise ConfigTypeError(f"default: expected a JSON value, got Context ({advice})")
-        if expect is not None and not any(expect is kind for kind in EXPECTABLE):
+        # A metaclass of the program may have an __eq__ that raises.
+        if expect is not None and (type(expect) is not type or expect not in EXPECTABLE):
             raise ConfigError(f"expect: flags cannot be of type {getattr(expect, '__name__', expect)}; object stands for any value")
         return Question(snapshot, key, context, default, decoder if expect is None else expect, method, with_reason)
 

@@ -20,7 +20,7 @@ from typing import Any, Final
 import msgspec
 
 from aioflags.client_core.ambient import current_context
-from aioflags.client_core.typed import own_default
+from aioflags.client_core.typed import decoder_of, own_default
 
 __all__ = ["CLIENT", "MOBILE", "PINNED", "Bindings", "with_constant_path", "with_fast_detail", "with_fast_path"]
 
@@ -81,11 +81,14 @@ MOBILE: Final = Bindings(
 
 # `by_type` lacks a value whose type differs from the default's, and arrays and objects, which the slow path copies. The hot context
 # is valid, and an entry of `increments` counts one more evaluation without a lock. Any exception leads to the slow path, which
-# meets its cause again and handles it. A typed flag without another default fails at first, and is evaluated again with its own.
+# meets its cause again and handles it. A typed flag that decodes takes the slow path, since data have JSON. A typed flag without
+# another default fails at first, and is evaluated again with its own.
 _TEMPLATE: Final = """\
 {define} {name}(self, {bound.parameters}, *, expect=None):
     {bound.load_context}
     try:
+        if key.__class__ is not str and decoder_of(key) is not None:
+            raise LookupError
         {bound.load_snapshot}
         answer = {bound.answer}
         value = answer.by_type[default.__class__]
@@ -121,6 +124,8 @@ _DETAIL_TEMPLATE: Final = """\
 {define} {name}(self, {bound.parameters}, *, expect=None):
     {bound.load_context}
     try:
+        if key.__class__ is not str and decoder_of(key) is not None:
+            raise LookupError
         {bound.load_snapshot}
         answer = {bound.answer}
         if (
@@ -140,6 +145,8 @@ def {name}(self, key, default=None, *, expect=None):
     if expect is not None:
         return slow_path(self, key, default, expect=expect)
     try:
+        if key.__class__ is not str and decoder_of(key) is not None:
+            raise LookupError
         if self._report_to is None:
             return self._holder.snapshot.constant_answers[key].by_type[default.__class__]
         hot_context = self._report_to.hot_context
@@ -198,6 +205,7 @@ def _compiled(template: str, bindings: Bindings | None = None) -> Callable[[Call
         namespace: dict[str, Any] = {
             "__name__": __name__,
             "current_context": current_context,
+            "decoder_of": decoder_of,
             "own_default": own_default,
             "slow_path": slow_path,
         }

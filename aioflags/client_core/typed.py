@@ -85,8 +85,6 @@ class Flag(str, Generic[T]):
         flag._default = default
         flag._decoder = _decoder(default, decode)
         flag._is_scalar = default.__class__ in _SCALARS
-        if flag._decoder is not None:
-            flag._decoder.declare(plain_text(key))
         return flag
 
     @property

@@ -13,7 +13,6 @@ from typing import Any, Final, TypeVar
 
 from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, ReportProblem
-from aioflags.evaluation.decoding import decoded_among, follow_decoded_keys
 from aioflags.evaluation.dialect import Dialect
 from aioflags.evaluation.items import Item, Items
 from aioflags.evaluation.override_marks import REMOVED_SEGMENT, overridden_segment
@@ -120,7 +119,6 @@ class CompiledData:
     """
 
     __slots__ = (
-        "__weakref__",
         "bulk_use",
         "constant_answers",
         "dialect",
@@ -149,13 +147,6 @@ class CompiledData:
         self.direct_flags: dict[str, Evaluate] = {}
         self.flags: dict[str, CompiledFlag] = {}
         self.segments: dict[str, CompiledSegment] = {}
-        follow_decoded_keys(self)
-
-    def remove_fast(self, keys: Iterable[str]) -> None:
-        """Flags with these keys have no entry in ``direct_flags`` and ``constant_answers``."""
-        for key in keys:
-            self.direct_flags.pop(key, None)
-            self.constant_answers.pop(key, None)
 
     def updated(
         self, items: Items, changed: Iterable[Item] | None = None, *, static_context: Mapping[str, Any] | None = None
@@ -197,7 +188,6 @@ class CompiledData:
                 data.constant_answers.pop(key, None)
                 if self.dialect.is_direct(items.flags[key], items, measured):
                     data.direct_flags[key] = flag.direct
-        data.remove_fast(decoded_among())
         return data
 
     def _outdated(self, before: Items) -> list[Item]:
@@ -221,7 +211,6 @@ class CompiledData:
             flag = self.flags.setdefault(key, flag)
             if self.dialect.is_direct(definition, self.items, {}):
                 self.direct_flags[key] = flag.direct
-                self.remove_fast(decoded_among(key))
         return flag
 
     def segment(self, key: str) -> CompiledSegment | None:

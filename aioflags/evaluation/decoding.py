@@ -6,31 +6,25 @@ The rest of the package passes a decoder where a caller can also pass the type t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from enum import Enum
 from pathlib import PurePath
-from typing import Any, Final, NamedTuple, NewType, Protocol, TypeVar, get_origin
-from weakref import WeakSet
+from typing import Any, Final, NamedTuple, NewType, TypeVar, get_origin
 
 import msgspec
 
 from aioflags.errors import ConfigTypeError
 from aioflags.model.values import fresh, is_array, is_object, same_json
-from aioflags.runtime.fork import Lock
 from aioflags.runtime.logs import printable
 from aioflags.runtime.validation import function
 
 K = TypeVar("K")
 V = TypeVar("V")
 
-__all__ = ["MISMATCH", "Decoder", "decoded_among", "follow_decoded_keys"]
+__all__ = ["MISMATCH", "Decoder"]
 
 MISMATCH: Final = object()
 """The result for a value that does not have the expected type."""
-
-_decoded_keys: Final[set[str]] = set()
-_indexes: Final[WeakSet[_FastIndex]] = WeakSet()
-_lock: Final = Lock()
 
 _MAX_VALUES: Final = 32
 """How many values of a flag are kept decoded. A flag has few variations."""
@@ -41,24 +35,6 @@ _EXACT: Final = 2**53
 _encode: Final = msgspec.json.Encoder().encode
 _INVALID: Final = re.compile(r"^(Invalid (?:enum )?value) .*?(?= - at `|$)", re.DOTALL)
 """The messages of msgspec that repeat the value."""
-
-
-class _FastIndex(Protocol):
-    def remove_fast(self, keys: Iterable[str]) -> None:
-        """Make the flags with these keys unknown to the fast path."""
-
-
-def follow_decoded_keys(index: _FastIndex) -> None:
-    """Call ``index.remove_fast`` for each key that is declared from now on. Keeps a weak reference."""
-    with _lock:
-        _indexes.add(index)
-
-
-def decoded_among(key: str | None = None) -> tuple[str, ...]:
-    """The keys that decode, or ``key`` alone if it does. Ask after a flag was added, since another thread may declare it."""
-    if key is None:
-        return tuple(_decoded_keys)
-    return (key,) if key in _decoded_keys else ()
 
 
 class _NotAMemberError(ValueError):
@@ -90,15 +66,6 @@ class Decoder:
         # Evaluations of the same data have the same object; a server sends equal ones. An id is unique while its object lives.
         self._by_id: dict[int, tuple[object, _Decoded]] = {}
         self._by_json: dict[bytes, _Decoded] = {}
-
-    @staticmethod
-    def declare(key: str) -> None:
-        """A typed flag with this key decodes: take it off the fast path, which returns what is in the data, in all data."""
-        with _lock:
-            if key not in _decoded_keys:
-                _decoded_keys.add(key)
-                for index in _indexes:
-                    index.remove_fast((key,))
 
     def decode(self, value: Any) -> Any:
         """The decoded value, the same object for equal values; :data:`MISMATCH` if ``value`` is refused. Never raises."""

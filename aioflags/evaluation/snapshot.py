@@ -20,7 +20,7 @@ from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.attributes import clean_kind
 from aioflags.evaluation.compiled import CompiledFlag, Evaluation
 from aioflags.evaluation.compiled_data import BulkUse, CompiledData, DefinitionLog
-from aioflags.evaluation.decoding import Decoder, decoded_among
+from aioflags.evaluation.decoding import Decoder
 from aioflags.evaluation.dependents import Dependents, changed_flags, updated_index
 from aioflags.evaluation.dialect import Dialect
 from aioflags.evaluation.items import Item, Items, applied
@@ -355,7 +355,6 @@ class Snapshot:
             answer = self._answer(flag, subject, scope)
             if self.evaluated_for is not None and answer.problem is None:
                 self.constant_answers[key] = answer
-                data.remove_fast(decoded_among(key))
             return Evaluation(
                 detail=_detail(data, key, answer, scope, default, expected=expected_type(default) if wanted is None else wanted),
                 flag=flag,

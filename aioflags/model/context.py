@@ -92,12 +92,13 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
                 and self.name is None
                 and self.anonymous is False
                 and self.private is _NO_PRIVATE
-                and attributes.__class__ is dict
+                and type(attributes) is dict
                 and _are_custom(attributes)
             ):
                 if attributes:
-                    force_setattr(self, "attributes", _copied(attributes))
-                    for value in attributes.values():
+                    copied = _copied(attributes)
+                    force_setattr(self, "attributes", copied)
+                    for value in copied.values():
                         # Most values are strings, for which a comparison of classes is faster than the lookup.
                         if (
                             type(value) is not str
@@ -105,7 +106,7 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
                             and (type(value) is not float or value - value)  # not zero, if the number is not finite
                             and not is_json(value)
                         ):
-                            force_setattr(self, "attributes", json_attributes(attributes))
+                            force_setattr(self, "attributes", json_attributes(copied))
                             break
             elif (error := self._settle()) is not None:
                 _invalidate(self, error)

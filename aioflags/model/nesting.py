@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-__all__ = ["MAX_DEPTH", "SCALARS", "NestingError", "check_depth", "check_value_depth", "is_too_deep"]
+__all__ = ["MAX_DEPTH", "SCALARS", "NestingError", "check_depth", "is_too_deep"]
 
 MAX_DEPTH: Final = 128
 """Levels of arrays and objects: ``1`` has 0, ``[1]`` has 1."""
@@ -58,12 +58,6 @@ def _has_many_brackets(text: bytes) -> bool:
     # ``replace`` jumps from bracket to bracket; ``count`` compares every byte, and took up to twice as long on flags of 800 bytes.
     without = text.replace(b"[", b"", MAX_DEPTH + 1).replace(b"{", b"", MAX_DEPTH + 1)
     return len(text) - len(without) > MAX_DEPTH
-
-
-def check_value_depth(value: object) -> None:
-    """Raise :class:`NestingError` if a value nests too deeply or contains itself."""
-    if value.__class__ not in SCALARS and is_too_deep(value):
-        raise NestingError
 
 
 def is_too_deep(value: Any, levels: int = MAX_DEPTH) -> bool:

@@ -70,7 +70,7 @@ def converter(*, has_kinds: bool) -> ConvertContext:
                         break
                 else:
                     return context
-            if type(key) is str and key and attributes.__class__ is dict and (not has_kinds or _ARE_CUSTOM(attributes)):
+            if type(key) is str and key and type(given.attributes) is dict and (not has_kinds or _ARE_CUSTOM(attributes)):
                 for value in attributes.values():
                     # As in Context.__post_init__.
                     if type(value) is not str and type(value) not in ALWAYS_JSON and (type(value) is not float or value - value):

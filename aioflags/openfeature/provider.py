@@ -104,7 +104,7 @@ class AioFlagsProvider(ProcessBound):
         self._one_context: OneContext | None = None
         # Their overloads are for callers with types of their own.
         self._context: Callable[[EvaluationContext | None], Any]
-        """What an evaluation is for: its context; with a client for a mobile key, that client's flags of now."""
+        """What an evaluation is for: its context; with a client for a mobile key, the current flags of that client."""
         self._evaluate: Callable[..., EvaluationDetail[Any]]
         self._evaluate_awaited: Callable[..., Coroutine[Any, Any, EvaluationDetail[Any]]]
         if isinstance(client, BaseClient):

@@ -34,7 +34,9 @@ __all__ = [
 ]
 
 _DOUBLE_BITS: Final = 1023
-"""A double can hold every integer with at most so many bits, be it rounded."""
+"""A double can hold every integer with at most so many bits, rounded if necessary."""
+_DOUBLE_DIGITS: Final = 308
+"""Integers with fewer digits have at most so many bits."""
 FLAGS_PATH: Final = "/ofrep/v1/evaluate/flags"
 """The path of evaluations of all flags. The key of a flag follows it."""
 
@@ -90,9 +92,20 @@ def request_body(context: Mapping[str, Any]) -> bytes:
         ValueError: a text has half a surrogate pair, or a number is too large for a server that reads doubles.
     """
     data = {name: value for name, value in context.items() if name != "targetingKey" or value is not None}
-    if any(type(value) is int and value.bit_length() > _DOUBLE_BITS for value in data.values()):
+    body = msgspec.json.encode({"context": data})
+    # Few bodies have room for such a number.
+    if len(body) > _DOUBLE_DIGITS and _has_too_large_number(data):
         raise ValueError("a number is too large")
-    return msgspec.json.encode({"context": data})
+    return body
+
+
+def _has_too_large_number(value: Any) -> bool:
+    """Whether the value is, or contains, an integer that no double can hold."""
+    if isinstance(value, dict):
+        return any(map(_has_too_large_number, cast("dict[str, Any]", value).values()))
+    if isinstance(value, list):
+        return any(map(_has_too_large_number, cast("list[Any]", value)))
+    return type(value) is int and value.bit_length() > _DOUBLE_BITS
 
 
 # -- responses

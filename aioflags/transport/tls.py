@@ -224,7 +224,7 @@ def _trust_system(context: ssl.SSLContext, warn: Warn) -> None:
         except (OSError, ValueError, ImportError) as error:
             if not is_trusting:
                 found = problems or ["ca_certs: the system has no certificates"]
-                raise ConfigError(f"{'; '.join(found)}, but those of certifi cannot be read: {_reason(error)}") from error
+                raise ConfigError(f"{'; '.join(found)}, but certifi's certificates cannot be read: {_reason(error)}") from error
     for problem in problems:
         warn(problem)
 

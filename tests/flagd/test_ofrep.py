@@ -128,6 +128,7 @@ async def test_an_answer_of_another_server_is_logged_once(caplog: pytest.LogCapt
         pytest.param(object(), id="not JSON"),
         pytest.param(float("nan"), id="not a number"),
         pytest.param(10**400, id="more than a double holds"),
+        pytest.param({"a": [1, {"b": 10**400}]}, id="more than a double holds, deep inside"),
         pytest.param(10**5000, id="too many digits"),
         pytest.param("\ud800", id="half a surrogate pair"),
         pytest.param({"\ud800": 1}, id="half a surrogate pair in a name"),

@@ -184,6 +184,14 @@ def test_properties_of_a_context_follow_the_rule(context: Context, shown: str) -
     assert repr(context) == shown
 
 
+@pytest.mark.parametrize("kind", ["user", "org"])
+def test_lazy_attributes_are_read_when_the_context_is_made(kind: str) -> None:
+    attributes: Any = Lazy(lambda: {"plan": "pro", "team": Plan.PRO})
+    context = Context("a", kind, attributes=attributes)
+    assert (context.error, context.attributes) == (None, {"plan": "pro", "team": "pro"})
+    assert context.replace(attributes=attributes).attributes == context.attributes
+
+
 def test_references_of_private_attributes_follow_the_rule() -> None:
     references: Any = [Lazy(lambda: "email"), Plan.PRO]
     context = Context("k", attributes={"email": "e", "pro": 1}, private=references)

@@ -20,7 +20,7 @@ pytestmark = [
 ]
 
 ARQ = os.environ.get("AIOFLAGS_ARQ_PYTHON")
-"""A Python with aioflags and arq, which cannot be installed beside the redis that the tests of stores need: nox -s arq."""
+"""A Python with aioflags and arq, which needs an older redis-py than taskiq-redis and Celery: nox -s arq."""
 WORKERS = [
     pytest.param("taskiq worker taskiq_jobs:broker --workers 2", "taskiq_sender.py", 2, sys.executable, id="taskiq"),
     pytest.param("celery -A celery_jobs worker --concurrency 2", "celery_sender.py", 2, sys.executable, id="Celery, prefork"),
@@ -34,7 +34,7 @@ WORKERS = [
         "arq arq_jobs.WorkerSettings",
         *("arq_sender.py", 1, ARQ or ""),
         id="arq",
-        marks=pytest.mark.skipif(ARQ is None, reason="arq needs redis<6, aioflags[redis] needs redis>=8: run nox -s arq"),
+        marks=pytest.mark.skipif(ARQ is None, reason="arq needs redis<6, taskiq-redis and Celery a newer one: run nox -s arq"),
     ),
 ]
 
