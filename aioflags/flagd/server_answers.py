@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
 from aioflags.evaluation.openfeature.context_data import TARGETING_KEY, UnusableContextError, data_of
@@ -59,13 +60,14 @@ def encoded_context(context: Context | None, encode: Callable[[Mapping[str, Any]
         data = attributes_of(context)
     except UnusableContextError as error:
         return FailedEvaluation(ErrorKind.INVALID_CONTEXT, printable(error))
-    try:
+    with suppress(Exception):  # objects of the program may raise anything when they are read
         return encode(data)
-    except Exception:  # noqa: BLE001 -- objects of the program may raise anything when they are read
-        usable = encodable(data, encode)
-    if TARGETING_KEY not in usable:
+    key = {TARGETING_KEY: data[TARGETING_KEY]}
+    try:
+        encode(key)
+    except Exception:  # noqa: BLE001 -- as above
         return FailedEvaluation(ErrorKind.INVALID_CONTEXT, "the targeting key is not valid Unicode")
-    return encode(usable)
+    return encode({**encodable(data, encode), **key})
 
 
 def failed_flag(key: str, failure: FailedEvaluation, metadata: FlagMetadata = NO_METADATA) -> ResolvedFlag:

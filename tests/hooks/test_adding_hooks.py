@@ -117,7 +117,9 @@ async def test_a_hook_added_during_a_call_gets_the_next_call() -> None:
             id="a class",
         ),
         pytest.param(
-            RecordingHook(), "hooks: expected a sequence of Hook, got RecordingHook", id="a hook that is not in a sequence"
+            RecordingHook(),
+            "hooks: expected a sequence of Hook, got tests.support.hooks.RecordingHook",
+            id="a hook that is not in a sequence",
         ),
         pytest.param("abc", "hooks: expected a sequence of Hook, got str", id="text"),
         pytest.param(None, "hooks: expected a sequence of Hook, got NoneType", id="None"),

@@ -43,7 +43,10 @@ def test_the_mode_offline_takes_other_sources(options: dict[str, Any]) -> None:
     ("options", "error", "message"),
     [
         pytest.param(
-            {"fdv1_fallback": Polling()}, TypeError, r'expected Fdv1FallbackOptions, None or "default", got Polling', id="a poll"
+            {"fdv1_fallback": Polling()},
+            TypeError,
+            r'expected Fdv1FallbackOptions, None or "default", got aioflags.sources.Polling',
+            id="a poll",
         ),
         pytest.param(
             {"fdv1_fallback": "never"}, TypeError, r'expected Fdv1FallbackOptions, None or "default", got str', id="a word"

@@ -65,7 +65,9 @@ def test_the_error_for_an_option_of_the_wrong_type_has_its_name(options: Mapping
 
 def test_a_configuration_accepts_only_a_big_segments_object() -> None:
     assert Config().big_segments is None
-    with pytest.raises(ConfigError, match=r"^big_segments: expected BigSegments or None, got Scripted"):
+    with pytest.raises(
+        ConfigError, match=r"^big_segments: expected BigSegments or None, got tests.support.scripted_memberships.Scripted"
+    ):
         Config(big_segments=STORE)  # type: ignore[arg-type]  # that is the point
 
 

@@ -246,7 +246,7 @@ async def test_a_client_for_flagd_serves_an_application() -> None:
         return web.json_response([(await flags_of(request)).variation("colour", ""), await client.variation("colour", BERT, "")])
 
     async def wrong(request: web.Request) -> web.Response:
-        with pytest.raises(ConfigError, match="the client of this application: expected Client, got FlagdClient"):
+        with pytest.raises(ConfigError, match=r"the client of this application: expected Client, got aioflags\.FlagdClient"):
             client_of(request)
         return web.Response()
 

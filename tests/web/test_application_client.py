@@ -234,7 +234,7 @@ async def test_an_exception_of_the_function_reaches_the_caller() -> None:
         pytest.param(
             a_client,
             Context("anna"),
-            "context: expected a function of the request, got Context",
+            "context: expected a function of the request, got aioflags.Context",
             id="a context instead of a function",
         ),
     ],

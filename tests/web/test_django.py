@@ -373,7 +373,7 @@ async def test_a_client_for_flagd_serves_a_site(site: Any) -> None:
     async with running(), served(ASGIHandler()) as http:
         assert [(await http.get(f"/{name}")).text for name in ("awaiting", "plain")] == ["red", "red"]
         assert await current_client(FlagdClient).variation("colour", Context("bert"), "") == "blue"
-        with pytest.raises(ConfigError, match=r"the client of settings.AIOFLAGS: expected Client, got FlagdClient"):
+        with pytest.raises(ConfigError, match=r"the client of settings.AIOFLAGS: expected Client, got aioflags.FlagdClient"):
             current_client()
 
 

@@ -279,7 +279,7 @@ def test_a_client_for_flagd_serves_an_application() -> None:
 
     @get("/wrong")
     async def wrong(request: Request[Any, Any, State]) -> str:
-        with pytest.raises(ConfigError, match="the client of this application: expected Client, got FlagdClient"):
+        with pytest.raises(ConfigError, match=r"the client of this application: expected Client, got aioflags\.FlagdClient"):
             client_of(request)
         return str(type(client_of(request, FlagdClient)).__name__)
 
