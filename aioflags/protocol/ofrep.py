@@ -19,6 +19,7 @@ from aioflags.model.detail import ErrorKind, ReasonKind
 from aioflags.model.metadata import NO_METADATA, FlagMetadata
 from aioflags.model.nesting import check_depth
 from aioflags.model.resolved import ResolvedFlag, read_reason
+from aioflags.model.values import is_array, is_object
 from aioflags.protocol.documents.problems import UNREADABLE, read_problem
 from aioflags.runtime.logs import printable
 
@@ -101,10 +102,10 @@ def request_body(context: Mapping[str, Any]) -> bytes:
 
 def _has_too_large_number(value: Any) -> bool:
     """Whether the value is, or contains, an integer that no double can hold."""
-    if isinstance(value, dict):
-        return any(map(_has_too_large_number, cast("dict[str, Any]", value).values()))
-    if isinstance(value, list):
-        return any(map(_has_too_large_number, cast("list[Any]", value)))
+    if is_object(value):
+        return any(map(_has_too_large_number, value.values()))
+    if is_array(value):
+        return any(map(_has_too_large_number, value))
     return type(value) is int and value.bit_length() > _DOUBLE_BITS
 
 
