@@ -5,6 +5,7 @@ Run: pip install "aioflags[demo,flagd]"; python flagd_demo.py
 
 import asyncio
 import logging
+import os
 
 from aioflags import Context, EventKind, FlagdClient, FlagdConfig
 from aioflags.testing import FakeFlagd
@@ -46,4 +47,5 @@ async def main() -> None:
             await show("flagd is back", client)
 
 
+os.environ["no_proxy"] = "127.0.0.1,localhost"  # gRPC obeys http_proxy; this server is on this machine
 asyncio.run(main())

@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from typing import Final
 
-from aioflags.model.context import Context
-from aioflags.runtime.validation import require
+from aioflags.model.context import Context, required_context
 
 __all__ = ["current_context", "use_context"]
 
@@ -39,7 +38,11 @@ def use_context(context: Context) -> Generator[Context, None, None]:
     Raises:
         ConfigTypeError: ``context`` is not a :class:`Context`.
     """
-    block = _Block(require("context", context, Context), _INNERMOST.get())
+    outer = _INNERMOST.get()
+    while outer.is_over and outer.outer is not None:  # otherwise a task that leaves many blocks to others would keep them all
+        outer = outer.outer
+    context = required_context(context)
+    block = _Block(context, outer)
     token = _INNERMOST.set(block)
     try:
         yield context

@@ -83,7 +83,10 @@ class DataAnswers:
         memberships = memberships or self._cached_membership
         evaluation = snapshot.evaluate(key, context, default, wanted=expected, memberships=memberships)
         if self.recorder.is_open and context is not None and context.error is None:
-            self.recorder.evaluated(key, context, default, evaluation, with_reason=question.with_reason)
+            try:
+                self.recorder.evaluated(key, context, default, evaluation, with_reason=question.with_reason)
+            except Exception as bug:  # noqa: BLE001 -- the caller gets a value whatever fails
+                self._log.bug(key, bug)
         detail = evaluation.detail
         error = detail.reason.error_kind
         if error is None:

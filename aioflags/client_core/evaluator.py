@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, TypeAlias, TypedDict, cast
+from typing import Any, Final, TypeAlias, TypedDict
 
 from aioflags.client_core.ambient import current_context
 from aioflags.client_core.answers import Answers
@@ -31,7 +31,7 @@ from aioflags.evaluation.value_types import EXPECTABLE, expected_type, has_fract
 from aioflags.events.recorder import DISABLED_RECORDER, Recorder
 from aioflags.hooks.hook import EvaluationCall
 from aioflags.hooks.runner import HookRunner
-from aioflags.model.context import Context
+from aioflags.model.context import Context, actual_context
 from aioflags.model.detail import EvaluationDetail, Reason, ReasonKind
 from aioflags.model.explanation import DataOrigin, Explanation, ExplanationStep, StepKind
 from aioflags.model.status import Status
@@ -123,7 +123,7 @@ class Evaluator:
         """
         if context is None:
             return current_context()
-        usable = context if type(context) is Context else _unwrapped(context)
+        usable = context if type(context) is Context else actual_context(context)
         if usable is None:
             raise ConfigTypeError(f"context: expected a Context, got {class_name(context)} ({_advice(context)})")
         return usable
@@ -381,16 +381,6 @@ class Evaluator:
         if not snapshot.has_data:
             self._log.only_overrides()
         return subject
-
-
-def _unwrapped(context: object) -> Context | None:
-    """The context that a lazy object stands for, such as a proxy of the current request; ``None`` if it stands for none."""
-    try:
-        # A method of a proxy is that of its target.
-        target = cast("Any", context).member.__self__ if isinstance(context, Context) else None
-        return target if issubclass(type(target), Context) else None
-    except Exception:  # noqa: BLE001 -- an object of the program may raise anything when it is read
-        return None
 
 
 def _advice(context: object) -> str:

@@ -6,7 +6,7 @@ Source: ``events.md`` 11.3.
 from __future__ import annotations
 
 import logging
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -18,15 +18,14 @@ from aioflags.runtime.logs import Once, printable
 
 __all__ = ["encode_data", "encode_metric", "frozen_value"]
 
-_IMMUTABLE: Final = frozenset({bool, int, float, str, type(None), msgspec.Raw})
 
-
-def frozen_value(value: Any) -> Any:
+def frozen_value(value: object) -> Any:
     """A flag value or default that can no longer change: itself if it is immutable, otherwise its JSON.
 
     Returns ``None`` for a value that JSON cannot represent.
     """
-    if value.__class__ in _IMMUTABLE:
+    kind = type(value)  # not `__class__`, which says the same of lazy text, whose target changes
+    if kind is str or kind is bool or value is None or kind is int or kind is float or kind is msgspec.Raw:
         return value
     encoded = try_json(value)
     return None if isinstance(encoded, Exception) else encoded

@@ -21,7 +21,7 @@ from aioflags.mobile.context_switcher import GivenContext, Wait
 from aioflags.mobile.environment import MobileEnvironment, WaitFor
 from aioflags.mobile.mode_selector import ModeSelector
 from aioflags.mobile.modes import ConnectionMode, mode_named
-from aioflags.model.context import Context
+from aioflags.model.context import Context, required_context
 from aioflags.model.defaults import MAX_IDENTIFY_WAIT, START_WAIT
 from aioflags.model.identify import DEFAULT_ENVIRONMENT, IdentifyResult, IdentifyStatus
 from aioflags.model.secret import SdkKey
@@ -61,7 +61,7 @@ class MobileClient(MobileEnvironment):
     def __init__(self, mobile_key: str, context: Context, config: MobileConfig | None = None) -> None:
         config = require("config", MobileConfig() if config is None else config, MobileConfig)
         require("mobile_key", mobile_key, str)
-        require("context", context, Context)
+        context = required_context(context)
         if mobile_key in config.secondary_mobile_keys.values():
             raise ConfigError("secondary_mobile_keys: one of them is the key of the client itself")
         super().__init__(SdkKey(mobile_key), context, config)
@@ -179,7 +179,7 @@ class MobileClient(MobileEnvironment):
             LifecycleError: the client runs on another event loop, or the stage ``before_identify`` of a hook awaits the call.
             ConfigError: an argument has the wrong type, or ``timeout`` is negative.
         """
-        require("context", context, Context)
+        context = required_context(context)
         if (time_limit("timeout", timeout) or 0) < 0:
             raise ConfigError(f"timeout: expected 0 or more seconds, or None, got {timeout!r}")
         require("sheddable", sheddable, bool)

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from msgspec.structs import force_setattr
 
+from aioflags.errors import ConfigTypeError
 from aioflags.model.context_checks import anonymous_error, is_absent, key_error, kind_error, name_error, type_error
 from aioflags.model.context_json import BUILT_IN, LEGACY_ATTRIBUTES, NOT_CUSTOM, Arguments, read_single, read_user
 from aioflags.model.conversion import ALWAYS_JSON, is_json, json_attributes, json_or_same, text_names
@@ -23,7 +24,16 @@ from aioflags.model.values import fresh, same_json, type_name
 from aioflags.runtime.logs import Once, class_name, logger
 from aioflags.runtime.pydantic_schema import pydantic_schema
 
-__all__ = ["BUILT_IN", "IGNORED", "LEGACY_ATTRIBUTES", "Context", "invalid_context", "unchecked_context"]
+__all__ = [
+    "BUILT_IN",
+    "IGNORED",
+    "LEGACY_ATTRIBUTES",
+    "Context",
+    "actual_context",
+    "invalid_context",
+    "required_context",
+    "unchecked_context",
+]
 
 P = ParamSpec("P")
 
@@ -32,7 +42,7 @@ IGNORED: Final = Once()
 
 _copied: Callable[[Any], dict[str, object]] = dict[str, object].copy
 # Kept as a method, because CPython 3.11 calls a method of an imported name as an attribute of a module, which takes 30 ns longer.
-_are_custom: Final = NOT_CUSTOM.isdisjoint
+_are_custom: Callable[[Any], bool] = NOT_CUSTOM.isdisjoint
 _NO_PRIVATE: Final[Sequence[str]] = ()
 _IDENTITY: Final = frozenset({"kind", "key"})
 _USER: Final = "user"
@@ -275,10 +285,10 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
 
         ``name`` and ``anonymous`` inside ``attributes`` are ignored if their argument is given, also as ``None`` or ``False``.
         ``attributes`` replaces all attributes. To add one: ``context.replace(attributes={**context.attributes, "plan": "pro"})``.
-        A copy of an invalid context is invalid, and so is a copy of a multi-kind context: replace one of its members, and pass
-        all members to :meth:`multi`.
+        A copy of an invalid context is invalid, also if flagd accepts it. So is a copy of a multi-kind context: replace one of its
+        members, and pass all members to :meth:`multi`.
         """
-        if self.error is not None:
+        if not self.is_valid_for_flagd:
             return self
         if self.members is not None:
             return invalid_context("replace: not for a multi-kind context; replace a member, then use Context.multi")
@@ -412,7 +422,9 @@ def _replaced(context: Context, changes: dict[str, Any], key: str | UnsetType) -
         attributes = cast("Mapping[str, object]", attributes)
         changes["attributes"] = {name: value for name, value in attributes.items() if name not in given}
     properties = {name: getattr(context, name) for name in ("kind", "name", "anonymous", "attributes", "private")} | changes
-    return _restore({"key": context.key, **properties}) if key is UNSET else Context(key, **properties)
+    if key is UNSET and context.error is None:
+        return _restore({"key": context.key, **properties})
+    return Context(cast("str", context.other_key) if key is UNSET else key, **properties)
 
 
 def _restore(arguments: Arguments | str) -> Context:
@@ -461,6 +473,23 @@ def unchecked_context(key: object, attributes: Mapping[str, object]) -> Context:
 _ANY_USER: Final = Context("-")
 _copy_of: Final[Callable[[Context], Context]] = cast("Any", msgspec.Struct).__copy__
 """Copies the fields. ``Context.__copy__`` returns the context itself."""
+
+
+def actual_context(context: object) -> Context | None:
+    """The context that this is, or that a lazy object stands for, such as a proxy of the current request; ``None`` for others."""
+    try:
+        # A method of a proxy is that of its target.
+        target = cast("Any", context).member.__self__ if isinstance(context, Context) else None
+        return target if issubclass(type(target), Context) else None
+    except Exception:  # noqa: BLE001 -- an object of the program may raise anything when it is read
+        return None
+
+
+def required_context(context: object) -> Context:
+    """:func:`actual_context` of an argument. Raises :class:`ConfigTypeError` if it is not a context."""
+    if (actual := actual_context(context)) is None:
+        raise ConfigTypeError(f"context: expected Context, got {class_name(context)}")
+    return actual
 
 
 def invalid_context(error: str) -> Context:

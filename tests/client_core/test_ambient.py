@@ -6,10 +6,13 @@ import asyncio
 import contextvars
 from collections.abc import AsyncGenerator, Generator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
 from aioflags import Client, Context, current_context, use_context
+from aioflags.client_core.ambient import _INNERMOST
+from tests.support.hostile import Lazy
 
 DOCUMENT = {
     "flags": {
@@ -145,3 +148,28 @@ def test_an_exception_leaves_the_block_and_keeps_its_cause() -> None:
     with pytest.raises(ZeroDivisionError), use_context(Context("anna")):
         raise ZeroDivisionError
     assert current_context() is None
+
+
+async def test_a_task_whose_generators_are_closed_by_others_keeps_none_of_their_blocks() -> None:
+    async def items() -> AsyncGenerator[None]:
+        with use_context(Context("item")):
+            yield
+
+    for _ in range(10):
+        generator = items()
+        await anext(generator)
+        await asyncio.create_task(generator.aclose())
+    with use_context(Context("anna")):
+        outer = _INNERMOST.get().outer
+    assert outer is not None
+    assert outer.outer is None
+    assert not outer.is_over
+
+
+def test_a_proxy_of_a_context_is_read_once() -> None:
+    now = Context("anna")
+    proxy: Any = Lazy(lambda: now)
+    with use_context(proxy) as context:
+        now = Context("bert")
+        assert current_context() is context
+        assert context.key == "anna"

@@ -26,6 +26,7 @@ Evaluate: TypeAlias = "Callable[[Any, Any, Any], Awaitable[object]]"
 RULE = {"if": [{"==": [{"var": "a"}, "pro"]}, "on", {"fractional": [{"var": "a"}, ["on", 1], ["off", 1]]}]}
 LAUNCHDARKLY = {
     "flags": {
+        "tracked": {"key": "tracked", "variations": [True, False], "offVariation": 0, "trackEvents": True, "version": 1},
         "f": {
             "key": "f",
             "on": True,
@@ -46,7 +47,7 @@ LAUNCHDARKLY = {
                     ("semVerEqual", ["1.0.0"], True),
                 ]
             ],
-        }
+        },
     }
 }
 
@@ -169,6 +170,8 @@ async def test_an_evaluation_returns_a_value_whatever_an_object_does(client: str
                 for context in contexts(thing):
                     await evaluated(evaluate, "f", context, False)
                 await evaluated(evaluate, "f", Context("k"), thing)
+                await evaluated(evaluate, f"absent {name}", Context("k"), thing)  # the first default of a key is kept for events
+                await evaluated(evaluate, "tracked", Context("k"), thing)
                 await evaluated(evaluate, thing, Context("k"), False)
                 if name != "text that raises":  # as a name of an attribute: a lookup raises, and the evaluation serves the default
                     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == [], name

@@ -138,6 +138,13 @@ def test_a_copy_keeps_the_empty_key_that_a_legacy_user_may_have() -> None:
     assert "key" in (legacy.replace(key="").error or "")
 
 
+@pytest.mark.parametrize("context", [Context(cast("Any", 42)), Context.keyless()], ids=["a key that is not text", "no key"])
+def test_replace_changes_a_context_that_only_flagd_accepts(context: Context) -> None:
+    changed = context.replace(attributes={"plan": "pro"})
+    assert (changed.attributes, changed.other_key, changed.error) == ({"plan": "pro"}, context.other_key, context.error)
+    assert changed.is_valid_for_flagd
+
+
 @pytest.mark.parametrize(
     ("context", "error"),
     [
