@@ -19,7 +19,7 @@ class OutputError(Exception):
 
     def __init__(self, error: OSError, fd: int) -> None:
         super().__init__(error, fd)
-        self.errno = error.errno
+        self.errno: int | None = error.errno
         self._reason, self._fd = error.strerror or error, fd
 
     def __str__(self) -> str:

@@ -61,7 +61,7 @@ class Decoder:
     __slots__ = ("_by_id", "_by_json", "_convert", "given")
 
     def __init__(self, decode: Any) -> None:
-        self.given = decode
+        self.given: Any = decode
         self._convert = _converter(decode)
         # Evaluations of the same data have the same object; a server sends equal ones. An id is unique while its object lives.
         self._by_id: dict[int, tuple[object, _Decoded]] = {}
