@@ -33,7 +33,7 @@ class Analytics:
         events_uri: The address of the service for events.
         key_suffix: The part of the key that may be shown.
         describe: Describes the client, for diagnostics.
-        cell: Whether the log has said already that there is no connection.
+        cell: The status, which says whether an outage is logged already.
         logger: The client's logger.
     """
 

@@ -140,7 +140,7 @@ class StatusCell:
 
     @property
     def is_outage_logged(self) -> bool:
-        """Whether there was no connection yet, and a warning has said so. Then failures that follow from it are no warnings."""
+        """Whether the client never had a connection and a warning said so. Failures that follow from it are logged at INFO."""
         return not self._condition.has_connected and (self.is_start_logged or self.newest.last_error is not None)
 
     @property

@@ -38,7 +38,7 @@ _INVALID: Final = re.compile(r"^(Invalid (?:enum )?value) .*?(?= - at `|$)", re.
 
 
 class _NotAMemberError(ValueError):
-    """The value is not that of a member."""
+    """No member has the value."""
 
 
 class _Decoded(NamedTuple):

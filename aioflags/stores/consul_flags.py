@@ -141,7 +141,7 @@ class ConsulFlags:
         return entries
 
     def _unseen(self, keys: Collection[str]) -> list[ObjectKind]:
-        """The kinds of which there is no key in ``keys``."""
+        """The kinds that have no key in ``keys``."""
         return [kind for kind, folder in self._folders.items() if not any(key.startswith(folder) for key in keys)]
 
     async def _require_readable(self, kinds: Iterable[ObjectKind]) -> None:

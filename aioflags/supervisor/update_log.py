@@ -187,5 +187,5 @@ def _cause(error: ErrorInfo) -> Hashable:
 
 
 def _reason(error: ErrorInfo) -> str:
-    """Why a connection failed, without the peer: the same for all hosts if there is no network."""
+    """Why a connection failed, without the peer: without a network it is the same for all hosts."""
     return _PEER.sub("", error.message).rpartition(": ")[2]
