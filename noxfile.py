@@ -1,13 +1,12 @@
-"""Sessions for developers and CI: tests, newest, interpreters, arq, lowest, lint, types, check, docs, bench,
+"""Sessions for developers and CI: tests, full, newest, interpreters, arq, lowest, lint, types, check, docs, bench,
 proofs, reliability, rivals, fuzz, mutants; for a release: build, supply-chain, workflows, api, release.
 
 ``nox -s tests`` needs nothing but nox; with uv on the path, or beside nox, the environments are made by uv, which is faster.
 Arguments after ``--`` go to the tool: ``nox -s tests -- -k directive``.
 
-What is tested where: all tests, with coverage, on the CPython that runs nox. On every other CPython of the machine all but those
-marked ``one_interpreter`` and ``speed``: two minutes each on two cores. A test gets the mark ``one_interpreter`` if it takes
-seconds and would find nothing new there: it waits for a database, a browser or a time limit, or it tests documents. Everything
-else runs everywhere, with all its examples, so that no folder is left out.
+Tests have three tiers. ``nox -s tests`` runs all but those marked ``slow``, which take a second or more, and ``speed``, which
+measure time. CI runs the same tests on the newest CPython, with coverage, and then those that measure time. ``nox -s full`` runs
+the rest, too. CONTRIBUTING.md says what is in which tier.
 """
 
 from __future__ import annotations
@@ -66,6 +65,8 @@ PROOFS = (
 """Tests whose amount of random runs comes from the environment."""
 CAMPAIGNS = "--ignore=tests/reliability"
 """Left out where ``nox -s reliability`` does not run: these tests do more with each form of it."""
+QUICK = ("-m", "not slow and not speed", CAMPAIGNS)
+"""The first tier: everything that proves behaviour, without what waits or repeats."""
 PEERS = ("launchdarkly-server-sdk[async]==9.20.0", "eppo-server-sdk==4.4.1", "statsig-python-core==0.24.0")
 """What aioflags is compared with. Pinned: raise one, and docs/explanation/performance.md needs a new table."""
 FLAGD_PEER = "openfeature-provider-flagd==0.6.1"
@@ -107,24 +108,30 @@ NEIGHBOURS = {
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Every test; without arguments also the branch coverage of layers 0 to 5.
-
-    Tests that measure time run last and alone: other tests and coverage would slow them.
-    """
+    """The tests that prove behaviour: four minutes on two cores. ``-- -k directive`` runs what follows instead."""
     session.install("-e", ".[dev]")
-    if session.posargs:
-        session.run("pytest", *session.posargs)
-        return
-    session.run("pytest", "-n", "auto", "-m", "not speed", CAMPAIGNS, "--cov", "--cov-branch", "--cov-report=")
-    covered = ",".join(f"aioflags/{folder}/*" for folder in COVERED)
-    session.run("coverage", "report", f"--include={covered}", f"--fail-under={LEAST_COVERAGE}")
-    session.run("pytest", "-n", "0", "-m", "speed", CAMPAIGNS)
+    session.run("pytest", *(session.posargs or ("-q", "-n", "auto", "--dist", "worksteal", *QUICK)))
+
+
+@nox.session
+def speed(session: nox.Session) -> None:
+    """The tests that measure time, one after another and alone: other tests would slow them."""
+    session.install("-e", ".[dev]")
+    session.run("pytest", "-q", "-n", "0", "-m", "speed", CAMPAIGNS, *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def full(session: nox.Session) -> None:
+    """What ``nox -s tests`` leaves out: slow tests, all interpreters, campaigns of reliability, proofs, neighbours. An hour."""
+    session.notify("tests", ["-q", "-n", "auto", "--dist", "worksteal", "-m", "slow and not speed", CAMPAIGNS])
+    for name in ("speed", "newest", "interpreters", "reliability", "proofs", "arq", "neighbours", "lowest"):
+        session.notify(name)
 
 
 @nox.session(venv_backend="none")
 @nox.parametrize("version", INTERPRETERS)
 def interpreters(session: nox.Session, version: str) -> None:
-    """Nearly all tests on every other CPython of this machine, a session each; ``-- tests/sources`` runs what follows instead.
+    """The tests on every other CPython of this machine, a session each; ``-- tests/sources`` runs what follows instead.
 
     An interpreter is looked for on the path, among those of pyenv, and in ``AIOFLAGS_PYTHONS`` (paths with ``:`` in between).
     """
@@ -137,19 +144,17 @@ def interpreters(session: nox.Session, version: str) -> None:
 
 @nox.session(venv_backend="none")
 def newest(session: nox.Session) -> None:
-    """The session ``interpreters`` for the newest CPython of this machine with a GIL, if that is not the one that runs nox."""
-    for version in reversed(INTERPRETERS):
-        if version.endswith("t"):
-            continue
-        if version == sysconfig.get_python_version():
-            session.skip(f"nox -s tests tests on CPython {version}")
-        if (interpreter := _interpreter(version)) is not None:
-            _test_on(session, version, interpreter)
-            return
+    """The tests on the newest CPython of this machine with a GIL, with the branch coverage of layers 0 to 5."""
+    versions = [version for version in reversed(INTERPRETERS) if not version.endswith("t")]
+    interpreter = next(path for path in (*map(_interpreter, versions), sys.executable) if path is not None)
+    python = _test_on(session, "newest", interpreter, "--cov", "--cov-branch", "--cov-report=")
+    covered = ",".join(f"aioflags/{folder}/*" for folder in COVERED)
+    report = ("coverage", "report", "--skip-covered", f"--include={covered}", f"--fail-under={LEAST_COVERAGE}")
+    session.run(python, "-m", *report, external=True)
 
 
-def _test_on(session: nox.Session, version: str, interpreter: str) -> None:
-    """Nearly all tests on one CPython; on a free-threaded one without those that need gRPC or RE2."""
+def _test_on(session: nox.Session, version: str, interpreter: str, *options: str) -> str:
+    """Run the tests on one CPython, and return its path in an environment; free-threaded, it has no gRPC and no RE2."""
     folder = Path(".nox", f"interpreter-{version}")
     python = str(folder / "bin" / "python")
     session.run(interpreter, "-m", "venv", "--clear", "--without-pip", str(folder), external=True)
@@ -162,8 +167,9 @@ def _test_on(session: nox.Session, version: str, interpreter: str) -> None:
         # Extension modules that do not know free threading switch the GIL on, unless that is forbidden.
         packages, env = (".[demo,docs,dynamodb,openfeature,otel,redis,sentry,watch,yaml]", "protobuf", *others), {"PYTHON_GIL": "0"}
     session.run(*install, "-q", "-e", *packages, external=True)
-    chosen = session.posargs or ["-m", "not one_interpreter and not speed", CAMPAIGNS]
-    session.run(python, "-m", "pytest", "-q", "-n", "auto", *chosen, env=env, external=True)
+    chosen = session.posargs or (*QUICK, *options)
+    session.run(python, "-m", "pytest", "-q", "-n", "auto", "--dist", "worksteal", *chosen, env=env, external=True)
+    return python
 
 
 @nox.session(venv_backend="uv")
@@ -191,14 +197,14 @@ def arq(session: nox.Session) -> None:
 
 @nox.session(venv_backend="uv")
 def lowest(session: nox.Session) -> None:
-    """Nearly all tests with the lowest versions that pyproject.toml allows. Needs uv; after a change of a lower bound."""
+    """The tests with the lowest versions that pyproject.toml allows. Needs uv; after a change of a lower bound."""
     dev = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]["dev"]
     beside = [
         name for name in dev if name.startswith(("aiohttp>", "django>", "fastapi>", "litestar>", "opentelemetry-sdk>", "pytest>"))
     ]
     session.install("--resolution", "lowest-direct", "-e", ".[cli,dynamodb,otel,re2,redis,sentry,server,yaml]", *beside)
     session.install("-e", ".[dev]")  # the rest; what is installed stays
-    session.run("pytest", "-q", "-n", "auto", *(session.posargs or ["-m", "not one_interpreter and not speed"]))
+    session.run("pytest", "-q", "-n", "auto", *(session.posargs or QUICK))
 
 
 def _interpreter(version: str) -> str | None:

@@ -115,6 +115,7 @@ def one_round(folder: Path, job: Job) -> Record:
         return measured({job.kind: [job]}, FlagLocation(folder, service), rounds=1, seconds=1e-5, log=lambda _: None)
 
 
+@pytest.mark.slow
 @pytest.mark.real_time
 @pytest.mark.parametrize("protocol", ["fdv2-poll", "fdv2-stream", "fdv1-poll"])
 def test_a_column_is_measured_in_a_separate_process(tmp_path: Path, protocol: str) -> None:
@@ -124,6 +125,7 @@ def test_a_column_is_measured_in_a_separate_process(tmp_path: Path, protocol: st
     assert all(0 < reading.value < 0.01 for reading in record.readings)
 
 
+@pytest.mark.slow
 @pytest.mark.real_time
 def test_a_mobile_client_is_measured_on_flags_that_are_evaluated_already(tmp_path: Path) -> None:
     record = one_round(tmp_path, Job("aioflags, mobile", "evaluate", "fdv2-poll"))
@@ -131,6 +133,7 @@ def test_a_mobile_client_is_measured_on_flags_that_are_evaluated_already(tmp_pat
     assert {reading.measure for reading in record.readings} == {"E1", "E6", "E7 values", "E9"}
 
 
+@pytest.mark.slow
 @pytest.mark.real_time
 def test_flags_are_measured_beside_an_override_file(tmp_path: Path) -> None:
     record = one_round(tmp_path, Job("aioflags, overrides", "evaluate", "fdv2-poll"))
@@ -138,6 +141,7 @@ def test_flags_are_measured_beside_an_override_file(tmp_path: Path) -> None:
     assert {reading.measure for reading in record.readings} == CASES.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.real_time
 async def test_the_override_file_has_flags_of_the_cases(tmp_path: Path) -> None:
     documents.write(tmp_path, "thousand", thousand())
@@ -152,6 +156,7 @@ async def test_the_override_file_has_flags_of_the_cases(tmp_path: Path) -> None:
             await column.close()
 
 
+@pytest.mark.slow
 @pytest.mark.real_time
 @pytest.mark.parametrize("column", ["aioflags", "aioflags, awaited"])
 def test_the_service_receives_all_evaluations_of_a_column_with_events(tmp_path: Path, column: str) -> None:

@@ -79,6 +79,7 @@ async def test_live_explains_with_the_data_of_the_service() -> None:
     assert found["origin"]["status"] == "READY"
 
 
+@pytest.mark.slow
 async def test_a_service_that_cannot_be_reached_is_reported_with_its_address(unused_tcp_port: int) -> None:
     found = await explained_live(f"http://127.0.0.1:{unused_tcp_port}")
     assert found["reason"]["errorKind"] == "CLIENT_NOT_READY"

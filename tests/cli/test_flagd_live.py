@@ -70,6 +70,7 @@ async def test_an_explanation_names_the_address_of_ofrep(fake_flagd: FakeFlagd) 
     assert f"data from OFREP at {fake_flagd.ofrep_url}; the client is READY" in output, output
 
 
+@pytest.mark.slow
 async def test_changes_of_ofrep_are_watched_for_the_context(fake_flagd: FakeFlagd) -> None:
     fake_flagd.put("theme", {**RULE, "defaultVariant": "off"})
     program = await started(fake_flagd, "ofrep", "watch", "--flagd", "theme", "--json", "--context", PRO)

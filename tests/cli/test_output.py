@@ -15,7 +15,7 @@ import pytest
 from aioflags.cli.commands import commands
 from tests.cli.program import AIOFLAGS
 
-pytestmark = [pytest.mark.real_time, pytest.mark.one_interpreter]
+pytestmark = [pytest.mark.real_time, pytest.mark.slow]
 
 CONTEXT = '{"kind": "user", "key": "Zoë"}'
 FILE = '{"flagValues": {"été€ж": "Ünïcode€ж"}}'

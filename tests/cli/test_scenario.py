@@ -26,6 +26,7 @@ SCENES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.real_time
 def test_every_scene_happens_in_order_and_in_time() -> None:
     # A proxy that cannot be reached must not matter: all servers are on this machine.

@@ -155,6 +155,7 @@ def test_a_server_for_other_machines_warns(file: Path) -> None:
         assert httpx.get(f"{server.url}/sdk/poll", headers={"Host": "my-laptop.local"}, **ASK).status_code == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_server_with_status_0_while_a_stream_is_open(server: Server, number: signal.Signals) -> None:
     server.line_after("error: ")
@@ -163,6 +164,7 @@ def test_a_signal_ends_the_server_with_status_0_while_a_stream_is_open(server: S
         assert server.stop(number) == (0, "stopped\n", "")
 
 
+@pytest.mark.slow
 def test_edits_that_were_not_saved_are_named_at_the_end(server: Server, file: Path) -> None:
     server.line_after("error: ")
     server.type("flip a")
@@ -282,6 +284,7 @@ def test_a_file_in_launchdarklys_format_is_served_to_flagds_clients_on_request(f
         assert server.flag() is True
 
 
+@pytest.mark.slow
 def test_a_file_without_flags_has_flagds_format_on_request(tmp_path: Path) -> None:
     path = tmp_path / "flags.json"
     path.write_text('{"flags": {}}')
@@ -362,6 +365,7 @@ def test_without_the_extra_only_ofrep_is_served(tmp_path: Path) -> None:
     assert lines[3] == f"flagd's gRPC services are off: {missing}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("document", "arguments", "named"),
     [

@@ -217,6 +217,7 @@ def test_a_full_queue_merges_changes_and_then_drops_the_oldest(events: list[Even
     assert [event.missed for event in taken] == [missed, 0][: len(taken)]
 
 
+@pytest.mark.slow
 @pytest.mark.holds("OF-28", "OF-R17")
 async def test_a_stopped_reader_uses_limited_memory_and_gets_what_it_missed(
     client: StatusClient, caplog: pytest.LogCaptureFixture

@@ -148,6 +148,7 @@ async def test_a_start_and_a_wait_for_the_status_do_not_wait_for_handlers() -> N
     await client.aclose()
 
 
+@pytest.mark.slow
 @pytest.mark.real_time
 @pytest.mark.holds("OF-R28")
 async def test_start_evaluation_handlers_and_close_do_not_block_the_loop() -> None:

@@ -189,6 +189,7 @@ CALLED_BY_TASKS: Final = {
 }
 
 
+@pytest.mark.slow
 def test_a_plain_function_uses_nothing_of_anyio_that_needs_a_task() -> None:
     """Such as ``anyio.current_time``, whose place ``loop_time`` takes."""
 

@@ -180,6 +180,7 @@ def test_an_invalid_key_of_a_typed_flag_raises(key: Any, message: str) -> None:
         Flag[bool](key, default=False)
 
 
+@pytest.mark.slow
 @pytest.mark.real_time
 def test_the_blocks_of_the_page_on_typed_flags_pass(tmp_path: Path) -> None:
     """The Python blocks of typed-flags.md are one file of code and tests."""

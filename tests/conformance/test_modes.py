@@ -308,7 +308,7 @@ async def test_a_case_with_a_file(case: Case, mode: str, tmp_path: Path) -> None
 
 
 @needs_data
-@pytest.mark.one_interpreter
+@pytest.mark.slow
 @pytest.mark.real_time
 @pytest.mark.parametrize(("cases", "mode", "version"), together("in-process", "rpc", "ofrep"))
 async def test_the_cases_of_a_file_with_one_server(cases: list[Case], mode: str, version: int, tmp_path: Path) -> None:
@@ -316,7 +316,7 @@ async def test_the_cases_of_a_file_with_one_server(cases: list[Case], mode: str,
 
 
 @needs_data
-@pytest.mark.one_interpreter
+@pytest.mark.slow
 @pytest.mark.real_time
 @pytest.mark.parametrize(("case", "mode"), alone("in-process", "rpc", "ofrep"))
 async def test_a_case_with_a_server(case: Case, mode: str, tmp_path: Path) -> None:

@@ -203,6 +203,7 @@ async def test_an_answer_that_the_client_does_not_read_is_cut(request_text: byte
         await until(lambda: not serving.server.server_state.connections)
 
 
+@pytest.mark.slow
 async def test_an_answer_that_is_read_slowly_is_complete() -> None:
     async with server("x" * 20_000_000) as serving, connected(serving) as connection:
         connection.send(POLL)

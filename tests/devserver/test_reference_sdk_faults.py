@@ -14,7 +14,7 @@ from aioflags.devserver import Endpoint, Fault, ServerState, create_app, serve
 from aioflags.devserver.decode import decode
 from tests.devserver.test_reference_sdk import DOCUMENT, SOON, Make, Sdk, asynchronous, synchronous
 
-pytestmark = [pytest.mark.real_time, pytest.mark.one_interpreter]
+pytestmark = [pytest.mark.real_time, pytest.mark.slow]
 
 ONCE: list[dict[str, Any]] = [
     {"kind": "status", "status": 503},

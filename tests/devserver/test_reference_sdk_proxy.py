@@ -14,7 +14,7 @@ from aioflags.devserver import ServerState, create_app, serve
 from aioflags.testing import FaultProxy, Schedule, toxics
 from tests.devserver.test_reference_sdk import SOON, Make, asynchronous, synchronous
 
-pytestmark = [pytest.mark.real_time, pytest.mark.one_interpreter]
+pytestmark = [pytest.mark.real_time, pytest.mark.slow]
 
 FAULTS = {
     "refused": toxics.Refuse(),

@@ -22,7 +22,7 @@ from tests.reliability.scoreboard import FORM, Form
 
 pytestmark = [
     pytest.mark.real_time,
-    pytest.mark.one_interpreter,
+    pytest.mark.slow,
     pytest.mark.speed,
     pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory and descriptors are read from /proc"),
 ]

@@ -124,6 +124,7 @@ def test_a_file_that_a_docstring_names_is_in_the_folder(name: str) -> None:
     assert [file for file in named if not (ROOT / file).exists() and not (EXAMPLES / file).exists()] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SERVICES)
 async def test_a_service_runs_with_the_command_in_its_docstring(name: str, unused_tcp_port: int) -> None:
     port = str(unused_tcp_port)

@@ -35,6 +35,7 @@ async def run(block: str, **names: Any) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_the_tests_of_the_guide_pass(pytester: pytest.Pytester) -> None:
     pytester.makepyprojecttoml(SETTINGS)
     pytester.makepyfile(f"{FIRST}\n\n{OF_FLAGD}\n\n{OUTAGE}\n\n{FLAGD}\n\n{MOBILE}\n\n{PROXY}\n\n{TOXIC}\n\n{SCHEDULE}")

@@ -109,7 +109,7 @@ def wrong_commands(page: str) -> Iterator[str]:
             yield call[1]
 
 
-@pytest.mark.one_interpreter
+@pytest.mark.slow
 @pytest.mark.real_time
 @pytest.mark.parametrize("name", GUIDES)
 def test_the_tests_on_a_page_pass(name: str, tmp_path: Path) -> None:
@@ -195,6 +195,7 @@ def test_the_drawing_of_the_directive_has_the_steps_of_its_page_and_names_existi
     assert [name for name in names if f"`{name}`" not in page or not re.search(rf"\b(?:def|class) {name}\b", code)] == []
 
 
+@pytest.mark.slow
 def test_a_block_that_fails_is_detected(tmp_path: Path) -> None:
     page = "```python\nvalue = 1\n```\ntext\n```python\ndef test_it():\n    assert value == 2\n```\n"
     assert "\n1 failed in " in run_tests(page, tmp_path).stdout

@@ -35,7 +35,7 @@ PUBLIC = (
 )
 
 
-@pytest.mark.one_interpreter
+@pytest.mark.slow
 @pytest.mark.real_time
 @pytest.mark.timeout(300)
 def test_the_site_is_built_without_a_warning_and_shows_the_whole_api(tmp_path: Path) -> None:

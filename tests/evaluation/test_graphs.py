@@ -421,6 +421,7 @@ def test_all_flags_of_a_random_world_have_the_same_results_as_single_evaluations
 LONG = Graph([*chain("n", 10_000, "end"), flag("end")], [], 10_000, 0)
 
 
+@pytest.mark.slow
 def test_all_flags_at_once_evaluate_each_flag_of_a_long_chain_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

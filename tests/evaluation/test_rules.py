@@ -129,6 +129,7 @@ def test_tables_and_clauses_find_the_same_rule(rules: list[Any], context: Any) -
         assert outcome(snapshot_of(one).evaluate("flag", context, None))[2].get("ruleIndex") == expected
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_flag_grows_with_its_rules() -> None:
     """Not with their square: 20,000 rules took 80 MB."""
     rules = [[one_of("a", str(number))] for number in range(20_000)]

@@ -139,7 +139,7 @@ def client_on(url: str, *, close_timeout: float = 2.0, **events: Any) -> Client:
     return Client(KEY, config)
 
 
-@pytest.mark.one_interpreter
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "posts", "stats"),
     [
@@ -179,6 +179,7 @@ async def test_a_payload_is_sent_retried_or_dropped_by_its_answer(
     assert [record.levelno for record in caplog.records].count(logging.ERROR) == (re.search(r"\b401\b", caplog.text) is not None)
 
 
+@pytest.mark.slow
 async def test_a_reset_in_the_middle_of_a_large_payload_loses_nothing() -> None:
     async with sinking(Sink(reset, OK, early=True)) as sink, client_on(f"http://127.0.0.1:{sink.port}") as client:
         client.track("large", ANNA, "x" * 4_000_000)
@@ -197,7 +198,7 @@ def closed_port() -> int:
         return port
 
 
-@pytest.mark.one_interpreter
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_events_are_dropped_if_no_server_listens(scheme: str) -> None:
     async with client_on(f"{scheme}://127.0.0.1:{closed_port()}") as client:
@@ -209,7 +210,7 @@ async def test_events_are_dropped_if_no_server_listens(scheme: str) -> None:
             assert (stats.evaluations_sent, stats.evaluations_dropped) == (0, round_)
 
 
-@pytest.mark.one_interpreter
+@pytest.mark.slow
 async def test_a_server_without_tls_gets_no_events_over_https() -> None:
     async with sinking(Sink(OK)) as sink, client_on(f"https://127.0.0.1:{sink.port}") as client:
         record_events(client)
@@ -218,7 +219,7 @@ async def test_a_server_without_tls_gets_no_events_over_https() -> None:
         assert sink.bodies == []
 
 
-@pytest.mark.one_interpreter
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", [hang, reset, status(503)], ids=["no answer", "resets", "503"])
 async def test_a_payload_that_fails_twice_is_dropped_and_the_next_is_sent(answer: Answer) -> None:
     async with sinking(Sink(answer, answer, OK)) as sink, client_on(f"http://127.0.0.1:{sink.port}") as client:
@@ -269,7 +270,7 @@ FAULTS: Final = [
 ]
 
 
-@pytest.mark.one_interpreter
+@pytest.mark.slow
 @pytest.mark.parametrize("on", [Endpoint.EVENTS, Endpoint.DIAGNOSTIC])
 @pytest.mark.parametrize(("kind", "more"), FAULTS)
 async def test_a_fault_of_the_development_server_loses_nothing(kind: FaultKind, more: dict[str, Any], on: Endpoint) -> None:

@@ -189,6 +189,7 @@ async def test_the_overrides_of_a_closed_client_stay_and_its_files_are_not_read(
     assert await client.variation("a", USER, "") == "override"
 
 
+@pytest.mark.slow
 def test_the_child_of_a_fork_keeps_the_overrides_and_follows_the_files_after_its_own_start(file: Path) -> None:
     client = Client("", config(file))
 

@@ -43,6 +43,7 @@ MODES = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @MODES
 def test_a_start_in_a_child_that_does_not_connect_is_an_error_with_its_reason(
     resolver: str, first: object, before_start: tuple[bool, str], without_server: tuple[bool, str]

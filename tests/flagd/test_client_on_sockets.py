@@ -87,6 +87,7 @@ async def test_a_server_may_appear_late_and_restart(flagd: FakeFlagd, resolver: 
     assert "ERROR" not in kinds(diary)[1:]
 
 
+@pytest.mark.slow
 @pytest.mark.holds("RB-R6")
 @pytest.mark.parametrize("resolver", ["in-process", "rpc"])
 async def test_a_half_open_connection_is_replaced_when_its_stream_reaches_its_deadline(flagd: FakeFlagd, resolver: str) -> None:

@@ -29,6 +29,7 @@ def flagd_client() -> FlagdClient:
     return FlagdClient(FlagdConfig(host="127.0.0.1", port=9))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [client, mobile_client, flagd_client])
 def test_whenever_a_program_ends_without_closing_no_coroutine_of_the_package_is_reported(
     make: Callable[[], Client | MobileClient | FlagdClient],

@@ -21,7 +21,7 @@ from tests.support.raw_server import raw_server, saying
 
 pytestmark = [
     pytest.mark.real_time,
-    pytest.mark.one_interpreter,
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated:DeprecationWarning"),
 ]
 

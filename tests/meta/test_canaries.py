@@ -134,6 +134,7 @@ def inner(pytester: pytest.Pytester, code: str) -> pytest.RunResult:
         return pytester.runpytest_subprocess("-p", "tests.support.canaries", "-q", "-rA", "--color=no")
 
 
+@pytest.mark.slow
 @pytest.mark.real_time
 @pytest.mark.holds("RB-R25")
 @pytest.mark.shows_canaries("the inner tests fail because of it, and report it")
@@ -144,6 +145,7 @@ def test_each_sort_of_leak_fails_its_test(pytester: pytest.Pytester) -> None:
     assert not failed & CLEAN
 
 
+@pytest.mark.slow
 @pytest.mark.real_time
 @pytest.mark.parametrize("reason", ["", "()", "('')", "(3)"])
 def test_the_marker_shows_canaries_needs_a_reason(pytester: pytest.Pytester, reason: str) -> None:

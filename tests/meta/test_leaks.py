@@ -106,6 +106,7 @@ def inner(pytester: pytest.Pytester, code: str) -> pytest.RunResult:
         return pytester.runpytest_subprocess("-p", "pytest_asyncio.plugin", "-p", "tests.support.leaks", "-q", "-rA", "--color=no")
 
 
+@pytest.mark.slow
 def test_each_kind_of_leak_fails_its_test(pytester: pytest.Pytester) -> None:
     ran = inner(pytester, LEAKS)
     ran.assert_outcomes(passed=LEAKS.count("def test_"), errors=LEAKS.count("def test_leaves"))

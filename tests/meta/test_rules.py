@@ -67,14 +67,14 @@ def test_the_numbers_of_rules_have_no_gaps(written: dict[str, str | None], prefi
     assert {number for number in written if number.rstrip("0123456789") == prefix} == {f"{prefix}{n}" for n in range(1, last + 1)}
 
 
-@pytest.mark.one_interpreter
+@pytest.mark.slow
 @pytest.mark.real_time
 @pytest.mark.timeout(600)
 def test_every_rule_has_a_test_or_waits(written: dict[str, str | None], carried: set[str]) -> None:
     assert [number for number, waits_for in written.items() if waits_for is None and number not in carried] == []
 
 
-@pytest.mark.one_interpreter
+@pytest.mark.slow
 @pytest.mark.real_time
 @pytest.mark.timeout(600)
 def test_every_number_in_an_id_is_written_down(written: dict[str, str | None], carried: set[str]) -> None:

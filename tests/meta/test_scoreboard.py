@@ -86,6 +86,7 @@ def results_of_r3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_test_reports_its_line_and_its_figures_from_another_process(pytester: pytest.Pytester, results_of_r3: Path) -> None:
     pytester.makepyfile(
         """
@@ -107,6 +108,7 @@ def test_a_test_reports_its_line_and_its_figures_from_another_process(pytester: 
     ]
 
 
+@pytest.mark.slow
 def test_a_teardown_that_fails_fails_the_line_and_counts_no_figure_twice(pytester: pytest.Pytester, results_of_r3: Path) -> None:
     pytester.makepyfile(
         """
@@ -129,6 +131,7 @@ def test_a_teardown_that_fails_fails_the_line_and_counts_no_figure_twice(pyteste
     assert (line.passed, line.failed, str(line.figures["reads"])) == (1, 1, "reads 7")
 
 
+@pytest.mark.slow
 def test_a_crash_of_a_process_fails_the_run(
     pytester: pytest.Pytester, results_of_r3: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -192,6 +192,7 @@ async def test_flags_for_the_first_context_are_not_given_to_another() -> None:
     await client.aclose()
 
 
+@pytest.mark.slow
 @forks
 @pytest.mark.real_time
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")

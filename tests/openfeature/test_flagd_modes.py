@@ -100,6 +100,7 @@ async def test_a_plain_evaluation_on_the_clients_loop_does_not_wait(client: Flag
     assert (found.value, found.error_code) == ((False, ErrorCode.GENERAL) if client.is_remote else (True, None))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("client", [pytest.param(_in_process, id="in-process"), pytest.param(_rpc, id="rpc")], indirect=True)
 @pytest.mark.holds("OF-9", "OF-10", "OF-11")
 async def test_handlers_get_changes_and_outages(client: FlagdClient, fake_flagd: FakeFlagd) -> None:

@@ -66,6 +66,7 @@ class KnowsTheSdk(AioFlagsProvider):
         super().attach(on_emit)
 
 
+@pytest.mark.slow
 @pytest.mark.real_time
 async def test_a_status_that_a_slow_thread_overwrites_is_repeated_after_a_second() -> None:
     async with await ready_client() as client:
@@ -115,6 +116,7 @@ class InitializesLate(AioFlagsProvider):
         super().initialize(evaluation_context, domain)
 
 
+@pytest.mark.slow
 @pytest.mark.holds("OF-12")
 @pytest.mark.parametrize("is_late", [pytest.param(False, id="in time"), pytest.param(True, id="the SDK's thread is late")])
 @pytest.mark.real_time
@@ -136,6 +138,7 @@ async def test_a_ready_handler_runs_once_for_one_initialization(is_late: bool, g
         assert log.is_empty()
 
 
+@pytest.mark.slow
 @pytest.mark.real_time
 async def test_a_handler_of_an_outage_that_lasts_runs_once() -> None:
     async with await ready_client() as client:
@@ -216,6 +219,7 @@ def test_the_sdk_of_today_has_no_marker() -> None:
     assert has_lifecycle_marker(MarkedBase)
 
 
+@pytest.mark.slow
 @pytest.mark.holds("OF-38")
 @pytest.mark.parametrize("in_thread", [pytest.param(False, id="on the loop"), pytest.param(True, id="in a thread")])
 @pytest.mark.real_time

@@ -103,6 +103,7 @@ def test_a_client_that_is_added_twice_counts_once() -> None:
     assert single(totals) == {"recorded": 1, "pending": 1}
 
 
+@pytest.mark.slow
 def test_collected_clients_do_not_accumulate_without_reads() -> None:
     totals = EventTotals()
     recorders = [ref(StandInClient().add_to(totals).identify(1).recorder) for _ in range(100)]

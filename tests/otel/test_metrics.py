@@ -175,6 +175,7 @@ async def test_rejected_payloads_of_clients_of_one_environment_are_added_up(tmp_
         assert list(measured.points("aioflags.payloads.rejected").values()) == [2]
 
 
+@pytest.mark.slow
 @pytest.mark.real_time
 def test_clients_can_register_while_another_thread_collects() -> None:
     interval, plugin = sys.getswitchinterval(), MetricsPlugin()

@@ -17,7 +17,7 @@ from tests.package import surface
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.one_interpreter
+@pytest.mark.slow
 @pytest.mark.real_time
 def test_the_public_api_is_the_one_that_is_written_down() -> None:
     written = surface.SURFACE.read_text(encoding="utf-8").splitlines()

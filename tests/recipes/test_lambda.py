@@ -41,7 +41,7 @@ def handler(event, context):
 """
 """The handler of the page, with a clock that jumps by a minute while the process is frozen: then newer flags are polled."""
 
-pytestmark = [pytest.mark.real_time, pytest.mark.one_interpreter]
+pytestmark = [pytest.mark.real_time, pytest.mark.slow]
 
 
 class Platform:

@@ -17,7 +17,7 @@ from tests.support.canaries import KEY
 
 pytestmark = [
     pytest.mark.real_time,
-    pytest.mark.one_interpreter,
+    pytest.mark.slow,
     pytest.mark.skipif(find_spec("ipykernel") is None, reason="ipykernel is not installed on this interpreter"),
 ]
 

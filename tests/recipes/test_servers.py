@@ -15,7 +15,7 @@ from tests.recipes.recipe import PATIENCE, PAUSE, Program, Recipe, page, until_t
 
 pytestmark = [
     pytest.mark.real_time,
-    pytest.mark.one_interpreter,
+    pytest.mark.slow,
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork"),
 ]
 

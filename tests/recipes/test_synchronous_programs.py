@@ -13,7 +13,7 @@ from aioflags.devserver import Endpoint
 from aioflags.testing import FlagsService
 from tests.recipes.recipe import PATIENCE, PAUSE, Program, Recipe, until_tracked
 
-pytestmark = [pytest.mark.real_time, pytest.mark.one_interpreter]
+pytestmark = [pytest.mark.real_time, pytest.mark.slow]
 
 METHODS = [
     "spawn",

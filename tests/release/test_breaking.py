@@ -58,7 +58,7 @@ def test_the_public_modules_of_a_release_are_read_from_its_text() -> None:
     assert public_modules(SURFACE.with_name("surface.py").read_text(encoding="utf-8")) == list(MODULES)
 
 
-@pytest.mark.one_interpreter
+@pytest.mark.slow
 def test_the_public_names_of_this_package_are_seen() -> None:
     package = griffe.load("aioflags", search_paths=[Path(__file__).parents[2]], resolve_aliases=True)
     paths = public_paths(package, ["aioflags", "aioflags.testing"])

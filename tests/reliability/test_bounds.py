@@ -18,7 +18,7 @@ from tests.reliability.plugin import Figures
 from tests.reliability.scoreboard import FORM, Form
 from tests.support.scripted_clients import all_tasks
 
-pytestmark = [pytest.mark.real_time, pytest.mark.speed, pytest.mark.one_interpreter, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.real_time, pytest.mark.speed, pytest.mark.slow, pytest.mark.timeout(30)]
 
 WAITS = [0.1] if FORM is Form.SMOKE else [0.0, 0.1, 1.0]
 LATE, REFUSAL_SHOWN = 0.05 * slowness(), 0.1 * slowness()

@@ -16,7 +16,7 @@ from tests.reliability.peers import KINDS
 from tests.reliability.plugin import Figures
 from tests.reliability.scoreboard import FORM, Form
 
-pytestmark = [pytest.mark.real_time, pytest.mark.speed, pytest.mark.one_interpreter]
+pytestmark = [pytest.mark.real_time, pytest.mark.speed, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 3.0

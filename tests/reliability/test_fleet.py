@@ -155,7 +155,7 @@ class Fleet:
 @pytest.mark.holds("RB-R30")
 @pytest.mark.real_time
 @pytest.mark.speed
-@pytest.mark.one_interpreter
+@pytest.mark.slow
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_fleet_follows_its_server_through_restarts(kind: str, figures: Figures) -> None:

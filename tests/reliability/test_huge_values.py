@@ -40,7 +40,7 @@ Work: TypeAlias = Callable[[], Awaitable[object]]
 pytestmark = [
     pytest.mark.real_time,
     pytest.mark.speed,
-    pytest.mark.one_interpreter,
+    pytest.mark.slow,
     pytest.mark.timeout(0),
     pytest.mark.holds("RB-R7"),
 ]

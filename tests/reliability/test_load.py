@@ -29,7 +29,7 @@ from tests.reliability.kinds import KINDS, AnyClient, make_client, running_serve
 from tests.reliability.plugin import Figures
 from tests.reliability.scoreboard import FORM, Form, amount
 
-pytestmark = [pytest.mark.real_time, pytest.mark.speed, pytest.mark.one_interpreter, pytest.mark.timeout(0)]
+pytestmark = [pytest.mark.real_time, pytest.mark.speed, pytest.mark.slow, pytest.mark.timeout(0)]
 
 ROOT = Path(__file__).parents[2]
 FLAGS = amount("R14")

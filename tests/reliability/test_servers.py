@@ -21,7 +21,7 @@ from tests.reliability.scoreboard import FORM, Form
 
 pytestmark = [
     pytest.mark.real_time,
-    pytest.mark.one_interpreter,
+    pytest.mark.slow,
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork"),
 ]
 

@@ -19,7 +19,7 @@ MEGABYTE = 1e6
 
 
 @pytest.mark.real_time
-@pytest.mark.one_interpreter
+@pytest.mark.slow
 @pytest.mark.timeout(0)
 @pytest.mark.holds("RB-R13")
 async def test_memory_descriptors_tasks_and_timers_do_not_grow(figures: Figures) -> None:

@@ -282,7 +282,7 @@ async def test_memory_serves_beside_a_scripted_store_that_fails(seeds: range, fi
 @pytest.mark.holds("RB-R21")
 @pytest.mark.timeout(0)
 @pytest.mark.real_time
-@pytest.mark.one_interpreter
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", batches("R21", 2), ids=str)
 async def test_memory_serves_beside_a_redis_that_fails(seeds: range, redis_url: str, figures: Figures) -> None:
     await tried(OnRedis(Random(seeds.start), redis_url), seeds, len(seeds), figures)

@@ -82,6 +82,7 @@ def in_loop_of_child(check: Callable[[], Coroutine[Any, Any, None]]) -> None:
     in_child(run)
 
 
+@pytest.mark.slow
 def test_a_lock_that_another_thread_holds_is_free_in_the_child() -> None:
     lock, held, done = Lock(), threading.Event(), threading.Event()
 
@@ -104,6 +105,7 @@ def test_a_lock_that_another_thread_holds_is_free_in_the_child() -> None:
         thread.join()
 
 
+@pytest.mark.slow
 def test_versions_that_another_thread_counts_can_be_counted_in_the_child() -> None:
     versions, held, done = Versions(), threading.Event(), threading.Event()
 
@@ -164,6 +166,7 @@ async def test_in_the_child_an_evaluation_takes_the_fast_path_without_events() -
         assert client._report_to is not None
 
 
+@pytest.mark.slow
 def test_the_tasks_of_the_parent_do_not_run_in_the_child() -> None:
     loops = [asyncio.new_event_loop()]
     client = Client.local({"flagValues": {"f": 1}})
@@ -185,6 +188,7 @@ def test_the_tasks_of_the_parent_do_not_run_in_the_child() -> None:
     loops[0].close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("waiting", [1, 3], ids=["one start", "several starts"])
 async def test_a_client_that_was_reading_its_file_at_the_fork_reads_it_again_in_the_child(waiting: int, tmp_path: Path) -> None:
     path = tmp_path / "flags.json"
@@ -231,6 +235,7 @@ def tracked(service: Service) -> list[str]:
     return [record["key"] for post in service.posts for record in records(post) if record["kind"] == "custom"]
 
 
+@pytest.mark.slow
 async def test_parent_and_child_each_send_the_events_that_they_recorded() -> None:
     service = Service()
     async with client_with_events(service) as client:
@@ -252,6 +257,7 @@ async def test_parent_and_child_each_send_the_events_that_they_recorded() -> Non
     assert tracked(service) == ["the parent's"]
 
 
+@pytest.mark.slow
 async def test_all_requests_of_the_child_have_another_instance_id() -> None:
     service = Service(poll_of(*payload("f")))
     config = Config(http=service.http(), data_system=DataSystem.polling())
@@ -282,6 +288,7 @@ async def test_all_requests_of_the_child_have_another_instance_id() -> None:
         assert len(parents) == 1
 
 
+@pytest.mark.slow
 async def test_a_request_of_the_parent_does_not_delay_the_child() -> None:
     service = Service()
     service.takes = [*[Answer(202, after=HANG)] * 5, Answer(202)]
@@ -330,6 +337,7 @@ class RecordingPlugin(Hook, Plugin):
         self.calls.append("register")
 
 
+@pytest.mark.slow
 async def test_plugins_are_registered_again_in_the_child_and_their_hooks_run_once() -> None:
     recording = RecordingPlugin()
     async with client_with_events(Service(), plugins=[recording]) as client:

@@ -149,6 +149,7 @@ def test_a_wrong_key_is_printed_where_nothing_configures_logging() -> None:
     assert "INFO" not in stderr
 
 
+@pytest.mark.slow
 @pytest.mark.real_time
 def test_a_program_that_configures_logging_decides_what_is_printed() -> None:
     lines = stderr_of_a_program_with_a_wrong_key("INFO").splitlines()

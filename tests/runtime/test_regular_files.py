@@ -127,6 +127,7 @@ async def test_a_local_client_does_not_start_from_a_file_that_is_not_regular(pat
         await Client.local(path).start(start_wait=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("make", "problem"), NOT_REGULAR)
 @pytest.mark.parametrize("option", ["ca_certs", "cert_file"])
 async def test_a_certificate_is_not_read_from_a_file_that_is_not_regular(path: Path, make: Make, problem: str, option: str) -> None:
@@ -168,6 +169,7 @@ print("ended")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["local", "file source", "initializer", "disk store", "certificates"])
 def test_start_and_the_end_of_the_process_come_in_time_with_a_fifo_for_a(path: Path, which: str) -> None:
     fifo(path)
@@ -224,6 +226,7 @@ async def test_a_client_serves_its_flags_while_its_file_is_a_fifo_and_follows_th
                 await anyio.sleep(0.01)
 
 
+@pytest.mark.slow
 async def test_the_development_server_serves_the_last_flags_while_its_file_is_a_fifo_and_follows_the_next_file(
     path: Path,
 ) -> None:
@@ -277,6 +280,7 @@ def test_assert_flags_exist_refuses_a_fifo(path: Path) -> None:
         assert_flags_exist([Flag("f", default=0)], path)
 
 
+@pytest.mark.slow
 def test_flags_of_a_test_session_are_not_read_from_a_fifo(pytester: pytest.Pytester) -> None:
     os.mkfifo(pytester.path / "flags.json")
     ran = pytester.runpytest_subprocess("--flags-file", "flags.json", timeout=2 * IN_TIME)

@@ -114,6 +114,7 @@ class CountedFiles(Files):
         return await super().look_in_time()
 
 
+@pytest.mark.slow
 @pytest.mark.real_time
 async def test_a_write_to_another_file_in_the_folder_is_ignored(file: Path) -> None:
     files, log = CountedFiles([file]), file.with_name("app.log")

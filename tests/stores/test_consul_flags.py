@@ -262,7 +262,7 @@ async def crowd(stores: Sequence[Store], *, rounds: int) -> dict[str, int]:
 
 
 @pytest.mark.real_time
-@pytest.mark.one_interpreter
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 async def test_12_clients_that_write_at_once_leave_the_newest_versions(consul_url: str) -> None:
     async with fleet(consul_url, 12) as stores:

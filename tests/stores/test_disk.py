@@ -141,6 +141,7 @@ async def test_an_unusable_file_of_this_user_is_overwritten(path: Path, prepare:
     assert await store_at(path).initialized()
 
 
+@pytest.mark.slow
 async def test_a_file_with_a_flipped_bit_is_not_used(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     await fill(path)
     good = path.read_bytes()

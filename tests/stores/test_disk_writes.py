@@ -127,6 +127,7 @@ def test_a_real_full_disk_and_a_real_read_only_disk_keep_the_old_file(tmp_path: 
     assert (ran.returncode, ran.stderr) == (0, b"")
 
 
+@pytest.mark.slow
 @pytest.mark.real_time
 @pytest.mark.holds("RB-R22")
 def test_a_writer_that_is_killed_leaves_the_old_file_or_the_new_one(path: Path, figures: Figures) -> None:

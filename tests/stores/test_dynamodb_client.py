@@ -89,7 +89,7 @@ async def test_profiles_and_their_files_are_read_off_the_event_loop(
     await client.aclose()
 
 
-@pytest.mark.one_interpreter
+@pytest.mark.slow
 def test_the_first_client_of_a_process_blocks_the_event_loop_for_a_moment_only(dynamodb: DynamoDBServer) -> None:
     """In a process that has not imported botocore: an event loop that was blocked by it has a task that was late."""
     program = f"""
@@ -117,6 +117,7 @@ asyncio.run(main())
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60, cwd=Path(__file__).parents[2])
 
 
+@pytest.mark.slow
 async def test_a_child_of_a_fork_leaves_the_connections_of_its_parent_alone(dynamodb: DynamoDBServer) -> None:
     client = client_of(dynamodb)
     parents = await client.get()

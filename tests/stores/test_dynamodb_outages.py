@@ -17,7 +17,7 @@ from tests.support.dynamodb_server import TABLE, DynamoDBServer
 from tests.support.feed import Feed, change, changes, full
 from tests.support.store_clients import beside
 
-pytestmark = [pytest.mark.real_time, pytest.mark.one_interpreter]
+pytestmark = [pytest.mark.real_time, pytest.mark.slow]
 
 USER = secretive("user-123")
 CURRENT = StoreStatus(available=True, stale=False)

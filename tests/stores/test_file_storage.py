@@ -204,6 +204,7 @@ async def test_a_write_that_fails_keeps_the_old_values(path: Path) -> None:
     assert other_files(path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.real_time
 async def test_a_disk_that_hangs_gets_one_call_and_others_fail(path: Path) -> None:
     hanging: Any = HangingSystem()

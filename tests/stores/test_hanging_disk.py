@@ -43,6 +43,7 @@ def threads() -> int:
     return sum(thread.name == "aioflags-disk" for thread in threading.enumerate())
 
 
+@pytest.mark.slow
 @pytest.mark.real_time
 async def test_a_disk_that_hangs_gets_one_call_and_others_fail_at_once(path: Path) -> None:
     await fill(path)

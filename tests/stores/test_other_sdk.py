@@ -74,7 +74,7 @@ def _prefixed_dynamodb(request: pytest.FixtureRequest) -> AbstractContextManager
     return _dynamodb(request, "shop")
 
 
-SLOW = [DYNAMODB, pytest.mark.one_interpreter]
+SLOW = [DYNAMODB, pytest.mark.slow]
 DATABASES: list[tuple[str, object, int, list[pytest.MarkDecorator]]] = [
     ("Redis", _redis, 25, REDIS),
     ("Consul", _consul, 5, []),

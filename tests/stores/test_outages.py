@@ -22,7 +22,7 @@ from tests.support.feed import Feed, change, changes, flag_json, full
 from tests.support.redis_server import RedisServer
 from tests.support.store_clients import FLAG, beside
 
-pytestmark = [pytest.mark.real_time, pytest.mark.one_interpreter]
+pytestmark = [pytest.mark.real_time, pytest.mark.slow]
 
 USER = secretive("user-123")
 AWAY = 3.0

@@ -157,6 +157,7 @@ async def test_invalid_data_in_the_database_are_a_store_error(redis_url: str, ke
         assert (detail.value, detail.reason.big_segments_status) == (False, expected)
 
 
+@pytest.mark.slow
 async def test_evaluations_continue_while_the_database_fails_in_several_ways(own_redis: RedisServer) -> None:
     await write(own_redis.url, ["beta-users.g2"], [], now_ms())
     way = Way(own_redis)

@@ -60,6 +60,7 @@ async def test_the_error_for_keys_in_several_slots_has_advice(redis_cluster: Red
             await getattr(RedisStore(client=client).build(CONTEXT), call)(*arguments)
 
 
+@pytest.mark.slow
 async def test_a_client_refused_by_a_cluster_logs_it_once_and_continues(
     redis_cluster: RedisCluster, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -109,6 +110,7 @@ async def test_big_segments_in_a_cluster_need_no_braces(redis_cluster: RedisClus
 # -- a sentinel
 
 
+@pytest.mark.slow
 async def test_the_replica_of_a_dead_master_has_the_data_soon(
     watched_redis: WatchedRedis, caplog: pytest.LogCaptureFixture
 ) -> None:

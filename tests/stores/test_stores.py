@@ -238,6 +238,7 @@ async def test_items_written_after_the_marker_was_read_are_loaded(store: Store) 
     assert (await store.load())[ObjectKind.FLAG] == {"b": item("b")}
 
 
+@pytest.mark.slow
 async def test_two_thousand_items_are_kept(store: Store) -> None:
     written = items(*(item(f"flag-{n}", n) for n in range(1, 2001)))
     await store.replace(written)

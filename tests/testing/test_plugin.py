@@ -111,6 +111,7 @@ MARKED = "asyncio_mode = strict\nasyncio_default_fixture_loop_scope = function\n
 ONE_LOOP = "asyncio_mode = auto\nasyncio_default_fixture_loop_scope = session\nasyncio_default_test_loop_scope = session\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("style", "plugins", "ini", "options"),
     [

@@ -129,6 +129,7 @@ def test_an_invalid_option_is_refused(project: Project, pytester: pytest.Pyteste
     assert why in ran.stderr.str()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [pytest.param(0, id="one process"), pytest.param(2, id="xdist")])
 def test_flags_that_no_test_evaluated_are_reported(project: Project, document: str, workers: int) -> None:
     ran = project(

@@ -41,6 +41,7 @@ async def test_the_clock_stands_still_while_a_thread_works() -> None:
     timer.cancel()
 
 
+@pytest.mark.slow
 def test_a_deadlock_is_an_error() -> None:
     loop = VirtualTimeLoop()
     with pytest.raises(RuntimeError, match="deadlock"):

@@ -273,7 +273,7 @@ def test_a_document_without_flags_makes_an_empty_module() -> None:
     assert declared(declarations(read_document({}))) == {}
 
 
-@pytest.mark.one_interpreter
+@pytest.mark.slow
 @pytest.mark.real_time
 @pytest.mark.parametrize(
     "checker",

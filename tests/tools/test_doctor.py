@@ -329,6 +329,7 @@ async def test_entries_of_no_proxy_that_exempt_nothing_are_a_warning() -> None:
     )
 
 
+@pytest.mark.slow
 async def test_a_server_without_tls_is_a_problem_for_https() -> None:
     async with raw_server(saying(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as server:
         found = (await findings(at(f"https://127.0.0.1:{server.port}", connect_timeout=1.0)))["base_uri connection"]

@@ -267,6 +267,7 @@ async def test_a_server_without_tls_is_reported(server: FlagdServer, ca_file: st
     assert "WRONG_VERSION_NUMBER" in await failure(channel(f"localhost:{port}", tls=True, cert_path=ca_file))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
@@ -418,7 +419,7 @@ print("used 20 times")
 """
 
 
-@pytest.mark.one_interpreter
+@pytest.mark.slow
 def test_grpc_reports_nothing_to_an_event_loop_that_has_ended() -> None:
     ran = subprocess.run([sys.executable, "-c", LOOPS], capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
     assert (ran.stdout.strip(), ran.stderr) == ("used 20 times", "")

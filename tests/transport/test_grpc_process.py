@@ -11,7 +11,7 @@ import pytest
 
 from aioflags.testing.flagd import FakeFlagd
 
-pytestmark = [pytest.mark.real_time, pytest.mark.one_interpreter]
+pytestmark = [pytest.mark.real_time, pytest.mark.slow]
 
 PROGRAM = """
 import asyncio, logging, os, signal

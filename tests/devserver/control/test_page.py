@@ -19,7 +19,7 @@ from tests.support.canaries import KEY, WATCH
 
 pytestmark = [
     pytest.mark.real_time,
-    pytest.mark.one_interpreter,
+    pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="this machine has no Chromium"),
 ]
 

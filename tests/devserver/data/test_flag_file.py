@@ -69,6 +69,7 @@ def replace(path: Path) -> None:
     path.with_suffix(".new").replace(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edit", [rewrite, replace])
 async def test_an_edit_is_served(watched: Watched, edit: Callable[[Path], None]) -> None:
     edit(watched.path)
@@ -77,6 +78,7 @@ async def test_an_edit_is_served(watched: Watched, edit: Callable[[Path], None])
     assert watched.state.version == 2
 
 
+@pytest.mark.slow
 async def test_an_edit_of_the_file_that_replaces_other_edits_names_them(watched: Watched) -> None:
     watched.state.write(read_objects({"flagValues": {"a": 5, "c": 6}}))
     watched.path.write_text(TWO)
@@ -92,12 +94,14 @@ async def test_a_saved_edit_is_not_replaced(watched: Watched) -> None:
     assert await watched.reported() == f"{watched.path} read again: nothing changed"
 
 
+@pytest.mark.slow
 async def test_a_rewrite_that_changes_no_flag_changes_no_version(watched: Watched) -> None:
     watched.path.write_text(ONE + "\n")
     assert await watched.reported() == f"{watched.path} read again: nothing changed"
     assert watched.state.version == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mistake", "place"),
     [
@@ -113,6 +117,7 @@ async def test_a_mistake_is_reported_and_the_last_data_stays(watched: Watched, m
     assert await watched.reported() == f"{watched.path} read again: served now"
 
 
+@pytest.mark.slow
 async def test_lint_warnings_are_reported_after_an_edit_is_served(watched: Watched) -> None:
     flags = {f"f{number:02}": {"on": True, "variations": [1], "fallthrough": {"variation": 9}} for number in range(22)}
     watched.path.write_text(json.dumps({"flags": flags}))
@@ -124,6 +129,7 @@ async def test_lint_warnings_are_reported_after_an_edit_is_served(watched: Watch
     assert warnings[-1] == f"and 2 more: aioflags lint {watched.path}"
 
 
+@pytest.mark.slow
 async def test_a_deleted_file_is_reported_once_and_its_data_stays(watched: Watched) -> None:
     watched.path.unlink()
     assert await watched.reported() == f"{watched.path}: No such file or directory; serving what was in it"
@@ -141,6 +147,7 @@ async def test_yaml_is_served(tmp_path: Path) -> None:
     watched.close()
 
 
+@pytest.mark.slow
 async def test_a_client_gets_only_the_flags_that_differ(watched: Watched) -> None:
     watched.path.write_text(TWO)
     await watched.reported()

@@ -151,6 +151,7 @@ async def test_a_drip_is_complete_in_the_end(server: FaultyServer, endpoint: End
     assert anyio.current_time() - began >= 0.5 * len(whole) / 2000
 
 
+@pytest.mark.slow
 @polls
 async def test_a_lifted_drip_sends_the_rest_at_once(server: FaultyServer, endpoint: Endpoint) -> None:
     whole = (await server.get(endpoint)).content

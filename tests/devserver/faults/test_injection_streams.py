@@ -82,6 +82,7 @@ async def test_a_silent_stream_sends_the_newest_data_after_silence_is_lifted(ser
         await wire.until(flipped(endpoint))
 
 
+@pytest.mark.slow
 @streams
 @pytest.mark.parametrize(
     ("written", "least"),

@@ -150,6 +150,7 @@ async def test_a_cut_connection_ends_its_calls(rpc: FlagdRpc, sync: FlagdRpc, st
     await other.next()
 
 
+@pytest.mark.slow
 async def test_a_drip_slows_a_connection_down(sync: FlagdRpc, state: ServerState) -> None:
     await sync.fetch_all()
     drip = state.inject(fault(kind="drip", rate=400, on=["SyncFlags"]))

@@ -19,7 +19,7 @@ from openfeature.contrib.provider.flagd import config
 from aioflags.devserver import Fault, FaultKind, GrpcCode
 from aioflags.testing import FakeFlagd
 
-pytestmark = [pytest.mark.real_time, pytest.mark.one_interpreter]
+pytestmark = [pytest.mark.real_time, pytest.mark.slow]
 
 DOCUMENT: dict[str, Any] = {
     "$evaluators": {"is-pro": {"==": [{"var": "plan"}, "pro"]}},

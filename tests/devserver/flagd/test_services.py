@@ -63,6 +63,7 @@ async def sync(server: RunningFlagd) -> AsyncGenerator[FlagdRpc, None]:
 SET = {"flagSetId": "web"}
 
 
+@pytest.mark.slow
 @pytest.mark.leaves("descriptors", reason="the gRPC server that such a request has ended keeps them")
 @pytest.mark.parametrize("path", [b"/flagd.evaluation.v2.Service\xafResolveAll", b"\xff"])
 async def test_a_request_whose_path_is_not_utf_8_stops_no_service(server: RunningFlagd, path: Any) -> None:

@@ -12,6 +12,7 @@ from tests.evaluation.generator import World, world
 from tests.tools.lint.documents import GOOD, findings, segment, with_clause
 
 
+@pytest.mark.slow
 def test_a_long_chain_of_prerequisites_is_not_a_cycle() -> None:
     chain = {f"f{n}": {**GOOD, "prerequisites": [{"key": f"f{n + 1}", "variation": 0}]} for n in range(5000)}
     assert findings({"flags": {**chain, "f5000": GOOD}}) == []
