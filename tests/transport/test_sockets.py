@@ -214,6 +214,16 @@ async def test_no_idle_thread_remains() -> None:
                 await anyio.sleep(0.01)
 
 
+async def test_a_line_separator_of_unicode_ends_no_line_of_an_event(library: HttpLibrary) -> None:
+    data = '{"a": "Ä\u2028b\u2029c\x85d\x0ce\x1cf"}'
+    async with (
+        raw_server(saying(STREAM, chunk(f"data: {data}\n\n".encode()))) as server,
+        HttpTransport(http_of(library)) as transport,
+        transport.open_stream(f"http://127.0.0.1:{server.port}/", {}) as stream,
+    ):
+        assert (await anext(stream.events())).data == data
+
+
 # -- certificates
 
 

@@ -86,7 +86,7 @@ def test_a_deleted_flag_is_a_delete() -> None:
     assert read_document({"flags": {"f": {"deleted": True}}}).changes[0].definition is None
 
 
-@pytest.mark.parametrize("value", [True, 0, 1.5, 10**400, "text", [1], {"a": [None]}])
+@pytest.mark.parametrize("value", [True, 0, 1.5, 10**400, 19933688932870350000, "text", [1], {"a": [None]}])
 def test_a_value_in_flag_values_is_served_to_all_contexts(value: Any) -> None:
     snapshot = Snapshot.empty().apply(read_document({"flagValues": {"f": value}}))
     detail = snapshot.evaluate("f", Context("user-1"), "default", wanted=object).detail
