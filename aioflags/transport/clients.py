@@ -67,6 +67,8 @@ def client_maker(
             raise ConfigError(f"{_PROXY}: {error}") from error
         if not resolve_with(transport, resolver):
             logger.info("httpx %s resolves names itself: a look-up that hangs can delay the end of the program", httpx.__version__)
+        if proxy is not None and proxy.lower().startswith("http"):
+            transport = _ThroughProxy(transport)
         timeout = httpx.Timeout(settings.connect_timeout, read=settings.read_timeout)
         # Keep no cookies: if a load balancer sent a new one in every response, requests would grow until they are refused.
         jar = CookieJar(DefaultCookiePolicy(allowed_domains=()))
@@ -77,6 +79,32 @@ def client_maker(
 
 def _proxy(url: str, context: ssl.SSLContext) -> httpx.Proxy:
     return httpx.Proxy(url, ssl_context=context if url.lower().startswith("https:") else None)
+
+
+class _ThroughProxy(httpx.AsyncBaseTransport):
+    """Requests through an HTTP proxy. httpcore would name an IPv6 address to it without the brackets that URLs need."""
+
+    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
+        self._transport = transport
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send it with a URL from which httpcore takes the address with its brackets; ``start_tls`` removes them again."""
+        url, request.url = request.url, _BracketedUrl(request.url)
+        try:
+            return await self._transport.handle_async_request(request)
+        finally:
+            request.url = url
+
+    async def aclose(self) -> None:
+        """The same as in httpx."""
+        await self._transport.aclose()
+
+
+class _BracketedUrl(httpx.URL):
+    @property
+    def raw_host(self) -> bytes:
+        host = super().raw_host
+        return b"[%b]" % host if b":" in host else host
 
 
 class Clients:

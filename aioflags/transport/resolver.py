@@ -169,9 +169,13 @@ class _Connection(httpcore.AsyncNetworkStream):
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.AsyncNetworkStream:
-        """Returns the encrypted connection, which is httpcore's own."""
+        """Returns the encrypted connection.
+
+        A certificate names its server without the dot at the end of a full name, and an IPv6 address without brackets.
+        """
+        name = server_hostname and server_hostname.removesuffix(".").strip("[]")
         try:
-            return await self._stream.start_tls(ssl_context, server_hostname, timeout)
+            return _Connection(await self._stream.start_tls(ssl_context, name, timeout))
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self._stream.aclose()

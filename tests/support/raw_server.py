@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from tests.support.canaries import WATCH
 
-__all__ = ["RawServer", "answering", "ok", "raw_server", "saying"]
+__all__ = ["RawServer", "Talk", "answering", "ok", "raw_server", "saying"]
 
 Talk: TypeAlias = "Callable[[RawServer, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]"
 

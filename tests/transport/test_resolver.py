@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ import anyio
 import httpcore
 import httpx
 import pytest
+import trustme
 
 from aioflags.testing.virtual_time import VirtualTimeLoop
 from aioflags.transport.clients import client_maker
@@ -70,6 +72,21 @@ async def test_another_httpx_resolves_names_itself(later: type[LaterTransport], 
     assert [record.getMessage() for record in caplog.records if record.name == "aioflags.resolver"] == [
         f"httpx {httpx.__version__} resolves names itself: a look-up that hangs can delay the end of the program"
     ]
+
+
+async def test_the_certificate_of_a_full_name_has_no_dot_at_its_end(authority: trustme.CA, ca_file: str) -> None:
+    named, looked_up = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), list[str]()
+    authority.issue_cert("flags.internal").configure_cert(named)
+
+    def resolve(host: str, _: int) -> list[str]:
+        looked_up.append(host)
+        return ["127.0.0.1"]
+
+    transport = httpx.AsyncHTTPTransport(verify=ssl.create_default_context(cafile=ca_file), trust_env=False)
+    resolve_with(transport, DaemonResolver(resolve))
+    async with raw_server(answering(ok(b"here")), named) as server, httpx.AsyncClient(transport=transport) as client:
+        assert (await client.get(f"https://flags.internal.:{server.port}/")).content == b"here"
+    assert looked_up == ["flags.internal."]  # the dot spares the search path
 
 
 async def fetched(resolve: Resolve, port: int, connect_timeout: float = 5.0) -> bytes:

@@ -27,7 +27,7 @@ from aioflags.transport.settings import Http
 from tests.support.full_loop import no_free_descriptor
 from tests.support.http_libraries import HttpLibrary, http_of
 from tests.support.leaks import on_the_loop
-from tests.support.raw_server import RawServer, answering, ok, raw_server, saying
+from tests.support.raw_server import RawServer, Talk, answering, ok, raw_server, saying
 
 pytestmark = pytest.mark.real_time
 
@@ -381,20 +381,54 @@ async def test_https_targets_are_reached_through_a_tunnel(
     named = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("flags.invalid").configure_cert(named)
     async with raw_server(answering(ok(b"secret")), named) as target:
-
-        async def tunnel(server: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            server.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
-            there, back = await asyncio.open_connection("127.0.0.1", target.port)
-            writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
-            async with asyncio.TaskGroup() as group:
-                group.create_task(_pipe(reader, back))
-                group.create_task(_pipe(there, writer))
-
-        async with raw_server(tunnel) as proxy:
+        async with raw_server(_tunnel_to(target)) as proxy:
             settings = proxied(f"http://127.0.0.1:{proxy.port}", ca_certs=ca_file)
             async with HttpTransport(settings) as transport, transport.get("https://flags.invalid/", {}) as reply:
                 assert await reply.read() == b"secret"
         assert proxy.heads[0].startswith("CONNECT flags.invalid:443 ")
+
+
+@pytest.mark.parametrize(
+    ("host", "certified_name"),
+    [
+        pytest.param("flags.invalid.", "flags.invalid", id="a full name"),
+        pytest.param("[2001:db8::1]", "2001:db8::1", id="an IPv6 address"),
+    ],
+)
+@pytest.mark.parametrize("proxy_is_encrypted", [False, True])
+async def test_a_tunnel_leads_to_a_full_name_and_to_an_ipv6_address(
+    authority: trustme.CA, certified: ssl.SSLContext, ca_file: str, host: str, certified_name: str, *, proxy_is_encrypted: bool
+) -> None:
+    named = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(certified_name).configure_cert(named)
+    scheme, tls = ("https", certified) if proxy_is_encrypted else ("http", None)
+    async with raw_server(answering(ok(b"secret")), named) as target, raw_server(_tunnel_to(target), tls) as proxy:
+        settings = Http(http_proxy=f"{scheme}://127.0.0.1:{proxy.port}", ca_certs=ca_file)
+        async with HttpTransport(settings) as transport, transport.get(f"https://{host}/", {}) as reply:
+            assert await reply.read() == b"secret"
+    assert proxy.heads[0].startswith(f"CONNECT {host}:443 HTTP/1.1\r\nHost: {host}:443\r\n")
+
+
+async def test_a_proxy_gets_an_ipv6_address_in_brackets_also_after_a_redirect() -> None:
+    moved = b"HTTP/1.1 302 Found\r\nLocation: /b\r\nContent-Length: 0\r\n\r\n"
+    async with raw_server(answering(moved, ok(b"via"))) as proxy:
+        settings = Http(http_proxy=f"http://127.0.0.1:{proxy.port}")
+        async with HttpTransport(settings) as transport, transport.get("http://[2001:db8::1]:8080/a", {}) as reply:
+            assert await reply.read() == b"via"
+    lines = [head.partition("\r\n")[0] for head in proxy.heads]
+    assert lines == [f"GET http://[2001:db8::1]:8080/{path} HTTP/1.1" for path in "ab"]
+
+
+def _tunnel_to(target: RawServer) -> Talk:
+    async def talk(server: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        there, back = await asyncio.open_connection("127.0.0.1", target.port)
+        writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_pipe(reader, back))
+            group.create_task(_pipe(there, writer))
+
+    return talk
 
 
 async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
