@@ -26,8 +26,9 @@ from aioflags.transport.tls import TlsContext
 
 __all__ = ["Clients", "MakeClient", "client_maker"]
 
-_IDLE_TIME: Final = 4.0
-"""Seconds that a client keeps an idle connection: less than common servers do, so that it sends nothing on one that they close."""
+_IDLE_TIME: Final = 1.5
+"""Seconds that a client keeps an idle connection: less than common servers do, so that it sends nothing on one that they close.
+gunicorn closes it after 2, others after 5 or more."""
 
 _PROXY: Final = "this proxy cannot be used (of http_proxy, HTTP_PROXY or HTTPS_PROXY)"
 
