@@ -6,13 +6,16 @@ coroutine "was never awaited". :func:`start` makes the coroutine in that step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator
-from typing import Any, NoReturn, TypeVarTuple
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from typing import Any, NoReturn, TypeVar, TypeVarTuple
 
+import anyio
 from anyio.abc import TaskGroup
 
-__all__ = ["start"]
+__all__ = ["in_own_task", "start"]
 
+T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
@@ -39,3 +42,29 @@ class _Deferred(Coroutine[Any, Any, object]):
 
     def close(self) -> None:
         """It was not started, so there is nothing to close."""
+
+
+async def in_own_task(function: Callable[[], Awaitable[T]]) -> T:
+    """Await ``function()`` in a task of its own. If the running task is cancelled, a cancel scope cancels that one.
+
+    For calls of libraries that protect their clean-up by a shielded scope of anyio. A task that is cancelled twice (by a time limit
+    and a task group, for instance) leaves such a scope at the second time, with the connection still open.
+    """
+    scope = anyio.CancelScope()
+
+    async def run() -> T:
+        with scope:
+            return await function()
+        raise asyncio.CancelledError
+
+    task = asyncio.get_running_loop().create_task(run())
+    # Retrieve its exception in any case: asyncio logs one that no task retrieves.
+    task.add_done_callback(lambda finished: None if finished.cancelled() else finished.exception())
+    try:
+        await asyncio.wait({task})
+        return task.result()
+    except asyncio.CancelledError:
+        scope.cancel()
+        raise
+    finally:
+        del task  # the traceback of its exception refers to this frame

@@ -15,6 +15,7 @@ from aioflags.errors import StoreError
 from aioflags.protocol.requests import USER_AGENT
 from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.logs import printable
+from aioflags.runtime.tasks import in_own_task
 from aioflags.stores.consul_entries import ConsulBatch, ConsulEntry, ConsulWrite, read_conflict, read_entries, read_names
 from aioflags.transport.http import HttpTransport
 from aioflags.transport.responses import RequestFailed
@@ -91,9 +92,13 @@ class ConsulConnection:
         if not (self._is_open or self._is_closed):
             self._is_open = True
             await self._transport.__aenter__()
-        try:
+
+        async def exchange() -> tuple[int, Mapping[str, str], bytes]:
             async with self._transport.exchange(method, url, self._headers, body) as reply:
                 return reply.status, reply.headers, await reply.read()
+
+        try:
+            return await in_own_task(exchange)  # as the requests of OFREP
         except RequestFailed as failure:
             raise StoreError(f"Consul: {failure}") from failure
 

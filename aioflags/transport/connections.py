@@ -26,7 +26,7 @@ from aioflags.transport.clients import Clients, MakeClient
 from aioflags.transport.http_client import HttpClient, HttpRequest, HttpResponse, HttpUrl, TimeoutValues, http_errors
 from aioflags.transport.peers import cause_of, peer_of
 from aioflags.transport.proxies import named_proxy
-from aioflags.transport.responses import RequestFailed, Response
+from aioflags.transport.responses import CLOSED, RequestFailed, Response
 from aioflags.transport.settings import Http, origin
 from aioflags.transport.stream_limits import BodyError, PaceError, check_coding, events_within, inflate, lively, progressing, utf8
 from aioflags.transport.tls import TlsContext
@@ -62,9 +62,15 @@ class HttpConnections:
         self._redirect_origins = _origins(settings.redirect_origins)
         self._new_clients = partial(Clients, settings, make_client, tls)
         self._shared = self._new_clients()
+        self._sending: set[anyio.CancelScope] = set()
 
     async def aclose(self) -> None:
-        """Close the clients that polls and posts share. Each stream closes its own."""
+        """End what ``post`` and ``exchange`` are sending, and close the clients that polls share with them.
+
+        A client that is closed under a request may open another connection for it. Each stream closes its own client.
+        """
+        for sending in self._sending:
+            sending.cancel()
         with anyio.move_on_after(CLOSE_GRACE, shield=True):
             await self._shared.aclose()
 
@@ -119,6 +125,17 @@ class HttpConnections:
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
     ) -> tuple[HttpResponse, float | None]:
         """The response with its body unread, and the read timeout of the client. Redirects are not followed."""
+        with anyio.CancelScope() as sending:
+            self._sending.add(sending)
+            try:
+                return await self._sent(method, url, headers, body)
+            finally:
+                self._sending.discard(sending)
+        raise RequestFailed(network_failure(CLOSED))
+
+    async def _sent(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+    ) -> tuple[HttpResponse, float | None]:
         with _network_failures(url=url, proxy_for=self._shared.proxy_for):
             client = await self._shared.for_url(url)
             sent = {**self._persistence, **headers}

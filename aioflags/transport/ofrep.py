@@ -21,6 +21,7 @@ from aioflags.runtime.clock import now
 from aioflags.runtime.event_loops import loop_time
 from aioflags.runtime.logs import Once
 from aioflags.runtime.logs import logger as package_logger
+from aioflags.runtime.tasks import in_own_task
 from aioflags.transport.backoff import read_retry_after
 from aioflags.transport.http import HttpTransport
 from aioflags.transport.responses import RequestFailed
@@ -92,6 +93,10 @@ class OfrepRequests:
             message = f"the service answered 429 before, and asked to wait another {pause:.3g} s"
             raise RequestFailed(ErrorInfo(kind=FailureKind.ERROR_RESPONSE, message=message, time=now(), status_code=429))
         sent = {"user-agent": USER_AGENT, **self.headers(), **(headers or {}), "content-type": "application/json"}
+        # The task of a caller may be cancelled more than once, and would leave a connection of the shared client open.
+        return await in_own_task(lambda: self._exchange(url, sent, body))
+
+    async def _exchange(self, url: str, sent: Mapping[str, str], body: bytes) -> OfrepReply:
         with anyio.move_on_after(self.endpoint.timeout):
             async with self._transport.exchange("POST", url, sent, body) as reply:
                 if reply.status == 429:

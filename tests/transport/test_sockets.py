@@ -22,8 +22,10 @@ import trustme
 
 from aioflags.model.source_state import FailureKind
 from aioflags.transport.http import HttpTransport
+from aioflags.transport.ofrep import OfrepRequests
 from aioflags.transport.responses import RequestFailed
 from aioflags.transport.settings import Http
+from tests.support.flagd_parts import ofrep_endpoint
 from tests.support.full_loop import no_free_descriptor
 from tests.support.http_libraries import HttpLibrary, http_of
 from tests.support.leaks import on_the_loop
@@ -212,6 +214,36 @@ async def test_no_idle_thread_remains() -> None:
         with anyio.fail_after(60):
             while set(threading.enumerate()) - before:
                 await anyio.sleep(0.01)
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+async def test_a_caller_that_is_cancelled_more_than_once_leaves_no_connection(times: int) -> None:
+    async with raw_server(saying()) as server, HttpTransport(Http(), idle_connections=4) as transport:
+        requests = OfrepRequests(ofrep_endpoint(f"http://127.0.0.1:{server.port}"), transport)
+        caller = asyncio.create_task(requests.post(f"http://127.0.0.1:{server.port}/", b""))
+        await server.asked.wait()
+        for _ in range(times):
+            caller.cancel()
+            await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        await gone(server, 5)
+
+
+async def test_a_request_that_runs_while_the_transport_closes_says_so() -> None:
+    messages: set[str] = set()
+    async with raw_server(saying(ok())) as server:  # the second request of a connection gets no answer
+        for steps in range(20):
+            async with HttpTransport(Http(), idle_connections=4) as transport:
+                requests = OfrepRequests(ofrep_endpoint(f"http://127.0.0.1:{server.port}"), transport)
+                assert (await requests.post(f"http://127.0.0.1:{server.port}/", b"")).body == b"{}"
+                caller = asyncio.create_task(requests.post(f"http://127.0.0.1:{server.port}/", b""))
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+            with pytest.raises(RequestFailed) as failure:
+                await caller
+            messages.add(failure.value.error.message)
+    assert messages == {"the connections are closed"}
 
 
 async def test_a_line_separator_of_unicode_ends_no_line_of_an_event(library: HttpLibrary) -> None:
