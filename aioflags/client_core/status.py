@@ -108,6 +108,8 @@ class StatusCell:
         """When these data came, in Unix seconds."""
         self.rejected_payloads: int = 0
         """How many payloads were rejected since the client was made, or since the fork."""
+        self._is_failure_logged = False
+        """Whether a warning has said that a source failed."""
         self.is_start_logged: bool = False
         """Whether a warning has said that the start brought no data."""
         self.readiness: anyio.Event = anyio.Event()
@@ -141,7 +143,7 @@ class StatusCell:
     @property
     def is_outage_logged(self) -> bool:
         """Whether the client never had a connection and a warning said so. Failures that follow from it are logged at INFO."""
-        return not self._condition.has_connected and (self.is_start_logged or self.newest.last_error is not None)
+        return not self._condition.has_connected and (self.is_start_logged or self._is_failure_logged)
 
     @property
     def revives(self) -> bool:
@@ -276,7 +278,7 @@ class StatusCell:
             self._reset()
 
     def _reset(self) -> None:
-        self.is_start_logged = False
+        self.is_start_logged = self._is_failure_logged = False
         self.readiness = anyio.Event()
         self._outage_timer.reset()
         self._waiting.clear()
@@ -346,6 +348,7 @@ class StatusCell:
             self._log.error("status: %s is not listed after %s and the fact %r (please report)", status, row, fact.kind.value)
         old_snapshot = self._publish_data(fact, is_refused=after.is_fatal and not before.is_fatal)
         self._condition = after
+        self._is_failure_logged = self._is_failure_logged or (fact.error is not None and not fact.error.is_minor)
         self._outage_timer.update(before, after)
         changes = self._changed_fields(fact, after, status)
         keys, has_changes = self._changed_flags(fact, old_snapshot) if self.is_followed else (None, False)

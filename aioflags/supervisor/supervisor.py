@@ -285,7 +285,7 @@ class Supervisor:
             is_on_demand = _is_on_demand(self._rotation.current)
             self._log.result(name, result, verdict, has_data=self._serves_data, is_on_demand=is_on_demand)
         state = state_after(result, verdict, applied=snapshot is not None)
-        error = None if isinstance(result, Basis) else result.error
+        error = _error_of(result)
         if is_rejected or is_rejection(error):
             self._sink.count_rejection()  # before the report, so that a reader of the report finds the payload counted
         self._was_refused = verdict is Verdict.REMOVE and is_refusal(error)
@@ -325,6 +325,13 @@ class Supervisor:
 def _is_on_demand(entry: RotationEntry | None) -> bool:
     """Whether the source polls only when it is asked to. The attribute is optional."""
     return entry is not None and getattr(entry.builder, "on_demand", False) is True
+
+
+def _error_of(result: Result) -> ErrorInfo | None:
+    """The failure that a result brings, minor while its source will try again: no warning has reported it then."""
+    if isinstance(result, FetchFailure):
+        return replace(result.error, is_minor=result.error.is_minor or result.will_retry)
+    return None if isinstance(result, Basis) else result.error
 
 
 def _rejected(result: Result, message: str) -> Result:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Literal
 
 import anyio
 import httpx
@@ -393,6 +393,26 @@ async def test_where_packets_vanish_the_end_of_the_start_is_the_one_warning(
     assert warnings_of(caplog) == [
         "started without flag data after 5 s (no answer, and no failure so far): defaults are served until some arrive"
     ]
+
+
+@pytest.mark.parametrize("profile", ["cli", "desktop"])
+@pytest.mark.parametrize(
+    ("wait", "event"),
+    [
+        pytest.param(0, "f: there is no flag data", id="no wait"),
+        pytest.param(0.3, "started without flag data after 0.3 s (ConnectError: ", id="before the second poll"),
+        pytest.param(1.5, "started without flag data after 1.5 s (ConnectError: ", id="before the last poll"),
+        pytest.param(3, "polling returned no data", id="after the last poll"),
+    ],
+)
+async def test_a_start_in_an_outage_logs_one_warning_whenever_it_ends(
+    wait: float, event: str, profile: Literal["cli", "desktop"], caplog: pytest.LogCaptureFixture
+) -> None:
+    config = MobileConfig(http=Unreachable().http(), profile=profile, start_wait=wait)
+    async with MobileClient(KEY, USER, config) as client:
+        assert client.variation("f", 7) == 7
+    warnings = [warning for warning in warnings_of(caplog) if "dropped" not in warning or wait]
+    assert [warning.startswith(event) for warning in warnings] == [True]
 
 
 async def test_a_close_ends_the_pause_before_a_retry_if_there_was_no_connection() -> None:
