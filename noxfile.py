@@ -145,9 +145,10 @@ def interpreters(session: nox.Session, version: str) -> None:
 @nox.session(venv_backend="none")
 def newest(session: nox.Session) -> None:
     """The tests on the newest CPython of this machine with a GIL, with the branch coverage of layers 0 to 5."""
-    versions = [version for version in reversed(INTERPRETERS) if not version.endswith("t")]
-    interpreter = next(path for path in (*map(_interpreter, versions), sys.executable) if path is not None)
-    python = _test_on(session, "newest", interpreter, "--cov", "--cov-branch", "--cov-report=")
+    found = {version: _interpreter(version) for version in INTERPRETERS if not version.endswith("t")}
+    found[sysconfig.get_python_version()] = sys.executable
+    version = max((version for version, path in found.items() if path), key=lambda name: tuple(map(int, name.split("."))))
+    python = _test_on(session, version, str(found[version]), "--cov", "--cov-branch", "--cov-report=")
     covered = ",".join(f"aioflags/{folder}/*" for folder in COVERED)
     report = ("coverage", "report", "--skip-covered", f"--include={covered}", f"--fail-under={LEAST_COVERAGE}")
     session.run(python, "-m", *report, external=True)
