@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -27,7 +26,7 @@ from aioflags.model.secret import SdkKey
 from aioflags.protocol.client_side import ClientSide
 from aioflags.protocol.dates import read_date
 from aioflags.protocol.directive import read_directive
-from aioflags.protocol.effects import Completed, Malformed
+from aioflags.protocol.effects import Completed, Effect, Malformed
 from aioflags.protocol.fdv2 import read_poll
 from aioflags.protocol.requests import MOBILE_USER_AGENT, USER_AGENT, identity_headers
 from aioflags.protocol.server_side import SERVER_SIDE
@@ -36,6 +35,7 @@ from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.clock import now
 from aioflags.runtime.daemon_threads import SerialThread
 from aioflags.runtime.logs import SILENT, printable
+from aioflags.runtime.suggest import did_you_mean
 from aioflags.sources.poller import read_environment_id
 from aioflags.transport.http import HttpTransport
 from aioflags.transport.probe import ProbeFailed, probe
@@ -98,8 +98,10 @@ async def run_checks(
     overrides = None if isinstance(config, MobileConfig) else config.data_system.overrides
     side: Side = ClientSide(context=_CONTEXT) if is_mobile else SERVER_SIDE
     yield _mobile_key(key) if is_mobile else _key(key, environment)
+    overridden: Sequence[str] = ()
     if overrides is not None:
-        yield await _overrides(overrides)
+        check, overridden = await _overrides(overrides)
+        yield check
     custom, default = custom_addresses(config, MOBILE_ADDRESSES if is_mobile else ADDRESSES)
     if custom and default:
         yield _partly_custom(custom, default)
@@ -126,7 +128,7 @@ async def run_checks(
     headers = identity_headers(key, instance_id="doctor", user_agent=agent, logger=config.logger)
     async with HttpTransport(config.http, config.logger) as transport:
         if reachable["base_uri"]:
-            for check in await _poll(transport, config, side, headers):
+            for check in await _poll(transport, config, side, headers, overridden):
                 yield check
         if reachable["stream_uri"]:
             yield await _stream(transport, config, side, headers, first_event_timeout)
@@ -149,7 +151,9 @@ def _key(key: SdkKey, environment: Mapping[str, str]) -> Check:
     return Check(name="key", grade=Grade.GOOD, text="the SDK key is set, and has only valid characters")
 
 
-async def _overrides(options: FileOverrides) -> Check:
+async def _overrides(options: FileOverrides) -> tuple[Check, Sequence[str]]:
+    """Check the files, and return the keys of the flags that they define."""
+
     async def ignore(_: Overrides) -> None:
         pass
 
@@ -159,14 +163,14 @@ async def _overrides(options: FileOverrides) -> Check:
     if status.problem is not None or not session.is_read:
         text = f"not read within {MAX_LOAD:g} s" if status.problem is None else status.problem.message
         advice = "correct the file; until then clients keep the overrides from before, and a new client has none"
-        return Check(name="overrides", grade=Grade.PROBLEM, text=text, advice=advice)
+        return Check(name="overrides", grade=Grade.PROBLEM, text=text, advice=advice), ()
     if not (status.flags or status.segments):
-        return Check(name="overrides", grade=Grade.GOOD, text="the files override nothing")
+        return Check(name="overrides", grade=Grade.GOOD, text="the files override nothing"), ()
     names = [*status.flags, *(f"segment {key}" for key in status.segments)]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     advice = "clear them when the emergency is over: aioflags override clear FILE"
     text = f"the files override {', '.join(map(printable, names[:_NAMED]))}{more}"
-    return Check(name="overrides", grade=Grade.WARNING, text=text, advice=advice)
+    return Check(name="overrides", grade=Grade.WARNING, text=text, advice=advice), tuple(status.flags)
 
 
 def _mobile_key(key: SdkKey) -> Check:
@@ -261,24 +265,36 @@ async def _reach(name: str, target: SplitResult, config: Config | MobileConfig) 
 # -- the service
 
 
-async def _poll(transport: HttpTransport, config: Config | MobileConfig, side: Side, headers: Mapping[str, str]) -> list[Check]:
-    """Check one poll, and the difference of the clocks."""
+async def _poll(
+    transport: HttpTransport, config: Config | MobileConfig, side: Side, headers: Mapping[str, str], overridden: Sequence[str]
+) -> list[Check]:
+    """Check one poll, the keys of overrides, and the difference of the clocks."""
     began = time.perf_counter()
     try:
         async with transport.get(side.poll(config.base_uri, Selector.none()).url, headers) as reply:
             body, seen = await reply.read(), reply.headers
         text = f"it answered with {len(body):,} bytes in {time.perf_counter() - began:.2f} s"
-        check = await _answer(text, body, side, seen, config.logger)
+        effect = await run_cooperatively(read_poll(body, side.objects, logger=config.logger))
+        checks = [_answer(text, effect, seen), *_unknown(overridden, effect)]
     except RequestFailed as failure:
         seen = failure.headers
-        check = _failed("poll", failure, side)
+        checks = [_failed("poll", failure, side)]
     skew = _skew(seen)
-    return [check] if skew is None else [check, skew]
+    return checks if skew is None else [*checks, skew]
 
 
-async def _answer(text: str, body: bytes, side: Side, headers: Mapping[str, str], logger: logging.Logger) -> Check:
-    """Check the body of a poll: ``text`` with the number of flags and the environment, or why the body is not flag data."""
-    effect = await run_cooperatively(read_poll(body, side.objects, logger=logger))
+def _unknown(overridden: Sequence[str], effect: Effect) -> Iterator[Check]:
+    """Check that the service has the flags that files override: another key may be a typing mistake."""
+    if not isinstance(effect, Completed):
+        return
+    keys = {change.key for change in effect.change_set.changes if change.kind is ObjectKind.FLAG and change.definition is not None}
+    for key in [key for key in overridden if key not in keys][:_NAMED]:
+        text = f"the service has no flag {key!r}{did_you_mean(key, keys, before='; ')}"
+        yield Check(name="overrides", grade=Grade.WARNING, text=text, advice="correct the key in the file, unless it adds a flag")
+
+
+def _answer(text: str, effect: Effect, headers: Mapping[str, str]) -> Check:
+    """Check what a poll brought: ``text`` with the number of flags and the environment, or why the body is not flag data."""
     directs = read_directive(headers) is not None
     if isinstance(effect, Completed):
         count = sum(change.kind is ObjectKind.FLAG and change.definition is not None for change in effect.change_set.changes)

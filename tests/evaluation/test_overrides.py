@@ -185,6 +185,27 @@ def test_an_explanation_names_the_overrides() -> None:
 
 
 @pytest.mark.parametrize(
+    ("service", "text"),
+    [
+        pytest.param(
+            snapshot_of(flag("new-checkout")),
+            'a local override defines the flag; the flag data have no flag "new-chekout"; did you mean "new-checkout"?',
+            id="a similar key",
+        ),
+        pytest.param(
+            snapshot_of(flag("g")), 'a local override defines the flag; the flag data have no flag "new-chekout"', id="other keys"
+        ),
+        pytest.param(
+            Snapshot.empty(), "a local override defines the flag; there is no flag data to compare it with", id="no flag data"
+        ),
+    ],
+)
+def test_an_explanation_says_that_the_flag_data_lack_the_key_of_an_override(service: Snapshot, text: str) -> None:
+    steps = explain(overriding(service, overrides_of(flag("new-chekout"))), "new-chekout", K).steps
+    assert (steps[0].kind, steps[0].text) == (StepKind.OVERRIDE, text)
+
+
+@pytest.mark.parametrize(
     ("overridden", "headline"),
     [
         ("g", 'f is "b": FALLTHROUGH, variation 1'),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aioflags import Config, Http, MobileConfig
+from aioflags import Config, DataSystem, FileOverrides, Http, MobileConfig
 from aioflags.devserver import Endpoint, Fault, FaultKind, ServerState, create_app, serve
 from aioflags.runtime.clock import now
 from aioflags.tools.doctor import Check, Grade, run_checks
@@ -57,6 +57,40 @@ async def test_without_a_problem_all_checks_are_good() -> None:
     assert found["poll"].text.startswith("it answered with ")
     assert ": 1 flag of environment " in found["poll"].text
     assert found["stream"].text.startswith("its first event came after ")
+
+
+@pytest.mark.parametrize(
+    ("written", "texts"),
+    [
+        pytest.param('{"flagValues": {}}', ["the files override nothing"], id="none"),
+        pytest.param('{"flagValues": {"new-checkout": false}}', ["the files override new-checkout"], id="a flag of the service"),
+        pytest.param(
+            '{"flagValues": {"new-chekout": false}}',
+            ["the files override new-chekout", "the service has no flag 'new-chekout'; did you mean 'new-checkout'?"],
+            id="a key that is written wrongly",
+        ),
+        pytest.param(
+            '{"flagValues": {"zzz": false}}',
+            ["the files override zzz", "the service has no flag 'zzz'"],
+            id="a key unlike the others",
+        ),
+        pytest.param("{", ["ends too early"], id="a broken file"),
+    ],
+)
+async def test_overrides_are_listed_with_the_keys_that_the_service_lacks(written: str, texts: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "overrides.json"
+    path.write_text(written)
+    state = ServerState.of({"flagValues": {"new-checkout": True, "page-size": 5}})
+    async with serve(WATCH.app(create_app(state))) as serving:
+        config = Config(
+            base_uri=serving.url,
+            stream_uri=serving.url,
+            events_uri=serving.url,
+            data_system=DataSystem.default().with_overrides(FileOverrides(path)),
+        )
+        found = [check async for check in run_checks(KEY, config, LOCAL) if check.name == "overrides"]
+    assert [text in check.text for check, text in zip(found, texts, strict=True)] == [True] * len(texts), found
+    assert [check.advice is None for check in found] == [check.grade is Grade.GOOD for check in found]
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,7 @@ class _Walk:
     def __init__(self, snapshot: Snapshot, context: Context, scope: Scope) -> None:
         self._flags = snapshot.flags
         self._overridden = snapshot.items.overridden
+        self._base = snapshot.base.flags if snapshot.has_data else None
         self._context = context
         self._scope = scope
         self._clauses = ClauseExplainer(context, scope, snapshot.items)
@@ -136,13 +137,21 @@ class _Walk:
         """The answer of the first step that has one: off, prerequisites, targets, rules, fallthrough."""
         if (ObjectKind.FLAG, flag.key) in self._overridden:
             self._scope.note_override()
-            text = "a local override defines the flag, whatever the service defines"
+            text = f"a local override defines the flag{self._instead_of(flag.key)}"
             steps.append(ExplanationStep(kind=StepKind.OVERRIDE, text=text, facts={"flag": flag.key}))
         text = "the flag is on" if flag.on else "the flag is off"
         steps.append(ExplanationStep(kind=StepKind.SWITCH, path="on", text=text, holds=bool(flag.on)))
         if not flag.on:
             return off_answer(flag, Reason(kind=ReasonKind.OFF))
         return self._unmet(flag, steps) or self._targeted(flag, steps) or self._ruled(flag, steps)
+
+    def _instead_of(self, key: str) -> str:
+        """What the flag data have under the key of an override: a key that they lack may be a typing mistake."""
+        if self._base is None:
+            return "; there is no flag data to compare it with"
+        if key in self._base:
+            return ", whatever the service defines"
+        return f"; the flag data have no flag {shown(key)}{did_you_mean(key, self._base, before='; ', quote=shown)}"
 
     # -- prerequisites
 
