@@ -17,7 +17,7 @@ import msgspec
 from aioflags.cli.contexts import context_of, launchdarkly_problem, read_object
 from aioflags.cli.flag_data import FLAGD, snapshot_of
 from aioflags.cli.fractional import fractional_option
-from aioflags.cli.usage_errors import UsageMistake, is_word, json_example, placed, remark
+from aioflags.cli.usage_errors import UsageMistake, check_keys, is_word, json_example, placed, remark
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.evaluation.value_types import MISMATCH, expected_type, has_fraction
 from aioflags.model.detail import EvaluationDetail
@@ -69,6 +69,7 @@ def command(
         raise click.UsageError("--batch reads keys and contexts from standard input")
     if not batch and (key is None or context_json is None):
         raise click.UsageError("expected a KEY and --context, or --batch")
+    check_keys([] if key is None else [key])
     # Print warnings of the library about a flag.
     logging.basicConfig(format="aioflags: %(message)s", level=logging.WARNING)
     snapshot = snapshot_of(file, flagd_fractional)

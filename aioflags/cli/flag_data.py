@@ -16,7 +16,7 @@ import click
 
 from aioflags.cli.fractional import FRACTIONAL_OPTION
 from aioflags.cli.overrides_option import OVERRIDES_MISPLACED, check_overrides, with_overrides
-from aioflags.cli.usage_errors import UsageMistake, file_mistakes
+from aioflags.cli.usage_errors import UsageMistake, check_keys, file_mistakes
 from aioflags.client.client import Client
 from aioflags.client_core.base_client import BaseClient
 from aioflags.config.config import Config, with_environment
@@ -170,8 +170,8 @@ def data_of(
     """The flags of a command, and the remaining words. Without ``--live`` and ``--flagd`` the first word is a file.
 
     Raises:
-        click.UsageError: there is neither a file nor one of these options, or there are both; or ``fractional`` or ``overrides``
-            have no effect.
+        click.UsageError: there is neither a file nor one of these options, or there are both; ``fractional`` or ``overrides``
+            have no effect; or another word cannot be a key.
         UsageMistake: the file cannot be read, or has a mistake.
     """
     if is_live and is_flagd:
@@ -184,9 +184,11 @@ def data_of(
     if is_live or is_flagd:
         if is_flagd:
             flagd_service(fractional=fractional)  # logs the warnings of the options
+        check_keys(words)
         return FlagData(None, is_flagd=is_flagd, fractional=fractional, overrides=tuple(overrides)), list(words)
     if not words:
         raise click.UsageError("expected a FILE, or --live for the flags of LaunchDarkly's service, or --flagd")
+    check_keys(words[1:])
     file = Path(words[0])
     snapshot = snapshot_of(file, fractional)
     is_flagd = snapshot.dialect.name == FLAGD

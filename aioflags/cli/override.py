@@ -10,7 +10,7 @@ from typing import Any
 import click
 import msgspec
 
-from aioflags.cli.usage_errors import UsageMistake, file_mistakes, is_word, json_example, placed, remark
+from aioflags.cli.usage_errors import UsageMistake, check_keys, file_mistakes, is_word, json_example, placed, remark
 from aioflags.model.explanation import shown
 from aioflags.model.nesting import check_depth
 from aioflags.model.values import JsonValue
@@ -47,8 +47,7 @@ def set_values(file: Path, pairs: tuple[str, ...]) -> None:
     """
     if len(pairs) % 2:
         raise click.UsageError(f"expected a VALUE for each KEY; {shown(pairs[-1])} has none")
-    if "" in pairs[::2]:
-        raise click.UsageError("a KEY is empty")
+    check_keys(pairs[::2])
     values: dict[str, JsonValue] = {key: _value(key, text) for key, text in zip(pairs[::2], pairs[1::2], strict=True)}
     with _editing(file):
         content = _read(file)
@@ -65,6 +64,7 @@ def clear(file: Path, keys: tuple[str, ...]) -> None:
 
     The service's flags count again.
     """
+    check_keys(keys)
     with _editing(file):
         content = _read(file)
         present = {entry.key for entry in content.entries()}

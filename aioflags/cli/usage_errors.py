@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
@@ -15,7 +15,7 @@ from aioflags.protocol.documents.problems import read_problem
 from aioflags.runtime.logs import printable
 from aioflags.runtime.suggest import nearest
 
-__all__ = ["UsageMistake", "context_mistake", "file_mistakes", "is_word", "json_example", "placed", "remark"]
+__all__ = ["UsageMistake", "check_keys", "context_mistake", "file_mistakes", "is_word", "json_example", "placed", "remark"]
 
 _WORD: Final = re.compile(r"[^\W\d][\w.@:/+-]*")
 _JSON_WORDS: Final = {"true", "false", "null"}
@@ -36,6 +36,21 @@ def context_mistake(problem: str, *, key: str = "user-123", is_flagd: bool = Fal
     """The problem with the option ``--context``, and an example of a context with that key."""
     example = f'{{"targetingKey": "{key}"}}' if is_flagd else f'{{"kind": "user", "key": "{key}"}}'
     return UsageMistake(f"--context: {problem}; for example '{example}'")
+
+
+def check_keys(keys: Iterable[str]) -> None:
+    """Check arguments that are keys of flags.
+
+    Raises:
+        click.UsageError: a key is empty, or is not valid UTF-8 in the shell, so no flag can have it.
+    """
+    for key in keys:
+        if not key:
+            raise click.UsageError("a KEY is empty")
+        try:
+            key.encode()
+        except UnicodeEncodeError:
+            raise click.UsageError(f"the KEY {printable(key)} is not valid UTF-8") from None
 
 
 @contextmanager

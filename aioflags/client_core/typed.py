@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Never, Protocol, TypeVar,
 
 from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.model.context import Context
+from aioflags.model.nesting import MAX_DEPTH, is_too_deep
 from aioflags.model.values import fresh, plain_text
 from aioflags.runtime.logs import class_name
 from aioflags.runtime.validation import require
@@ -116,7 +117,15 @@ def _decoder(default: object, decode: Any) -> Decoder | None:
     if decode is not None or isinstance(default, Enum):
         from aioflags.evaluation.decoding import Decoder  # noqa: PLC0415 -- most programs decode nothing
 
+        members = type(default) if decode is None and isinstance(default, Enum) else ()
+        if (foreign := _foreign([member.value for member in members])) is not None:
+            raise ConfigTypeError(
+                f"default: a member of {class_name(default)} has a value that JSON lacks ({foreign}), so data cannot bring it: "
+                "give decode=…, a function that makes a member from JSON"
+            )
         return Decoder(type(default) if decode is None else decode)
+    if is_too_deep(default):
+        raise ConfigTypeError(f"default: it nests more than {MAX_DEPTH} levels, or contains itself")
     if (foreign := _foreign(default)) is not None:
         raise ConfigTypeError(
             f"default: JSON has no {foreign}, so data cannot bring such a value: "

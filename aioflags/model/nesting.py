@@ -31,8 +31,8 @@ _CONTAINERS: Final = (dict, list, tuple, MappingProxyType)
 class NestingError(ValueError):
     """JSON with more levels than ``MAX_DEPTH``."""
 
-    def __init__(self) -> None:
-        super().__init__("nested too deeply")
+    def __init__(self, message: str = "nested too deeply") -> None:
+        super().__init__(message)
 
 
 def check_depth(text: bytes | str | msgspec.Raw, envelope: int = 0) -> None:

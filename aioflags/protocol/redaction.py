@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, cast
 
 from aioflags.model.context import Context
-from aioflags.model.conversion import text_names
+from aioflags.model.conversion import text_names, warn_left_out
 from aioflags.model.reference import AttributeReference
 from aioflags.model.values import is_array, is_small, plain_text
 from aioflags.runtime.cooperative import Cooperative, sliced
@@ -119,8 +119,8 @@ class _Single:
                 self._redacted += redacted
             else:
                 self._properties[name] = plain(value)
-        except Exception:  # noqa: BLE001 -- reading a mapping of the program may raise anything
-            return  # a value that JSON does not support is omitted; the other attributes are kept
+        except Exception as error:  # noqa: BLE001 -- reading a mapping of the program may raise anything
+            warn_left_out(name, f"it cannot be written into events ({class_name(error)})")  # the other attributes are kept
 
     def add_in_slices(self, name: str, value: object) -> Iterator[None]:
         """The same as :meth:`add` for an array or object, in slices."""

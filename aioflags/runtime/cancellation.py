@@ -19,8 +19,8 @@ __all__ = ["StrayCancellationError", "contain_cancellation", "is_cancelled"]
 class StrayCancellationError(Exception):
     """The awaited code raised ``CancelledError`` although the awaiting task was not cancelled: a failure of that code."""
 
-    def __init__(self) -> None:
-        super().__init__("a task or future that it awaited was cancelled")
+    def __init__(self, message: str = "a task or future that it awaited was cancelled") -> None:
+        super().__init__(message)
 
 
 def is_cancelled() -> bool:

@@ -24,9 +24,6 @@ _NO_FOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
 class FolderMissingError(StoreError):
     """The folder does not exist. It is not created, because that would hide a mistake in the path."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(f"{folder} is not a folder" if os.path.lexists(folder) else f"the folder {folder} does not exist")
-
 
 class UnusableContentsError(StoreError):
     """The file belongs to this user, but its contents cannot be used. It may be overwritten."""
@@ -95,7 +92,8 @@ def replace_own(path: Path, data: bytes, system: System | None = None) -> None:
 
 def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
-        raise FolderMissingError(folder)
+        problem = f"{folder} is not a folder" if os.path.lexists(folder) else f"the folder {folder} does not exist"
+        raise FolderMissingError(problem)
 
 
 def _check(path: Path) -> None:

@@ -9,6 +9,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import lru_cache
 from typing import Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
@@ -108,6 +109,7 @@ def _entries(environment: Mapping[str, str]) -> list[str]:
     return environment.get("no_proxy", environment.get("NO_PROXY", "")).replace(",", " ").split()
 
 
+@lru_cache(maxsize=256)
 def _exemption(entry: str) -> _Exemption | None:
     """What an entry exempts: ``host``, ``.host`` and ``*.host`` are the same. ``None`` if it is not readable."""
     if (network := _network(entry.replace("[", "").replace("]", "") if "/" in entry else entry)) is not None:

@@ -262,6 +262,9 @@ def test_a_mistake_in_the_file_is_reported_with_its_place(tmp_path: Path, text: 
             ["{file}", "a", "--context", "{}", "--default", "{x}"], "aioflags: --default: byte 2: ", id="a default that is not JSON"
         ),
         pytest.param(["{file}", "a", "--context", '{"key": "\udcff"}'], "aioflags: --context: ", id="bytes of another encoding"),
+        pytest.param(
+            ["{file}", "k\udcff", "--context", "{}"], "the KEY k\\udcff is not valid UTF-8", id="a key of another encoding"
+        ),
         pytest.param(["{file}", "a"], "expected a KEY and --context, or --batch", id="no context"),
         pytest.param(["{file}"], "expected a KEY and --context, or --batch", id="no key"),
         pytest.param(["{file}", "a", "--batch"], "--batch reads keys and contexts from standard input", id="a key and a batch"),

@@ -105,6 +105,8 @@ async def explained_live(url: str) -> Any:
         pytest.param([], "expected a FILE, or --live", id="no arguments"),
         pytest.param(["{file}"], "expected one KEY, got 0", id="no key"),
         pytest.param(["{file}", "a", "b"], "expected one KEY, got 2", id="two keys"),
+        pytest.param(["{file}", "k\udcff"], "the KEY k\\udcff is not valid UTF-8", id="bytes of another encoding"),
+        pytest.param(["--live", "k\udcff"], "the KEY k\\udcff is not valid UTF-8", id="bytes of another encoding for the service"),
         pytest.param(["--live", "a"], "no SDK key: set the environment variable LAUNCHDARKLY_SDK_KEY", id="no SDK key"),
         pytest.param(["{file}.absent", "a"], ".absent: No such file or directory", id="a missing file"),
     ],

@@ -66,6 +66,8 @@ def test_a_file_keeps_its_mode_and_a_link_stays_a_link(file: Path, tmp_path: Pat
     [
         pytest.param(["set", "FILE", "a"], 'expected a VALUE for each KEY; "a" has none', id="a key without a value"),
         pytest.param(["set", "FILE", "", "1"], "a KEY is empty", id="an empty key"),
+        pytest.param(["set", "FILE", "k\udcff", "1"], "the KEY k\\udcff is not valid UTF-8", id="a key that is not UTF-8"),
+        pytest.param(["clear", "FILE", "k\udcff"], "the KEY k\\udcff is not valid UTF-8", id="a cleared key that is not UTF-8"),
         pytest.param(["set", "FILE", "a", "blue"], "a: not JSON: blue; for example '\"blue\"'", id="a word"),
         pytest.param(["set", "FILE", "a", "True"], "a: not JSON: True; for example true", id="a word of Python"),
         pytest.param(["set", "FILE", "a", "NONE"], "a: not JSON: NONE; for example null", id="no value"),

@@ -51,8 +51,12 @@ from aioflags import (
     testing,
 )
 from aioflags.model.metadata import FlagMetadata
+from aioflags.model.nesting import NestingError
+from aioflags.protocol.documents.document import DocumentError
+from aioflags.runtime.cancellation import StrayCancellationError
 from aioflags.runtime.logs import logger
 from aioflags.sources import Change, ChangeKind, ChangeSet, FailureKind, FallbackDirective, ObjectKind, Selector
+from aioflags.stores.files import FolderMissingError
 from aioflags.testing import toxics
 from tests.package.surface import MODULES
 
@@ -284,6 +288,23 @@ def test_an_exception_keeps_what_was_added_to_it() -> None:
     error.add_note("in the worker of the shop")
     for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
         assert (str(twin), twin.report, twin.__notes__) == (str(error), REPORT, ["in the worker of the shop"])
+
+
+@pytest.mark.parametrize("duplicate", DUPLICATES)
+@pytest.mark.parametrize(
+    "error",
+    [
+        DocumentError("expected a boolean", file="flags.json", path="flags.f.on"),
+        DocumentError("the JSON ends too early", line=1, column=2),
+        FolderMissingError("the folder /flags does not exist"),
+        NestingError(),
+        StrayCancellationError(),
+    ],
+    ids=str,
+)
+def test_an_exception_that_a_program_catches_by_a_public_class_survives(error: Exception, duplicate: Callable[[Any], Any]) -> None:
+    twin = duplicate(error)
+    assert (type(twin), str(twin), vars(twin)) == (type(error), str(error), vars(error))
 
 
 # -- pydantic and FastAPI

@@ -133,6 +133,16 @@ def test_only_attributes_that_json_does_not_support_are_omitted(
     assert redacted_json == {"kind": "user", "key": "u", **remaining, "z": 1}
 
 
+def test_an_attribute_that_cannot_be_written_any_more_is_named_in_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    items: dict[str, object] = {"a": 1}
+    context = Context("u", attributes={"cart": items, "z": 1})
+    items["a"] = object()
+    assert Redaction().redact(context) == {"kind": "user", "key": "u", "z": 1}
+    assert [line.split(";")[0] for line in caplog.messages] == [
+        "Context: the attribute 'cart' is left out: it cannot be written into events (TypeError)"
+    ]
+
+
 MANY: dict[str, Any] = {f"n{number}": number for number in range(1000)}
 LOOP: list[Any] = []
 LOOP.append(LOOP)
