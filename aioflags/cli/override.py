@@ -115,6 +115,8 @@ def _read(file: Path, *, may_be_empty: bool = True) -> OverrideFile:
 
 
 def _write(file: Path, old: OverrideFile, new: OverrideFile) -> None:
+    if not file.exists():
+        remark(f"{printable(file)} is a new file: check that the clients read this path")
     replace_file(file, new.text())
     if old.has_comments:
         remark(f"{file}: comments were not kept")

@@ -6,6 +6,7 @@ Source: ``evaluation.md`` 5; ``client-surface.md`` 14.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from aioflags.client_core.evaluation_log import EvaluationLog
@@ -96,9 +97,13 @@ class DataAnswers:
             self._log.flags_awaited(key)
         elif error is not dialect.errors.wrong_type:
             self._log.default_served(key, context, error, snapshot.flags, message=detail.error_message)
-        elif self._log.is_new_wrong_type(key):
+        elif (is_new := self._log.is_new_wrong_type(key)) or isinstance(expected, Decoder):
             any_value = snapshot.evaluate(key, context, None, wanted=object, memberships=memberships).detail.value
-            self._log.wrong_type(key, dialect.mismatch(any_value, expected))
+            mismatch = dialect.mismatch(any_value, expected)
+            if is_new:
+                self._log.wrong_type(key, mismatch)
+            if isinstance(expected, Decoder):  # the kind of the error does not say what a type of the program refuses
+                return replace(detail, error_message=f"the value is {mismatch}")
         return detail
 
     async def answer_awaited(self, question: Question) -> EvaluationDetail[Any]:

@@ -39,7 +39,8 @@ def test_a_value_is_set_beside_the_others(file: Path) -> None:
 
 def test_a_new_file_is_created(tmp_path: Path) -> None:
     file = tmp_path / "new.json"
-    assert run("set", file, "a", "--", "-5").exit_code == 0
+    ended = run("set", file, "a", "--", "-5")
+    assert (ended.exit_code, ended.stderr) == (0, f"aioflags: {file} is a new file: check that the clients read this path\n")
     assert file.read_text() == '{\n  "flagValues": {\n    "a": -5\n  }\n}\n'
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -16,6 +17,11 @@ USER = secretive("anna")
 def value(key: str) -> Any:
     """The value that a client without flags returns."""
     return Client.local({}).variation_nowait(key, USER, None)
+
+
+@dataclass
+class Limits:
+    items: int
 
 
 def test_values_are_a_mapping_or_keywords() -> None:
@@ -47,7 +53,8 @@ def test_overrides_cannot_be_used_as_a_decorator() -> None:
 @pytest.mark.parametrize(
     ("values", "named"),
     [
-        pytest.param({"limits": {"a": {1}}}, r"limits\.a: expected a JSON value, got set", id="a set"),
+        pytest.param({"limits": {"a": {1}}}, r"limits\.a: expected a JSON value, got set$", id="a set"),
+        pytest.param({"limits": Limits(1)}, "Limits; give its JSON, such as the dict of a model", id="a dataclass"),
         pytest.param({"rate": float("inf")}, "rate: inf is not a number", id="infinity"),
         pytest.param({3: True}, "expected strings as names", id="a key that is not a string"),
     ],

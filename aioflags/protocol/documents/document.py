@@ -165,7 +165,8 @@ def plain_json(value: object, path: str = "", depth: int = 0) -> JsonValue:
     if isinstance(value, Mapping):
         members = cast("Mapping[object, object]", value)
         return {_name(key, path): plain_json(inner, joined(path, str(key)), depth + 1) for key, inner in members.items()}
-    raise DocumentError(f"expected a JSON value, got {type_name(value)}", path=path)
+    advice = "" if type(value).__module__ == "builtins" else "; give its JSON, such as the dict of a model"
+    raise DocumentError(f"expected a JSON value, got {type_name(value)}{advice}", path=path)
 
 
 def _text(text: str, path: str) -> str:
