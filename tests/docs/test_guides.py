@@ -37,7 +37,7 @@ GUIDES = {
     "how-to/events.md": 3,
     "explanation/fallback-directive.md": 1,
     "how-to/fdv1.md": 1,
-    "how-to/fastapi.md": 12,
+    "how-to/fastapi.md": 14,
     "how-to/flagd.md": 4,
     "how-to/hooks.md": 3,
     "how-to/key-rotation.md": 1,
