@@ -29,7 +29,7 @@ EVERY = {
     "evaluate --help": ["evaluate", "--help"],
     "explain": ["explain", "flags.json", "été€ж", "--context", CONTEXT],
     "lint": ["lint", "wrong.json"],
-    "override set": ["override", "set", "overrides.json", "été€ж", '"Ünïcode€ж"'],
+    "override set": ["override", "set", "flags.json", "été€ж", '"Ünïcode€ж"'],
     "override list": ["override", "list", "flags.json"],
     "override clear": ["override", "clear", "flags.json", "été€ж"],
     "serve": ["serve", "flags.json", "--port", "0"],
