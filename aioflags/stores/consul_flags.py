@@ -92,7 +92,8 @@ class ConsulFlags:
 
         A transaction of Consul has at most 64 operations. So a reader may see a large data set half-written, but with all that a
         flag depends on. The marker of a first data set comes last. One that exists is changed before anything is deleted: it never
-        lists a kind whose items are gone.
+        lists a kind whose items are gone. If it lists a kind that was lost, it is deleted first and set last: a writer that dies
+        between the two leaves a data set without a marker.
         """
         async with self._writing:
             stored = await self._all_entries()
@@ -103,7 +104,7 @@ class ConsulFlags:
     async def upsert(self, items: Sequence[StoredItem]) -> None:
         """Write newer items in one transaction, or in several if they are large or many.
 
-        Nothing is written if a folder is missing that the marker lists: :meth:`initialized` is false then.
+        Nothing is written without the marker, or if a folder is missing that it lists: :meth:`initialized` is false then.
 
         If another process writes one of them at the same time, pause and try again. All processes of a fleet receive a change at
         the same moment, and write it: one that loses the race usually finds the same items written already.
@@ -186,6 +187,10 @@ class ConsulFlags:
     def _replacing(self, items: StoredItems, stored: dict[str, ConsulEntry]) -> Iterator[ConsulWrite]:
         """The writes that make the stored entries those of ``items``."""
         kept, kinds = {self._marker}, set[ObjectKind]()
+        before = stored.get(self._marker)
+        if (listed := _listed(before)) and not listed.isdisjoint(self._unseen(stored)):
+            before = None
+            yield ConsulWrite(key=self._marker, text=None)
         for kind in self._folders:
             for item in items.get(kind, {}).values():
                 write = ConsulWrite(key=self._folders[kind] + item.key, text=item.text)
@@ -196,7 +201,7 @@ class ConsulFlags:
                     yield write
                 if is_changed or entry is not None:
                     kinds.add(kind)
-        marker, before = ConsulWrite(key=self._marker, text=marker_text(kinds).encode()), stored.get(self._marker)
+        marker = ConsulWrite(key=self._marker, text=marker_text(kinds).encode())
         if before is not None and before.text != marker.text:
             yield marker
         yield from (ConsulWrite(key=key, text=None) for key in stored if key not in kept and self._name(key) is not None)
@@ -210,10 +215,10 @@ class ConsulFlags:
         unseen = frozenset(self._unseen(stored)).difference(self._unseen([write.key for write in writes]))
         if unseen:
             marker = await self._stored_marker()
-            if await self._lost(marker, unseen):
+            if marker is None or await self._lost(marker, unseen):
                 return True
             listed = _listed(marker)
-            if marker is not None and listed is not None and not unseen <= listed:
+            if listed is not None and not unseen <= listed:
                 text = marker_text(listed | unseen).encode()
                 writes.append(ConsulWrite(key=self._marker, text=text, index=marker.modify_index))
         for batch in batches(writes, self._connection.namespace):

@@ -84,13 +84,17 @@ class DynamoDBFlags:
 
         An item that is stored already is not written again: programs that start together would use up the table's capacity. So a
         replacement that did not end in time is continued by the next one. A marker that exists is changed before anything is
-        deleted: it never lists a kind whose items are gone.
+        deleted: it never lists a kind whose items are gone. If it lists a kind that was lost, it is deleted first and set last: a
+        writer that dies between the two leaves a data set without a marker.
         """
         async with self._writing:
             wanted = await self._encoded(items)
             filled = {namespace for namespace, _ in wanted}
             marker = self._marker_of([kind for kind, namespace in self._namespaces.items() if namespace in filled])
             stored = await self._stored_marker()
+            if await self._lost(stored, self._namespaces):
+                await self._connection.delete([keys(self._marker, self._marker)])
+                stored = None
             obsolete = await self._compare(wanted)
             await self._connection.put(list(wanted.values()))
             if stored is not None and stored != marker:
@@ -127,19 +131,19 @@ class DynamoDBFlags:
     async def upsert(self, items: Sequence[StoredItem]) -> None:
         """Write the items one by one, each on the condition that the stored one is older.
 
-        Nothing is written if a namespace is empty that the marker lists: :meth:`initialized` is false then.
+        Nothing is written without the marker, or if a namespace is empty that it lists: :meth:`initialized` is false then.
         """
         async with self._writing:
             storable = [(item.kind, encoded) for item in items if (encoded := self._written(item)) is not None]
             if not storable:
                 return
             kinds, marker = {kind for kind, _ in storable}, await self._stored_marker()
-            if await self._lost(marker, kinds):
+            if marker is None or await self._lost(marker, kinds):
                 return
             for _, encoded in storable:
                 await self._connection.put_if_newer(encoded)
             listed = _listed(marker)
-            if marker is not None and listed is not None and not kinds <= listed:
+            if listed is not None and not kinds <= listed:
                 await self._connection.put_if_unchanged(self._marker_of(listed | kinds), before=marker)
 
     async def is_available(self) -> bool:

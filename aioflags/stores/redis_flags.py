@@ -132,7 +132,7 @@ class RedisFlags:
     async def upsert(self, items: Sequence[StoredItem]) -> None:
         """Write in one transaction. If another process writes at the same time, pause and try again.
 
-        Nothing is written if a hash is missing that the marker lists: :meth:`initialized` is false then.
+        Nothing is written without the marker, or if a hash is missing that it lists: :meth:`initialized` is false then.
 
         All processes of a fleet receive a change at the same moment, and write it. A process that loses the race reads the items
         again: usually another process has written the same ones.
@@ -160,7 +160,7 @@ class RedisFlags:
             await pipe.watch(*names, self._marker)
             marker = await pipe.get(self._marker)
             exist = {kind: await pipe.hlen(name) for kind, name in self._hashes.items() if name in names}
-            if self._lost(marker, exist):
+            if marker is None or self._lost(marker, exist):
                 return
             texts_of = {name: await self._newer(pipe, kind, items) for kind, name in self._hashes.items()}
             newer = {name: texts for name, texts in texts_of.items() if texts}
@@ -169,7 +169,7 @@ class RedisFlags:
             pipe.multi()
             for name, texts in newer.items():
                 pipe.hset(name, mapping=texts)
-            listed = None if marker is None else listed_kinds(as_bytes(marker))
+            listed = listed_kinds(as_bytes(marker))
             if listed is not None and (first := {kind for kind in exist if self._hashes[kind] in newer} - listed):
                 pipe.set(self._marker, marker_text(listed | first))
             commands = len(pipe)

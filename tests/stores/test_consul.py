@@ -68,7 +68,9 @@ async def test_the_token_is_in_no_repr() -> None:
 
 
 async def test_every_request_has_the_token_the_datacenter_and_the_namespace() -> None:
-    played = Service(*(Answer(404, {"X-Consul-Index": "1"}) for _ in range(3)), Answer(200, {}, [b'{"Results":[]}']))
+    marker = b'[{"Key":"t/f/$inited","ModifyIndex":1,"Value":null}]'
+    absent = [Answer(404, {"X-Consul-Index": "1"}) for _ in range(2)]
+    played = Service(*absent, Answer(200, {"X-Consul-Index": "1"}, [marker]), Answer(200, {}, [b'{"Results":[]}']))
     store = ConsulStore(
         "https://consul.test/proxy/", prefix="t/f", token=TOKEN, datacenter="eu west", namespace="team", http=played.http()
     )
@@ -103,6 +105,7 @@ async def test_a_key_that_a_url_cannot_have_reads_no_other_key(key: str) -> None
     played = PlayedConsul()
     played.answer("PUT", "/v1/kv/secret", {}, b'{"version":1}')
     store = ConsulStore(http=Http(client_factory=played.client)).build(CONTEXT)
+    await store.replace({})
     assert await store.get(FLAG, key) is None
     if key not in ("\ud800", ""):
         await store.upsert([item(key)])

@@ -139,7 +139,7 @@ async def test_values_up_to_512_kib_are_stored_and_larger_ones_left_out_with_one
 @pytest.mark.real_time
 async def test_a_large_value_is_only_written_if_it_is_newer(consul_url: str) -> None:
     store = ConsulStore(consul_url).build(CONTEXT)
-    await store.upsert([item("a", 5, size=500_000)])
+    await store.replace(items(item("a", 5, size=500_000)))
     before = kept_in(consul_url)
     await store.upsert([item("a", 4, size=500_000), item("a", 5, size=400_000)])
     assert kept_in(consul_url) == before
@@ -159,6 +159,7 @@ class Contested(PlayedConsul):
         self.times = times
         self.tried: list[float] = []
         self.theirs = theirs
+        self._set(f"{ROOT}/$inited", b"", 0)
 
     def answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> ConsulAnswer:
         if method == "PUT":
@@ -226,8 +227,9 @@ async def test_what_a_refused_transaction_has_not_written_is_written_by_the_next
 async def test_of_two_versions_in_one_call_the_newer_one_is_written() -> None:
     played = Watched()
     store = store_on(played)
+    await store.replace({})
     await store.upsert([item("a", 2), item("a", 3), item("a", 1)])
-    assert played.writes == [["cas features/a"]]
+    assert played.writes == [["set $inited"], ["cas features/a", "cas $inited"]]
     assert await store.get(FLAG, "a") == item("a", 3)
     await store.aclose()
 
@@ -255,6 +257,7 @@ async def crowd(stores: Sequence[Store], *, rounds: int) -> dict[str, int]:
         for version in range(1, rounds + 1):
             await store.upsert([item(key, version) for key in ("shared by all", f"of some {number % 4}", f"own {number}")])
 
+    await stores[0].replace({})
     async with anyio.create_task_group() as tasks:
         for number, store in enumerate(stores):
             tasks.start_soon(write, number, store)

@@ -188,6 +188,7 @@ async def test_an_unreadable_item_is_left_out_and_the_others_are_read(
     dynamodb: DynamoDBServer, attributes: dict[str, Any], version: int | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     given = {"version": {"N": "7"}} if "item" in attributes else {}
+    dynamodb.put("$inited", "$inited")
     dynamodb.put("features", "odd", **given, **attributes)
     dynamodb.put("features", "good", version={"N": "1"}, item={"S": '{"key":"good","version":1}'})
     async with opened(dynamodb.url) as store:

@@ -93,6 +93,7 @@ async def test_an_unreadable_record_is_left_out_and_the_others_are_read(
 ) -> None:
     async with _client(redis_url) as client:
         await client.hset("launchdarkly:features", mapping={"odd": text, "good": b'{"key":"good","version":1}'})
+        await client.set("launchdarkly:$inited", "")
     store = RedisStore(redis_url).build(CONTEXT)
     flags = (await store.load())[FLAG]
     assert flags["good"].version == 1
@@ -131,6 +132,7 @@ async def test_a_ready_client_is_used_and_left_open(redis_url: str) -> None:
 @pytest.mark.real_time
 async def test_an_upsert_starts_again_if_another_process_writes(redis_url: str) -> None:
     async with _client(redis_url) as other:
+        await other.set("launchdarkly:$inited", "")
         store = RedisStore(client=_Meddled(other, times=3)).build(CONTEXT)
         await store.upsert([StoredItem(FLAG, "a", 5, b'{"version":5}')])
         assert await other.hget("launchdarkly:features", "a") == b'{"version":5}'

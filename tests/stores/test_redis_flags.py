@@ -57,8 +57,8 @@ class Contested:
     async def watch(self, *names: str) -> None:
         assert names == ("flags:features", "flags:$inited")
 
-    async def get(self, _: str) -> None:
-        pass
+    async def get(self, _: str) -> bytes:
+        return b""
 
     async def hlen(self, _: str) -> int:
         return int(len(self.tried) > 1 and bool(self._stored))
@@ -181,6 +181,7 @@ async def crowd(stores: Sequence[Store], *, rounds: int) -> dict[str, int]:
             keys = ("everybody's", f"of some {number % 4}", f"own {number}")
             await store.upsert([item(key, version) for key in keys])
 
+    await stores[0].replace({})
     async with anyio.create_task_group() as tasks:
         for number, store in enumerate(stores):
             tasks.start_soon(write, number, store)
@@ -204,6 +205,7 @@ async def test_24_clients_that_write_at_once_leave_the_newest_versions(redis_url
 async def test_a_fleet_that_writes_the_same_patch_at_once_succeeds(redis_url: str) -> None:
     seeing: Any = redis.asyncio.Redis.from_url(redis_url, **UNNAMED)
     async with fleet(redis_url, 24) as stores, seeing:
+        await stores[0].replace({})
         await seeing.config_resetstat()
         async with anyio.create_task_group() as tasks:
             for store in stores:

@@ -88,6 +88,7 @@ async def test_the_error_for_a_single_server_client_in_a_cluster_has_advice(redi
 async def test_two_clients_that_write_to_a_cluster_leave_the_newest_versions(redis_cluster: RedisCluster) -> None:
     async with redis_cluster.client() as one, redis_cluster.client() as other:
         stores = [RedisStore(client=client, prefix="{flags}").build(CONTEXT) for client in (one, other)]
+        await stores[0].replace({})
         async with anyio.create_task_group() as tasks:
             for version in range(1, 41):
                 item = StoredItem(FLAG, "a", version, b'{"key":"a","version":%d}' % version)

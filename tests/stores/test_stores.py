@@ -28,7 +28,7 @@ CONTEXT = StoreContext(environment="an environment")
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A store, and what other programs may do to its database: delete all that is in a place, and set the text of the marker.
+    """A store, and what other programs may do to its database: delete all that is in a place, and set or delete the marker.
 
     A store without a database has no ``places``.
     """
@@ -37,15 +37,17 @@ class Opened:
     places: dict[ObjectKind, str]
     delete: Callable[[str], Awaitable[Any]]
     mark: Callable[[str], Awaitable[Any]]
+    unmark: Callable[[], Awaitable[Any]]
 
 
-async def _impossible(_: str) -> None:
+async def _impossible(_: str = "") -> None:
     raise AssertionError("the store has no database")
 
 
 def _on_redis(store: RedisStore, client: Any) -> Opened:
     places = {kind: f"{store.prefix}:{name}" for kind, name in COLLECTIONS.items()}
-    return Opened(store.build(CONTEXT), places, client.delete, lambda text: client.set(f"{store.prefix}:$inited", text))
+    marker = f"{store.prefix}:$inited"
+    return Opened(store.build(CONTEXT), places, client.delete, lambda text: client.set(marker, text), lambda: client.delete(marker))
 
 
 @asynccontextmanager
@@ -80,7 +82,7 @@ async def _dynamodb(request: pytest.FixtureRequest) -> AsyncGenerator[Opened]:
         server.put("$inited", "$inited", **({"item": {"S": text}} if text else {}))
 
     places = {kind: str(name) for kind, name in COLLECTIONS.items()}
-    yield Opened(DynamoDBStore(TABLE, endpoint_url=server.url).build(CONTEXT), places, delete, mark)
+    yield Opened(DynamoDBStore(TABLE, endpoint_url=server.url).build(CONTEXT), places, delete, mark, lambda: delete("$inited"))
 
 
 @asynccontextmanager
@@ -95,18 +97,18 @@ async def _consul(request: pytest.FixtureRequest) -> AsyncGenerator[Opened]:
         put_into(url, "launchdarkly/$inited", text.encode())
 
     places = {kind: f"launchdarkly/{name}/" for kind, name in COLLECTIONS.items()}
-    yield Opened(ConsulStore(url).build(CONTEXT), places, delete, mark)
+    yield Opened(ConsulStore(url).build(CONTEXT), places, delete, mark, lambda: delete("launchdarkly/$inited"))
 
 
 @asynccontextmanager
 async def _own(_request: pytest.FixtureRequest) -> AsyncGenerator[Opened]:
-    yield Opened(MemoryStore(), {}, _impossible, _impossible)
+    yield Opened(MemoryStore(), {}, _impossible, _impossible, _impossible)
 
 
 @asynccontextmanager
 async def _disk(request: pytest.FixtureRequest) -> AsyncGenerator[Opened]:
     store = DiskStore(request.getfixturevalue("tmp_path") / "flags").build(CONTEXT)
-    yield Opened(store, {}, _impossible, _impossible)
+    yield Opened(store, {}, _impossible, _impossible, _impossible)
 
 
 REDIS = [pytest.mark.redis, pytest.mark.leaves("descriptors", reason="the first test starts the servers for all others")]
@@ -225,7 +227,6 @@ async def test_writing_nothing_changes_nothing(store: Store) -> None:
 async def test_single_items_do_not_set_the_marker(store: Store) -> None:
     await store.upsert([item("a")])
     assert not await store.initialized()
-    assert await store.get(ObjectKind.FLAG, "a") == item("a")
 
 
 async def test_items_written_after_the_marker_was_read_are_loaded(store: Store) -> None:
@@ -297,6 +298,20 @@ async def test_many_changes_do_not_fill_a_lost_kind(database: Opened) -> None:
     await database.delete(database.places[FLAG])
     await database.store.upsert([item(f"flag-{n}", 2) for n in range(40)])
     assert not await database.store.initialized()
+
+
+@pytest.mark.parametrize("kinds", [[FLAG], [SEGMENT], [SEGMENT, FLAG]], ids=["flags", "segments", "both"])
+async def test_a_data_set_without_a_marker_is_not_begun_by_single_items(database: Opened, kinds: list[ObjectKind]) -> None:
+    store = database.store
+    await store.replace(WHOLE)
+    await database.unmark()
+    for place in database.places.values():
+        await database.delete(place)
+    await store.upsert([item("a", 2, kind) for kind in kinds])
+    assert not await store.initialized()
+    assert await store.load() == items()
+    await store.replace(WHOLE)
+    assert await store.load() == WHOLE
 
 
 async def test_the_other_kind_is_read_one_by_one(database: Opened) -> None:
