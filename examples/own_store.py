@@ -24,7 +24,7 @@ create table if not exists items (kind text, key text, version integer, text blo
 create table if not exists marker (is_set integer primary key);
 """
 NEWER = """
-insert into items values (?, ?, ?, ?) on conflict do update
+insert into items select ?, ?, ?, ? where exists (select * from marker) on conflict do update
 set version = excluded.version, text = excluded.text where excluded.version > items.version
 """
 
@@ -52,8 +52,8 @@ class SqliteStore:
     async def replace(self, items: StoredItems) -> None:
         def write(database: sqlite3.Connection) -> None:
             database.execute("delete from items")
-            database.executemany(NEWER, [_row(item) for kind in items.values() for item in kind.values()])
             database.execute("insert or ignore into marker values (1)")
+            database.executemany(NEWER, [_row(item) for kind in items.values() for item in kind.values()])
 
         await self._run(write)
 

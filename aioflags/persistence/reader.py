@@ -54,8 +54,8 @@ class StoreReader:
         self._first_read = first_read
         self._logger = logger
         self._once = Once()
-        self._is_marked = not options.has_sources
-        """The marker was seen. Without sources no marker is needed."""
+        self._was_marked = False
+        """The marker was seen. A store that lacks it later has lost its data."""
         self._was_read_for_caller = options.has_sources
         """True once a call has used the store. Until then an empty store is read again instead of being cached as empty.
 
@@ -132,8 +132,9 @@ class StoreReader:
         """Read everything and publish it, unless the marker is missing."""
         self._reads_started += 1
         number = self._reads_started
-        if await self._health.look_up(self._has_marker):
-            await self._publish(await self._health.call(_load_items))
+        has_marker = await self._health.look_up(lambda store: store.initialized())
+        if has_marker or not self._needs_marker:
+            await self._publish(await self._health.call(lambda store: self._load_items(store, has_marker=has_marker)))
         self._reads_finished = number
 
     async def _load_anew(self) -> None:
@@ -145,6 +146,12 @@ class StoreReader:
         async with self._loading:
             if self._reads_finished < number and self._health.is_available:
                 await self._load()
+
+    async def _load_items(self, store: Store, *, has_marker: bool) -> StoredItems:
+        """Everything in the store. Raises :class:`StoreError` if it has lost its data; if only a part, the store says which."""
+        items = await _load_items(store)
+        self._look_at(has_marker=has_marker)
+        return items
 
     async def _publish(self, items: StoredItems) -> None:
         changes = await run_cooperatively(read_items(items, self._log_unreadable))
@@ -180,8 +187,11 @@ class StoreReader:
 
     async def _get_flag(self, store: Store, key: str, overrides: Overrides) -> list[Change] | None:
         """The flag with its prerequisites and segments, without those that are overridden; ``None`` if the marker is missing."""
-        if not await self._has_marker(store):
-            return None
+        if self._needs_marker:
+            self._look_at(has_marker=await store.initialized())
+            if self._needs_marker:
+                return None
+        is_complete = True
         changes: list[Change] = []
         queue: list[Item] = [(ObjectKind.FLAG, key)]
         seen = set(queue)
@@ -190,6 +200,7 @@ class StoreReader:
             definition: Definition | None = overrides.get((kind, name))
             if definition is None:
                 item = await _get_item(store, kind, name)
+                is_complete = is_complete and item is not None
                 change = None if item is None else read_item(item, self._log_unreadable)
                 if change is not None:
                     changes.append(change)
@@ -197,15 +208,25 @@ class StoreReader:
             unseen = LAUNCHDARKLY.dependencies(definition) - seen
             seen |= unseen
             queue += unseen
+        if self._was_marked and not is_complete:
+            self._look_at(has_marker=await store.initialized())
         return changes
 
     # -- both
 
-    async def _has_marker(self, store: Store) -> bool:
-        """Whether the store has a complete data set. It is not asked again after it had one."""
-        if not self._is_marked:
-            self._is_marked = await store.initialized()
-        return self._is_marked
+    @property
+    def _needs_marker(self) -> bool:
+        """Whether the store counts as empty until its marker is seen. Without sources it needs none."""
+        return self._has_sources and not self._was_marked
+
+    def _look_at(self, *, has_marker: bool) -> None:
+        """Remember whether the store has its marker. Raises :class:`StoreError` if it had one before.
+
+        A store that was emptied lacks it until a client has written everything again, and what it holds until then is incomplete.
+        """
+        if self._was_marked and not has_marker:
+            raise StoreError("it has lost the marker of a complete data set: a client that writes to it writes everything again")
+        self._was_marked = has_marker
 
     async def _until_expired(self) -> None:
         """Wait until the data are too old, or the store fails: they are read again after the outage."""

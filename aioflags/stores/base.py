@@ -61,7 +61,11 @@ class Store(Protocol):
         ...
 
     async def upsert(self, items: Sequence[StoredItem]) -> None:
-        """Write each item, deleted or not, whose version is higher than the stored one; all in one step, if the store can."""
+        """Write each item, deleted or not, whose version is higher than the stored one; all in one step, if the store can.
+
+        Write no item that is not stored yet without the marker, as in a database that was emptied: a few items are not a data set.
+        :meth:`initialized` is false then, and the client writes everything again.
+        """
         ...
 
     async def is_available(self) -> bool:

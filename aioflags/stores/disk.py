@@ -131,10 +131,10 @@ class DiskFlags:
         await self._disk.run(lambda: self._write(whole))
 
     async def upsert(self, items: Sequence[StoredItem]) -> None:
-        """Write a new file: the old one with these items."""
+        """Write a new file: the old one with these items. Write nothing if that one has no whole data set."""
         if items:
             self._read_ahead = None
-            await self._disk.run(lambda: self._write(self._read().with_newer(items)))
+            await self._disk.run(lambda: self._add(items))
 
     async def is_available(self) -> bool:
         """Whether the file can be written. Raises :class:`StoreError` if the present file is refused, and while the disk hangs."""
@@ -181,6 +181,11 @@ class DiskFlags:
             return None
         fingerprint, is_whole = self._written
         return is_whole if fingerprint is not None and self._file.fingerprint() == fingerprint else None
+
+    def _add(self, items: Sequence[StoredItem]) -> None:
+        contents = self._read()
+        if contents.is_whole:
+            self._write(contents.with_newer(items))
 
     def _write(self, contents: _Contents) -> None:
         self._file.write(msgspec.msgpack.encode(contents))

@@ -138,6 +138,66 @@ async def test_an_offline_client_does_not_call_the_store() -> None:
     assert store.calls == []
 
 
+# -- a store that is emptied while it is read
+
+
+def flush(store: MemoryStore) -> None:
+    store.items[FLAG].clear()
+    store.marker = False
+
+
+@pytest.mark.parametrize("cache", ["ttl", "off"])
+@pytest.mark.parametrize("rest", [pytest.param({}, id="empty"), pytest.param({"a": "half"}, id="half-filled")])
+@pytest.mark.parametrize("has_sources", [pytest.param(False, id="without sources"), pytest.param(True, id="before a source")])
+@pytest.mark.holds("DS-131", "DS-132")
+async def test_a_store_that_loses_its_marker_is_not_read_until_it_is_back(
+    cache: str, rest: dict[str, str], has_sources: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = holding(a="old", b="old")
+    config = beside(Feed(), store, cache=cache, cache_ttl=1) if has_sources else daemon(store, cache=cache, cache_ttl=1)
+    async with started(config) as client:
+        assert await client.variation("a", USER, "") == "old"
+        flush(store)
+        for key, value in rest.items():
+            put(store, key, value, 2)
+        for _ in range(3):
+            # Without the cache a flag that is stored is read: it has all that it depends on.
+            assert await client.variation("b", USER, "") == "old"
+            assert client.variation_nowait("a", USER, "") == "old"
+            assert (await client.flags(USER)).all() == {"a": "old", "b": "old"}
+            await anyio.sleep(10)
+        assert client.store_status is not None
+        assert client.store_status.stale
+        assert caplog.text.count("lost the marker") == 1
+        put(store, "a", "new", 3)
+        put(store, "b", "new", 3)
+        store.marker = True
+        await anyio.sleep(5)
+        assert (await client.flags(USER)).all() == {"a": "new", "b": "new"}
+        assert client.store_status == StoreStatus(available=True, stale=False)
+
+
+@pytest.mark.parametrize("cache", ["ttl", "off"])
+async def test_a_store_with_its_marker_may_become_empty(cache: str) -> None:
+    store = holding(a="old")
+    async with Client("", daemon(store, cache=cache, cache_ttl=1)) as client:
+        store.items[FLAG].clear()
+        await anyio.sleep(1 + A_MOMENT)
+        assert await client.variation("a", USER, "none") == "none"
+        assert (await client.flags(USER)).all() == {}
+        assert client.store_status == StoreStatus(available=True, stale=False)
+
+
+async def test_without_a_cache_the_marker_is_read_only_if_an_item_is_missing() -> None:
+    store = holding(a="stored")
+    async with Client("", daemon(store, cache="off")) as client:
+        store.calls.clear()
+        assert await client.variation("a", USER, "") == "stored"
+        assert store.calls == ["get"]
+        assert await client.variation("b", USER, "none") == "none"
+        assert store.calls == ["get", "get", "initialized"]
+
+
 # -- with the cache off
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -91,6 +92,42 @@ async def test_a_write_that_breaks_off_leaves_the_marker_of_an_empty_store_unset
     await store.replace(items(item("a")))
     assert await store.initialized()
     await store.aclose()
+
+
+class Mortal(Watched):
+    """The program that writes dies after so many requests that write, if ``left`` is not ``None``."""
+
+    left: int | None = None
+
+    def answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> ConsulAnswer:
+        if method != "GET" and self.left is not None:
+            self.left -= 1
+            if self.left < 0:
+                raise EOFError
+        return super().answer(method, target, headers, body)
+
+
+@pytest.mark.parametrize("lost", [FLAG, SEGMENT])
+@pytest.mark.parametrize("requests", range(3))
+async def test_a_writer_that_dies_while_it_refills_leaves_no_store_that_looks_whole(lost: ObjectKind, requests: int) -> None:
+    played = Mortal()
+    whole = items(*(item(str(n), 1, kind) for n in range(100) for kind in (FLAG, SEGMENT)))
+    writer, heir = store_on(played), store_on(played)
+    await writer.replace(whole)
+    played.answer("DELETE", f"/v1/kv/{ROOT}/{'features' if lost is FLAG else 'segments'}/?recurse", {}, b"")
+    played.left = requests
+    # 100 items are two transactions, of 64 operations and of the rest, and the marker is in both.
+    with contextlib.suppress(EOFError, StoreError):
+        await writer.replace(whole)
+    assert await heir.initialized() is (requests >= 2)
+    played.left = None
+    await heir.upsert([item("new", 1, kind) for kind in (FLAG, SEGMENT)])
+    assert await heir.initialized() is (requests >= 2)
+    await heir.replace(whole)
+    assert await heir.load() == whole
+    assert await heir.initialized()
+    for store in (writer, heir):
+        await store.aclose()
 
 
 async def test_the_guard_of_a_kind_adds_no_request_for_an_item_that_is_stored() -> None:

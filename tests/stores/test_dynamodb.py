@@ -216,6 +216,25 @@ async def test_only_what_is_not_stored_yet_is_written(dynamodb: DynamoDBServer) 
 
 
 @pytest.mark.real_time
+@pytest.mark.parametrize("written", [0, 1, 26, 51, 60, 61])
+async def test_a_writer_that_dies_while_it_refills_leaves_no_store_that_looks_whole(dynamodb: DynamoDBServer, written: int) -> None:
+    flags = {FLAG: {f"flag-{n}": item(f"flag-{n}") for n in range(60)}}
+    async with _given(dynamodb) as client, opened(dynamodb.url) as heir:
+        dynamodb.put("$inited", "$inited", item={"S": "$inited features"})
+        # The marker is deleted, then come the flags, 25 in a request, then the marker.
+        writer = DynamoDBStore(TABLE, client=_Counting(client, most=written)).build(CONTEXT)
+        with pytest.raises(StoreError, match="EOFError"):
+            await writer.replace(flags)
+        assert len(dynamodb.items) < 61
+        assert not await heir.initialized()
+        await heir.upsert([item("new")])
+        assert not await heir.initialized()
+        await heir.replace(flags)
+        assert await heir.initialized()
+        assert (await heir.load())[FLAG] == flags[FLAG]
+
+
+@pytest.mark.real_time
 @pytest.mark.parametrize(("before", "after"), [("theirs", "ours"), ("older", "theirs")])
 async def test_a_marker_is_not_changed_if_another_process_has_changed_it(dynamodb: DynamoDBServer, before: str, after: str) -> None:
     dynamodb.put("$inited", "$inited", item={"S": "theirs"})
@@ -226,16 +245,18 @@ async def test_a_marker_is_not_changed_if_another_process_has_changed_it(dynamod
 
 
 class _Counting:
-    """A client that counts the writes in its batches."""
+    """A client that counts the writes in its batches. Its program dies before it has written more than ``most``."""
 
-    def __init__(self, client: Any) -> None:
-        self._client, self.written = client, 0
+    def __init__(self, client: Any, most: int = 1000) -> None:
+        self._client, self._most, self.written = client, most, 0
         self.get_item, self.put_item, self.query = client.get_item, client.put_item, client.query
 
     async def __aenter__(self) -> None: ...
 
     async def batch_write_item(self, RequestItems: dict[str, list[Any]]) -> Any:
         self.written += len(RequestItems[TABLE])
+        if self.written > self._most:
+            raise EOFError
         return await self._client.batch_write_item(RequestItems=RequestItems)
 
 

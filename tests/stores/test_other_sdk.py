@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 import ldclient
 import pytest
+import redis
 from ldclient.config import Config as TheirConfig
 from ldclient.feature_store import CacheConfig
 from ldclient.integrations import Consul as TheirConsul
@@ -18,12 +19,12 @@ from ldclient.integrations import DynamoDB as TheirDynamoDB
 from ldclient.integrations import Redis as TheirRedis
 from ldclient.versioned_data_kind import FEATURES, SEGMENTS
 
-from aioflags import Client, Config, Context, DataSystem
+from aioflags import Client, Config, Context, DataSystem, StoreStatus
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.values import same_json
 from aioflags.protocol.definitions import read_definition
-from aioflags.stores import ConsulStore, DynamoDBStore, RedisStore, StoreBuilder
+from aioflags.stores import ConsulStore, DynamoDBStore, RedisStore, StoreBuilder, StoreContext, StoredItem
 from tests.evaluation.data import outcome
 from tests.evaluation.generator import World, world
 from tests.evaluation.oracle import Oracle
@@ -31,7 +32,7 @@ from tests.stores.test_stores import DYNAMODB, REDIS
 from tests.support.canaries import KEY
 from tests.support.consul_server import kept_in
 from tests.support.dynamodb_server import TABLE
-from tests.support.feed import Feed, change, changes
+from tests.support.feed import Feed, change, changes, flag_json
 from tests.support.store_clients import beside
 
 pytestmark = [pytest.mark.real_time, pytest.mark.holds("DS-137")]
@@ -179,6 +180,34 @@ async def test_each_sdk_respects_the_versions_of_the_other(shared: Shared) -> No
         theirs.delete(FEATURES, "a", 7)
         async with Client("", Config(data_system=DataSystem.daemon(shared.ours))) as reader:
             assert await reader.variation("a", Context("user-123"), "gone") == "gone"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shared", [pytest.param(_redis, id="Redis", marks=REDIS)], indirect=True)
+async def test_a_single_flag_that_the_other_sdk_writes_to_an_emptied_database_is_not_a_data_set(
+    shared: Shared, redis_url: str
+) -> None:
+    def stored(version: int) -> dict[ObjectKind, dict[str, StoredItem]]:
+        return {ObjectKind.FLAG: {key: StoredItem(ObjectKind.FLAG, key, version, flag_json(key, "ours", version)) for key in "ab"}}
+
+    ours, user = shared.ours.build(StoreContext(environment="an environment")), Context("user-123")
+    reading = DataSystem.daemon(shared.ours, cache_ttl=0.05)
+    await ours.replace(stored(1))
+    async with Client("", Config(data_system=reading)) as reader:
+        with redis.Redis.from_url(redis_url) as database:
+            database.flushall()
+        shared.theirs.upsert(FEATURES, {"key": "a", "version": 9, "on": False})
+        await until(lambda: reader.store_status == StoreStatus(available=False, stale=True))
+        await ours.upsert([stored(10)[ObjectKind.FLAG]["b"]])
+        assert not shared.theirs.initialized
+        assert set((await ours.load())[ObjectKind.FLAG]) == {"a"}
+        assert [await reader.variation(key, user, "") for key in "ab"] == ["ours", "ours"]
+        theirs = {"on": True, "variations": ["theirs"], "fallthrough": {"variation": 0}}
+        shared.theirs.init({FEATURES: {key: {"key": key, "version": 10, **theirs} for key in "ab"}, SEGMENTS: {}})
+        await until(lambda: [reader.variation_nowait(key, user, "") for key in "ab"] == ["theirs", "theirs"])
+        await ours.upsert([stored(11)[ObjectKind.FLAG]["b"]])
+        await until(lambda: reader.variation_nowait("b", user, "") == "ours")
+    await ours.aclose()
 
 
 @pytest.mark.parametrize("shared", [pytest.param(_consul, id="Consul")], indirect=True)

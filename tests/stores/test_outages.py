@@ -188,6 +188,40 @@ async def test_a_restarted_empty_server_is_filled_although_no_flag_changes(
     assert stored.keys() == {b"a", b"b"}
 
 
+async def test_an_emptied_server_is_filled_while_flags_change_and_no_reader_sees_a_part_of_them(redis_url: str) -> None:
+    store, feed, version = RedisStore(redis_url), Feed(), 1
+    readers = [
+        ("", Config(data_system=DataSystem.daemon(store, cache="ttl", cache_ttl=0.05))),
+        ("", Config(data_system=DataSystem.daemon(store, cache="off"))),
+        (KEY, beside(Feed(), store, mode="read_only", cache_ttl=0.05)),
+    ]
+    feed.say(full(a=1, b=1))
+    async with contextlib.AsyncExitStack() as stack:
+        writer = await stack.enter_async_context(Client(KEY, beside(feed, store)))
+        await _until(writer, StoreStatus(available=True, stale=False))
+        database = stack.enter_context(redis.Redis.from_url(redis_url))
+        with anyio.fail_after(FULL_WITHIN):
+            while not database.exists("launchdarkly:$inited"):
+                await anyio.sleep(0.01)
+        clients = [await stack.enter_async_context(Client(key, config)) for key, config in readers]
+        database.flushall()
+        with anyio.fail_after(STORE_CHECK_INTERVAL + 1.5):
+            while not database.exists("launchdarkly:$inited"):
+                version += 1
+                feed.say(changes(change("a", version, version)))
+                for client in clients:
+                    assert await client.variation("a", USER, 0) > 0
+                    assert await client.variation("b", USER, 0) == 1
+                await anyio.sleep(0.05)
+        stored: Any = database.hgetall("launchdarkly:features")
+        assert stored.keys() == {b"a", b"b"}
+        assert [await client.variation("b", USER, 0) for client in clients] == [1, 1, 1]
+        # A reader looks again within 4 s.
+        with anyio.fail_after(FULL_WITHIN):
+            while [await client.variation("a", USER, 0) for client in clients] != [version] * 3:
+                await anyio.sleep(0.05)
+
+
 async def test_readers_keep_their_flags_while_redis_lacks_a_hash(redis_url: str) -> None:
     store = RedisStore(redis_url)
     writer = store.build(StoreContext(environment="an environment"))

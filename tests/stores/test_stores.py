@@ -224,9 +224,11 @@ async def test_writing_nothing_changes_nothing(store: Store) -> None:
     assert not await store.initialized()
 
 
-async def test_single_items_do_not_set_the_marker(store: Store) -> None:
-    await store.upsert([item("a")])
+async def test_single_items_do_not_begin_a_data_set(store: Store) -> None:
+    await store.upsert([item("a"), item("s", 1, ObjectKind.SEGMENT)])
     assert not await store.initialized()
+    assert await store.get(ObjectKind.FLAG, "a") is None
+    assert {key for kind in (await store.load()).values() for key in kind} == set()
 
 
 async def test_items_written_after_the_marker_was_read_are_loaded(store: Store) -> None:

@@ -49,7 +49,7 @@ class MemoryStore:
     async def upsert(self, items: Sequence[StoredItem]) -> None:
         await self._called("upsert")
         self.written.append([(item.kind, item.key) for item in items])
-        for item in items:
+        for item in items if self.marker else ():
             stored = self.items[item.kind].get(item.key)
             if stored is None or item.version > stored.version:
                 self.items[item.kind][item.key] = item
