@@ -63,7 +63,7 @@ class Store(Protocol):
     async def upsert(self, items: Sequence[StoredItem]) -> None:
         """Write each item, deleted or not, whose version is higher than the stored one; all in one step, if the store can.
 
-        Write no item that is not stored yet without the marker, as in a database that was emptied: a few items are not a data set.
+        Without the marker, as in a database that was emptied, begin no data set: a few items would look like a whole one.
         :meth:`initialized` is false then, and the client writes everything again.
         """
         ...

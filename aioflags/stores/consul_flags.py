@@ -104,7 +104,8 @@ class ConsulFlags:
     async def upsert(self, items: Sequence[StoredItem]) -> None:
         """Write newer items in one transaction, or in several if they are large or many.
 
-        Nothing is written without the marker, or if a folder is missing that it lists: :meth:`initialized` is false then.
+        Without the marker no folder is begun, and nothing is written if one is missing that it lists: :meth:`initialized` is false
+        then. The marker is read only if the items are not stored yet.
 
         If another process writes one of them at the same time, pause and try again. All processes of a fleet receive a change at
         the same moment, and write it: one that loses the race usually finds the same items written already.

@@ -168,6 +168,7 @@ async def test_a_store_that_loses_its_marker_is_not_read_until_it_is_back(
             await anyio.sleep(10)
         assert client.store_status is not None
         assert client.store_status.stale
+        assert client.status.status is (Status.STALE if has_sources else Status.READY)
         assert caplog.text.count("lost the marker") == 1
         put(store, "a", "new", 3)
         put(store, "b", "new", 3)
