@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from aioflags.transport.grpc_calls import FlagdCalls
 
-__all__ = ["FlagdChannel", "Prepare", "require_grpc"]
+__all__ = ["FlagdChannel", "Prepare", "require_grpc", "without_fork_support"]
 
 Prepare: TypeAlias = "Callable[[GrpcSettings], Callable[[], FlagdCalls]]"
 
@@ -135,14 +135,14 @@ class FlagdChannel:
 
 
 def _prepare(settings: GrpcSettings, *, logger: logging.Logger) -> Callable[[], FlagdCalls]:
-    with _without_fork_support():
+    with without_fork_support():
         from aioflags.transport.grpc_calls import prepare  # noqa: PLC0415 -- imports gRPC
 
     return prepare(settings, logger)
 
 
 @contextmanager
-def _without_fork_support() -> Generator[None]:
+def without_fork_support() -> Generator[None]:
     """Import gRPC for the first time without its support of forks, unless the environment names it.
 
     With it gRPC starts threads in the child of each fork while a channel is open, and they crash about every third child, also one

@@ -52,6 +52,25 @@ async def main():
 asyncio.run(main())
 """
 
+SERVES = """
+import asyncio, os, time
+from aioflags import FlagdClient, FlagdConfig
+from aioflags.testing import FakeFlagd
+
+def status_of_a_child():
+    if (child := os.fork()) == 0:
+        time.sleep(0.01)
+        os._exit(0)
+    return os.waitpid(child, 0)[1]
+
+async def main():
+    async with FakeFlagd() as flagd:
+        async with FlagdClient(FlagdConfig(resolver="in-process", port=flagd.sync_port, deadline=20, environment={})):
+            print([status_of_a_child() for _ in range(30)], "GRPC_ENABLE_FORK_SUPPORT" in os.environ)
+
+asyncio.run(main())
+"""
+
 
 def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -67,3 +86,8 @@ def test_a_child_of_a_fork_can_connect() -> None:
 async def test_children_of_a_process_with_an_open_channel_do_not_crash(fake_flagd: FakeFlagd) -> None:
     ran = await asyncio.to_thread(run, FORKS, str(fake_flagd.sync_port))
     assert ran.stdout.strip() == str([0] * 30), ran.stderr
+
+
+def test_children_of_a_process_that_serves_flagd_do_not_crash() -> None:
+    ran = run(SERVES)
+    assert ran.stdout.strip() == f"{[0] * 30} False", ran.stderr

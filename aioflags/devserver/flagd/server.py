@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
+from aioflags.transport.grpc import require_grpc, without_fork_support
+
 try:
     import_module("google.protobuf")
-    import grpc
-    import grpc.aio
+    with without_fork_support():  # the first import of gRPC in a program that uses this server
+        import grpc
+        import grpc.aio
 except ModuleNotFoundError as _missing:
     _package = {"grpc": "grpcio", "google": "protobuf"}.get((_missing.name or "").partition(".")[0])
     if _package is None:
@@ -32,7 +35,6 @@ from aioflags.devserver.serve import LOOPBACK
 from aioflags.devserver.state import ServerState
 from aioflags.runtime.logs import logger
 from aioflags.runtime.process_bound import ProcessBound
-from aioflags.transport.grpc import require_grpc
 from aioflags.transport.grpc_process import keep_grpc_running
 
 __all__ = ["RunningFlagd", "serve_flagd"]
