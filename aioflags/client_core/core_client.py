@@ -60,7 +60,7 @@ class CoreClient(StatusMethods, ProcessBound):
     """Hooks, and the fast path of evaluations."""
 
     _warns_if_unclosed: ClassVar[bool] = True
-    """Whether collecting a client of this class that is not closed emits a ``ResourceWarning``."""
+    """Whether there is a warning if a client of this class is collected before it is closed, or used in the child of a fork."""
 
     def __init__(self, core: Core) -> None:
         self._holder, self._flag_tracker, self._cell = core.holder, core.flag_tracker, core.cell
@@ -72,6 +72,8 @@ class CoreClient(StatusMethods, ProcessBound):
         self._fast_path_lock = Lock()
         OVERRIDES.watch(core.evaluator, type(core.evaluator).update_fast_path)  # pinned flags have it, and may outlive the client
         OVERRIDES.watch(self, CoreClient._update_fast_path)
+        core.evaluator.update_client = weakly(self._update_fast_path)
+        core.evaluator.warns_of_fork = self._warns_if_unclosed  # a client in memory loses nothing
 
     def add_hook(self, hook: Hook) -> None:
         """Adds a hook after those that are registered, for calls from now on. From any thread. It cannot be removed.

@@ -38,6 +38,7 @@ from aioflags.model.status import Status
 from aioflags.model.values import fresh
 from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.clock import now_ms
+from aioflags.runtime.fork import notify_after_fork
 from aioflags.runtime.logs import class_name
 
 __all__ = ["Evaluator"]
@@ -61,7 +62,8 @@ class Evaluator:
     ``report_to``: where the fast path of :class:`Flags` reports an evaluation: see
     :func:`aioflags.client_core.report_target.report_target`.
     ``is_hooked``: there are hooks. ``may_wait``: hooks may be coroutine functions, or big segments may have to be fetched, so
-    that awaited methods call :meth:`detail_awaited`. :meth:`update_fast_path` sets all three.
+    that awaited methods call :meth:`detail_awaited`. :meth:`update_fast_path` sets all three. ``update_client`` makes the client
+    call it. ``warns_of_fork``: the first use in the child of a fork logs a warning.
 
     Args:
         cell: The status of the client.
@@ -82,12 +84,21 @@ class Evaluator:
         self.report_to: Recorder | None = DISABLED_RECORDER
         self.is_hooked: bool = False
         self.may_wait: bool = False
+        self.update_client: Callable[[], object] = lambda: None
+        self.warns_of_fork: bool = True
         self._is_overridden = False
+        self._awaits_fork_warning = False
         self._cell = cell
         self._hooks = hooks
         self._data = data
         self._answers: Answers = answers or data
         self._log = log
+        notify_after_fork(self)
+
+    def after_all_fork_resets(self) -> None:
+        """In the child of a fork: events are off, and the next evaluation logs a warning."""
+        self._cell.is_fork_logged = not self.warns_of_fork
+        self.update_client()
 
     def update_fast_path(self, *, overridden: bool | None = None, reads_store: bool = False) -> Recorder | None:
         """Decides anew whether evaluations may take the fast path. The caller prevents concurrent calls.
@@ -103,7 +114,8 @@ class Evaluator:
             self._is_overridden = overridden
         self.is_hooked = bool(self._hooks)
         self.may_wait = self.is_hooked or self._answers.may_wait
-        data = self._data
+        data, cell = self._data, self._cell
+        self._awaits_fork_warning = cell.is_forked and not cell.is_fork_logged
         decide = partial(
             fast_path,
             is_overridden=self._is_overridden,
@@ -111,6 +123,7 @@ class Evaluator:
             has_defaults=bool(data.defaults),
             has_hooks=self.is_hooked,
             records_events=data.recorder.is_open,
+            warns_of_fork=self._awaits_fork_warning,
         )
         self.report_to = report_target(decide(reads_store=False), data.recorder)
         return report_target(decide(reads_store=reads_store), data.recorder)
@@ -163,6 +176,8 @@ class Evaluator:
             ConfigError: ``key`` is not a string, ``context`` is not a :class:`Context`, the default is one, or flags cannot have
                 the expected type.
         """
+        if self._awaits_fork_warning:
+            self._warn_of_fork()
         decoder = None
         if type(key) is not str:
             plain = plain_key(key)
@@ -177,6 +192,11 @@ class Evaluator:
         if expect is not None and (type(expect) is not type or expect not in EXPECTABLE):
             raise ConfigError(f"expect: flags cannot be of type {getattr(expect, '__name__', expect)}; object stands for any value")
         return Question(snapshot, key, context, default, decoder if expect is None else expect, method, with_reason)
+
+    def _warn_of_fork(self) -> None:
+        """The first evaluation in the child of a fork. Later ones may take the fast path."""
+        self._cell.warn_of_fork()
+        self.update_client()
 
     # An evaluation passes three functions in turn: hooks, then overrides, then answers.
 
@@ -369,6 +389,8 @@ class Evaluator:
 
     def _usable(self, snapshot: Snapshot, context: Context | None) -> Context | None:
         """The context to evaluate every flag for; ``None``, with a line in the log, if that is not possible."""
+        if self._awaits_fork_warning:
+            self._warn_of_fork()
         context = self.context(context)
         if self._data.is_offline:
             return None

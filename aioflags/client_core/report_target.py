@@ -21,7 +21,14 @@ class FastPath(Enum):
 
 
 def fast_path(
-    *, is_overridden: bool, is_offline: bool, has_defaults: bool, has_hooks: bool, reads_store: bool, records_events: bool
+    *,
+    is_overridden: bool,
+    is_offline: bool,
+    has_defaults: bool,
+    has_hooks: bool,
+    reads_store: bool,
+    records_events: bool,
+    warns_of_fork: bool,
 ) -> FastPath:
     """Decides whether evaluations may take the fast path. It is disabled if anything can change an answer or has to see it.
 
@@ -32,8 +39,9 @@ def fast_path(
         has_hooks: hooks are called around evaluations.
         reads_store: the flag may have to be read from a persistent store first.
         records_events: the client sends analytics events, and its recorder is open.
+        warns_of_fork: the next evaluation is the first in the child of a fork, and logs a warning.
     """
-    if is_overridden or is_offline or has_defaults or has_hooks or reads_store:
+    if is_overridden or is_offline or has_defaults or has_hooks or reads_store or warns_of_fork:
         return FastPath.DISABLED
     return FastPath.REPORTED if records_events else FastPath.UNREPORTED
 

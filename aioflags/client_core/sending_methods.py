@@ -78,6 +78,9 @@ class SendingMethods:
             return
         if self._cell.is_closed:
             when = "once the client is closed"
+        elif self._cell.is_forked:
+            self._cell.warn_of_fork()
+            return
         elif not self._lifecycle.is_started:
             when = "before the client is started"
         else:

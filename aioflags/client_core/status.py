@@ -112,6 +112,10 @@ class StatusCell:
         """Whether a warning has said that a source failed."""
         self.is_start_logged: bool = False
         """Whether a warning has said that the start brought no data."""
+        self.is_forked: bool = False
+        """Whether the client was started before this process was forked, and not in this process."""
+        self.is_fork_logged: bool = False
+        """Whether a warning of this process has said so, or none is needed."""
         self.readiness: anyio.Event = anyio.Event()
         """Set when a start need not wait any longer."""
         self.newest: StatusReport = StatusReport(
@@ -250,6 +254,7 @@ class StatusCell:
 
     def open(self, loop: asyncio.AbstractEventLoop) -> None:
         """The client starts on ``loop``: facts that were posted before count now."""
+        self.is_forked = False
         self._posted.open(loop)
 
     def close(self) -> None:
@@ -276,6 +281,18 @@ class StatusCell:
                 self.source = self.data_since = None
             self.reports.after_fork()
             self._reset()
+            self.is_forked = True
+
+    def warn_of_fork(self) -> None:
+        """Logs, once in the child of a fork, that nothing of the client runs there."""
+        if self.is_forked and not self.is_fork_logged:
+            self.is_fork_logged = True
+            flags = "evaluations return their defaults" if self.server_evaluates else "flags keep their values of the fork"
+            self._log.warning(
+                "this process was forked after the client was started: %s and nothing is recorded until the client is started in "
+                "this process, too; start it in each process after the fork",
+                flags,
+            )
 
     def _reset(self) -> None:
         self.is_start_logged = self._is_failure_logged = False

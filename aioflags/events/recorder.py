@@ -41,7 +41,7 @@ from aioflags.model.detail import EvaluationDetail
 from aioflags.model.event import AnalyticsEvent, CustomEvent, IdentifyEvent, IndexEvent, MigrationEvent
 from aioflags.model.sampling import is_drawn
 from aioflags.runtime.clock import now_ms
-from aioflags.runtime.fork import notify_after_fork, reset_after_fork
+from aioflags.runtime.fork import reset_after_fork
 from aioflags.runtime.logs import Once
 from aioflags.runtime.logs import logger as package_logger
 
@@ -51,8 +51,8 @@ __all__ = ["DISABLED_RECORDER", "Recorder"]
 class Recorder:
     """Evaluations and events that are not sent yet. Closed until :meth:`open`, and closed again in the child of a fork.
 
-    The fast path of an evaluation reads ``hot_context`` without the lock. ``on_toggle`` is called after :meth:`open`, :meth:`close`
-    and a fork. ``chance`` returns numbers in [0, 1), ``clock`` milliseconds of the wall clock. ``has_gil``: evaluations may be
+    The fast path of an evaluation reads ``hot_context`` without the lock. ``on_toggle`` is called after :meth:`open` and
+    :meth:`close`. ``chance`` returns numbers in [0, 1), ``clock`` milliseconds of the wall clock. ``has_gil``: evaluations may be
     counted without the lock.
     """
 
@@ -78,7 +78,6 @@ class Recorder:
         self._once_per_name = Once()
         self.after_fork()
         reset_after_fork(self)
-        notify_after_fork(self)
 
     def after_fork(self) -> None:
         """In the child of a fork: begin empty. The parent sends the events that the parent recorded."""
@@ -95,10 +94,6 @@ class Recorder:
         self.is_refused: bool = False
         """Whether the service refuses events permanently: inputs are still counted, as dropped."""
         self._room.begin()
-
-    def after_all_fork_resets(self) -> None:
-        """In the child of a fork the recorder is closed: let the client choose its evaluation path again."""
-        self._on_toggle()
 
     def open(self) -> None:
         """Start recording."""

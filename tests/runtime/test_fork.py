@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import redis
 
-from aioflags import Client, Config, DataSystem, Events, Hook
+from aioflags import Client, Config, DataSystem, Events, FlagdClient, Hook
 from aioflags.hooks.hook import EvaluationCall, TrackCall
 from aioflags.model.change import Change, ChangeKind, ChangeSet
 from aioflags.plugins.plugin import EnvironmentMetadata, Plugin
@@ -25,6 +25,7 @@ from aioflags.protocol.versions import Versions
 from aioflags.runtime.fork import Lock, reset_after_fork
 from aioflags.sources import MemorySource
 from aioflags.stores import RedisStore
+from aioflags.testing import MemoryClient
 from tests.support.canaries import KEY, secretive
 from tests.support.events import records
 from tests.support.scripted_http import HANG, Answer, Service, payload, poll_of
@@ -159,11 +160,113 @@ async def test_in_the_child_an_evaluation_takes_the_fast_path_without_events() -
         assert client._report_to is not None
 
         def child() -> None:
-            assert client._report_to is None
             assert client.variation_nowait("f", USER, 0) == 1
+            assert client._report_to is None
 
         in_child(child)
         assert client._report_to is not None
+
+
+FORKED = "this process was forked after the client was started: {}; start it in each process after the fork"
+FLAGS_STAY = FORKED.format(
+    "flags keep their values of the fork and nothing is recorded until the client is started in this process, too"
+)
+
+
+def calls_of(client: Client) -> None:
+    """Every call that a forked worker may make first, several times."""
+    for _ in range(2):
+        assert client.variation_nowait("f", USER, 0) == 1
+        assert client.variation_detail_nowait("f", USER, 0).value == 1
+        assert client.flags_nowait(USER).variation("f", 0) == 1
+        assert client.flags_nowait(USER).all() == {"f": 1}
+        client.track("bought", USER)
+        client.identify(USER)
+
+
+FIRST_CALLS: Mapping[str, Callable[[Client], object]] = {
+    "variation_nowait": lambda client: client.variation_nowait("f", USER, 0),
+    "variation_detail_nowait": lambda client: client.variation_detail_nowait("f", USER, 0),
+    "a variation of pinned flags": lambda client: client.flags_nowait(USER).variation("f", 0),
+    "all values of pinned flags": lambda client: client.flags_nowait(USER).all(),
+    "track": lambda client: client.track("bought", USER),
+    "identify": lambda client: client.identify(USER),
+    "an unknown flag": lambda client: client.variation_nowait("unknown", USER, 0),
+}
+
+
+@pytest.mark.parametrize("first_call", FIRST_CALLS.values(), ids=FIRST_CALLS)
+async def test_the_first_use_in_the_child_logs_one_warning(
+    first_call: Callable[[Client], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with client_with_events(Service(Answer(202))) as client:
+
+        def child() -> None:
+            caplog.clear()
+            first_call(client)
+            calls_of(client)
+            assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [FLAGS_STAY]
+
+        in_child(child)
+        calls_of(client)
+    assert FLAGS_STAY not in caplog.messages
+
+
+FLAGD_DOCUMENT = {"flags": {"f": {"state": "ENABLED", "variants": {"one": 1}, "defaultVariant": "one"}}}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(lambda: Client.local({"flagValues": {"f": 1}}), id="Client"),
+        pytest.param(lambda: FlagdClient.local(FLAGD_DOCUMENT), id="FlagdClient"),
+    ],
+)
+async def test_without_events_the_first_use_logs_one_warning_in_each_child(
+    make: Callable[[], Client | FlagdClient], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with make() as client:
+        assert client._report_to is None
+
+        def first_use() -> None:
+            caplog.clear()
+            for _ in range(2):
+                assert client.variation_nowait("f", USER, 0) == 1
+                assert client._report_to is None
+            assert caplog.messages == [FLAGS_STAY]
+
+        def child() -> None:
+            first_use()
+            in_child(first_use)
+
+        in_child(child)
+    assert FLAGS_STAY not in caplog.messages
+
+
+async def test_a_client_that_is_started_in_the_child_or_was_closed_before_the_fork_logs_no_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    client, made, closed = (Client.local({"flagValues": {"f": 1}}) for _ in range(3))
+    in_memory = MemoryClient({"flagValues": {"f": 0}})
+    await client.start()
+    await in_memory.start()
+    async with closed:
+        pass
+
+    async def child() -> None:
+        await client.start()
+        for each in (client, closed):
+            assert await each.variation("f", USER, 0) == 1
+            assert each._report_to is None
+        assert await made.variation("f", USER, 0) == 1
+        in_memory.set("f", 1)
+        assert in_memory.variation_nowait("f", USER, 0) == 1
+        await client.aclose()
+        assert FLAGS_STAY not in caplog.messages
+
+    in_loop_of_child(child)
+    await in_memory.aclose()
+    await client.aclose()
 
 
 @pytest.mark.slow
