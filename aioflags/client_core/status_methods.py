@@ -74,6 +74,9 @@ class StatusMethods:
     async def wait_ready(self, timeout: float | None = None) -> None:
         """Waits until the status is ``READY``, at most ``timeout`` seconds; without a limit by default.
 
+        A :class:`MobileClient` whose key is refused has no source left, but goes on waiting, since another context or connection
+        mode starts its sources again: give it a ``timeout``.
+
         Raises:
             NotReadyError: ``timeout`` is over, no source is left, or the client is closed.
             LifecycleError: the client was not started, or was started on another event loop.
