@@ -16,7 +16,7 @@ from aioflags.client_core.core_client import weakly
 from aioflags.config.config import Config, with_environment
 from aioflags.config.data_system import DataSystem
 from aioflags.errors import ConfigError, ConfigTypeError
-from aioflags.model.secret import SdkKey
+from aioflags.model.secret import DISCARDED, SdkKey
 from aioflags.model.status import UNAVAILABLE, OverridesStatus, StatusReport, StoreStatus
 from aioflags.plugins.plugin import EnvironmentMetadata, Plugin
 from aioflags.runtime.async_lock import ForkSafeAsyncLock
@@ -53,7 +53,7 @@ class Client(MigrationMethods, FrontEndMethods, BaseClient):
         self._key = SdkKey(require("sdk_key", sdk_key, str))
         self._logger = config.logger
         if self._key.discarded:
-            self._logger.warning("sdk_key: it has characters that no key has, or is too long; none is sent")
+            self._logger.warning("sdk_key: %s", DISCARDED)
         elif self._key.is_mobile:
             self._logger.warning("sdk_key: this looks like a mobile key, for MobileClient; use the SDK key (sdk-…)")
         self._read_document: Callable[[], Awaitable[MemorySource]] | None = None

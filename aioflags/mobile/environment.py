@@ -23,7 +23,7 @@ from aioflags.model.context import Context
 from aioflags.model.conversion import json_or_same
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.identify import DEFAULT_ENVIRONMENT, IdentifyResult
-from aioflags.model.secret import SdkKey
+from aioflags.model.secret import DISCARDED, SdkKey
 from aioflags.model.source_state import SourceState
 from aioflags.plugins.plugin import EnvironmentMetadata, MobilePlugin
 from aioflags.runtime.logs import Once, prefixed, printable
@@ -65,7 +65,7 @@ class MobileEnvironment(SendingMethods, CoreClient):
 
         logger = config.logger if name == DEFAULT_ENVIRONMENT else prefixed(config.logger, f"environment {printable(name)}: ")
         if not key:
-            what = "it has characters that no key has, or is too long; none is sent" if key.discarded else _EMPTY
+            what = DISCARDED if key.discarded else _EMPTY
             logger.warning("mobile_key: %s", what)
         elif key.is_server_side:
             logger.warning(

@@ -22,7 +22,7 @@ from aioflags.file_overrides.session import MAX_LOAD, OverridesSession
 from aioflags.mobile.config import MOBILE_ADDRESSES, MobileConfig
 from aioflags.model.change import ObjectKind, Selector
 from aioflags.model.context import Context
-from aioflags.model.secret import SdkKey
+from aioflags.model.secret import DISCARDED_ADVICE, SdkKey
 from aioflags.protocol.client_side import ClientSide
 from aioflags.protocol.dates import read_date
 from aioflags.protocol.directive import read_directive
@@ -136,8 +136,7 @@ async def run_checks(
 
 def _key(key: SdkKey, environment: Mapping[str, str]) -> Check:
     if key.discarded:
-        advice = "look for spaces, quotes or line breaks around it"
-        return Check(name="key", grade=Grade.PROBLEM, text="the SDK key has invalid characters", advice=advice)
+        return Check(name="key", grade=Grade.PROBLEM, text="the SDK key has invalid characters", advice=DISCARDED_ADVICE)
     if not key:
         advice = "set LAUNCHDARKLY_SDK_KEY to a server-side SDK key"
         if any(name in environment for name in MOBILE_KEYS):
@@ -175,8 +174,7 @@ async def _overrides(options: FileOverrides) -> tuple[Check, Sequence[str]]:
 
 def _mobile_key(key: SdkKey) -> Check:
     if key.discarded:
-        advice = "look for spaces, quotes or line breaks around it"
-        return Check(name="key", grade=Grade.PROBLEM, text="the mobile key has invalid characters", advice=advice)
+        return Check(name="key", grade=Grade.PROBLEM, text="the mobile key has invalid characters", advice=DISCARDED_ADVICE)
     if not key:
         advice = f"set {MOBILE_KEYS[0]} to the mobile key (mob-…) of the environment"
         return Check(name="key", grade=Grade.PROBLEM, text="the mobile key is missing", advice=advice)

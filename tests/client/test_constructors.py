@@ -22,7 +22,7 @@ KEY = "sdk-01234567-89ab-cdef-0123-456789abcdef"
 @pytest.mark.parametrize(
     ("key", "warned"),
     [
-        pytest.param("sdk-key\n", "characters", id="CS-C12 CS-O1 a line break"),
+        pytest.param("sdk-key\n", "look for spaces, quotes or line breaks around it", id="CS-C12 CS-O1 a line break"),
         pytest.param("sdk key", "characters", id="a space"),
         pytest.param("k" * 8193, "too long", id="too long"),
         pytest.param("", "LAUNCHDARKLY_SDK_KEY", id="empty"),
@@ -32,6 +32,13 @@ def test_an_sdk_key_that_cannot_be_sent_is_logged_without_the_key(key: str, warn
     client = Client(key)
     assert warned in caplog.text
     assert not key or key not in caplog.text + repr(client) + repr(vars(client))
+
+
+def test_a_mobile_key_that_cannot_be_sent_is_logged_with_a_way_out(caplog: pytest.LogCaptureFixture) -> None:
+    MobileClient("mob-canary\n", USER)
+    (message,) = [message for message in caplog.messages if message.startswith("mobile_key: ")]
+    assert message.endswith("none is sent: look for spaces, quotes or line breaks around it")
+    assert "canary" not in caplog.text
 
 
 @pytest.mark.parametrize(
