@@ -7,9 +7,11 @@ a load costs is in every round.
 from __future__ import annotations
 
 import asyncio
+import gc
 import statistics
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -19,7 +21,7 @@ from time import perf_counter
 import msgspec
 import pytest
 
-from aioflags import Context, Status
+from aioflags import Client, Context, Status
 from tests.benchmarks.documents import write
 from tests.benchmarks.flagset import large, thousand
 from tests.benchmarks.server import running
@@ -101,6 +103,29 @@ async def test_flags_of_other_clients_hold_the_loop_as_short(kind: str, longest:
                 break
     figures.worst(f"loop held, {kind}", min(held) * 1e3, "ms")
     assert min(held) <= longest
+
+
+@pytest.mark.holds("RB-R14")
+def test_flags_that_have_all_been_evaluated_take_twice_the_memory(figures: Figures) -> None:
+    clause = {"attribute": "country", "op": "in", "values": ["de", "at", "ch"]}
+    rules = [{"id": f"rule-{number}", "variation": 0, "clauses": [clause, clause]} for number in range(3)]
+    flag = {"on": True, "variations": [True, False], "offVariation": 1, "fallthrough": {"variation": 0}, "rules": rules}
+    document = {"flags": {f"flag-{number}": {**flag, "salt": f"{number}"} for number in range(FLAGS)}}
+    Client.local({"flags": {"f": flag}}).variation_nowait("f", PEOPLE[0], False)  # imports what an evaluation needs
+    tracemalloc.start()
+    try:
+        client = Client.local(document)
+        loaded = tracemalloc.get_traced_memory()[0]
+        for key in document["flags"]:
+            assert client.variation_nowait(key, PEOPLE[0], False) is True
+        gc.collect()
+        used = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    figures.worst("memory, loaded", loaded / MEGABYTE, "MB")
+    figures.worst("memory, evaluated", used / MEGABYTE, "MB")
+    assert loaded <= 30 * MEGABYTE * FLAGS / 5_000
+    assert used <= 60 * MEGABYTE * FLAGS / 5_000
 
 
 @pytest.mark.holds("RB-R14")
