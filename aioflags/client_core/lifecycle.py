@@ -133,7 +133,7 @@ class Lifecycle:
                 await self.aclose()
             raise
         if wait > 0 and not self._cell.readiness.is_set():
-            self._cell.start_timed_out()
+            self._cell.start_timed_out(self._why_no_data())
         self._log_start(wait, self._loop.time() - began)
         return self._cell.newest
 
@@ -165,8 +165,6 @@ class Lifecycle:
 
     def _log_start(self, wait: float, took: float) -> None:
         report = self._cell.newest
-        by = "" if self._server is None else f" from {printable(self._server)}"
-        error = report.last_error or f"no answer{by}, and no failure so far"
         has_data = report.status in {Status.READY, Status.STALE} or self._cell.snapshot.has_data
         if has_data or report.source_state is SourceState.OFF:
             # Why no source is left was logged as an error, and why the data may be old as a warning.
@@ -174,8 +172,14 @@ class Lifecycle:
         elif wait > 0 and not self._cell.is_closed:
             what, until = ("a connection", "there is one") if self._cell.server_evaluates else ("flag data", "some arrive")
             level = logging.INFO if self._cell.is_outage_logged else logging.WARNING
-            self._logger.log(level, "started without %s after %.3g s (%s): defaults are served until %s", what, took, error, until)
+            reason = self._why_no_data()
+            self._logger.log(level, "started without %s after %.3g s (%s): defaults are served until %s", what, took, reason, until)
             self._cell.is_start_logged = True
+
+    def _why_no_data(self) -> str:
+        """Why no source has brought data: the newest error, or that the server is silent."""
+        by = "" if self._server is None else f" from {printable(self._server)}"
+        return str(self._cell.newest.last_error or f"no answer{by}, and no failure so far")
 
     async def wait_ready(self, timeout: float | None = None) -> None:
         """Waits until the status is ``READY``.
@@ -315,7 +319,7 @@ class Lifecycle:
         with anyio.move_on_after(seconds):
             await self._cell.readiness.wait()
             return
-        self._cell.start_timed_out()
+        self._cell.start_timed_out(self._why_no_data())
 
     def _seconds_left(self) -> float:
         """Seconds until the deadline of the close."""

@@ -111,7 +111,7 @@ class StatusCell:
         self._is_failure_logged = False
         """Whether a warning has said that a source failed."""
         self.is_start_logged: bool = False
-        """Whether a warning has said that the start brought no data."""
+        """Whether a warning has said that the start brought no data, or none that a source has confirmed."""
         self.is_forked: bool = False
         """Whether the client was started before this process was forked, and not in this process."""
         self.is_fork_logged: bool = False
@@ -239,12 +239,14 @@ class StatusCell:
             self.start_timed_out()
             self.mark_ready()
 
-    def start_timed_out(self) -> None:
-        """No data came within the time that a start may take."""
+    def start_timed_out(self, reason: str | None = None) -> None:
+        """No data came within the time that a start may take. ``reason``: what is known of it; by default the newest error."""
         is_first = not self._condition.start_limit_passed
         if is_first and not self.is_closed and self.newest.source_state is SourceState.INITIALIZING and self.snapshot.has_data:
-            error = f" ({self.newest.last_error})" if self.newest.last_error else ""
-            self._log.warning("start timed out%s: serving flag data that no source has confirmed; they may be old", error)
+            reason = reason or (str(self.newest.last_error) if self.newest.last_error else "no failure so far")
+            level = logging.INFO if self.is_outage_logged else logging.WARNING
+            self._log.log(level, "start timed out (%s): serving flag data that no source has confirmed; they may be old", reason)
+            self.is_start_logged = True
         self.apply(Fact(kind=FactKind.START_LIMIT))
 
     def failed(self, error: ErrorInfo) -> None:

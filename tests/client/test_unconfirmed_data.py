@@ -13,7 +13,7 @@ from aioflags import Client, Config, DataSystem
 from aioflags.sources import Basis, MemorySource, Selector, SourceContext, from_function
 from tests.support.client_flags import DOCUMENT, USER
 
-OVERDUE = "start timed out: serving flag data that no source has confirmed; they may be old"
+OVERDUE = "start timed out (no answer, and no failure so far): serving flag data that no source has confirmed; they may be old"
 
 
 async def test_unconfirmed_data_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Final, Literal
 
 import anyio
@@ -14,7 +16,9 @@ import pytest
 from aioflags import Client, Config, DataSystem, MobileClient, MobileConfig, NotReadyError
 from aioflags.model.status import Status
 from aioflags.sources import Polling, Streaming
+from aioflags.stores import DiskStore, MemoryStorage
 from tests.support.canaries import KEY, secretive
+from tests.support.mobile_service import ANNA, MobileService, mobile_client
 from tests.support.scripted_http import HANG, Answer, Service, payload, poll_of, sse, stream_of
 
 USER = secretive("u")
@@ -413,6 +417,50 @@ async def test_a_start_in_an_outage_logs_one_warning_whenever_it_ends(
         assert client.variation("f", 7) == 7
     warnings = [warning for warning in warnings_of(caplog) if "dropped" not in warning or wait]
     assert [warning.startswith(event) for warning in warnings] == [True]
+
+
+@pytest.mark.parametrize("profile", ["cli", "desktop"])
+@pytest.mark.parametrize(
+    ("wait", "event"),
+    [
+        pytest.param(0.3, "start timed out (ConnectError: ", id="before the second poll"),
+        pytest.param(1.5, "start timed out (ConnectError: ", id="before the last poll"),
+        pytest.param(3, "polling returned no data", id="after the last poll"),
+    ],
+)
+async def test_a_start_on_stored_flags_in_an_outage_logs_one_warning_and_the_close_takes_no_time(
+    wait: float, event: str, profile: Literal["cli", "desktop"], caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = MemoryStorage()
+    async with mobile_client(MobileService(), ANNA, storage=storage):
+        pass
+    config = MobileConfig(http=Unreachable().http(), profile=profile, storage=storage, start_wait=wait)
+    client = MobileClient(KEY, ANNA, config)
+    caplog.clear()
+    assert await run_once(client) == 0
+    outage, type_of_f = warnings_of(caplog)
+    assert outage.startswith(event)
+    assert type_of_f.startswith("f: its value is a string")
+
+
+@pytest.mark.parametrize(
+    ("config", "event"),
+    [
+        pytest.param(Config(start_wait=0.3), "polling returned no data", id="start that ends early"),
+        pytest.param(Config(), "polling returned no data", id="start that ends late"),
+        pytest.param(Config().one_shot(4), "polling interrupted", id="program that runs once"),
+    ],
+)
+async def test_a_client_with_a_store_logs_one_warning_in_an_outage(
+    config: Config, event: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = DiskStore(tmp_path / "flags")
+    async with client_of(Flaky(), DataSystem.persistent_store(store)):
+        pass
+    caplog.clear()
+    system = replace(config.data_system, persistence=DataSystem.persistent_store(store).persistence)
+    assert await run_once(Client(KEY, replace(config, http=Unreachable().http(), data_system=system))) == 0
+    assert [warning.startswith(event) for warning in warnings_of(caplog)] == [True]
 
 
 async def test_a_close_ends_the_pause_before_a_retry_if_there_was_no_connection() -> None:
