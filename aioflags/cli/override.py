@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ import click
 import msgspec
 
 from aioflags.cli.usage_errors import UsageMistake, check_keys, file_mistakes, is_word, json_example, placed, remark
+from aioflags.config.environment import override_files
 from aioflags.model.explanation import shown
 from aioflags.model.nesting import check_depth
 from aioflags.model.values import JsonValue
@@ -115,7 +117,11 @@ def _read(file: Path, *, may_be_empty: bool = True) -> OverrideFile:
 
 
 def _write(file: Path, old: OverrideFile, new: OverrideFile) -> None:
-    if not file.exists():
+    if (read := override_files(os.environ)) and file.resolve() not in {Path(path).resolve() for path in read}:
+        remark(
+            f"check that the clients read this path: it is not in AIOFLAGS_OVERRIDES, which has {printable(os.pathsep.join(read))}"
+        )
+    elif not file.exists():
         remark(f"{printable(file)} is a new file: check that the clients read this path")
     replace_file(file, new.text())
     if old.has_comments:

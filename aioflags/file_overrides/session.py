@@ -150,9 +150,9 @@ class OverridesSession:
         """The files have what is in effect: logged at the first read of a start, and at the end of a problem."""
         before, self.status = self.status.problem, replace(self.status, problem=None)
         if before is not None:
-            self._logger.info("overrides: the files can be used again; %s", _description(result))
+            self._logger.info("overrides: the files can be used again; %s", self._description(result))
         elif not self.is_read:
-            self._logger.info("overrides: %s", _description(result))
+            self._logger.info("overrides: %s", self._description(result))
 
     async def _put_into_effect(self, result: FileSet) -> None:
         await self._publish(result.overrides)
@@ -160,8 +160,14 @@ class OverridesSession:
         self.status = OverridesStatus(
             flags=_files(result, ObjectKind.FLAG), segments=_files(result, ObjectKind.SEGMENT), since=now(), problem=None
         )
-        self._logger.info("overrides: %s", _description(result))
+        self._logger.info("overrides: %s", self._description(result))
         await self._check_keys()
+
+    def _description(self, result: FileSet) -> str:
+        """What is in effect, for the log. Without values, which may be secret."""
+        if result.files:
+            return f"in effect: {_listed(result.files)}"
+        return f"none in effect; read from {', '.join(printable(path) for path in self._options.files)}"
 
     async def _check_keys(self) -> None:
         items, added = self._service_items(), dict[Item, Path]()
@@ -186,11 +192,6 @@ class OverridesSession:
 
 def _files(result: FileSet, kind: ObjectKind) -> Mapping[str, str]:
     return {key: str(path) for (of_kind, key), path in result.files.items() if of_kind is kind}
-
-
-def _description(result: FileSet) -> str:
-    """What is in effect, for the log. Without values, which may be secret."""
-    return f"in effect: {_listed(result.files)}" if result.files else "none in effect"
 
 
 def _listed(files: Mapping[Item, Path]) -> str:

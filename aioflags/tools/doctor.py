@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -164,12 +166,20 @@ async def _overrides(options: FileOverrides) -> tuple[Check, Sequence[str]]:
         advice = "correct the file; until then clients keep the overrides from before, and a new client has none"
         return Check(name="overrides", grade=Grade.PROBLEM, text=text, advice=advice), ()
     if not (status.flags or status.segments):
-        return Check(name="overrides", grade=Grade.GOOD, text="the files override nothing"), ()
+        return await asyncio.to_thread(_no_overrides, options.files), ()
     names = [*status.flags, *(f"segment {key}" for key in status.segments)]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     advice = "clear them when the emergency is over: aioflags override clear FILE"
     text = f"the files override {', '.join(map(printable, names[:_NAMED]))}{more}"
     return Check(name="overrides", grade=Grade.WARNING, text=text, advice=advice), tuple(status.flags)
+
+
+def _no_overrides(files: Sequence[Path]) -> Check:
+    if lost := [file.parent for file in files if not file.parent.is_dir()]:
+        text, advice = f"{printable(lost[0])} is not a folder, so no client finds overrides in it", "create it, or correct the path"
+        return Check(name="overrides", grade=Grade.WARNING, text=text, advice=advice)
+    text = "; ".join(f"{printable(file)} {'overrides nothing' if file.exists() else 'does not exist'}" for file in files)
+    return Check(name="overrides", grade=Grade.GOOD, text=text)
 
 
 def _mobile_key(key: SdkKey) -> Check:

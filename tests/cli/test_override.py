@@ -37,6 +37,20 @@ def test_a_value_is_set_beside_the_others(file: Path) -> None:
     assert json.loads(file.read_text()) == {**DOCUMENT, "flagValues": {"a": False, "b": {"x": [1, "ä"]}}}
 
 
+@pytest.mark.parametrize("exists", [False, True])
+def test_an_edit_of_a_file_that_the_variable_does_not_name_says_so(
+    exists: bool, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "overide.json"
+    if exists:
+        other.write_text("{}")
+    monkeypatch.setenv("AIOFLAGS_OVERRIDES", str(file))
+    line = f"aioflags: check that the clients read this path: it is not in AIOFLAGS_OVERRIDES, which has {file}\n"
+    assert run("set", other, "a", "false").stderr == line
+    assert run("clear", other, "a").stderr == line
+    assert run("set", file, "a", "false").stderr == ""
+
+
 def test_a_new_file_is_created(tmp_path: Path) -> None:
     file = tmp_path / "new.json"
     ended = run("set", file, "a", "--", "-5")

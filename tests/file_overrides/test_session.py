@@ -104,7 +104,7 @@ async def test_files_that_do_not_exist_override_nothing(tmp_path: Path, caplog: 
             await settle()
     assert run.published == []
     assert run.status == OverridesStatus()
-    assert caplog.messages == ["overrides: none in effect"]
+    assert caplog.messages == [f"overrides: none in effect; read from {tmp_path / 'no.json'}, {tmp_path / 'no' / 'folder.json'}"]
 
 
 async def test_one_file_may_be_missing_beside_another(file: Path, tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ async def test_edits_are_published_once_each_and_logged_once(file: Path, caplog:
             write(file, "{}")
             await settle()
     assert run.published == [{"a": 1}, {"a": 2, "b": 1}, {}]
-    assert caplog.messages == [f"overrides: in effect: a ({file}), b ({file})", "overrides: none in effect"]
+    assert caplog.messages == [f"overrides: in effect: a ({file}), b ({file})", f"overrides: none in effect; read from {file}"]
     assert (run.status.flags, run.status.problem) == ({}, None)
 
 

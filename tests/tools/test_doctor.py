@@ -62,7 +62,7 @@ async def test_without_a_problem_all_checks_are_good() -> None:
 @pytest.mark.parametrize(
     ("written", "texts"),
     [
-        pytest.param('{"flagValues": {}}', ["the files override nothing"], id="none"),
+        pytest.param('{"flagValues": {}}', ["/overrides.json overrides nothing"], id="none"),
         pytest.param('{"flagValues": {"new-checkout": false}}', ["the files override new-checkout"], id="a flag of the service"),
         pytest.param(
             '{"flagValues": {"new-chekout": false}}',
@@ -75,11 +75,18 @@ async def test_without_a_problem_all_checks_are_good() -> None:
             id="a key unlike the others",
         ),
         pytest.param("{", ["ends too early"], id="a broken file"),
+        pytest.param("", ["/overrides.json does not exist"], id="no file"),
+        pytest.param(None, ["/ect is not a folder, so no client finds overrides in it"], id="no folder"),
     ],
 )
-async def test_overrides_are_listed_with_the_keys_that_the_service_lacks(written: str, texts: list[str], tmp_path: Path) -> None:
+async def test_overrides_are_listed_with_the_keys_that_the_service_lacks(
+    written: str | None, texts: list[str], tmp_path: Path
+) -> None:
     path = tmp_path / "overrides.json"
-    path.write_text(written)
+    if written is None:
+        path = tmp_path / "ect" / "overrides.json"
+    elif written:
+        path.write_text(written)
     state = ServerState.of({"flagValues": {"new-checkout": True, "page-size": 5}})
     async with serve(WATCH.app(create_app(state))) as serving:
         config = Config(
