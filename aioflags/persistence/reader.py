@@ -150,7 +150,8 @@ class StoreReader:
     async def _load_items(self, store: Store, *, has_marker: bool) -> StoredItems:
         """Everything in the store. Raises :class:`StoreError` if it has lost its data; if only a part, the store says which."""
         items = await _load_items(store)
-        self._look_at(has_marker=has_marker)
+        # A store may be emptied, or be refilled kind by kind, between the look at its marker and the end of the read.
+        self._look_at(has_marker=has_marker and await store.initialized())
         return items
 
     async def _publish(self, items: StoredItems) -> None:

@@ -51,8 +51,9 @@ class StoreWriter:
         """Queue ``change_set``, which led to ``snapshot``. The snapshot is published already."""
         if not change_set.persist:
             return
-        self._newest = snapshot
-        if change_set.kind is ChangeKind.FULL:
+        # The first write is whole: without the marker that it sets, a store takes no changes.
+        is_first, self._newest = self._newest is None, snapshot
+        if is_first or change_set.kind is ChangeKind.FULL:
             self._queue_all()
         elif not self._needs_all:
             for change in change_set.changes:

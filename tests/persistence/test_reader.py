@@ -12,7 +12,7 @@ import pytest
 
 from aioflags import Client, Config, DataSystem, Persistence, StoreStatus
 from aioflags.model.change import ObjectKind
-from aioflags.stores import StoredItem
+from aioflags.stores import StoredItem, StoredItems
 from tests.support.canaries import secretive
 from tests.support.feed import Feed, flag_json
 from tests.support.memory_store import MemoryStore
@@ -69,6 +69,31 @@ async def test_calls_that_share_a_failed_read_do_not_repeat_it() -> None:
         store.fails = OSError("refused")
         assert await asyncio.gather(*(value(client) for _ in range(10))) == ["old"] * 10
         assert store.calls == ["initialized"]
+
+
+class Emptied(MemoryStore):
+    """Another program empties it during a read, after the look at its marker."""
+
+    loses: bool = False
+
+    async def load(self) -> StoredItems:
+        if self.loses:
+            self.items[ObjectKind.FLAG].clear()
+            self.marker = False
+        return await super().load()
+
+
+@pytest.mark.parametrize("cache", ["ttl", "off"])
+async def test_a_store_that_is_emptied_during_a_read_is_not_read_as_empty(cache: Literal["ttl", "off"]) -> None:
+    store = Emptied()
+    store.marker = True
+    put(store, "old", 1)
+    async with Client("", Config(data_system=DataSystem.daemon(store, cache=cache, cache_ttl=10))) as client:
+        store.loses = True
+        for _ in range(3):
+            await anyio.sleep(11)
+            assert await value(client) == "old"
+        assert client.store_status == StoreStatus(available=False, stale=True)
 
 
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -26,6 +26,18 @@ class Forgetful(MemoryStore):
         return False
 
 
+async def test_a_source_that_begins_with_changes_fills_the_store() -> None:
+    feed, store = Feed(), MemoryStore()
+    feed.say(changes(change("a", 1, 1)))
+    async with started(beside(feed, store)):
+        await anyio.sleep(A_MOMENT)
+        assert (kept(store), store.marker) == ({"a": 1}, True)
+        feed.say(changes(change("b", 2, 2)))
+        await anyio.sleep(A_MOMENT)
+        assert kept(store) == {"a": 1, "b": 2}
+        assert store.calls.count("replace") == 1
+
+
 def lose(store: MemoryStore) -> None:
     store.items[FLAG].clear()
     store.marker = False
