@@ -43,7 +43,8 @@ def price(request: FlagsRequest) -> HttpResponse:
 
 
 async def ready(_request: HttpRequest) -> HttpResponse:
-    return HttpResponse(status=200 if current_client().is_initialized else 503)
+    client = current_client()
+    return HttpResponse(status=200 if client.is_initialized and not client.status.is_final else 503)
 
 
 urlpatterns = [path("checkout", checkout), path("price", price), path("ready", ready)]

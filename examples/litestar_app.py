@@ -27,7 +27,8 @@ def price(flags: CurrentFlags) -> int:
 
 @get("/ready")
 async def ready(flags_client: CurrentClient) -> Response[None]:
-    return Response(None, status_code=200 if flags_client.is_initialized else 503)
+    is_ready = flags_client.is_initialized and not flags_client.status.is_final
+    return Response(None, status_code=200 if is_ready else 503)
 
 
 def user_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Context:

@@ -67,7 +67,10 @@ class StatusReport:
 
     @property
     def is_final(self) -> bool:
-        """Whether all sources ended and will not start again. Only a new client gets newer flag data."""
+        """Whether all sources ended and will not start again by themselves.
+
+        Only a new client gets newer flag data; a ``MobileClient`` also after ``identify`` and in another connection mode.
+        """
         return self.source_state is SourceState.OFF and self.next_attempt is None
 
     def __repr__(self) -> str:
