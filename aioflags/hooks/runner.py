@@ -9,6 +9,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar, cast
@@ -32,6 +33,10 @@ AfterIdentify: TypeAlias = Callable[[IdentifyResult], Awaitable[None]]
 """Runs the stages after a change of the context."""
 
 
+_RUNNING: Final[ContextVar[frozenset[int]]] = ContextVar("aioflags_running_hooks", default=frozenset())
+"""The hooks, by ``id``, of which a stage is running. Otherwise a hook that evaluates flags would be run for that without an end."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Stage:
     """A stage that a hook overrides. ``waits``: it is a coroutine function."""
@@ -48,6 +53,15 @@ class _Stage:
         if getattr(run, "__func__", None) is getattr(Hook, name):
             return None
         return cls(hook, name, run, inspect.iscoroutinefunction(run))
+
+    def begin(self) -> frozenset[int] | None:
+        """Note that the stage runs. Returns the value of :data:`_RUNNING` for afterwards; ``None`` if the stage must not run."""
+        before = _RUNNING.get()
+        hook = id(self.hook)
+        if hook in before:
+            return None
+        _RUNNING.set(before | {hook})
+        return before
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +171,8 @@ class HookRunner:
         if stage.waits:
             self._skipped(stage)
             return data
+        if (before := stage.begin()) is None:
+            return data
         try:
             returned = stage.run(call, data, *more)
             if returned is not data and inspect.isawaitable(returned):
@@ -167,11 +183,13 @@ class HookRunner:
             # This call never waits, so its task cannot be cancelled here: the stage read the result of a cancelled future.
             self._failed(stage, call.key, error)
             return {}
+        finally:
+            _RUNNING.set(before)
         return _data_for_next_stage(returned, data)
 
     async def _run_awaited(self, stage: _Stage | None, call: EvaluationCall | IdentifyCall, data: Data, *more: object) -> Data:
         """Runs any stage, as :meth:`_run` does, and awaits it. A cancellation of the calling task is passed on."""
-        if stage is None:
+        if stage is None or (before := stage.begin()) is None:
             return data
         try:
             with contain_cancellation():
@@ -181,6 +199,8 @@ class HookRunner:
         except Exception as error:  # noqa: BLE001 -- the program's own code; the caller gets a result anyway
             self._failed(stage, call.key if isinstance(call, EvaluationCall) else "a context", error)
             return {}
+        finally:
+            _RUNNING.set(before)
         return _data_for_next_stage(returned, data)
 
     # -- around a change of the context
@@ -212,21 +232,24 @@ class HookRunner:
             return
         for stages in self._hooks:
             stage = stages.after_track
-            if stage is None:
-                continue
-            if stage.waits:
-                self._deferred.offer(partial(self._run_deferred, stage, call))
+            if stage is None or (before := stage.begin()) is None:
                 continue
             try:
+                if stage.waits:
+                    self._deferred.offer(partial(self._run_deferred, stage, call))
+                    continue
                 returned = stage.run(call)
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 -- as above
                 self._failed(stage, call.key, error)
                 continue
+            finally:
+                _RUNNING.set(before)
             if inspect.isawaitable(returned) and not self._deferred.offer(partial(self._run_deferred, stage, call, returned)):
                 _close(returned)
 
     async def _run_deferred(self, stage: _Stage, call: TrackCall, awaitable: object = None) -> None:
         """Runs a stage, or awaits what it returned, for at most 5 seconds: other stages wait for it."""
+        before = stage.begin()
         try:
             with contain_cancellation(), anyio.move_on_after(GUEST_LIMIT) as limit:
                 await cast("Awaitable[object]", stage.run(call) if awaitable is None else awaitable)
@@ -235,6 +258,8 @@ class HookRunner:
         else:
             if limit.cancelled_caught:
                 self._overdue(stage)
+        finally:
+            _RUNNING.set(before or frozenset())
 
     # -- logging
 

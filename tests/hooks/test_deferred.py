@@ -111,6 +111,35 @@ async def test_later_events_continue_the_pending_calls() -> None:
         assert hook.log == ["plain a", "plain b"]
 
 
+class Tracking(Plain):
+    """Tracks an event for each event."""
+
+    client: Client
+
+    def after_track(self, series_context: TrackCall) -> None:
+        super().after_track(series_context)
+        self.client.track(f"after {series_context.key}", USER)
+
+
+class TrackingLate(Tracking):
+    """Does so in a coroutine function."""
+
+    async def after_track(self, series_context: TrackCall) -> None:  # type: ignore[override]  # as in Waiting
+        super().after_track(series_context)
+
+
+@pytest.mark.parametrize("kind", [Tracking, TrackingLate])
+async def test_a_hook_that_tracks_events_is_not_run_for_them(kind: type[Tracking], caplog: pytest.LogCaptureFixture) -> None:
+    hook, other = kind("tracking"), Plain("other")
+    async with client_with(hook, other) as client:
+        hook.client = client
+        client.track("a", USER)
+        await asyncio.sleep(1)
+    assert hook.log == ["tracking a"]
+    assert sorted(other.log) == ["other a", "other after a"]
+    assert not caplog.records
+
+
 async def test_a_hook_that_fails_is_logged_and_the_other_hooks_run(caplog: pytest.LogCaptureFixture) -> None:
     class FailingLate(Plain):
         async def after_track(self, series_context: TrackCall) -> None:  # type: ignore[override]  # as in Waiting

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from aioflags import EvaluationDetail, Hook
+from aioflags import Client, EvaluationDetail, Hook
 from aioflags.hooks.hook import EvaluationCall
 from tests.support.hooks import USER, EntryPoint, FailingHook, RecordingHook, client_with, every_entry_point
 
@@ -81,6 +82,75 @@ async def test_a_context_variable_set_before_is_there_after() -> None:
     async with client_with(hook) as client:
         await client.variation("text", USER, "")
     assert hook.seen == "text"
+
+
+# -- hooks that use the client
+
+
+class Curious(RecordingHook):
+    """Evaluates a flag in both stages."""
+
+    client: Client
+
+    def before_evaluation(self, series_context: EvaluationCall, data: Mapping[str, object]) -> Mapping[str, object]:
+        self.client.variation_nowait("text", USER, "")
+        return super().before_evaluation(series_context, data)
+
+    def after_evaluation(
+        self, series_context: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]
+    ) -> Mapping[str, object]:
+        self.client.variation_nowait("text", USER, "")
+        return super().after_evaluation(series_context, data, detail)
+
+
+class CuriousWaiting(RecordingHook):
+    """Does the same in coroutine functions, in tasks of its own as well."""
+
+    client: Client
+
+    async def before_evaluation(  # type: ignore[override]  # the base class allows both, RecordingHook only the one
+        self, series_context: EvaluationCall, data: Mapping[str, object]
+    ) -> Mapping[str, object]:
+        await asyncio.gather(*(self.client.variation("text", USER, "") for _ in range(2)))
+        return super().before_evaluation(series_context, data)
+
+    async def after_evaluation(  # type: ignore[override]  # as above
+        self, series_context: EvaluationCall, data: Mapping[str, object], detail: EvaluationDetail[Any]
+    ) -> Mapping[str, object]:
+        await self.client.variation("text", USER, "")
+        return super().after_evaluation(series_context, data, detail)
+
+
+@every_entry_point
+async def test_a_hook_that_evaluates_flags_is_not_run_for_its_own_evaluations(
+    evaluate: EntryPoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    hook, other = Curious(), RecordingHook()
+    async with client_with(hook, other) as client:
+        hook.client = client
+        for _ in range(2):
+            assert await evaluate(client, "checkout", USER, False) is True
+    assert [call.key for call in hook.calls] == ["checkout"] * 2
+    assert [call.key for call in other.calls] == ["text", "checkout", "text"] * 2
+    assert not caplog.records
+
+
+async def test_a_hook_that_waits_for_its_evaluations_is_not_run_for_them() -> None:
+    hook = CuriousWaiting()
+    async with client_with(hook) as client:
+        hook.client = client
+        assert await client.variation("checkout", USER, False) is True
+        assert await client.variation("text", USER, "") == "hello"
+    assert [call.key for call in hook.calls] == ["checkout", "text"]
+
+
+async def test_two_hooks_that_evaluate_flags_run_for_the_evaluations_of_each_other() -> None:
+    first, second = Curious("first"), Curious("second")
+    async with client_with(first, second) as client:
+        first.client = second.client = client
+        assert client.variation_nowait("checkout", USER, False) is True
+    assert [call.key for call in first.calls] == ["checkout", "text", "text"]
+    assert [call.key for call in second.calls] == ["text", "checkout", "text"]
 
 
 # -- hooks that fail
