@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import ssl
@@ -49,6 +50,8 @@ def _cause(error: BaseException) -> BaseException | None:
 def _text(error: BaseException) -> str:
     """What an exception says; empty if that is only that something failed."""
     if isinstance(error, (ssl.SSLWantReadError, ssl.SSLWantWriteError)):  # a stream waited for bytes when it failed
+        return ""
+    if isinstance(error, asyncio.CancelledError):  # how a time limit ended; the message is the address of a cancel scope
         return ""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate is not trusted: {error.verify_message}"

@@ -182,6 +182,14 @@ async def test_a_read_timeout_is_a_network_error(library: HttpLibrary) -> None:
     assert failure.error.kind is FailureKind.NETWORK_ERROR
 
 
+async def test_the_message_of_a_silent_server_names_the_time_out_and_the_server(library: HttpLibrary) -> None:
+    # Not how the HTTP library ended its wait: that has an address, so each failure of an outage would be logged as a new cause.
+    async with raw_server(saying()) as server, HttpTransport(http_of(library, read_timeout=0.05)) as transport:
+        with pytest.raises(RequestFailed) as caught:
+            await transport.post(f"http://127.0.0.1:{server.port}/", {}, b"{}")
+        assert caught.value.error.message == f"ReadTimeout (127.0.0.1:{server.port})"
+
+
 @pytest.mark.speed
 async def test_a_gzip_bomb_is_refused_without_blocking_the_loop(library: HttpLibrary) -> None:
     packer = zlib.compressobj(9, wbits=31)
