@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
+import re
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
-import msgspec
-
+from aioflags.devserver.bodies import decode_json
 from aioflags.errors import ConfigError
 from aioflags.model.context import Context
 from aioflags.model.nesting import check_depth
@@ -26,6 +27,7 @@ MAX_ENCODED_LENGTH: Final = 48 * 1024
 """The longest accepted context in a path. Longer paths soon fail in servers and proxies."""
 
 _STANDARD_ALPHABET: Final = str.maketrans("-_", "+/")
+_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 def read_encoded_context(text: str) -> Context:
@@ -45,14 +47,16 @@ def read_encoded_context(text: str) -> Context:
 
 
 def read_context(text: bytes) -> Context:
-    """Read a context from its JSON.
+    """Read a context from its JSON. U+FFFD takes the place of half of a surrogate pair, as in services that are written in Go.
 
     Raises:
         ConfigError: the text is not a valid context.
     """
     try:
         check_depth(text)
-        decoded: Any = msgspec.json.decode(text)
+        decoded: Any = decode_json(text)
+        if b"\\u" in text:
+            decoded = _unicode(decoded)
     except UNREADABLE as error:
         raise ConfigError(located_problem("the context", error, text)) from None
     if not isinstance(decoded, dict):
@@ -61,6 +65,12 @@ def read_context(text: bytes) -> Context:
     if not context.canonical_key:
         raise ConfigError("the context cannot be used: the key is empty")
     return context
+
+
+def _unicode(decoded: Any) -> Any:
+    """The same values, all of whose text can be encoded. A program may have half of a surrogate pair from the name of a file."""
+    text = json.dumps(decoded, ensure_ascii=False)
+    return decoded if _LONE_SURROGATE.search(text) is None else json.loads(_LONE_SURROGATE.sub("\ufffd", text))
 
 
 def decoded_context(decoded: Mapping[str, object]) -> Context:

@@ -7,7 +7,6 @@ id, which contains a part of the SDK key.
 from __future__ import annotations
 
 import json
-import re
 import zlib
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from aioflags.devserver.bodies import decode_json
 from aioflags.devserver.events.schema import DIAGNOSTIC_KINDS, event_problems
 from aioflags.model.nesting import check_depth
 from aioflags.model.values import is_array
@@ -32,7 +32,6 @@ _MAX_INFLATED_BYTES: Final = 16 * 1024 * 1024
 _MAX_EVENTS_IN_PAYLOAD: Final = 1000
 _SCHEMA_VERSION: Final = "4"
 _UNREADABLE: Final = "unreadable"
-_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +52,7 @@ class ReceivedEvent:
     def json(self) -> dict[str, Any] | None:
         """The decoded event; ``None`` if it is not an object, or if its text was cut."""
         try:
-            event = _decoded(self.text.encode())
+            event = decode_json(self.text.encode())
         except UNREADABLE:
             return None
         return cast("dict[str, Any]", event) if isinstance(event, dict) else None
@@ -99,7 +98,7 @@ class ReceivedEvents:
             if headers.get("content-encoding", "").strip().lower() == "gzip":
                 text = _inflated(body)
             check_depth(text)
-            payload: Any = _decoded(text)
+            payload: Any = decode_json(text)
         except UNREADABLE as error:
             self._add(client, _UNREADABLE, "", [located_problem("the payload", error, text)])
             return
@@ -171,32 +170,6 @@ def _inflated(body: bytes) -> bytes:
     if inflater.unconsumed_tail:
         raise OverflowError("more than 16 MiB uncompressed")
     return text
-
-
-def _decoded(text: bytes) -> Any:
-    """Decode JSON text.
-
-    msgspec refuses escaped lone surrogates, which JSON allows and SDKs send. Such text is decoded by Python's decoder.
-
-    Raises:
-        ValueError: the text is not JSON.
-        RecursionError: the text is nested too deeply.
-    """
-    try:
-        return msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        if _SURROGATE.search(text) is None:
-            raise
-        try:
-            return json.loads(text, parse_constant=_refuse_constant)
-        except ValueError:
-            pass
-        raise  # the error of msgspec
-
-
-def _refuse_constant(name: str) -> None:
-    """Refuse ``NaN`` and ``Infinity``, which Python's decoder accepts."""
-    raise ValueError(f"JSON has no {name}")
 
 
 def _json_text(event: Any) -> str:

@@ -38,6 +38,11 @@ def test_a_context_in_a_path_is_base64(encoded: str) -> None:
             id="several kinds",
         ),
         pytest.param('{"key": "u", "custom": {"plan": "pro"}}', Context("u", attributes={"plan": "pro"}), id="a legacy user"),
+        pytest.param(
+            r'{"kind": "user", "key": "\ud800", "file": ["a\udcff.txt", "\ud83d\ude00"], "\udc00": 1}',
+            Context("\ufffd", attributes={"file": ["a\ufffd.txt", "\U0001f600"], "\ufffd": 1}),
+            id="halves of surrogate pairs",
+        ),
     ],
 )
 def test_a_context_is_json(text: str, context: Context) -> None:
