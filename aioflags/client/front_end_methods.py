@@ -32,8 +32,8 @@ class FrontEndMethods(EvaluationMethods):
     ) -> FlagsState:
         """The values of all flags with the metadata that front-end SDKs need (``to_json_dict`` bootstraps one).
 
-        Not valid, and empty: offline, without data, or for an invalid context. Flags that were never evaluated are compiled first,
-        in slices that let other tasks run.
+        Not valid, and empty: offline, without data, or for an invalid context. Flags that were never evaluated are compiled first.
+        Both are done in slices that let other tasks run.
 
         Args:
             context: The context to evaluate for; by default the ambient one.
@@ -44,7 +44,7 @@ class FrontEndMethods(EvaluationMethods):
         snapshot = await self._newest()
         await self._evaluator.compile_all(snapshot)
         context = self._evaluator.context(context)
-        states = self._evaluator.states(
+        states = await self._evaluator.states(
             snapshot,
             context,
             client_side_only=client_side_only,

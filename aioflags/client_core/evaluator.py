@@ -22,7 +22,7 @@ from aioflags.client_core.report_target import fast_path, report_target
 from aioflags.client_core.status import StatusCell
 from aioflags.client_core.typed import decoder_of, own_default, plain_key
 from aioflags.errors import ConfigError, ConfigTypeError
-from aioflags.evaluation.all_flags_state import FlagState, flag_values, flags_state, given_states
+from aioflags.evaluation.all_flags_state import FlagState, flag_values, flags_state_in_slices, given_states
 from aioflags.evaluation.decoding import MISMATCH, Decoder
 from aioflags.evaluation.explain.flags import explain
 from aioflags.evaluation.scope import FindMembership
@@ -326,7 +326,7 @@ class Evaluator:
         snapshot.bulk_use.has_begun = True
         await run_cooperatively(snapshot.compile_all())
 
-    def states(
+    async def states(
         self,
         snapshot: Snapshot,
         context: Context | None,
@@ -336,7 +336,10 @@ class Evaluator:
         details_only_for_tracked_flags: bool,
         memberships: FindMembership | None,
     ) -> dict[str, FlagState] | None:
-        """The state of every flag; ``None`` offline, without data, or for an invalid context, unless tests override flags."""
+        """The state of every flag, made in slices.
+
+        ``None`` offline, without data, or for an invalid context, unless tests override flags.
+        """
         usable = self._usable(snapshot, context)
         overridden = {key: EvaluationDetail(value, None, _OVERRIDE) for key, value in self._overrides().items()}
         if usable is None and not overridden:
@@ -347,7 +350,9 @@ class Evaluator:
             "details_only_for_tracked_flags": details_only_for_tracked_flags,
             "now_ms": now_ms(),
         }
-        states = {} if usable is None else flags_state(snapshot, usable, memberships=memberships, **options)
+        states: dict[str, FlagState] = {}
+        if usable is not None:
+            states = await run_cooperatively(flags_state_in_slices(snapshot, usable, memberships=memberships, **options))
         if overridden:
             states.update(given_states(snapshot, overridden, **options))
         return states

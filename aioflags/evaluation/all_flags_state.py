@@ -6,7 +6,7 @@ Source: ``evaluation.md`` 6.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -15,12 +15,15 @@ from aioflags.evaluation.bulk import BulkEvaluation
 from aioflags.evaluation.scope import FindMembership
 from aioflags.model.detail import EvaluationDetail, Reason
 from aioflags.model.flag import FlagDefinition
+from aioflags.runtime.cooperative import Cooperative, run_at_once, sliced
 
 if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
     from aioflags.model.context import Context
 
-__all__ = ["FlagState", "flag_values", "flags_state", "given_states"]
+__all__ = ["FlagState", "flag_values", "flags_state", "flags_state_in_slices", "given_states"]
+
+_FLAGS_PER_SLICE: Final = 200
 
 
 class _Options(msgspec.Struct, frozen=True, gc=False):
@@ -130,27 +133,56 @@ def flags_state(
         now_ms: the current time in Unix milliseconds.
         memberships: looks up big-segment memberships.
     """
+    work = flags_state_in_slices(
+        snapshot,
+        context,
+        keys=keys,
+        client_side_only=client_side_only,
+        with_reasons=with_reasons,
+        details_only_for_tracked_flags=details_only_for_tracked_flags,
+        now_ms=now_ms,
+        memberships=memberships,
+    )
+    return run_at_once(work)
+
+
+def flags_state_in_slices(
+    snapshot: Snapshot,
+    context: Context,
+    *,
+    keys: Iterable[str] | None = None,
+    client_side_only: bool,
+    with_reasons: bool,
+    details_only_for_tracked_flags: bool,
+    now_ms: float,
+    memberships: FindMembership | None,
+) -> Cooperative[dict[str, FlagState]]:
+    """:func:`flags_state` with a pause after every 200 flags."""
     states: dict[str, FlagState] = {}
     options = _Options(with_reasons, details_only_for_tracked_flags, now_ms)
-    direct_flags, scope, batch = snapshot.direct_flags, snapshot.scope, BulkEvaluation(snapshot, context, memberships)
+    direct_flags, scope, bulk = snapshot.direct_flags, snapshot.scope, BulkEvaluation(snapshot, context, memberships)
     flags = snapshot.flags
-    for key, flag in flags.items() if keys is None else [(key, flags[key]) for key in keys if key in flags]:
-        if client_side_only and not flag.is_client_visible:
-            continue
-        try:
-            answer = direct_flags[key](context, scope)
-        except Exception:  # noqa: BLE001  # snapshot.evaluate handles the cause
-            answer = None
-        if answer is None or not answer.by_type:
-            evaluation = batch.evaluate(key)
-            prerequisites = direct_prerequisites(evaluation.prerequisites, key)
-            states[key] = FlagState(evaluation.detail, flag, evaluation.is_experiment, options, prerequisites)
-        elif answer.prerequisites:
-            states[key] = FlagState(
-                answer.detail, flag, answer.is_experiment, options, direct_prerequisites(answer.prerequisites, key)
-            )
-        else:
-            states[key] = FlagState(answer.detail, flag, answer.is_experiment, options)
+    items = flags.items() if keys is None else [(key, flags[key]) for key in keys if key in flags]
+    for number, batch in enumerate(sliced(items, _FLAGS_PER_SLICE)):
+        if number:
+            yield
+        for key, flag in batch:
+            if client_side_only and not flag.is_client_visible:
+                continue
+            try:
+                answer = direct_flags[key](context, scope)
+            except Exception:  # noqa: BLE001  # snapshot.evaluate handles the cause
+                answer = None
+            if answer is None or not answer.by_type:
+                evaluation = bulk.evaluate(key)
+                prerequisites = direct_prerequisites(evaluation.prerequisites, key)
+                states[key] = FlagState(evaluation.detail, flag, evaluation.is_experiment, options, prerequisites)
+            elif answer.prerequisites:
+                states[key] = FlagState(
+                    answer.detail, flag, answer.is_experiment, options, direct_prerequisites(answer.prerequisites, key)
+                )
+            else:
+                states[key] = FlagState(answer.detail, flag, answer.is_experiment, options)
     return states
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from aioflags import Client, Context, Reason, ReasonKind
 from tests.support.client_flags import DOCUMENT, USER
 
@@ -30,3 +32,21 @@ async def test_the_state_for_an_invalid_context_is_invalid() -> None:
     async with Client.local(DOCUMENT) as client:
         assert not (await client.all_flags_state(Context(""))).valid
         assert (await client.flags(Context(""))).all() == {}
+
+
+async def test_other_tasks_run_while_the_state_of_many_flags_is_made() -> None:
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with Client.local({"flagValues": {f"flag-{number}": number for number in range(1000)}}) as client:
+        await client.all_flags_state(USER)  # compiles the flags
+        task = asyncio.create_task(other())
+        state = await client.all_flags_state(USER)
+        task.cancel()
+    assert len(state.to_values_map()) == 1000
+    assert turns >= 4
