@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from time import monotonic
 from typing import Any, Final
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 from opentelemetry import metrics
 
@@ -38,6 +38,9 @@ _OUTCOMES: Final[Mapping[str, str]] = {
     "pending": "Events that wait to be sent, or are being sent.",
 }
 
+_PLACEHOLDER: Final = "_ProxyMeterProvider"
+"""The class of OpenTelemetry's provider of before ``set_meter_provider``."""
+
 _MAX_AGE: Final = 1.0
 """Seconds within which the instruments of one collection share a read."""
 
@@ -51,23 +54,41 @@ class MetricsPlugin(ProcessBound, Plugin):
     ``aioflags.events.recorded``, ``.sent``, ``.dropped`` and ``.pending`` are :attr:`Client.stats <aioflags.Client.stats>`, by
     ``aioflags.event.kind``: ``single`` for single records, ``summarized`` for counted evaluations.
 
-    Several clients may share one plugin: the provider and the environment distinguish them, and for flagd the ``flagSetId`` in the
-    metadata of the flag set. The events of all clients of an environment are added up; a client for flagd has none. The sums keep
-    the events of a client that was collected; its pending events then count as dropped.
+    Several clients may share one plugin, or have one each, with the same result: the provider and the environment distinguish them,
+    and for flagd the ``flagSetId`` in the metadata of the flag set. The events of all clients of an environment are added up; a
+    client for flagd has none. The sums keep the events of a client that was collected; its pending events then count as dropped.
     """
 
     name = "aioflags.otel metrics"
 
     def __init__(self, *, meter_provider: metrics.MeterProvider | None = None) -> None:
-        meter = metrics.get_meter(SCOPE, __version__, meter_provider)
-        self._counting = _CountingHook(
+        self._measured = _measured_with(meter_provider or metrics.get_meter_provider())
+
+    def get_hooks(self, environment: EnvironmentMetadata) -> Sequence[Hook]:  # noqa: ARG002 -- the same for all environments
+        """The hook that counts evaluations."""
+        return (self._measured.counting,)
+
+    def register(self, client: CoreClient, environment: EnvironmentMetadata) -> None:  # noqa: ARG002 -- the client has it
+        """Start to measure a client: its status until it is collected, and its events."""
+        self._measured.add(client)
+
+
+class _MeasuredClients:
+    """The clients of all plugins of a meter provider, and the instruments that measure them.
+
+    A provider makes each instrument once: it ignores the callbacks of a second one with the same name.
+    """
+
+    def __init__(self, provider: metrics.MeterProvider) -> None:
+        meter = provider.get_meter(SCOPE, __version__)
+        self.counting = _CountingHook(
             meter.create_counter("aioflags.evaluations", unit="{evaluation}", description="Evaluations of flags.")
         )
         self._clients: WeakSet[CoreClient] = WeakSet()
         self._lock = Lock()
         self._totals = EventTotals()
         self._cache = _TotalsCache(self._totals)
-        meter.create_observable_gauge("aioflags.status", [self._statuses], description="1 for the status that the client has.")
+        meter.create_observable_gauge("aioflags.status", [self.statuses], description="1 for the status that the client has.")
         meter.create_observable_gauge(
             "aioflags.data.age", [self._ages], unit="s", description="Time since newer flag data came from a source."
         )
@@ -81,19 +102,15 @@ class MetricsPlugin(ProcessBound, Plugin):
             create = meter.create_observable_up_down_counter if outcome == "pending" else meter.create_observable_counter
             create(f"aioflags.events.{outcome}", [partial(self._events, outcome)], unit="{event}", description=description)
 
-    def get_hooks(self, environment: EnvironmentMetadata) -> Sequence[Hook]:  # noqa: ARG002 -- the same for all environments
-        """The hook that counts evaluations."""
-        return (self._counting,)
-
-    def register(self, client: CoreClient, environment: EnvironmentMetadata) -> None:  # noqa: ARG002 -- the client has it
-        """Start to measure a client: its status until it is collected, and its events."""
+    def add(self, client: CoreClient) -> None:
+        """Measure a client from now on. A second call for the same client has no effect."""
         with self._lock:
             self._clients.add(client)
         internals = internals_of(client)  # they outlive the client
         if internals.recorder is not DISABLED_RECORDER:
             self._totals.add(client, internals.recorder, internals.status)
 
-    def _statuses(self, _options: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
+    def statuses(self, _options: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
         """The status of each client. Called on the thread that collects, like every callback here."""
         for client, attributes in self._registered():
             current = client.status.status
@@ -122,13 +139,31 @@ class MetricsPlugin(ProcessBound, Plugin):
                 yield metrics.Observation(count, set_attributes(amount.environment) | {"aioflags.event.kind": amount.kind})
 
     def _registered(self) -> Iterator[tuple[CoreClient, dict[str, str]]]:
-        """The living clients, each with the attributes of its provider and its flag set."""
+        """The living clients, each with the attributes of its provider and its flag set.
+
+        Those that do not run come first: of two observations with the same attributes a collector keeps the last.
+        """
         with self._lock:
             clients = list(self._clients)
-        for client in clients:
+        for client in sorted(clients, key=lambda client: client.status.status is not Status.NOT_READY):
             snapshot = internals_of(client).holder.snapshot
             flag_set = set_attributes(client.environment_id, snapshot.metadata)
             yield client, provider_attributes(snapshot.dialect.provider_name) | flag_set
+
+
+_MEASURED: Final[WeakKeyDictionary[metrics.MeterProvider, _MeasuredClients]] = WeakKeyDictionary()
+_MEASURED_LOCK: Final = Lock()
+
+
+def _measured_with(provider: metrics.MeterProvider) -> _MeasuredClients:
+    """The measured clients of a provider, the same at each call."""
+    with _MEASURED_LOCK:
+        measured = _MEASURED.get(provider)
+        if measured is None and provider is metrics.get_meter_provider():
+            # Until the program sets its provider, OpenTelemetry has a placeholder. What was made with it has moved to the provider.
+            measured = next((known for key, known in _MEASURED.items() if type(key).__name__ == _PLACEHOLDER), None)
+        _MEASURED[provider] = measured = measured or _MeasuredClients(provider)
+        return measured
 
 
 class _TotalsCache:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import subprocess
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -10,12 +11,13 @@ from pathlib import Path
 from weakref import ref
 
 import pytest
+from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions
 
 from aioflags import Client, Config, DataSystem, Events
 from aioflags.otel import MetricsPlugin
 from aioflags.otel.event_totals import EventTotals, SumKey
-from aioflags.otel.metrics import _TotalsCache
+from aioflags.otel.metrics import _measured_with, _TotalsCache
 from aioflags.plugins.plugin import EnvironmentMetadata, SdkMetadata
 from aioflags.sources import FileSource, MemorySource
 from tests.support.canaries import KEY
@@ -110,6 +112,56 @@ def sending_client(plugin: MetricsPlugin) -> Client:
     return Client(KEY, config)
 
 
+async def test_clients_with_a_plugin_each_are_measured_like_clients_of_one_plugin() -> None:
+    measured = Measured()
+    earlier = []
+    for run in (1, 2, 3):  # an application that makes its client in its lifespan, and runs more than once
+        client = sending_client(MetricsPlugin(meter_provider=measured.provider))
+        async with client:
+            client.identify(USER)
+            await client.variation("checkout", USER, False)
+            assert [status for (status,), value in measured.points("aioflags.status").items() if value == 1] == ["READY"]
+            assert measured.points("aioflags.evaluations") == {("checkout", "targeting_match", "0"): run}
+            assert events(measured)["recorded"] == {("single",): run, ("summarized",): run}
+            (age,) = measured.points("aioflags.data.age").values()
+            assert client.data_age is not None
+            assert isinstance(age, float)
+            assert age <= client.data_age
+        earlier.append(client)  # closed, and not collected
+
+
+def test_a_provider_is_not_kept_alive_by_its_plugins() -> None:
+    measured = Measured()
+    plugin, provider = MetricsPlugin(meter_provider=measured.provider), ref(measured.provider)
+    del measured
+    gc.collect()
+    assert plugin.get_hooks(ENVIRONMENT)
+    assert provider() is None
+
+
+BEFORE_AND_AFTER = """
+from opentelemetry import metrics
+from aioflags import Client, Config, Context
+from aioflags.otel import MetricsPlugin
+from tests.support.otel import Measured
+
+early, measured = MetricsPlugin(), Measured()
+metrics.set_meter_provider(measured.provider)
+for plugin in (early, MetricsPlugin(), MetricsPlugin(meter_provider=measured.provider)):
+    client = Client.local({"flagValues": {"theme": "dark"}}, Config(plugins=[plugin]))
+    plugin.register(client, None)
+    plugin.get_hooks(None)[0]._evaluations.add(1, {"plugin": str(plugin is early)})
+    assert len(measured.points("aioflags.status")) > 0, plugin
+    del client
+assert measured.points("aioflags.evaluations") == {("True",): 1, ("False",): 2}
+"""
+
+
+@pytest.mark.slow
+def test_plugins_from_before_and_after_the_global_provider_is_set_measure_together() -> None:
+    subprocess.run([sys.executable, "-c", BEFORE_AND_AFTER], check=True, timeout=60, cwd=Path(__file__).parents[2])
+
+
 async def test_counts_of_events_do_not_fall_when_a_client_is_collected() -> None:
     measured = Measured()
     plugin = MetricsPlugin(meter_provider=measured.provider)
@@ -178,7 +230,7 @@ async def test_rejected_payloads_of_clients_of_one_environment_are_added_up(tmp_
 @pytest.mark.slow
 @pytest.mark.real_time
 def test_clients_can_register_while_another_thread_collects() -> None:
-    interval, plugin = sys.getswitchinterval(), MetricsPlugin()
+    interval, plugin, clients_of = sys.getswitchinterval(), MetricsPlugin(), _measured_with(metrics.get_meter_provider())
     clients = [Client.local(DOCUMENT) for _ in range(2000)]
     for client in clients[:1000]:
         plugin.register(client, ENVIRONMENT)
@@ -192,6 +244,6 @@ def test_clients_can_register_while_another_thread_collects() -> None:
         with ThreadPoolExecutor(1) as others:
             registering = others.submit(register_the_rest)
             while not registering.done():
-                next(iter(plugin._statuses(CallbackOptions())))
+                next(iter(clients_of.statuses(CallbackOptions())))
     finally:
         sys.setswitchinterval(interval)
