@@ -14,7 +14,7 @@ from aioflags.model.context import Context, invalid_context
 from aioflags.model.detail import EvaluationDetail, Reason
 from aioflags.model.values import fresh
 from aioflags.runtime.process_bound import ProcessBound
-from aioflags.runtime.pydantic_schema import pydantic_schema
+from aioflags.runtime.pydantic_schema import PydanticSerializer, pydantic_schema
 
 if TYPE_CHECKING:
     from aioflags.client_core.evaluator import Evaluator
@@ -166,6 +166,8 @@ class FlagsState:
         states = self._states or {}
         meta = {key: state.meta() for key, state in states.items()}
         return {**self.to_values_map(), "$flagsState": meta, "$valid": self.valid}
+
+    __pydantic_serializer__ = PydanticSerializer()
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: object, handler: Callable[[Any], Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from aioflags.model.conversion import ALWAYS_JSON, is_json, json_attributes, jso
 from aioflags.model.reference import AttributeReference
 from aioflags.model.values import fresh, same_json, type_name
 from aioflags.runtime.logs import Once, class_name, logger
-from aioflags.runtime.pydantic_schema import pydantic_schema
+from aioflags.runtime.pydantic_schema import PydanticSerializer, pydantic_schema
 
 __all__ = [
     "BUILT_IN",
@@ -344,6 +344,8 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Context:
         return self
+
+    __pydantic_serializer__ = PydanticSerializer()
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: object, handler: Callable[[Any], Any]) -> dict[str, Any]:

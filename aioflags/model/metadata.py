@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeAlias, final
 
-from aioflags.runtime.pydantic_schema import pydantic_schema
+from aioflags.runtime.pydantic_schema import PydanticSerializer, pydantic_schema
 
 __all__ = ["NO_METADATA", "FlagMetadata", "MetadataValue"]
 
@@ -53,6 +53,8 @@ class FlagMetadata(Mapping[str, MetadataValue]):
 
     def __repr__(self) -> str:
         return repr(dict(self))
+
+    __pydantic_serializer__ = PydanticSerializer()
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: object, handler: Callable[[Any], Any]) -> dict[str, Any]:

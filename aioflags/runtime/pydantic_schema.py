@@ -5,10 +5,12 @@ Source: https://docs.pydantic.dev/latest/concepts/types/#customizing-validation-
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
-__all__ = ["pydantic_schema"]
+__all__ = ["PydanticSerializer", "pydantic_schema"]
 
 
 def pydantic_schema(
@@ -36,3 +38,22 @@ def pydantic_schema(
         "schema": plain,
         "serialization": {"type": "function-plain", "function": write, "return_schema": plain},
     }
+
+
+class PydanticSerializer:
+    """The attribute ``__pydantic_serializer__`` of a class with a :func:`pydantic_schema`.
+
+    Where no type is known, such as in ``dict[str, Any]`` or for the default of a field in a JSON schema, pydantic does not ask a
+    class for its schema. It asks an instance for this attribute.
+    """
+
+    def __get__(self, instance: object, owner: type) -> Any:
+        pydantic = sys.modules.get("pydantic")
+        if instance is None or pydantic is None:
+            raise AttributeError("__pydantic_serializer__")
+        return _serializer(owner, pydantic)
+
+
+@cache
+def _serializer(cls: type, pydantic: Any) -> Any:
+    return pydantic.TypeAdapter(cls).serializer

@@ -10,6 +10,8 @@ import copy
 import enum
 import importlib
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -361,6 +363,22 @@ def test_values_can_be_fields_of_models() -> None:
         if kind is not aioflags.FlagsState:  # its JSON is for front ends
             read: Any = model.model_validate_json(answer.model_dump_json())
             assert parts(read.found) == parts(found)
+
+
+def test_values_are_written_alike_where_their_type_is_not_named() -> None:
+    for kind, value in RETURNED.items():
+        found = value_of(value)
+        named, unnamed = (create_model("Answer", found=(annotation, found)) for annotation in (kind, Any))
+        assert unnamed().model_dump_json() == named().model_dump_json()
+        (schema,) = named.model_json_schema(mode="serialization")["properties"].values()
+        assert schema["default"] == named().model_dump(mode="json")["found"]
+
+
+@pytest.mark.slow
+def test_values_do_not_import_pydantic() -> None:
+    program = "import aioflags, sys; hasattr(aioflags.Context('a'), '__pydantic_serializer__'); print('pydantic' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ended.stdout == "False\n"
 
 
 @pytest.mark.parametrize(
