@@ -13,7 +13,7 @@ Litestar is a dependency of the program; aioflags has no extra for it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias, TypeVar, cast, overload
 
 try:
@@ -29,9 +29,10 @@ except ModuleNotFoundError as _missing:
 from aioflags import asgi
 from aioflags.client.client import Client
 from aioflags.client_core.base_client import BaseClient
-from aioflags.client_core.flags import Flags
+from aioflags.client_core.flags import Flags, FlagsState
 from aioflags.errors import ConfigError
 from aioflags.model.context import Context
+from aioflags.model.metadata import FlagMetadata
 from aioflags.runtime.validation import require
 from aioflags.web.application_client import ApplicationClient, ClientOrMaker, ContextOf
 
@@ -71,7 +72,7 @@ class FlagsPlugin(InitPlugin):
         self._is_ambient = require("ambient", ambient, bool)
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
-        """Add the lifespan and the dependencies.
+        """Add the lifespan, the dependencies, and how values of flags are written.
 
         Raises:
             ConfigError: the application has dependencies with these names.
@@ -82,6 +83,7 @@ class FlagsPlugin(InitPlugin):
                 " application. Give your own dependency another name, or pass it to a router, controller or handler"
             )
         app_config.dependencies.update(_DEPENDENCIES)
+        app_config.type_encoders = {**_ENCODERS, **(app_config.type_encoders or {})}
         app_config.lifespan.insert(0, self._lifespan)  # pyright: ignore[reportUnknownMemberType] -- of what a lifespan yields
         if self._is_ambient:
             app_config.middleware.append(cast("Any", asgi.FlagsMiddleware))  # the types of ASGI differ
@@ -134,3 +136,5 @@ async def _flags_client(scope: Scope) -> BaseClient:
 
 
 _DEPENDENCIES: Final = {"flags": Provide(_flags), "flags_client": Provide(_flags_client)}
+_ENCODERS: Final[dict[type, Callable[[Any], Any]]] = {FlagMetadata: dict, FlagsState: FlagsState.to_json_dict}
+"""How Litestar writes what clients return and msgspec does not know. An evaluation detail has metadata."""

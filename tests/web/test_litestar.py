@@ -23,13 +23,16 @@ from aioflags import (
     Client,
     ConfigError,
     Context,
+    EvaluationDetail,
     FlagdClient,
+    FlagsState,
     LifecycleError,
     Status,
     current_context,
     use_context,
 )
 from aioflags.litestar import CurrentClient, CurrentFlags, FlagsPlugin, client_of, flags_of
+from aioflags.model.metadata import FlagMetadata
 from aioflags.sources import MemorySource
 from tests.web.flagd_document import DOCUMENT
 
@@ -110,6 +113,21 @@ async def ambient(request: Request[Any, Any, State], flags_client: CurrentClient
     return f"{context.key}: {flags_client.variation_nowait('colour', default='')}, {request.state.flags.variation('colour', '')}"
 
 
+@get("/detail")
+async def detail(flags: CurrentFlags) -> EvaluationDetail[str]:
+    return flags.variation_detail("colour", "")
+
+
+@get("/unnamed")
+async def unnamed(flags: CurrentFlags) -> Any:
+    return flags.variation_detail("colour", "")
+
+
+@get("/state")
+async def state(flags_client: CurrentClient, request: Request[Any, Any, State]) -> FlagsState:
+    return await flags_client.all_flags_state(user_of(request))
+
+
 HANDLERS: list[Any] = [awaiting, threaded, other, same, at_once, socket, guarded]
 
 
@@ -133,6 +151,28 @@ def test_a_handler_gets_the_flags_of_its_request(client: Client, path: str, answ
     with TestClient(app_of(client, context=context)) as http:
         response = http.get(path, headers=ANNA)
         assert (response.status_code, response.text) == (200, answer)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        pytest.param("/detail", {"value": "red", "metadata": {}}, id="an evaluation detail"),
+        pytest.param("/unnamed", {"value": "red", "metadata": {}}, id="where no type names it"),
+        pytest.param("/state", {"colour": "red", "$valid": True}, id="the state of all flags"),
+    ],
+)
+def test_a_handler_can_return_what_a_client_returns(client: Client, path: str, expected: dict[str, Any]) -> None:
+    with TestClient(app_of(client, detail, unnamed, state)) as http:
+        assert http.get(path, headers=ANNA).json().items() >= expected.items()
+
+
+def test_an_application_can_write_what_a_client_returns_in_its_own_way(client: Client) -> None:
+    @get("/")
+    async def own(flags: CurrentFlags) -> EvaluationDetail[str]:
+        return flags.variation_detail("colour", "")
+
+    with TestClient(app_of(client, own, type_encoders={FlagMetadata: len})) as http:
+        assert http.get("/", headers=ANNA).json()["metadata"] == 0
 
 
 def test_a_guard_can_refuse_by_a_flag(client: Client) -> None:
