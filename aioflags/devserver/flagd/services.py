@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import sys
 from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
 import anyio
 import grpc
 from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Struct
 
 from aioflags.devserver.data.flagd_flags import FlagdFlags, read_selector
 from aioflags.devserver.flagd.evaluation import Resolution, ServedEvaluator
@@ -45,6 +48,10 @@ _NOT_FLAGD: Final = (
     "the sync service needs flags in flagd's format: LaunchDarkly's rules are not JSONLogic. "
     "Clients in rpc mode, and of OFREP, can use these flags"
 )
+
+_UNSENDABLE: Final = (OverflowError, ValueError)
+"""Raised for a value that a message cannot have: with a number that is too large for a double."""
+_MAX_DOUBLE: Final = int(sys.float_info.max)
 
 _Respond: TypeAlias = Callable[[Any, ServicerContext, CallFaults], Any]
 _Messages: TypeAlias = Callable[[Any, ServicerContext, CallFaults], AsyncGenerator[Any, None]]
@@ -240,32 +247,37 @@ class _EvaluationService(_Service):
                 raise _AbortError(grpc.StatusCode.NOT_FOUND, f"flag {request.flag_key!r} has no default variant")
             fields: dict[str, Any] = {}
             if found.has_value:
-                fields["value"] = convert(found.value)
+                try:
+                    fields["value"] = convert(found.value)
+                except _UNSENDABLE:
+                    raise _AbortError(
+                        grpc.StatusCode.INVALID_ARGUMENT, f"flag {request.flag_key!r} has a number that is too large for a double"
+                    ) from None
                 if fields["value"] is None:
                     raise _AbortError(grpc.StatusCode.INVALID_ARGUMENT, f"flag {request.flag_key!r} is not of type {type_name}")
             if found.variant is not None:
                 fields["variant"] = found.variant
             call.record_sent(found.reason)
-            return response_type(reason=found.reason, metadata=to_struct(found.metadata), **fields)
+            return response_type(reason=found.reason, metadata=_metadata(found.metadata), **fields)
 
         return respond
 
     def _resolve_all(self, request: Any, context: ServicerContext, call: CallFaults) -> Any:
         selector = _selector(context)
         resolutions = self._evaluator.resolve_all(from_struct(request.context), selector)
-        flags = {
-            key: self._any_flag(resolution, _FIELDS[resolution.kind])
-            for key, resolution in resolutions.items()
-            if resolution.kind in _FIELDS
-        }
+        flags: dict[str, Any] = {}
+        for key, resolution in resolutions.items():
+            if resolution.kind in _FIELDS:
+                with suppress(*_UNSENDABLE):
+                    flags[key] = self._any_flag(resolution, _FIELDS[resolution.kind])
         call.record_sent("all")
-        return self._messages.ResolveAllResponse(flags=flags, metadata=to_struct(self._evaluator.metadata(selector)))
+        return self._messages.ResolveAllResponse(flags=flags, metadata=_metadata(self._evaluator.metadata(selector)))
 
     def _any_flag(self, resolution: Resolution, field: _Field) -> Any:
         """The flag in the type of its default variant. Without a value, it has the empty value of this type."""
         value = {field.name: field.convert(resolution.value) if resolution.has_value else field.empty}
         return self._messages.AnyFlag(
-            reason=resolution.reason, variant=resolution.variant or "", metadata=to_struct(resolution.metadata), **value
+            reason=resolution.reason, variant=resolution.variant or "", metadata=_metadata(resolution.metadata), **value
         )
 
     def _events(self, _: Any, context: ServicerContext, call: CallFaults) -> AsyncGenerator[Any, None]:
@@ -293,6 +305,14 @@ class _EvaluationService(_Service):
 
     def _unknown_event(self) -> Any:
         return self._event("unknown")
+
+
+def _metadata(values: Mapping[str, Any]) -> Struct:
+    """Metadata as a Struct, without the numbers that are too large for one."""
+    try:
+        return to_struct(values)
+    except ValueError:
+        return to_struct({name: value for name, value in values.items() if not is_number(value) or abs(value) <= _MAX_DOUBLE})
 
 
 def _float(value: Any) -> float | None:

@@ -211,6 +211,33 @@ async def test_resolve_all_answers_in_the_type_of_the_default_variant(flag: Any,
 
 
 @pytest.mark.parametrize(
+    ("kind", "key"),
+    [
+        pytest.param("Float", "number", id="a number, as a float"),
+        pytest.param("Int", "number", id="a number, as an int"),
+        pytest.param("Object", "object", id="an object"),
+    ],
+)
+@pytest.mark.parametrize("version", ["v1", "v2"])
+async def test_a_number_that_is_too_large_for_a_double_is_refused_and_left_out(version: str, kind: str, key: str) -> None:
+    huge = 10**400
+    flags = {
+        "number": {"state": "ENABLED", "variants": {"n": huge}, "defaultVariant": "n"},
+        "object": {"state": "ENABLED", "variants": {"o": {"a": [-huge]}}, "defaultVariant": "o"},
+        "on": {**ON, "metadata": {"huge": huge, "owner": "web"}},
+    }
+    state = ServerState.of({"flags": flags, "metadata": {"huge": -huge, "flagSetId": "web"}}, name="one.json")
+    async with serve_flagd(state) as running, connected(f"127.0.0.1:{running.port}") as rpc:
+        with pytest.raises(grpc.aio.AioRpcError, match="number" if kind != "Int" else "not of type") as refusal:
+            await rpc.resolve(kind, key, version=version)
+        assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        flags_of_all = (await rpc.resolve_all()).flags
+        assert list(flags_of_all) == ["on"]
+        for answer in (flags_of_all["on"], await rpc.resolve("Boolean", "on", version=version)):
+            assert from_struct(answer.metadata) == {"flagSetId": "web", "owner": "web"}
+
+
+@pytest.mark.parametrize(
     ("selector", "metadata"),
     [
         pytest.param(None, {}, id="no selector"),
