@@ -15,6 +15,7 @@ from aioflags.hooks.hook import EvaluationCall
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, EvaluationDetail, ReasonKind
 from aioflags.model.metadata import NO_METADATA
+from aioflags.model.values import is_unicode
 
 __all__ = [
     "ERRORS",
@@ -90,12 +91,12 @@ def context_id_of(context: Context | None, context_id: ContextId) -> str | None:
     if context_id == "omit" or context is None or context.error is not None:
         return None
     key = context.canonical_key
-    return key if context_id == "key" else hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()
+    return _text(key) if context_id == "key" else hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()
 
 
 def request_attributes(call: EvaluationCall, context_id: ContextId) -> dict[str, str | bool | int]:
     """The key of the flag, and the context."""
-    attributes: dict[str, str | bool | int] = {"feature_flag.key": call.key}
+    attributes: dict[str, str | bool | int] = {"feature_flag.key": _text(call.key)}
     if (context_value := context_id_of(call.context, context_id)) is not None:
         attributes["feature_flag.context.id"] = context_value
     return attributes
@@ -105,7 +106,7 @@ def result_attributes(call: EvaluationCall, detail: EvaluationDetail[Any]) -> di
     """The result, in the words of the conventions. The variant is its name, or the index of the variation."""
     reason = detail.reason
     attributes = {
-        "feature_flag.key": call.key,
+        "feature_flag.key": _text(call.key),
         "feature_flag.result.reason": "split" if reason.in_experiment else REASONS.get(reason.kind, reason.kind.lower()),
     }
     variant = detail.variation_index if detail.variant is None else detail.variant
@@ -130,12 +131,17 @@ def _plain(value: Any) -> object:
 
 
 def attribute_value(value: object) -> str | bool | float | None:
-    """A flag value as an attribute: arrays and objects as JSON, text cut after 256 characters."""
+    """A flag value as an attribute: text cut after 256 characters; arrays, objects and integers of more than 64 bits as JSON."""
     if isinstance(value, Enum):
         value = value.value
-    if value is None or isinstance(value, (bool, int, float)):
+    if value is None or isinstance(value, (bool, float)) or (isinstance(value, int) and -(2**63) <= value < 2**63):
         return value
-    return (value if isinstance(value, str) else as_json(value))[:_MAX_VALUE_LENGTH]
+    return (_text(value) if isinstance(value, str) else as_json(value))[:_MAX_VALUE_LENGTH]
+
+
+def _text(text: str) -> str:
+    """A text that exporters can encode: half of a surrogate pair is written as an escape."""
+    return text if is_unicode(text) else text.encode(errors="backslashreplace").decode()
 
 
 def provider_attributes(name: str) -> dict[str, str]:

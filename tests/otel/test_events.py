@@ -11,12 +11,12 @@ import pytest
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.trace import TracerProvider
 
-from aioflags import ConfigError, Context, EvaluationDetail, Reason, ReasonKind
+from aioflags import Client, Config, ConfigError, Context, EvaluationDetail, Reason, ReasonKind
 from aioflags.hooks.hook import EvaluationCall
 from aioflags.model.detail import ErrorKind
-from aioflags.otel import EventsHook, TracingHook
+from aioflags.otel import EventsHook, MetricsPlugin, TracingHook
 from aioflags.testing import overrides
-from tests.support.otel import ANNA, INVALID, USER, Logs, Traces, client_with
+from tests.support.otel import ANNA, INVALID, USER, Logs, Measured, Traces, client_with
 
 
 async def test_an_evaluation_is_an_event_of_the_semantic_conventions() -> None:
@@ -34,6 +34,31 @@ async def test_an_evaluation_is_an_event_of_the_semantic_conventions() -> None:
         "feature_flag.context.id": hashlib.sha256(ANNA.encode()).hexdigest(),
         "feature_flag.version": "7",
     }
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        pytest.param(2**63 - 1, 2**63 - 1, id="the largest integer of 64 bits"),
+        pytest.param(2**63, "9223372036854775808", id="an integer of more than 64 bits"),
+        pytest.param(-(10**400), "-1" + "0" * 254, id="one that is longer than a value may be"),
+        pytest.param("\ud800", "\\ud800", id="a text with half of a surrogate pair"),
+    ],
+)
+async def test_attributes_are_what_exporters_can_encode(value: Any, expected: Any) -> None:
+    logs, traces, measured = Logs(), Traces(), Measured()
+    hooks = EventsHook(logger_provider=logs.provider, context_id="key", include_value=True), TracingHook(include_value=True)
+    plugin = MetricsPlugin(meter_provider=measured.provider)
+    context = Context("\udc80")
+    with traces.tracer.start_as_current_span("request"):
+        async with Client.local({}, Config(hooks=hooks, plugins=[plugin])) as client:
+            await client.variation("flag\udfff", context, value)
+    (event,) = logs.attributes
+    ((span,),) = (span.events for span in traces.spans)
+    assert event["feature_flag.result.value"] == expected
+    for attributes in (event, span.attributes or {}):
+        assert (attributes["feature_flag.key"], attributes["feature_flag.context.id"]) == ("flag\\udfff", "\\udc80")
+    assert list(measured.points("aioflags.evaluations")) == [("flag\\udfff", "error", "flag_not_found")]
 
 
 @pytest.mark.parametrize(
