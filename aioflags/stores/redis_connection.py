@@ -6,12 +6,16 @@ https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-
 
 from __future__ import annotations
 
+import random
 from collections.abc import Awaitable, Callable, Mapping
 from functools import wraps
 from typing import Any, Final, TypeVar, cast
 
+import anyio
+
 from aioflags.errors import StoreError
 from aioflags.runtime.logs import class_name
+from aioflags.stores.retries import Retries
 
 __all__ = ["RedisConnection", "as_bytes", "explained"]
 
@@ -22,13 +26,24 @@ _CROSS_SLOT: Final = ("CrossSlot", "CROSSSLOT", "same key slot")
 _MOVED: Final = ("MovedError", "MOVED", "AskError")
 """Parts of the errors that a client for one server gets from a server of a cluster."""
 
+_MAX_CALLS: Final = 100
+"""Calls at a time, each with a connection of its own. The others wait."""
+_FULL_POOL: Final = Retries(attempts=18, first_pause=0.01, max_pause=0.1)
+"""While the program uses all connections of a pool that it shares. The pauses are 0.8 s together, at most 1.6 s."""
+
 
 class RedisConnection:
-    """Opens nothing before its first use. A function makes a client, which is closed at the end; a client object stays open."""
+    """Opens nothing before its first use. A function makes a client, which is closed at the end; a client object stays open.
 
-    def __init__(self, client: Callable[[], Any] | object) -> None:
+    A pool of redis-py has a limit of connections, and raises an error when they are all in use. So no more calls than that are
+    made at a time, and a call that finds a shared pool full is repeated. ``chance`` returns numbers in [0, 1).
+    """
+
+    def __init__(self, client: Callable[[], Any] | object, *, chance: Callable[[], float] = random.random) -> None:
         self._make: Callable[[], Any] | None = None
         self._client: Any = None
+        self._turns: anyio.Semaphore | None = None
+        self.chance: Callable[[], float] = chance
         # Clients of redis-py are not callable.
         if callable(client):
             self._make = client
@@ -48,6 +63,15 @@ class RedisConnection:
         if self._client is None and self._make is not None:
             self._client = self._make()
         return self._client
+
+    @property
+    def turns(self) -> anyio.Semaphore:
+        """For ``async with`` around a call, which needs one connection. Raises :class:`StoreError` after :meth:`aclose`."""
+        pool = getattr(self.client, "connection_pool", None)  # a cluster has one for each server
+        if self._turns is None:
+            limit: int | None = getattr(pool, "max_connections", None)
+            self._turns = anyio.Semaphore(min(limit or _MAX_CALLS, _MAX_CALLS), fast_acquire=True)
+        return self._turns
 
     async def transaction(self) -> Any:
         """A pipeline for ``async with``, which collects commands and runs them in one transaction."""
@@ -83,26 +107,40 @@ def as_bytes(value: object) -> bytes:
 
 
 def explained(call: C) -> C:
-    """Decorate a method of an object with a ``_connection``: raise a :class:`StoreError` with advice for errors of a cluster, and
-    with the server's address for timeouts.
+    """Decorate a method of an object with a ``_connection``: wait for a connection, and raise a :class:`StoreError` with advice for
+    errors of a cluster or of a full pool, and with the server's address for timeouts.
     """
 
     @wraps(call)
     async def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return await call(self, *args, **kwargs)
-        except Exception as error:
-            # A timeout of redis-py: the time limits of callers arrive as cancellations, which are not caught here.
-            if type(error).__name__ == "TimeoutError":
-                raise StoreError(self._connection.timeout_message) from error
-            if (advice := _advice(f"{type(error).__name__} {error}")) is None:
-                raise
-            raise StoreError(advice) from error
+        connection: RedisConnection = self._connection
+        failures = 0
+        while True:
+            try:
+                async with connection.turns:
+                    return await call(self, *args, **kwargs)
+            except Exception as error:
+                failures += 1
+                if not _is_full(error) or failures == _FULL_POOL.attempts:
+                    # A timeout of redis-py: the time limits of callers arrive as cancellations, which are not caught here.
+                    if type(error).__name__ == "TimeoutError":
+                        raise StoreError(connection.timeout_message) from error
+                    if (advice := _advice(error)) is None:
+                        raise
+                    raise StoreError(advice) from error
+            await anyio.sleep(_FULL_POOL.pause(failures, connection.chance()))
 
     return cast("C", wrapper)
 
 
-def _advice(message: str) -> str | None:
+def _is_full(error: Exception) -> bool:
+    return type(error).__name__ == "MaxConnectionsError" or str(error) == "Too many connections"
+
+
+def _advice(error: Exception) -> str | None:
+    if _is_full(error):
+        return "all connections of this client are in use: it needs a higher max_connections"
+    message = f"{type(error).__name__} {error}"
     if any(word in message for word in _CROSS_SLOT):
         return 'the keys are in several slots of this cluster: put the prefix in braces, as in prefix="{launchdarkly}"'
     if any(word in message for word in _MOVED):

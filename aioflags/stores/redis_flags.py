@@ -184,6 +184,7 @@ class RedisFlags:
         listed = None if marker is None else listed_kinds(as_bytes(marker))
         return [self._hashes[kind] for kind in listed or () if kind in present and not present[kind]]
 
+    @explained
     async def is_available(self) -> bool:
         """Whether Redis answers. The answer does not matter."""
         await self._connection.client.exists(self._marker)

@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 import redis.asyncio
-from redis.exceptions import WatchError
+from redis.exceptions import ConnectionError, MaxConnectionsError, WatchError  # noqa: A004 -- redis-py's own
 
 from aioflags import StoreError
 from aioflags.model.change import ObjectKind
@@ -123,6 +123,76 @@ async def test_an_item_that_is_stored_already_is_not_written_again() -> None:
     client.times = 1000
     await flags.upsert([item("a", 5)])
     assert len(client.tried) == 2
+
+
+# -- a pool whose connections are all in use
+
+
+class Full:
+    """A client whose pool has no connection left for the first ``times`` calls. ``tried`` has when each was made."""
+
+    def __init__(self, times: int, error: Exception) -> None:
+        self.times = times
+        self.tried: list[float] = []
+        self._error = error
+
+    async def exists(self, _: str) -> int:
+        self.tried.append(anyio.current_time())
+        if len(self.tried) <= self.times:
+            raise self._error
+        return 1
+
+
+FULL = [
+    pytest.param(MaxConnectionsError("Too many connections"), id="of redis-py 8"),
+    pytest.param(ConnectionError("Too many connections"), id="of redis-py 5"),
+]
+
+
+def flags_beside(client: object) -> RedisFlags:
+    return RedisFlags(RedisConnection(client, chance=lambda: 0.5), prefix="flags", logger=LOGGER)
+
+
+@pytest.mark.parametrize("error", FULL)
+async def test_a_call_is_repeated_after_growing_pauses_while_the_program_uses_all_connections(error: Exception) -> None:
+    client = Full(6, error)
+    assert await flags_beside(client).is_available()
+    pauses = [after - before for before, after in zip(client.tried, client.tried[1:], strict=False)]
+    assert pauses == pytest.approx([0.005, 0.01, 0.02, 0.04, 0.05, 0.05])
+
+
+@pytest.mark.parametrize("error", FULL)
+async def test_a_call_gives_up_before_its_time_limit_if_the_connections_stay_in_use(error: Exception) -> None:
+    client, began = Full(1000, error), anyio.current_time()
+    with pytest.raises(StoreError, match="all connections of this client are in use: it needs a higher max_connections"):
+        await flags_beside(client).is_available()
+    assert (len(client.tried), anyio.current_time() - began < 2) == (18, True)
+
+
+async def test_another_error_of_a_connection_is_not_repeated() -> None:
+    client = Full(1000, ConnectionError("Connection refused"))
+    with pytest.raises(ConnectionError, match="refused"):
+        await flags_beside(client).is_available()
+    assert len(client.tried) == 1
+
+
+@pytest.mark.redis
+@pytest.mark.real_time
+@pytest.mark.parametrize("options", [pytest.param("", id="of 100 connections"), pytest.param("?max_connections=2", id="of two")])
+async def test_calls_at_once_share_a_pool(redis_url: str, options: str) -> None:
+    described = RedisStore(f"{redis_url}{options}")
+    flags, memberships = described.build(CONTEXT), described.build_memberships()
+    try:
+        await flags.replace({FLAG: {"a": item("a", 1)}})
+        async with anyio.create_task_group() as group:
+            for number in range(75):
+                group.start_soon(flags.get, FLAG, "a")
+                group.start_soon(memberships.memberships, f"a hash {number}")
+                group.start_soon(memberships.last_updated_ms)
+                group.start_soon(flags.is_available)
+    finally:
+        await flags.aclose()
+        await memberships.aclose()
 
 
 # -- eviction
