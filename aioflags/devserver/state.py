@@ -223,7 +223,7 @@ class ServerState(ProcessBound):
     def set_static_context(self, attributes: Mapping[str, Any]) -> None:
         """Replace the attributes that flagd adds to every context.
 
-        Raises :class:`ConfigError` if the flags do not have flagd's format.
+        Raises :class:`ConfigError` if the flags do not have flagd's format, or if clients cannot receive a value.
         """
         self._require_flagd().set_static_context(attributes)
         self._notify_edit()

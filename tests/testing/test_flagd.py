@@ -122,6 +122,23 @@ async def test_the_static_context_reaches_sync_clients(fake_flagd: FakeFlagd) ->
         assert (await stream.next()).sync_context["region"] == "eu"
 
 
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        pytest.param({"region": {"eu"}}, "region: expected a JSON value, got set", id="not JSON"),
+        pytest.param({"n": [10**400]}, "static context: a number is too large", id="a number that no double can hold"),
+    ],
+)
+async def test_a_static_context_that_clients_cannot_receive_is_refused(
+    fake_flagd: FakeFlagd, attributes: dict[str, Any], message: str
+) -> None:
+    fake_flagd.set_static_context({"region": "us"})
+    with pytest.raises(ConfigError, match=message):
+        fake_flagd.set_static_context(attributes)
+    async with connected(f"127.0.0.1:{fake_flagd.sync_port}") as sync:
+        assert (await sync.sync().next()).sync_context["region"] == "us"
+
+
 async def test_a_value_that_is_not_json_is_refused(fake_flagd: FakeFlagd) -> None:
     with pytest.raises(ConfigError, match="theme"):
         fake_flagd.set("theme", {1})

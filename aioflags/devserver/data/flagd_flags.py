@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -22,7 +22,9 @@ from aioflags.evaluation.jsonlogic.coercion import is_object
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ObjectKind
 from aioflags.model.values import same_json
+from aioflags.protocol.documents.document import plain_json
 from aioflags.protocol.flagd import read_flag_set
+from aioflags.protocol.ofrep import request_body
 from aioflags.runtime.cooperative import run_at_once
 from aioflags.runtime.logs import SILENT, printable
 
@@ -162,8 +164,13 @@ class FlagdFlags:
         return True
 
     def set_static_context(self, attributes: Mapping[str, Any]) -> None:
-        """Replace the static context."""
-        self.static_context = dict(attributes)
+        """Replace the static context. Raises :class:`ConfigError` if it has a value that clients cannot receive."""
+        context = cast("dict[str, Any]", plain_json(attributes))
+        try:
+            request_body(context)
+        except ValueError as mistake:
+            raise ConfigError(f"static context: {mistake}") from None
+        self.static_context = context
         self._changed()
 
     def put(self, key: str, flag: Mapping[str, Any]) -> None:
