@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, overload
 
 from aioflags.client_core.fast_path import PINNED, with_fast_detail, with_fast_path
 from aioflags.client_core.typed import D, Flag, J, PlainKey, T
@@ -167,7 +167,7 @@ class FlagsState:
         meta = {key: state.meta() for key, state in states.items()}
         return {**self.to_values_map(), "$flagsState": meta, "$valid": self.valid}
 
-    __pydantic_serializer__ = PydanticSerializer()
+    __pydantic_serializer__: ClassVar[PydanticSerializer] = PydanticSerializer()
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: object, handler: Callable[[Any], Any]) -> dict[str, Any]:

@@ -345,7 +345,7 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
     def __deepcopy__(self, memo: dict[int, Any]) -> Context:
         return self
 
-    __pydantic_serializer__ = PydanticSerializer()
+    __pydantic_serializer__: ClassVar[PydanticSerializer] = PydanticSerializer()
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: object, handler: Callable[[Any], Any]) -> dict[str, Any]:

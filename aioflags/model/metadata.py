@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, TypeAlias, final
+from typing import Any, ClassVar, Final, TypeAlias, final
 
 from aioflags.runtime.pydantic_schema import PydanticSerializer, pydantic_schema
 
@@ -54,7 +54,7 @@ class FlagMetadata(Mapping[str, MetadataValue]):
     def __repr__(self) -> str:
         return repr(dict(self))
 
-    __pydantic_serializer__ = PydanticSerializer()
+    __pydantic_serializer__: ClassVar[PydanticSerializer] = PydanticSerializer()
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: object, handler: Callable[[Any], Any]) -> dict[str, Any]:
