@@ -11,8 +11,6 @@ from aioflags.protocol.flag_documents import read_flag_documents
 from aioflags.runtime.regular_files import read_regular
 from aioflags.tools.codegen import declarations, declare_the_same
 
-__all__ = ["command"]
-
 
 @click.command("codegen", short_help="Generate typed flag declarations from files.")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))

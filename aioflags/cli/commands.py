@@ -10,8 +10,6 @@ import click
 from aioflags.cli.usage_errors import UsageMistake
 from aioflags.runtime.version import __version__
 
-__all__ = ["commands"]
-
 _COMMANDS: Final = ("codegen", "demo", "doctor", "evaluate", "explain", "lint", "override", "serve", "watch")
 
 _CLI_PACKAGES: Final = frozenset({"click", "rich"})

@@ -16,8 +16,6 @@ import anyio
 from aioflags.devserver import RunningServer, ServerState
 from aioflags.errors import ConfigError
 
-__all__ = ["COMMANDS", "is_attended", "read_commands", "run_command"]
-
 COMMANDS: Final = "flip KEY | directive on [SECONDS] | directive off | drop"
 
 

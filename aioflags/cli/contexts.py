@@ -12,8 +12,6 @@ from aioflags.model.context import LEGACY_ATTRIBUTES, Context
 from aioflags.model.nesting import check_depth
 from aioflags.protocol.documents.problems import UNREADABLE
 
-__all__ = ["context_of", "launchdarkly_problem", "read_context", "read_object"]
-
 _TARGETING_KEY: Final = "targetingKey"
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Any])
 _USER_PROPERTIES: Final = frozenset({"key", "anonymous", "custom", "privateAttributeNames", "secondary", *LEGACY_ATTRIBUTES})

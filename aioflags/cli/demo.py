@@ -15,8 +15,6 @@ from rich.text import Text
 
 from aioflags.cli.scenario import MissedError, Scene, perform
 
-__all__ = ["command", "present"]
-
 Performance = Callable[[Callable[[Scene], None]], Awaitable[None]]
 """Calls its argument with each scene, or raises :class:`MissedError`."""
 

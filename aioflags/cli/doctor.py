@@ -19,8 +19,6 @@ from aioflags.runtime.logs import SILENT
 from aioflags.tools.doctor import Check, Grade, run_checks
 from aioflags.tools.flagd_doctor import run_flagd_checks
 
-__all__ = ["command"]
-
 _MARKS: Final = {Grade.GOOD: "ok     ", Grade.WARNING: "warning", Grade.PROBLEM: "PROBLEM"}
 
 

@@ -27,8 +27,6 @@ from aioflags.model.nesting import check_depth
 from aioflags.protocol.documents.problems import UNREADABLE
 from aioflags.runtime.suggest import did_you_mean
 
-__all__ = ["command"]
-
 
 class _Evaluation(msgspec.Struct):
     """One evaluation; in a batch, one line."""

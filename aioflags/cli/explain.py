@@ -16,8 +16,6 @@ from aioflags.model.explanation import Explanation
 from aioflags.model.flagd_options import FractionalVersion
 from aioflags.runtime.logs import SILENT
 
-__all__ = ["command"]
-
 
 @click.command("explain", short_help="Explain why a flag has its value.")
 @click.argument("words", metavar="[FILE] KEY", nargs=-1)

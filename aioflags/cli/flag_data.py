@@ -39,8 +39,6 @@ from aioflags.runtime.logs import logger as package_logger
 from aioflags.runtime.regular_files import read_regular
 from aioflags.sources import FileSource
 
-__all__ = ["FLAGD", "FlagData", "data_of", "mobile_service", "service", "snapshot_of"]
-
 FLAGD: Final = "flagd"
 """The name of the dialect of files in flagd's format."""
 _CHECK_INTERVAL: Final = 0.25

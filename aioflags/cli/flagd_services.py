@@ -24,8 +24,6 @@ from aioflags.model.flagd_options import FractionalVersion
 from aioflags.model.nesting import check_depth
 from aioflags.protocol.documents.problems import UNREADABLE
 
-__all__ = ["FlagdAddresses", "FlagdOptions", "check_flagd_options", "flagd_options", "set_static_context", "start_flagd"]
-
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _ADDRESS: Final = re.compile(r"\('(?P<host>[^']+)', (?P<port>\d+)")
 _PORT_OPTIONS: Final = "--flagd-port, --flagd-sync-port and --flagd-ofrep-port"

@@ -9,8 +9,6 @@ import click
 
 from aioflags.evaluation.flagd.fractional import LATEST_VERSION, VERSIONS
 
-__all__ = ["FRACTIONAL_OPTION", "fractional_option"]
-
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 FRACTIONAL_OPTION: Final = "--flagd-fractional"

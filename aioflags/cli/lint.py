@@ -14,8 +14,6 @@ from aioflags.runtime.regular_files import read_regular
 from aioflags.tools.lint import Level, LintFinding, lint
 from aioflags.tools.lint.sarif import sarif
 
-__all__ = ["command"]
-
 
 @click.command("lint", short_help="Find mistakes in flag files.")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))

@@ -8,8 +8,6 @@ import sys
 
 from aioflags.cli.output import OutputError, guard_streams
 
-__all__ = ["main"]
-
 _READER_GONE = 141
 """The exit status that a shell has for a program that SIGPIPE ended."""
 

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, BinaryIO, TextIO
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-__all__ = ["OutputError", "guard_streams"]
-
 
 class OutputError(Exception):
     """Standard output cannot be written. Not an ``OSError``: a command that handles those of its files must not catch it."""

@@ -24,8 +24,6 @@ from aioflags.runtime.replaced_files import replace_file
 from aioflags.runtime.suggest import did_you_mean
 from aioflags.tools.override_file import OverrideFile
 
-__all__ = ["command"]
-
 _ADVICE = "running clients keep the overrides from before, new ones have none; correct the file, or delete it to end all overrides"
 
 

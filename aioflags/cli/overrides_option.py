@@ -16,8 +16,6 @@ from aioflags.file_overrides.options import FileOverrides
 from aioflags.file_overrides.reader import OverridesReader
 from aioflags.runtime.regular_files import read_regular
 
-__all__ = ["OVERRIDES_MISPLACED", "check_overrides", "overrides_option", "with_overrides"]
-
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 OVERRIDES_MISPLACED: Final = "--overrides is for flags of LaunchDarkly, in a server-side client"

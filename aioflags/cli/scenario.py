@@ -21,8 +21,6 @@ from aioflags.devserver import Endpoint, RunningServer, ServerState, create_app,
 from aioflags.model.context import Context
 from aioflags.sources import Fdv1FallbackOptions, Polling, Streaming
 
-__all__ = ["MissedError", "Scene", "perform"]
-
 _KEY: Final = "new-checkout"
 _USER: Final = Context("user-123")
 _STEP_TIMEOUT: Final = 8.0

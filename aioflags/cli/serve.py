@@ -47,8 +47,6 @@ from aioflags.evaluation.flagd.fractional import LATEST_VERSION
 from aioflags.model.change import ObjectKind
 from aioflags.runtime.regular_files import read_regular
 
-__all__ = ["command"]
-
 _LOOPBACK: Final = frozenset({*LOOPBACK_HOSTS, "::1"})
 _Show: TypeAlias = Callable[[str], None]
 

@@ -15,8 +15,6 @@ from aioflags.protocol.documents.problems import read_problem
 from aioflags.runtime.logs import printable
 from aioflags.runtime.suggest import nearest
 
-__all__ = ["UsageMistake", "check_keys", "context_mistake", "file_mistakes", "is_word", "json_example", "placed", "remark"]
-
 _WORD: Final = re.compile(r"[^\W\d][\w.@:/+-]*")
 _JSON_WORDS: Final = {"true", "false", "null"}
 _SWITCHES: Final = {"on": "true", "yes": "true", "enabled": "true", "off": "false", "no": "false", "disabled": "false"}

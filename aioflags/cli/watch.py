@@ -21,8 +21,6 @@ from aioflags.model.source_state import SourceState
 from aioflags.model.values import same_json
 from aioflags.runtime.suggest import nearest, suggestion
 
-__all__ = ["command", "follow"]
-
 _ANYONE: Final = Context("anyone", anonymous=True)
 
 News: TypeAlias = dict[str, Any]

@@ -29,8 +29,6 @@ from aioflags.devserver.routes import KEY, sdk_routes
 from aioflags.devserver.state import ServerState
 from aioflags.runtime.logs import printable
 
-__all__ = ["HEARTBEAT_INTERVAL", "LOOPBACK_HOSTS", "create_app"]
-
 HEARTBEAT_INTERVAL: Final = 30.0
 LOOPBACK_HOSTS: Final = ("127.0.0.1", "localhost", "[::1]")
 """The ``Host`` names that requests may use. Another name may be DNS rebinding: a web page whose domain resolves to this machine."""

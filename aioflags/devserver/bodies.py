@@ -11,8 +11,6 @@ from starlette.requests import Request
 
 from aioflags.errors import ConfigError
 
-__all__ = ["MAX_REQUEST_BYTES", "TooLargeError", "decode_json", "read_body"]
-
 MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
 """The largest accepted body of a request."""
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")

@@ -19,8 +19,6 @@ from aioflags.model.context import Context
 from aioflags.runtime.clock import now_ms
 from aioflags.runtime.logs import printable
 
-__all__ = ["ClientRecord", "ClientRegistry", "SentRecord"]
-
 _MAX_CLIENTS: Final = 1000
 _STREAM_GONE_AFTER_MS: Final = 60_000
 _POLLER_GONE_AFTER_MS: Final = 600_000

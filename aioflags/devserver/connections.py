@@ -21,7 +21,6 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 if sys.platform != "win32":
     import resource
 
-__all__ = ["MAX_HEADER_BYTES", "ConnectionLimits", "connections_for", "lengthen_queue", "limited_protocol"]
 
 MAX_HEADER_BYTES: Final = 64 * 1024
 """The largest request line and headers. h11 accepts 16 KiB unless told otherwise, and a path may have a context."""

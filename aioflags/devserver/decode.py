@@ -13,8 +13,6 @@ from aioflags.protocol.documents.problems import UNREADABLE, located_problem, re
 from aioflags.runtime.logs import printable
 from aioflags.runtime.suggest import did_you_mean
 
-__all__ = ["check_field", "decode"]
-
 _T = TypeVar("_T", bound=msgspec.Struct)
 
 _AT: Final = r"(?: - at `\$\.?(?P<path>.*)`)?"

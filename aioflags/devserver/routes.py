@@ -24,8 +24,6 @@ from aioflags.model.result import FallbackDirective
 from aioflags.protocol.directive import shape_directive
 from aioflags.runtime.logs import printable
 
-__all__ = ["KEY", "Handler", "sdk_routes"]
-
 KEY: Final = "{key:flag_key}"
 """The rest of a path is a key, which may be any text: Starlette's ``path`` has no line breaks."""
 

@@ -24,8 +24,6 @@ from aioflags.model.defaults import LAST_CYCLES
 from aioflags.runtime.clock import now
 from aioflags.runtime.process_bound import ProcessBound
 
-__all__ = ["LOOPBACK", "RunningServer", "serve"]
-
 LOOPBACK: Final = "127.0.0.1"
 _LIMITS: Final = ConnectionLimits()
 _REQUEST_GRACE: Final = 0.2

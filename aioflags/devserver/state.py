@@ -31,8 +31,6 @@ from aioflags.protocol.definitions import SECTIONS
 from aioflags.runtime.broadcast import Signal
 from aioflags.runtime.process_bound import ProcessBound
 
-__all__ = ["ServerState"]
-
 _GOODBYE_REASON: Final = "the server ends its streams"
 _FDV2_STREAMS: Final = frozenset({Endpoint.STREAM, Endpoint.CLIENT_STREAM})
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
     from aioflags.model.context import Context
 
-__all__ = ["FlagState", "flag_values", "flags_state", "flags_state_in_slices", "given_states"]
 
 _FLAGS_PER_SLICE: Final = 200
 

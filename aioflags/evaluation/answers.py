@@ -16,8 +16,6 @@ import msgspec
 from aioflags.evaluation.value_types import MISMATCH, fit, has_fraction
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
 
-__all__ = ["Answer", "PrerequisiteEvaluation", "Tracking", "direct_prerequisites", "malformed"]
-
 
 class Answer:
     """One possible outcome of a flag. Never changed after it is made; it keeps its marked copy.

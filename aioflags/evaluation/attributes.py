@@ -15,7 +15,6 @@ from aioflags.model.reference import AttributeReference
 if TYPE_CHECKING:
     from aioflags.model.context import Context
 
-__all__ = ["Find", "clean_kind", "finder", "reference"]
 
 Find: TypeAlias = "Callable[[Context], Any]"
 """Reads one attribute of a single-kind context; ``None`` if it is missing."""

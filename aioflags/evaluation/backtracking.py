@@ -22,8 +22,6 @@ from typing import Any, Final, TypeAlias
 from aioflags.evaluation.character_sets import ANY, END, NEWLINE, NULLABLE, characters
 from aioflags.evaluation.pattern_tree import ONE_CHARACTER, Node, Tree
 
-__all__ = ["MAX_STEPS", "MAX_SUBJECT_LENGTH", "Steps", "max_subject_length", "step_bound", "value"]
-
 Steps: TypeAlias = tuple[float, ...]
 """The coefficients of a polynomial in the length of the text, the constant first."""
 

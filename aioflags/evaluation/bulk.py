@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
     from aioflags.model.context import Context
 
-__all__ = ["BulkEvaluation"]
-
 
 class BulkEvaluation:
     """Evaluates flags of one snapshot for one valid context.

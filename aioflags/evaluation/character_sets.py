@@ -8,8 +8,6 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-__all__ = ["ANY", "ASCII", "BEYOND", "END", "NEWLINE", "NULLABLE", "characters"]
-
 ASCII: Final = (1 << 128) - 1
 BEYOND: Final = 1 << 128
 END: Final = 1 << 129

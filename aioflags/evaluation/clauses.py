@@ -22,7 +22,6 @@ from aioflags.model.values import is_array
 if TYPE_CHECKING:
     from aioflags.model.context import Context
 
-__all__ = ["SEGMENT_MATCH", "ClauseCompiler", "InClause", "as_in_clause", "named_segments"]
 
 SEGMENT_MATCH = "segmentMatch"
 

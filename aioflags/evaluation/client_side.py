@@ -25,7 +25,6 @@ from aioflags.runtime.logs import printable
 if TYPE_CHECKING:
     from aioflags.model.context import Context
 
-__all__ = ["CLIENT_SIDE", "MAX_PREREQUISITES"]
 
 MAX_PREREQUISITES: Final = 1000
 """How many evaluations of prerequisites one evaluation reports. Their number can double with each level of prerequisites."""

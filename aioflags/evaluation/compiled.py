@@ -12,8 +12,6 @@ from aioflags.evaluation.answers import PrerequisiteEvaluation, Tracking
 from aioflags.evaluation.scope import Evaluate, Predicate
 from aioflags.model.detail import EvaluationDetail
 
-__all__ = ["CompiledFlag", "CompiledSegment", "Evaluation", "ReportProblem"]
-
 ReportProblem: TypeAlias = Callable[[str], None]
 """Reports a problem of a definition to the log. The text has no subject (\"has a pattern …\"): the log adds the definition."""
 

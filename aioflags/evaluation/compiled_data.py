@@ -20,8 +20,6 @@ from aioflags.evaluation.scope import Evaluate
 from aioflags.model.change import Change, Definition, ObjectKind
 from aioflags.runtime.logs import Once, printable
 
-__all__ = ["NO_ATTRIBUTES", "BulkUse", "CompiledData", "DefinitionLog", "LoadedProblems"]
-
 NO_ATTRIBUTES: Final[Mapping[str, Any]] = {}
 
 T = TypeVar("T")

@@ -21,7 +21,6 @@ from aioflags.runtime.validation import function
 K = TypeVar("K")
 V = TypeVar("V")
 
-__all__ = ["MISMATCH", "Decoder"]
 
 MISMATCH: Final = object()
 """The result for a value that does not have the expected type."""

@@ -17,8 +17,6 @@ from aioflags.evaluation.items import Item, Items
 from aioflags.model.change import ChangeKind, ChangeSet, Definition, ObjectKind
 from aioflags.runtime.cooperative import Cooperative, sliced
 
-__all__ = ["Dependents", "changed_flags", "updated_index"]
-
 _DEFINITIONS_PER_SLICE: Final = 100
 """How many definitions are read between two pauses: at most a millisecond of work."""
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from aioflags.model.context import Context
     from aioflags.model.explanation import ExplanationStep
 
-__all__ = ["Comparison", "Dialect", "ErrorKinds"]
 
 Comparison: TypeAlias = Callable[[Any, Any], bool]
 """Whether two definitions of one flag or segment are the same, the present one and the new one."""

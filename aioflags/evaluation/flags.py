@@ -24,7 +24,6 @@ from aioflags.model.flag import FlagDefinition, FlagRule, Rollout, VariationOrRo
 if TYPE_CHECKING:
     from aioflags.model.context import Context
 
-__all__ = ["answer_of", "compile_flag", "off_answer", "targets_in_order", "tracking_of"]
 
 _Condition: TypeAlias = tuple[str, int, Answer]
 """A prerequisite: its key, the required variation, and the flag's answer if the prerequisite serves another one."""

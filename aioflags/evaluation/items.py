@@ -16,8 +16,6 @@ from aioflags.model.flag import FlagDefinition
 from aioflags.model.segment import SegmentDefinition
 from aioflags.runtime.cooperative import Cooperative, sliced
 
-__all__ = ["Item", "Items", "applied", "completed"]
-
 Item: TypeAlias = tuple[ObjectKind, str]
 """Identifies a definition: its kind and its key."""
 

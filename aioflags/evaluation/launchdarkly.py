@@ -31,8 +31,6 @@ from aioflags.model.detail import ErrorKind
 from aioflags.model.flag import FlagDefinition, FlagRule
 from aioflags.model.segment import SegmentDefinition
 
-__all__ = ["LAUNCHDARKLY", "SLOW_PARTS", "SLOW_PATTERN_LENGTH", "LaunchDarklyDialect", "same_definition"]
-
 SLOW_PATTERN_LENGTH: Final = 500
 """In characters, all patterns of a definition together. Shorter patterns compile in 1 to 3 ms."""
 SLOW_PARTS: Final = 5000

@@ -18,8 +18,6 @@ from aioflags.evaluation.parsing import parse_number, parse_time, parse_version
 from aioflags.evaluation.patterns import compile_pattern
 from aioflags.model.values import same_json
 
-__all__ = ["NOT_SCALAR", "OPERATORS", "Test", "never", "scalar_key"]
-
 Test: TypeAlias = Callable[[Any], bool]
 
 _MANY: Final = 16

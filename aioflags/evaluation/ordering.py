@@ -7,8 +7,6 @@ from typing import Any
 
 from aioflags.model.flag import FlagDefinition
 
-__all__ = ["prerequisite_keys", "prerequisites_first"]
-
 
 def prerequisite_keys(flag: FlagDefinition) -> Sequence[str]:
     """The keys of the prerequisites of a flag in LaunchDarkly's format, in the order in which they are checked."""

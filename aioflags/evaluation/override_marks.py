@@ -19,8 +19,6 @@ from aioflags.evaluation.scope import Scope
 if TYPE_CHECKING:
     from aioflags.model.context import Context
 
-__all__ = ["REMOVED_SEGMENT", "overridden_flag", "overridden_segment"]
-
 
 def overridden_flag(flag: CompiledFlag) -> CompiledFlag:
     """The flag, compiled with ``is_override``. It notes in the scope that it is read, for an evaluation that raises."""

@@ -12,8 +12,6 @@ from aioflags.model.flag import FlagDefinition
 from aioflags.model.segment import SegmentDefinition
 from aioflags.runtime.cooperative import Cooperative, sliced
 
-__all__ = ["NO_OVERRIDES", "Overrides", "overlaid", "override_changes"]
-
 _COMPARISONS_PER_SLICE: Final = 50
 """How many definitions are compared between two pauses: at most a millisecond of work."""
 _TYPES: Final = {ObjectKind.FLAG: FlagDefinition, ObjectKind.SEGMENT: SegmentDefinition}

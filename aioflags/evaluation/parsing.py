@@ -10,8 +10,6 @@ import math
 import re
 from typing import Final, TypeAlias
 
-__all__ = ["Version", "parse_number", "parse_time", "parse_version"]
-
 _Identifier: TypeAlias = tuple[int, int, str]
 Version: TypeAlias = tuple[_Identifier, _Identifier, _Identifier, bool, tuple[_Identifier, ...]]
 """A version, ordered by precedence: three numbers, whether it is a release, and its prerelease identifiers."""

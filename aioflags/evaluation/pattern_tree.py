@@ -16,8 +16,6 @@ from typing import Any, Final, TypeAlias
 
 from aioflags.runtime.fork import Lock
 
-__all__ = ["ONE_CHARACTER", "Node", "Tree", "compile_tree", "is_cramped", "members", "parse", "shortened"]
-
 Node: TypeAlias = tuple[Any, Any]
 """An operation and its argument, as in ``re``'s syntax trees."""
 Tree: TypeAlias = Any

@@ -16,8 +16,6 @@ from typing import Any, Final, TypeAlias
 
 from aioflags.evaluation.pattern_tree import ONE_CHARACTER, Node, Tree, members
 
-__all__ = ["Alphabet", "Re2Pattern", "UntranslatableError", "re2_pattern"]
-
 _KINDS: Final = ("٠١٢٣٤٥٦٧٨٩", "中文字大小人日本語山", "\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009", "←↑→↓↔↕↖↗↘↙")
 """Digits, other word characters, spaces and others beyond ASCII: examples of each kind, in the order of :func:`_kind`."""
 _FOLDED: Final = "\u0130\u0131\u017f\u212a"

@@ -18,8 +18,6 @@ from aioflags.model.flag import Rollout
 if TYPE_CHECKING:
     from aioflags.model.context import Context
 
-__all__ = ["AnswerFor", "choose", "within_weight"]
-
 
 class AnswerFor(Protocol):
     """Makes the answer for one variation of a flag."""

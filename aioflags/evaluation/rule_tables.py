@@ -15,8 +15,6 @@ from aioflags.evaluation.operators import scalar_key
 from aioflags.model.context import BUILT_IN
 from aioflags.model.values import is_array
 
-__all__ = ["KindTables", "Table", "tables_of"]
-
 
 @dataclass(frozen=True, slots=True)
 class Table:

@@ -26,7 +26,6 @@ from aioflags.model.flag import Clause
 if TYPE_CHECKING:
     from aioflags.model.context import Context
 
-__all__ = ["MAX_TABLE_RULES", "Always", "RuleOutcome", "RuleSpec", "compile_rules", "served_by"]
 
 MAX_TABLE_RULES: Final = 4096
 """How many rules share tables. A table has a bit of each rule for each value, so its size grows with the square of the rules."""

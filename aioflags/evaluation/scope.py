@@ -16,16 +16,6 @@ from aioflags.model.membership import Membership
 if TYPE_CHECKING:
     from aioflags.model.context import Context
 
-__all__ = [
-    "EvaluableFlag",
-    "EvaluableSegment",
-    "Evaluate",
-    "EvaluationData",
-    "FindMembership",
-    "Predicate",
-    "Scope",
-    "SharedScopeError",
-]
 
 Evaluate: TypeAlias = "Callable[[Context, Scope], Answer]"
 Predicate: TypeAlias = "Callable[[Context, Scope], bool]"

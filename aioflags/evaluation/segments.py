@@ -21,7 +21,6 @@ from aioflags.model.segment import SegmentDefinition, SegmentTarget
 if TYPE_CHECKING:
     from aioflags.model.context import Context
 
-__all__ = ["compile_segment", "takes_notes"]
 
 _YES: Final = Always(value=True)
 _NO: Final = Always(value=False)

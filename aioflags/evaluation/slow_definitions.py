@@ -12,8 +12,6 @@ from aioflags.evaluation.items import Item
 from aioflags.model.change import ChangeSet
 from aioflags.runtime.cooperative import Cooperative, sliced
 
-__all__ = ["slow_items"]
-
 _CHANGES_PER_SLICE: Final = 500
 
 

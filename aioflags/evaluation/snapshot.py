@@ -39,8 +39,6 @@ from aioflags.model.values import same_json
 from aioflags.runtime.cooperative import Cooperative, run_at_once, sliced
 from aioflags.runtime.logs import logger
 
-__all__ = ["Snapshot"]
-
 _ITEMS_PER_SLICE: Final = 10
 """How many flags or segments are compiled between two pauses: about two milliseconds of work. Evaluation code reads no clock."""
 _CHANGES_PER_SLICE: Final = 500

@@ -14,8 +14,6 @@ from aioflags.evaluation.segments import takes_notes
 from aioflags.model.change import ObjectKind
 from aioflags.model.flag import FlagDefinition
 
-__all__ = ["Tree", "tree_of"]
-
 _MAX_HEIGHT: Final = 10
 """The maximal height of a small tree."""
 _MAX_USES: Final = 64

@@ -11,8 +11,6 @@ from typing import Final, Generic, Protocol, TypeAlias, TypeVar, final
 
 from aioflags.model.detail import BigSegmentsStatus
 
-__all__ = ["MAX_DEPTH", "MalformedError", "Noting", "Visits", "worsen"]
-
 T = TypeVar("T")
 
 _Notes: TypeAlias = tuple[BigSegmentsStatus | None, bool]

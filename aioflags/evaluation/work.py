@@ -16,8 +16,6 @@ from typing import Any, Final
 
 from aioflags.model.nesting import SCALARS
 
-__all__ = ["MAX_WORK", "Cost", "cost_of", "free_steps"]
-
 MAX_WORK: Final = 2_000_000
 """In steps of about 25 ns, for one evaluation: about 50 ms."""
 _FREE_STEPS: Final = 400_000

@@ -46,8 +46,6 @@ from aioflags.transport.responses import RequestFailed
 from aioflags.transport.settings import DEFAULT_PORTS
 from aioflags.transport.tls import certificate_problems
 
-__all__ = ["Check", "Grade", "certificate_checks", "run_checks"]
-
 _FIRST_EVENT_TIMEOUT: Final = 10.0
 """Seconds until the first event of a stream. A service sends one at once."""
 _MAX_CLOCK_SKEW: Final = 60.0

@@ -29,8 +29,6 @@ from aioflags.transport.proxies import grpc_proxy, named_proxy, proxy_for
 from aioflags.transport.settings import DEFAULT_PORTS
 from aioflags.transport.tls import certificate_problems, root_certificates
 
-__all__ = ["run_flagd_checks"]
-
 _START_TIMEOUT: Final = 5.0
 _PROBE: Final = "aioflags-doctor"
 """The key of a flag that the server probably does not have."""

@@ -16,8 +16,6 @@ from aioflags.model.values import JsonValue, same_json
 from aioflags.protocol.documents.document import DocumentError, decoded, joined
 from aioflags.protocol.documents.yaml_writer import yaml_text
 
-__all__ = ["Entry", "OverrideFile", "Section"]
-
 Section = Literal["flagValues", "flags", "segments"]
 
 _SECTIONS: Final[tuple[Section, ...]] = ("flagValues", "flags", "segments")

@@ -22,8 +22,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from aioflags.devserver.protocol.endpoints import is_for_browsers
 
-__all__ = ["CONTROL", "AccessCheck", "Refusal", "check_access", "host_name", "is_this_machine"]
-
 CONTROL: Final = "/control"
 """The path prefix of the control API."""
 

@@ -36,8 +36,6 @@ from aioflags.model.values import JsonValue
 from aioflags.protocol.definitions import SECTIONS
 from aioflags.protocol.documents.problems import UNREADABLE, located_problem
 
-__all__ = ["Save", "control_routes"]
-
 Save: TypeAlias = Callable[[], Awaitable[str]]
 """Writes the served flags to their file, and returns its path. Raises :class:`ConfigError` or :class:`OSError`."""
 

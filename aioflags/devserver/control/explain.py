@@ -11,8 +11,6 @@ from aioflags.devserver.flagd.evaluation import ServedEvaluator
 from aioflags.devserver.state import ServerState
 from aioflags.evaluation.explain.flags import explain
 
-__all__ = ["Explainer"]
-
 
 class Explainer:
     """Explains evaluations of the flags in ``state``."""

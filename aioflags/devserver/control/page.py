@@ -12,8 +12,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-__all__ = ["page_routes"]
-
 _TYPES: Final = {"page.html": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
 _FILES: Final = {name: resources.files("aioflags.devserver.control").joinpath("page_files", name).read_bytes() for name in _TYPES}
 _HEADERS: Final = {

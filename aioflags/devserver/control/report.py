@@ -13,8 +13,6 @@ from aioflags.devserver.faults.faults import InjectedFault
 from aioflags.devserver.protocol.endpoints import Endpoint
 from aioflags.devserver.state import ServerState
 
-__all__ = ["StateReport"]
-
 _Revision: TypeAlias = tuple[int, ...]
 
 

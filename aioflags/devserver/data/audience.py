@@ -9,8 +9,6 @@ from enum import StrEnum
 
 from aioflags.model.flag import FlagDefinition
 
-__all__ = ["Audience"]
-
 
 class Audience(StrEnum):
     """The client-side SDKs by their kind of credential: a mobile key, or a client-side id."""

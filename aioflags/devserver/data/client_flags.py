@@ -24,8 +24,6 @@ from aioflags.model.change import ChangeKind, ObjectKind
 from aioflags.model.context import Context
 from aioflags.runtime.clock import now_ms
 
-__all__ = ["ClientFlags", "ContextFlags"]
-
 
 class ClientFlags:
     """Evaluates the flags of a server for any context. Definitions are compiled once for each version of the data.

@@ -8,8 +8,6 @@ from typing import TypeAlias
 from aioflags.devserver.data.flagd_document import FlagdDocument, has_no_flags, is_flagd_document, read_flagd_document
 from aioflags.devserver.data.objects import Objects, read_objects
 
-__all__ = ["Content", "read_content"]
-
 Content: TypeAlias = Objects | FlagdDocument
 """The content of a flag file: flags and segments of LaunchDarkly, or a document of flagd."""
 

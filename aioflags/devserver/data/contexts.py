@@ -19,8 +19,6 @@ from aioflags.model.nesting import check_depth
 from aioflags.model.values import type_name
 from aioflags.protocol.documents.problems import UNREADABLE, located_problem
 
-__all__ = ["MAX_CONTEXT_BYTES", "MAX_ENCODED_LENGTH", "decoded_context", "read_context", "read_encoded_context"]
-
 MAX_CONTEXT_BYTES: Final = 1024 * 1024
 """The longest accepted body with a context."""
 MAX_ENCODED_LENGTH: Final = 48 * 1024

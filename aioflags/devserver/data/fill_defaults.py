@@ -13,8 +13,6 @@ from typing import Any, Final
 
 from aioflags.model.change import ObjectKind
 
-__all__ = ["fill_defaults"]
-
 
 @dataclass(frozen=True, slots=True)
 class _Shape:

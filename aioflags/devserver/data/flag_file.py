@@ -18,8 +18,6 @@ from aioflags.protocol.documents.document import DocumentError
 from aioflags.runtime.logs import printable
 from aioflags.sources.file_watching import Files, follow
 
-__all__ = ["FlagFile", "shown_keys", "watch"]
-
 _NAMED: Final = 10
 
 

@@ -11,8 +11,6 @@ from collections.abc import Set as AbstractSet
 
 from aioflags.devserver.data.objects import ObjectName, ServedObject
 
-__all__ = ["evaluation_versions"]
-
 
 def evaluation_versions(
     objects: Iterable[ServedObject], dependencies: Mapping[ObjectName, AbstractSet[ObjectName]]

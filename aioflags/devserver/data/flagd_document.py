@@ -22,16 +22,6 @@ from aioflags.protocol.documents.document import DocumentError, decoded, joined,
 from aioflags.protocol.documents.problems import UNREADABLE, line_and_column, read_problem
 from aioflags.protocol.flagd import FlagSetError, is_flag_set, read_sections
 
-__all__ = [
-    "FlagdDocument",
-    "constant_flagd_flag",
-    "has_no_flags",
-    "is_flagd_document",
-    "read_flagd_document",
-    "read_flagd_flag",
-    "wire_flags",
-]
-
 _FLAGS: Final = "flags"
 _EVALUATORS: Final = "$evaluators"
 _METADATA: Final = "metadata"

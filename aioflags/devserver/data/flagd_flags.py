@@ -28,8 +28,6 @@ from aioflags.protocol.ofrep import request_body
 from aioflags.runtime.cooperative import run_at_once
 from aioflags.runtime.logs import SILENT, printable
 
-__all__ = ["FlagdFlags", "FlagdSelector", "FlagdView", "read_selector"]
-
 _SOURCE: Final = "source"
 _FLAG_SET: Final = "flagSetId"
 _MAX_VIEWS: Final = 100

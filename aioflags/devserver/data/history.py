@@ -20,8 +20,6 @@ from aioflags.devserver.data.fill_defaults import fill_defaults
 from aioflags.devserver.data.objects import ObjectName, ServedObject
 from aioflags.model.change import ChangeKind, ObjectKind
 
-__all__ = ["ObjectHistory", "Transfer"]
-
 _BASIS: Final = re.compile(r"\(p:(?P<payload>[^:()]+):(?P<version>\d{1,18})\)")
 _MAX_DELETIONS: Final = 1000
 

@@ -18,8 +18,6 @@ from aioflags.protocol.documents.document import DocumentError, decoded, plain_j
 from aioflags.protocol.documents.problems import UNREADABLE, read_problem
 from aioflags.runtime.suggest import did_you_mean
 
-__all__ = ["ObjectName", "Objects", "ServedObject", "constant_flag", "not_found_message", "read_objects"]
-
 ObjectName: TypeAlias = tuple[ObjectKind, str]
 Objects: TypeAlias = Mapping[ObjectName, Mapping[str, Any]]
 """Flags and segments as JSON objects. Each has its ``key`` and a ``version``."""

@@ -16,8 +16,6 @@ from aioflags.devserver.data.objects import ObjectName
 from aioflags.model.change import ObjectKind
 from aioflags.model.values import JsonValue, same_json
 
-__all__ = ["Override", "apply_overrides", "gate_keys"]
-
 _CLOSED: Final = 0
 _OPEN: Final = 1
 _GATE: Final = {"version": 1, "on": True, "variations": [False, True], "salt": "gate"}

@@ -13,8 +13,6 @@ from aioflags.devserver.state import ServerState
 from aioflags.errors import ConfigError
 from aioflags.runtime.replaced_files import replace_file
 
-__all__ = ["document_text", "saver"]
-
 _JSON: Final = ".json"
 
 

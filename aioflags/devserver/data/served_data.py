@@ -7,8 +7,6 @@ from typing import Protocol
 from aioflags.devserver.data.history import Transfer
 from aioflags.devserver.data.objects import ServedObject
 
-__all__ = ["ServedData"]
-
 
 class ServedData(Protocol):
     """Flag data that change."""

@@ -8,8 +8,6 @@ from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import Change, ChangeSet
 from aioflags.protocol.definitions import put, read_definition
 
-__all__ = ["ServedSnapshot"]
-
 
 class ServedSnapshot:
     """The flags and segments of a server as a snapshot, overrides included."""

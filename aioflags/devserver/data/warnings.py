@@ -12,8 +12,6 @@ from aioflags.model.values import is_array
 from aioflags.tools.lint import Level, LintFinding, lint
 from aioflags.tools.lint.findings import spelled
 
-__all__ = ["document_warnings", "file_warnings", "flagd_warnings", "object_warnings"]
-
 _Document: TypeAlias = Mapping[str, Mapping[str, Any]]
 
 _MAX_WARNINGS: Final = 20

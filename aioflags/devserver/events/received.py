@@ -23,8 +23,6 @@ from aioflags.protocol.documents.problems import UNREADABLE, located_problem
 from aioflags.runtime.clock import now_ms
 from aioflags.runtime.logs import printable
 
-__all__ = ["ReceivedEvent", "ReceivedEvents"]
-
 _MAX_EVENTS: Final = 200
 _MAX_TEXT_LENGTH: Final = 4000
 _MAX_PROBLEMS: Final = 20

@@ -8,8 +8,6 @@ from typing import Any, Final, TypeAlias, cast
 from aioflags.model.context import Context
 from aioflags.model.values import is_array, is_number, type_name
 
-__all__ = ["DIAGNOSTIC_KINDS", "event_problems"]
-
 DIAGNOSTIC_KINDS: Final = frozenset({"diagnostic-init", "diagnostic", "diagnostic-combined"})
 """SDKs in web pages send ``diagnostic-combined`` in place of the others."""
 

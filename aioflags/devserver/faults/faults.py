@@ -18,8 +18,6 @@ from aioflags.devserver.protocol.endpoints import GRPC_ENDPOINTS, LAUNCHDARKLY_E
 from aioflags.errors import ConfigError
 from aioflags.runtime.broadcast import Signal
 
-__all__ = ["Fault", "FaultKind", "Faults", "GrpcCode", "InjectedFault"]
-
 _MAX_RECENT: Final = 100
 
 

@@ -22,8 +22,6 @@ from aioflags.devserver.faults.payloads import directive_headers, fault_body, fa
 from aioflags.devserver.protocol.endpoints import Endpoint
 from aioflags.devserver.state import ServerState
 
-__all__ = ["CUT_EXTENSION", "FaultInjection"]
-
 CUT_EXTENSION: Final = "aioflags.cut"
 """The ASGI extension with which an application closes the connection of a request: an async function ``cut(*, reset: bool)``."""
 

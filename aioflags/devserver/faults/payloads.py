@@ -13,8 +13,6 @@ from aioflags.devserver.protocol.endpoints import Endpoint
 from aioflags.model.result import FallbackDirective
 from aioflags.protocol.directive import shape_directive, shape_goodbye
 
-__all__ = ["directive_headers", "fault_body", "fault_frame"]
-
 _NO_CHANGES: Final = {"id": "", "target": 0, "intentCode": "none", "reason": "up-to-date"}
 _NO_DATA: Final = poll_body([("server-intent", {"payloads": [_NO_CHANGES]})])
 

@@ -13,8 +13,6 @@ from aioflags.devserver.faults.faults import Fault, FaultKind
 from aioflags.devserver.state import ServerState
 from aioflags.runtime.suggest import did_you_mean
 
-__all__ = ["Scenario", "ScenarioStep", "play", "read_scenario"]
-
 _ALL: Final = "all"
 _Pause = Annotated[float, msgspec.Meta(ge=0, le=86400)]
 

@@ -22,8 +22,6 @@ from aioflags.evaluation.openfeature.launchdarkly import NO_KEY, context_with_ki
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.context import Context
 
-__all__ = ["Resolution", "ServedEvaluator"]
-
 _ABSENT: Final = object()
 _SINGLE_TYPES: Final = frozenset({Kind.BOOLEAN, Kind.NUMBER, Kind.TEXT, Kind.OBJECT})
 """The types of default variants whose flags flagd evaluates as this type if it evaluates all flags at once."""

@@ -24,8 +24,6 @@ from aioflags.model.nesting import check_depth
 from aioflags.protocol.documents.problems import UNREADABLE, located_problem
 from aioflags.protocol.requests import FLAGD_SELECTOR
 
-__all__ = ["OfrepHandlers"]
-
 
 class _RequestError(Exception):
     """The request cannot be answered. ``code`` is OFREP's error code."""

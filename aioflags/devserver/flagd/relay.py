@@ -19,8 +19,6 @@ import anyio
 
 from aioflags.devserver.connections import lengthen_queue
 
-__all__ = ["Relay"]
-
 _CHUNK: Final = 65536
 _DRIPS_PER_SECOND: Final = 10
 _NO_LINGER: Final = struct.pack("ii", 1, 0)

@@ -7,8 +7,6 @@ from aioflags.devserver.data.served_snapshot import ServedSnapshot
 from aioflags.devserver.state import ServerState
 from aioflags.model.change import ChangeKind, ChangeSet
 
-__all__ = ["ServedChanges"]
-
 _ANYTHING = ChangeSet(kind=ChangeKind.FULL)
 
 

@@ -37,8 +37,6 @@ from aioflags.runtime.logs import logger
 from aioflags.runtime.process_bound import ProcessBound
 from aioflags.transport.grpc_process import keep_grpc_running
 
-__all__ = ["RunningFlagd", "serve_flagd"]
-
 _SYNC: Final = frozenset({Endpoint.SYNC_FLAGS, Endpoint.FETCH_ALL_FLAGS, Endpoint.GET_METADATA})
 _LAST_MESSAGES: Final = 0.1
 """Seconds in which streams may send their last message when the server stops."""

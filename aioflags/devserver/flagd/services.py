@@ -31,8 +31,6 @@ from aioflags.transport.flagd_pb import evaluation_v1_pb2, evaluation_v2_pb2, sy
 from aioflags.transport.flagd_struct import from_struct, to_struct
 from aioflags.transport.grpc_settings import EVALUATION_V1, EVALUATION_V2, SYNC
 
-__all__ = ["ServiceOptions", "evaluation_services", "sync_service"]
-
 _NOT_JSON: Final = '{"flags": {"a": '
 _STOPPING: Final = "the server stops"
 _MAX_INT: Final = 2**63

@@ -30,8 +30,6 @@ from aioflags.devserver.state import ServerState
 from aioflags.errors import ConfigError
 from aioflags.model.context import Context
 
-__all__ = ["client_side_routes"]
-
 _Respond: TypeAlias = Callable[[Request, Endpoint, ContextFlags, Encoding], Response]
 
 

@@ -15,19 +15,6 @@ from aioflags.devserver.data.objects import ServedObject
 from aioflags.model.change import ChangeKind, ObjectKind
 from aioflags.protocol.definitions import SECTIONS
 
-__all__ = [
-    "CLIENT_SIDE",
-    "HEARTBEAT",
-    "PINGS",
-    "SERVER_SIDE",
-    "Encoding",
-    "Fdv1Events",
-    "Message",
-    "fdv2_messages",
-    "frame",
-    "poll_body",
-]
-
 Message = tuple[str, Any]
 """The name and the data of an event."""
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
-__all__ = ["FLAGD_ENDPOINTS", "GRPC_ENDPOINTS", "LAUNCHDARKLY_ENDPOINTS", "Endpoint", "is_for_browsers"]
-
 
 class Endpoint(StrEnum):
     """An endpoint: its path, or the name of its gRPC method. ``Resolve`` is each method that evaluates one flag.

@@ -25,8 +25,6 @@ from aioflags.devserver.protocol.streams import RecordSent, fdv1_stream, fdv2_st
 from aioflags.devserver.state import ServerState
 from aioflags.model.change import ObjectKind
 
-__all__ = ["SdkResponses"]
-
 
 class SdkResponses:
     """Makes responses to requests of SDKs, and records what was sent.

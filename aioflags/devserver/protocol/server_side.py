@@ -15,8 +15,6 @@ from aioflags.devserver.protocol.responses import SdkResponses
 from aioflags.devserver.routes import sdk_routes
 from aioflags.devserver.state import ServerState
 
-__all__ = ["server_side_routes"]
-
 
 def server_side_routes(state: ServerState, responses: SdkResponses) -> list[BaseRoute]:
     """The routes of the endpoints."""

@@ -14,8 +14,6 @@ import anyio
 from aioflags.devserver.data.served_data import ServedData
 from aioflags.devserver.protocol.encoding import HEARTBEAT, Encoding, Fdv1Events, fdv2_messages, frame
 
-__all__ = ["RecordSent", "fdv1_stream", "fdv2_stream"]
-
 RecordSent = Callable[[str, int], None]
 """Called after each transfer with its kind in the protocol's words, and the version of the data that the client has now."""
 

@@ -28,7 +28,6 @@ from aioflags.runtime.logs import printable
 if TYPE_CHECKING:
     from aioflags.model.context import Context
 
-__all__ = ["BucketPlacement", "ClauseExplainer"]
 
 _ANSWERS: Final = {True: "yes", False: "no", None: "cannot be decided"}
 _STATUS_REMARKS: Final = {

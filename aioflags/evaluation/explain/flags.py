@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
     from aioflags.model.context import Context
 
-__all__ = ["explain"]
 
 _NOTHING: Final = VariationOrRollout()
 _REMOVED: Final = "a local override removes the flag"

@@ -14,8 +14,6 @@ from aioflags.evaluation.jsonlogic.coercion import Kind, is_array, kind_of
 from aioflags.evaluation.openfeature.context_data import TARGETING_KEY
 from aioflags.model.explanation import shown
 
-__all__ = ["argument_problem", "bucket_problem", "count_problem", "null_problem", "rollout_text", "sum_problem"]
-
 _COUNTS: Final = {"sem_ver": 3, "starts_with": 2, "ends_with": 2}
 """Operators that give null for another number of arguments."""
 

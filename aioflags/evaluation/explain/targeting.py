@@ -16,8 +16,6 @@ from aioflags.evaluation.jsonlogic.work import RuleError
 from aioflags.model.explanation import ExplanationStep, StepKind, as_json, shown
 from aioflags.model.flagd import FlagdFlag
 
-__all__ = ["flagd_steps"]
-
 _MAX_STEPS: Final = 200
 _MAX_VARIABLES: Final = 5
 _REFERENCE: Final = "$ref"

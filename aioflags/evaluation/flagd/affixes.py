@@ -10,8 +10,6 @@ from typing import Any, Final
 
 from aioflags.evaluation.jsonlogic.expressions import Operator, function
 
-__all__ = ["AFFIXES"]
-
 
 def _affix(test: Callable[[str, str], bool]) -> Operator:
     """An operator on exactly two texts. Anything else gives null, not ``false``."""

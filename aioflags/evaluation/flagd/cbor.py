@@ -15,8 +15,6 @@ from aioflags.evaluation.jsonlogic.work import check_length
 from aioflags.model.nesting import MAX_DEPTH
 from aioflags.runtime.logs import class_name
 
-__all__ = ["NotEncodableError", "encode", "encode_text", "head"]
-
 _MIN_INTEGER: Final = -(2**63)
 _MAX_INTEGER: Final = 2**64 - 1
 _FLOATS: Final = ((">e", b"\xf9"), (">f", b"\xfa"), (">d", b"\xfb"))

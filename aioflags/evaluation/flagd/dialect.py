@@ -28,8 +28,6 @@ from aioflags.model.nesting import SCALARS
 from aioflags.model.values import type_name
 from aioflags.runtime.clock import now_ms
 
-__all__ = ["MAX_REFERENCED", "SLOW_RULE_LENGTH", "flagd_dialect"]
-
 MAX_REFERENCED: Final = 1 << 25
 """In characters of JSON: the shared evaluators that one rule refers to, each counted as often as it occurs."""
 SLOW_RULE_LENGTH: Final = 50_000

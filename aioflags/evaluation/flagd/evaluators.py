@@ -17,8 +17,6 @@ from aioflags.model.metadata import FlagMetadata
 from aioflags.model.nesting import SCALARS
 from aioflags.model.values import is_array, is_object, same_json
 
-__all__ = ["FlagComparison", "referenced", "resolved"]
-
 _REFERENCE: Final = "$ref"
 _NOTHING: Final[Mapping[str, Any]] = {}
 _encode: Final = msgspec.json.Encoder().encode

@@ -21,7 +21,6 @@ from aioflags.model.flagd import FlagdFlag
 if TYPE_CHECKING:
     from aioflags.model.context import Context
 
-__all__ = ["CompileRule", "always", "compile_flag"]
 
 CompileRule: TypeAlias = Callable[[FlagdFlag], Callable[[Mapping[str, Any]], Any]]
 """Compiles the rule of a flag to a function of the data. It raises :class:`RuleError`, and the function does."""

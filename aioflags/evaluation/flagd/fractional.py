@@ -21,18 +21,6 @@ from aioflags.evaluation.jsonlogic.expressions import Data, Expression, Operator
 from aioflags.evaluation.jsonlogic.variables import member
 from aioflags.evaluation.jsonlogic.work import UNIT, charge, check_length
 
-__all__ = [
-    "LATEST_VERSION",
-    "MAX_WEIGHT",
-    "VERSIONS",
-    "Buckets",
-    "fractional",
-    "read_buckets",
-    "read_weight",
-    "seed_hash",
-    "subject_hash",
-]
-
 LATEST_VERSION: Final = 3
 VERSIONS: Final = (2, 3)
 MAX_WEIGHT: Final = 2_147_483_647

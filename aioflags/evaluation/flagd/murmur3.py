@@ -8,8 +8,6 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-__all__ = ["murmur3"]
-
 _MASK: Final = 0xFFFFFFFF
 
 

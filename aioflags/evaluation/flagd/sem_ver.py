@@ -14,8 +14,6 @@ from aioflags.evaluation.jsonlogic.expressions import Data, Expression, Operator
 from aioflags.evaluation.jsonlogic.work import UNIT, charge
 from aioflags.evaluation.parsing import Version, parse_version
 
-__all__ = ["COMPARISONS", "SEM_VER", "read_version"]
-
 
 def _same_major(left: Version, right: Version) -> bool:
     return left[0] == right[0]

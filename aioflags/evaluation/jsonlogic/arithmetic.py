@@ -16,8 +16,6 @@ from typing import Any, Final, TypeAlias
 from aioflags.evaluation.jsonlogic.coercion import finite, to_number
 from aioflags.evaluation.jsonlogic.expressions import Operator, function
 
-__all__ = ["ARITHMETIC"]
-
 _Number: TypeAlias = int | float
 
 

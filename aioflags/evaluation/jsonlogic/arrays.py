@@ -14,8 +14,6 @@ from aioflags.evaluation.jsonlogic.coercion import is_array
 from aioflags.evaluation.jsonlogic.expressions import Data, Expression, Operator, Rule, Site, argument, condition, function
 from aioflags.evaluation.jsonlogic.work import charge, check_length
 
-__all__ = ["ARRAYS"]
-
 _Loop: TypeAlias = Callable[[Rule, Expression, int], Rule]
 """Makes a loop of the rule for the array, the expression for each element, and the work for each element."""
 

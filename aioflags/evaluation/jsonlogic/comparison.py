@@ -13,8 +13,6 @@ from typing import Any, Final
 from aioflags.evaluation.jsonlogic.coercion import Kind, kind_of, to_number, to_text
 from aioflags.evaluation.jsonlogic.expressions import Expression, Operator, Rule, Site, function
 
-__all__ = ["COMPARISON", "loosely_equal", "strictly_equal"]
-
 
 def loosely_equal(left: Any = None, right: Any = None, *_ignored: Any) -> bool:
     """Equality with JavaScript's conversions. Two arrays or objects are never equal, and null equals only null."""

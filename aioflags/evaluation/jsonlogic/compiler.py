@@ -26,8 +26,6 @@ from aioflags.evaluation.jsonlogic.variables import VARIABLES
 from aioflags.evaluation.jsonlogic.work import UNMETERED_SIZE, RuleError, guarded, metered
 from aioflags.model.nesting import MAX_DEPTH, SCALARS, is_too_deep
 
-__all__ = ["NOTHING_SHARED", "STANDARD_OPERATORS", "CompiledRule", "SharedRules", "compile_rule", "unknown_operator"]
-
 STANDARD_OPERATORS: Final[Mapping[str, Operator]] = {
     **VARIABLES,
     **LOGIC,

@@ -11,8 +11,6 @@ from typing import Any, Final, TypeAlias
 
 from aioflags.evaluation.jsonlogic.expressions import Choices, Data, Rule
 
-__all__ = ["decision_table", "intersection"]
-
 _FEWEST: Final = 3
 """With fewer branches it is quicker to test one after the other."""
 _MOST: Final = 64

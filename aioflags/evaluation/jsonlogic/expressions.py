@@ -15,21 +15,6 @@ from typing import Any, Final, TypeAlias
 from aioflags.evaluation.jsonlogic.coercion import truthy
 from aioflags.evaluation.jsonlogic.work import RuleError
 
-__all__ = [
-    "ABSENT",
-    "Build",
-    "Choices",
-    "Data",
-    "Expression",
-    "Operator",
-    "Rule",
-    "Site",
-    "argument",
-    "condition",
-    "function",
-    "literal",
-]
-
 Data: TypeAlias = Any
 """What a rule reads: any JSON value, usually an object. Tuples are arrays and mappings are objects, too."""
 Rule: TypeAlias = Callable[[Data], Any]

@@ -23,8 +23,6 @@ from aioflags.evaluation.jsonlogic.expressions import (
     function,
 )
 
-__all__ = ["LOGIC"]
-
 
 def _build_if(arguments: Sequence[Expression], site: Site) -> Expression:
     """The first branch whose condition holds. The last argument is the alternative if their number is odd."""

@@ -13,8 +13,6 @@ from aioflags.evaluation.jsonlogic.comparison import strictly_equal
 from aioflags.evaluation.jsonlogic.expressions import Expression, Operator, Rule, Site, function
 from aioflags.evaluation.jsonlogic.work import UNIT, charge
 
-__all__ = ["MEMBERSHIP"]
-
 
 def _contains(needle: Any = None, haystack: Any = None, *_ignored: Any) -> bool:
     """Whether ``haystack`` is a text with ``needle`` in it, or an array that has it as an element."""

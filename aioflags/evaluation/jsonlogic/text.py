@@ -14,8 +14,6 @@ from aioflags.evaluation.jsonlogic.coercion import to_index, to_text
 from aioflags.evaluation.jsonlogic.expressions import Operator, function
 from aioflags.evaluation.jsonlogic.work import check_length
 
-__all__ = ["TEXT"]
-
 
 def _cat(*values: Any) -> str:
     try:

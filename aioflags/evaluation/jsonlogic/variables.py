@@ -14,8 +14,6 @@ from aioflags.evaluation.jsonlogic.coercion import Kind, is_array, is_object, ki
 from aioflags.evaluation.jsonlogic.expressions import Data, Expression, Operator, Rule, Site, argument
 from aioflags.evaluation.jsonlogic.work import charge, check_length
 
-__all__ = ["VARIABLES", "member"]
-
 
 def member(value: Any, name: str) -> Any:
     """A member of an object, an element of an array, a character of a text, or the ``length`` of both; otherwise null."""

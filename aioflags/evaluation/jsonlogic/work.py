@@ -16,8 +16,6 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final
 
-__all__ = ["MAX_TEXT", "MAX_WORK", "UNIT", "UNMETERED_SIZE", "RuleError", "charge", "check_length", "guarded", "metered"]
-
 MAX_WORK: Final = 200_000
 """The allowance of one evaluation: operations on elements of arrays. They take some hundredths of a second."""
 MAX_TEXT: Final = 1 << 20

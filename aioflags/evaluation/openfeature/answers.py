@@ -9,8 +9,6 @@ from aioflags.evaluation.openfeature.value_types import fit
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
 from aioflags.model.metadata import NO_METADATA, FlagMetadata
 
-__all__ = ["default_answer", "error_answer", "reason_of", "variant_answer"]
-
 _REASONS: Final = {str(kind): Reason(kind=kind) for kind in ReasonKind}
 _ERRORS: Final = {kind: Reason(kind=ReasonKind.ERROR, error_kind=kind) for kind in ErrorKind}
 

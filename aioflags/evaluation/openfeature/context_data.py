@@ -11,8 +11,6 @@ from typing import Any, Final
 from aioflags.model.context import Context
 from aioflags.model.conversion import text_names
 
-__all__ = ["TARGETING_KEY", "UnusableContextError", "context_data", "data_of"]
-
 TARGETING_KEY: Final = "targetingKey"
 _NO_ATTRIBUTES: Final[Mapping[str, Any]] = {}
 

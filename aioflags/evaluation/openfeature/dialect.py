@@ -12,8 +12,6 @@ from aioflags.evaluation.openfeature.value_types import fit, mismatch
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind
 
-__all__ = ["OpenFeatureDialect"]
-
 _NO_CONTEXT: Final = Context.keyless()
 
 

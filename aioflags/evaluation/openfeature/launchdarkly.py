@@ -20,8 +20,6 @@ from aioflags.model.flag import FlagDefinition, FlagRule, VariationOrRollout
 from aioflags.model.values import type_name
 from aioflags.runtime.logs import Once, class_name, logger
 
-__all__ = ["IDENTITY", "NO_KEY", "context_with_kinds", "error_of", "reason_of"]
-
 _PRIVATE: Final = "privateAttributes"
 _MULTI: Final = "multi"
 IDENTITY: Final = frozenset({"kind", "key", TARGETING_KEY, _PRIVATE})

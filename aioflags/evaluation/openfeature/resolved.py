@@ -20,8 +20,6 @@ from aioflags.model.resolved import ResolvedFlag
 from aioflags.model.values import same_json
 from aioflags.runtime.logs import printable
 
-__all__ = ["RESOLVED", "change_set_of"]
-
 
 def change_set_of(flags: Iterable[ResolvedFlag], metadata: FlagMetadata) -> ChangeSet:
     """All flags that a server evaluated, as data that replace older ones."""

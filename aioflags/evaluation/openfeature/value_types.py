@@ -13,8 +13,6 @@ from aioflags.evaluation.decoding import Decoder
 from aioflags.evaluation.value_types import MISMATCH
 from aioflags.model.values import fresh, is_array, is_number
 
-__all__ = ["fit", "mismatch"]
-
 
 def fit(value: Any, expected: type | Decoder) -> Any:
     """``value`` converted to the expected type, or :data:`MISMATCH`. Arrays and objects are copied.

@@ -21,8 +21,6 @@ from aioflags.protocol.documents.places import Path
 from aioflags.runtime.suggest import did_you_mean, suggestion
 from aioflags.tools.lint.findings import LintRemark, quoted
 
-__all__ = ["USABLE_VALUES", "ClauseTest", "check_bucketing", "check_clauses", "check_kind", "clause_tests", "first_that_covers"]
-
 _OTHER_NAMES: Final = {
     "=": "in",
     "==": "in",

@@ -37,8 +37,6 @@ from aioflags.tools.lint.references import (
 from aioflags.tools.lint.segments import check_segment
 from aioflags.tools.lint.shapes import check_shape
 
-__all__ = ["lint"]
-
 _VALUES: Final = "flagValues"
 _SECTIONS: Final = (*SECTIONS, _VALUES)
 

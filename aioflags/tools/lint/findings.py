@@ -10,8 +10,6 @@ from aioflags.protocol.documents.document import joined
 from aioflags.protocol.documents.places import Path
 from aioflags.runtime.logs import printable
 
-__all__ = ["RULES", "Level", "LintFinding", "LintRemark", "quoted", "spelled"]
-
 
 class Level(StrEnum):
     """Error: the file is refused, or a flag in it does not work. Warning: a part of it probably does not do what was intended.

@@ -16,8 +16,6 @@ from aioflags.runtime.suggest import did_you_mean
 from aioflags.tools.lint.findings import LintRemark, quoted
 from aioflags.tools.lint.flagd_arguments import check_arguments
 
-__all__ = ["check_flag_set"]
-
 _FLAGS: Final = "flags"
 _EVALUATORS: Final = "$evaluators"
 _REFERENCE: Final = "$ref"

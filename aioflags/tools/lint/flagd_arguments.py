@@ -18,8 +18,6 @@ from aioflags.protocol.documents.places import Path
 from aioflags.runtime.suggest import did_you_mean
 from aioflags.tools.lint.findings import LintRemark, quoted
 
-__all__ = ["check_arguments"]
-
 _FLAGD: Final = "$flagd."
 
 

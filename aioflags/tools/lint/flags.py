@@ -15,8 +15,6 @@ from aioflags.runtime.suggest import did_you_mean
 from aioflags.tools.lint.clauses import check_bucketing, check_clauses, check_kind, clause_tests, first_that_covers
 from aioflags.tools.lint.findings import LintRemark, quoted
 
-__all__ = ["TOTAL_WEIGHT", "check_flag", "check_variation"]
-
 TOTAL_WEIGHT: Final = 100_000
 """The sum of the weights of a rollout, in thousandths of a percent."""
 _ROLLOUT_KINDS: Final = ("rollout", "experiment")

@@ -13,8 +13,6 @@ from aioflags.runtime.suggest import did_you_mean
 from aioflags.tools.lint.findings import LintRemark, quoted
 from aioflags.tools.lint.flags import check_variation
 
-__all__ = ["Edge", "check_cycles", "check_prerequisites", "check_segments_of", "prerequisite_edges", "segment_edges"]
-
 Edge: TypeAlias = tuple[str, Path]
 """A key that a flag or segment refers to, and the path of the reference."""
 

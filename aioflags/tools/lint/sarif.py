@@ -10,8 +10,6 @@ from urllib.parse import quote
 from aioflags.runtime.version import __version__
 from aioflags.tools.lint.findings import RULES, LintFinding
 
-__all__ = ["sarif"]
-
 
 def sarif(findings: Iterable[LintFinding]) -> dict[str, Any]:
     """A SARIF document with one run of this tool."""

@@ -12,8 +12,6 @@ from aioflags.tools.lint.clauses import ClauseTest, check_bucketing, check_claus
 from aioflags.tools.lint.findings import LintRemark, quoted
 from aioflags.tools.lint.flags import TOTAL_WEIGHT
 
-__all__ = ["check_segment"]
-
 
 def check_segment(segment: SegmentDefinition, path: Path) -> Iterator[LintRemark]:
     """The mistakes in the segment at ``path`` that can be seen without other flags and segments."""

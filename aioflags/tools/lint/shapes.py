@@ -20,8 +20,6 @@ from aioflags.protocol.documents.places import Path
 from aioflags.runtime.suggest import did_you_mean
 from aioflags.tools.lint.findings import LintRemark, quoted
 
-__all__ = ["check_shape"]
-
 _STRUCTS: Final[dict[ObjectKind, type[RuledDefinition]]] = {ObjectKind.FLAG: FlagDefinition, ObjectKind.SEGMENT: SegmentDefinition}
 _NAMES: Final[tuple[tuple[type[inspect.Type], str], ...]] = (
     (inspect.BoolType, "boolean"),
