@@ -22,7 +22,7 @@ from aioflags.client_core.report_target import fast_path, report_target
 from aioflags.client_core.status import StatusCell
 from aioflags.client_core.typed import decoder_of, own_default, plain_key
 from aioflags.errors import ConfigError, ConfigTypeError
-from aioflags.evaluation.all_flags_state import FlagState, flag_values, flags_state_in_slices, given_states
+from aioflags.evaluation.all_flags_state import FlagState, flag_values, flags_state, given_states
 from aioflags.evaluation.decoding import MISMATCH, Decoder
 from aioflags.evaluation.explain.flags import explain
 from aioflags.evaluation.scope import FindMembership
@@ -352,7 +352,7 @@ class Evaluator:
         }
         states: dict[str, FlagState] = {}
         if usable is not None:
-            states = await run_cooperatively(flags_state_in_slices(snapshot, usable, memberships=memberships, **options))
+            states = await run_cooperatively(flags_state(snapshot, usable, memberships=memberships, **options))
         if overridden:
             states.update(given_states(snapshot, overridden, **options))
         return states

@@ -243,7 +243,7 @@ class StatusCell:
         """No data came within the time that a start may take. ``reason``: what is known of it; by default the newest error."""
         is_first = not self._condition.start_limit_passed
         if is_first and not self.is_closed and self.newest.source_state is SourceState.INITIALIZING and self.snapshot.has_data:
-            reason = reason or (str(self.newest.last_error) if self.newest.last_error else "no failure so far")
+            reason = reason or str(self.newest.last_error or "no failure so far")
             level = logging.INFO if self.is_outage_logged else logging.WARNING
             self._log.log(level, "start timed out (%s): serving flag data that no source has confirmed; they may be old", reason)
             self.is_start_logged = True

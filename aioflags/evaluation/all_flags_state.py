@@ -15,7 +15,7 @@ from aioflags.evaluation.bulk import BulkEvaluation
 from aioflags.evaluation.scope import FindMembership
 from aioflags.model.detail import EvaluationDetail, Reason
 from aioflags.model.flag import FlagDefinition
-from aioflags.runtime.cooperative import Cooperative, run_at_once, sliced
+from aioflags.runtime.cooperative import Cooperative, sliced
 
 if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
@@ -119,8 +119,10 @@ def flags_state(
     details_only_for_tracked_flags: bool = False,
     now_ms: float,
     memberships: FindMembership | None = None,
-) -> dict[str, FlagState]:
-    """The state of each flag for a valid context, by key. A flag that fails has no value and does not affect the others.
+) -> Cooperative[dict[str, FlagState]]:
+    """The state of each flag for a valid context, by key, with a pause after every 200 flags.
+
+    A flag that fails has no value and does not affect the others.
 
     Args:
         snapshot: the flag data.
@@ -132,31 +134,6 @@ def flags_state(
         now_ms: the current time in Unix milliseconds.
         memberships: looks up big-segment memberships.
     """
-    work = flags_state_in_slices(
-        snapshot,
-        context,
-        keys=keys,
-        client_side_only=client_side_only,
-        with_reasons=with_reasons,
-        details_only_for_tracked_flags=details_only_for_tracked_flags,
-        now_ms=now_ms,
-        memberships=memberships,
-    )
-    return run_at_once(work)
-
-
-def flags_state_in_slices(
-    snapshot: Snapshot,
-    context: Context,
-    *,
-    keys: Iterable[str] | None = None,
-    client_side_only: bool,
-    with_reasons: bool,
-    details_only_for_tracked_flags: bool,
-    now_ms: float,
-    memberships: FindMembership | None,
-) -> Cooperative[dict[str, FlagState]]:
-    """:func:`flags_state` with a pause after every 200 flags."""
     states: dict[str, FlagState] = {}
     options = _Options(with_reasons, details_only_for_tracked_flags, now_ms)
     direct_flags, scope, bulk = snapshot.direct_flags, snapshot.scope, BulkEvaluation(snapshot, context, memberships)

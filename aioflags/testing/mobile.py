@@ -27,6 +27,7 @@ from aioflags.model.flag_evaluation import FlagEvaluation
 from aioflags.model.result import Update
 from aioflags.model.source_state import SourceState
 from aioflags.runtime.clock import now_ms
+from aioflags.runtime.cooperative import run_at_once
 from aioflags.runtime.event_loops import running_loop
 from aioflags.runtime.fork import Lock
 from aioflags.sources.base import SourceContext
@@ -55,7 +56,7 @@ class _EvaluatedFlags:
 
     def change_set(self, context: Context) -> ChangeSet:
         """All flags for a valid context."""
-        states = flags_state(self._holder.snapshot, context, with_reasons=self._with_reasons, now_ms=now_ms())
+        states = run_at_once(flags_state(self._holder.snapshot, context, with_reasons=self._with_reasons, now_ms=now_ms()))
         changes = tuple(Change(ObjectKind.FLAG, key, state.flag.version, _evaluation(key, state)) for key, state in states.items())
         return ChangeSet(kind=ChangeKind.FULL, changes=changes, persist=False)
 

@@ -10,6 +10,7 @@ from aioflags.evaluation.explain.flags import explain
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.context import Context
 from aioflags.model.detail import Reason
+from aioflags.runtime.cooperative import run_at_once
 from tests.evaluation.data import flag, overrides_of, overriding, segment, snapshot_of
 
 K = Context("k")
@@ -75,7 +76,7 @@ def marks(reason: Reason) -> dict[str, Any]:
 def assert_all_ways_agree(snapshot: Snapshot, context: Context) -> None:
     """A flag has the same result in the shared scope, among all flags, and in an explanation."""
     alone = {key: snapshot.evaluate(key, context, None).detail for key in snapshot.flags}
-    states = flags_state(snapshot, context, with_reasons=True, now_ms=0)
+    states = run_at_once(flags_state(snapshot, context, with_reasons=True, now_ms=0))
     assert {key: state.detail for key, state in states.items()} == alone
     assert flag_values(snapshot, context) == {key: detail.value for key, detail in alone.items()}
     assert {key: explain(snapshot, key, context).detail for key in alone} == alone

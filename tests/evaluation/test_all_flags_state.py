@@ -14,6 +14,7 @@ from aioflags.model.context import Context
 from aioflags.model.detail import BigSegmentsStatus, EvaluationDetail, Reason, ReasonKind
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.membership import Membership
+from aioflags.runtime.cooperative import run_at_once
 from tests.evaluation.data import flag, segment, snapshot_of
 
 K = Context("k")
@@ -80,8 +81,8 @@ OFF = {"on": False, "offVariation": None}
 def test_the_entry(properties: Any, options: dict[str, Any], meta: dict[str, Any], times: int) -> None:
     snapshot = snapshot_of(flag_f(**properties), flag("needed"))
     for _ in range(times - 1):
-        flags_state(snapshot, K, now_ms=NOW, **options)
-    states = flags_state(snapshot, K, now_ms=NOW, **options)
+        run_at_once(flags_state(snapshot, K, now_ms=NOW, **options))
+    states = run_at_once(flags_state(snapshot, K, now_ms=NOW, **options))
     assert states["f"].meta() == meta
     if "prerequisites" not in properties:
         assert states["f"].prerequisites == ()
@@ -92,10 +93,10 @@ def test_a_malformed_flag_has_no_value_and_does_not_affect_others() -> None:
     snapshot = snapshot_of(flag("f"), broken, flag("list", variations=[[1], [2]]))
     values = {"f": "b", "broken": None, "list": [2]}
     for _ in range(2):
-        states = flags_state(snapshot, K, now_ms=NOW)
+        states = run_at_once(flags_state(snapshot, K, now_ms=NOW))
         assert {key: state.value for key, state in states.items()} == values
         assert flag_values(snapshot, K) == values
-    assert FlagsState(flags_state(snapshot, K, now_ms=NOW)).to_json_dict() == {
+    assert FlagsState(run_at_once(flags_state(snapshot, K, now_ms=NOW))).to_json_dict() == {
         **values,
         "$flagsState": {
             "f": {"variation": 1, "version": 1},
@@ -115,7 +116,7 @@ def test_a_compiled_direct_flag_is_called_directly() -> None:
         return Answer("stand-in", 0, Reason(kind=ReasonKind.FALLTHROUGH))
 
     snapshot.direct_flags["f"] = stand_in
-    assert flags_state(snapshot, K, now_ms=NOW)["f"].value == "stand-in"
+    assert run_at_once(flags_state(snapshot, K, now_ms=NOW))["f"].value == "stand-in"
     assert flag_values(snapshot, K) == {"f": "stand-in"}
     assert calls == [(K, snapshot.scope)] * 2
 
@@ -124,14 +125,14 @@ def test_big_segment_memberships_are_used() -> None:
     rules = [{"clauses": [{"op": "segmentMatch", "values": ["s"]}], "variation": 2}]
     snapshot = snapshot_of(flag("f", rules=rules), segments=[segment("s", unbounded=True, generation=1)])
     membership = Membership(segments={"s.g1": True}, status=BigSegmentsStatus.HEALTHY)
-    assert flags_state(snapshot, K, now_ms=NOW, memberships={"k": membership}.get)["f"].value == "c"
+    assert run_at_once(flags_state(snapshot, K, now_ms=NOW, memberships={"k": membership}.get))["f"].value == "c"
     assert flag_values(snapshot, K, {"k": membership}.get) == {"f": "c"}
     assert flag_values(snapshot, K) == {"f": "b"}
 
 
 def test_containers_are_copies_for_each_caller() -> None:
     snapshot = snapshot_of(flag("list", variations=[[1], {"a": [2]}]))
-    for values in (flag_values(snapshot, K), FlagsState(flags_state(snapshot, K, now_ms=NOW)).to_json_dict()):
+    for values in (flag_values(snapshot, K), FlagsState(run_at_once(flags_state(snapshot, K, now_ms=NOW))).to_json_dict()):
         values["list"]["a"].append(3)
     assert flag_values(snapshot, K) == {"list": {"a": [2]}}
 
@@ -142,8 +143,8 @@ def test_the_state_without_valid_data() -> None:
 
 def test_only_the_flags_that_are_asked_for_are_evaluated() -> None:
     snapshot = snapshot_of(flag("a", prerequisites=[{"key": "b", "variation": 0}]), flag("b"), flag("c"))
-    every = flags_state(snapshot, K, now_ms=NOW)
-    states = flags_state(snapshot, K, keys=["c", "a", "unknown"], now_ms=NOW)
+    every = run_at_once(flags_state(snapshot, K, now_ms=NOW))
+    states = run_at_once(flags_state(snapshot, K, keys=["c", "a", "unknown"], now_ms=NOW))
     assert list(states) == ["c", "a"]
     assert [state.meta() for state in states.values()] == [every[key].meta() for key in states]
 
@@ -163,7 +164,7 @@ def test_only_the_flags_that_are_asked_for_are_evaluated() -> None:
 )
 def test_front_ends_may_see(properties: Any, is_listed: bool) -> None:
     flags = [flag("f", **properties), flag("behind it", clientSide=True)]
-    states = flags_state(snapshot_of(*flags), K, client_side_only=True, now_ms=NOW)
+    states = run_at_once(flags_state(snapshot_of(*flags), K, client_side_only=True, now_ms=NOW))
     assert ("f" in states) is is_listed
     assert "behind it" in states
 
@@ -210,5 +211,5 @@ def test_a_given_unknown_flag_is_listed_for_front_ends_with_version_0() -> None:
 
 def test_a_prerequisite_is_listed_even_if_front_ends_may_not_see_it() -> None:
     one = flag("f", clientSide=True, prerequisites=[{"key": "hidden", "variation": 1}])
-    states = flags_state(snapshot_of(one, flag("hidden")), K, client_side_only=True, now_ms=NOW)
+    states = run_at_once(flags_state(snapshot_of(one, flag("hidden")), K, client_side_only=True, now_ms=NOW))
     assert {key: state.prerequisites for key, state in states.items()} == {"f": ("hidden",)}

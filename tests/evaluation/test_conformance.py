@@ -8,6 +8,7 @@ import pytest
 
 from aioflags.evaluation.all_flags_state import flag_values, flags_state
 from aioflags.model.values import same_json
+from aioflags.runtime.cooperative import run_at_once
 from tests.evaluation.conformance import DIRECTORY, REASON, Case, cases, expand, suites, wanted_type
 from tests.evaluation.data import outcome
 
@@ -39,7 +40,7 @@ def test_a_case_is_the_same_for_all_flags_at_once(case: Case) -> None:
     expected, key = case.data["expect"], case.data["flagKey"]
     has_value = expected.get("variationIndex") is not None
     for context in case.contexts:
-        states = flags_state(case.suite.snapshot, context, now_ms=0)
+        states = run_at_once(flags_state(case.suite.snapshot, context, now_ms=0))
         assert not has_value or key in states
         assert same_json(states[key].value if key in states else None, expected["value"] if has_value else None)
         assert same_json(flag_values(case.suite.snapshot, context), {name: state.value for name, state in states.items()})

@@ -160,16 +160,16 @@ def test_the_state_of_a_marked_flag_asks_for_no_events(overridden: str, mark: Ma
     plain = with_overrides(properties, {})
     marked = with_overrides(properties, {overridden: {**properties[overridden], "version": 1}})
     kept = {"variation": 1, "version": 1, "prerequisites": ["p"]}
-    assert flags_state(plain, K, now_ms=0)["f"].meta() == {
+    assert run_at_once(flags_state(plain, K, now_ms=0))["f"].meta() == {
         **kept,
         "reason": reason,
         "trackEvents": True,
         "trackReason": True,
         "debugEventsUntilDate": 2_000_000,
     }
-    assert flags_state(marked, K, now_ms=0)["f"].meta() == kept
-    assert flags_state(marked, K, now_ms=0, with_reasons=True)["f"].meta() == {**kept, "reason": {**reason, **mark}}
-    brief = flags_state(marked, K, now_ms=0, with_reasons=True, details_only_for_tracked_flags=True)["f"]
+    assert run_at_once(flags_state(marked, K, now_ms=0))["f"].meta() == kept
+    assert run_at_once(flags_state(marked, K, now_ms=0, with_reasons=True))["f"].meta() == {**kept, "reason": {**reason, **mark}}
+    brief = run_at_once(flags_state(marked, K, now_ms=0, with_reasons=True, details_only_for_tracked_flags=True))["f"]
     assert brief.meta() == {"variation": 1, "prerequisites": ["p"]}
 
 

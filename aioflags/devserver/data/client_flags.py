@@ -23,6 +23,7 @@ from aioflags.evaluation.all_flags_state import FlagState, flags_state
 from aioflags.model.change import ChangeKind, ObjectKind
 from aioflags.model.context import Context
 from aioflags.runtime.clock import now_ms
+from aioflags.runtime.cooperative import run_at_once
 
 
 class ClientFlags:
@@ -45,7 +46,8 @@ class ClientFlags:
 
     def states(self, context: Context, keys: Iterable[str], *, with_reasons: bool) -> dict[str, FlagState]:
         """The states of these flags for a valid context, by key."""
-        return flags_state(self._served.current(), context, keys=keys, with_reasons=with_reasons, now_ms=now_ms())
+        work = flags_state(self._served.current(), context, keys=keys, with_reasons=with_reasons, now_ms=now_ms())
+        return run_at_once(work)
 
     def changed_keys(self, since: int) -> tuple[str, ...]:
         """The keys of the flags whose value may have changed after that version, in the order of the flags."""
