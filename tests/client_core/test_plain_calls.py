@@ -186,6 +186,7 @@ CALLED_BY_TASKS: Final = {
     ("persistence/reader.py", "__init__"),
     ("runtime/tasks.py", "start"),
     ("sources/ping_polls.py", "__init__"),
+    ("stores/redis_connection.py", "turns"),
 }
 
 
