@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from aioflags import Client, Context, Reason, ReasonKind
 from tests.support.client_flags import DOCUMENT, USER
+from tests.support.pauses import pauses_until
 
 
 async def test_the_state_of_all_flags_has_the_format_of_front_ends() -> None:
@@ -35,18 +34,8 @@ async def test_the_state_for_an_invalid_context_is_invalid() -> None:
 
 
 async def test_other_tasks_run_while_the_state_of_many_flags_is_made() -> None:
-    turns = 0
-
-    async def other() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
     async with Client.local({"flagValues": {f"flag-{number}": number for number in range(1000)}}) as client:
         await client.all_flags_state(USER)  # compiles the flags
-        task = asyncio.create_task(other())
-        state = await client.all_flags_state(USER)
-        task.cancel()
+        state, turns = await pauses_until(client.all_flags_state(USER))
     assert len(state.to_values_map()) == 1000
     assert turns >= 4

@@ -11,13 +11,13 @@ import pytest
 
 from aioflags.errors import ConfigError
 from aioflags.model.change import ChangeKind
-from aioflags.model.result import Update
 from aioflags.model.source_state import FailureKind, SourceState
 from aioflags.protocol.server_side import ServerSide
 from aioflags.runtime.cooperative import SLICE
 from aioflags.sources import Streaming
 from tests.sources.streams import FULL, GOOD, PUT, source_of, states, updates
 from tests.support.canaries import KEY
+from tests.support.pauses import pauses_until
 from tests.support.scripted_http import (
     HANG,
     Answer,
@@ -212,18 +212,8 @@ async def test_an_internal_error_interrupts_and_the_source_continues(caplog: pyt
 async def test_other_tasks_run_while_many_events_are_read() -> None:
     puts = [("put-object", {**PUT, "key": f"f{i}"}) for i in range(3000)]
     script = sse(FULL, *puts, ("payload-transferred", {"state": "s", "version": 1}))
-    turns, results, began = 0, list[Update](), thread_time()
-
-    async def count() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await anyio.lowlevel.checkpoint()
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(count)
-        results = await updates(Service(stream_of(script)), 1)
-        group.cancel_scope.cancel()
+    began = thread_time()
+    results, turns = await pauses_until(updates(Service(stream_of(script)), 1))
     assert [len(update.change_set.changes) for update in results if update.change_set] == [3000]
     assert turns > (thread_time() - began) / SLICE / 3
 

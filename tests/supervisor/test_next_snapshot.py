@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
-from collections.abc import Awaitable, Generator, Iterable
+from collections.abc import Generator, Iterable
 from dataclasses import replace
 from typing import ClassVar, cast
 
@@ -24,6 +23,7 @@ from aioflags.protocol.documents.document import read_document
 from aioflags.runtime.async_lock import ForkSafeAsyncLock
 from aioflags.supervisor.next_snapshot import next_published
 from aioflags.supervisor.update_sink import UpdateSink
+from tests.support.pauses import pauses_until
 from tests.support.scripted_sources import HANG, World
 
 
@@ -126,23 +126,6 @@ async def test_a_change_set_is_applied_again_if_another_publisher_was_first(time
 
 def many(number: int, value: str, kind: ChangeKind = ChangeKind.FULL) -> ChangeSet:
     return replace(flag_values(**{f"f{index}": value for index in range(number)}), kind=kind)
-
-
-async def pauses_until(published: Awaitable[Snapshot]) -> tuple[Snapshot, int]:
-    """The snapshot, and how often another task could run before it was published."""
-    pauses = 0
-
-    async def count() -> None:
-        nonlocal pauses
-        while True:
-            pauses += 1
-            await asyncio.sleep(0)
-
-    async with asyncio.TaskGroup() as group:
-        counter = group.create_task(count())
-        snapshot = await published
-        counter.cancel()
-    return snapshot, pauses
 
 
 @pytest.mark.holds("EV-E180")

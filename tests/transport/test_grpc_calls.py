@@ -20,6 +20,7 @@ from aioflags.transport.flagd_pb import evaluation_v1_pb2 as v1
 from aioflags.transport.grpc_calls import FlagdCalls
 from tests.support.flagd_parts import grpc_settings, rpc_evaluation
 from tests.support.flagd_server import struct
+from tests.support.pauses import pauses_until
 from tests.support.scripted_clients import seconds
 
 IDLE, READY, FAILING = (
@@ -113,17 +114,7 @@ async def test_a_large_answer_for_all_flags_is_processed_in_slices(channel: Chan
     flag = v1.AnyFlag(reason="STATIC", variant="on", object_value=struct(a=1, b=[1, 2]), metadata=struct(team="web"))
     channel.answer = v1.ResolveAllResponse(flags={f"flag-{number}": flag for number in range(4000)}).SerializeToString()
     evaluation = rpc_evaluation(cast("Any", SimpleNamespace(calls=calls, problem=None, target="x:1")))
-    turns = 0
-
-    async def other_work() -> None:
-        nonlocal turns
-        while True:
-            await asyncio.sleep(0)
-            turns += 1
-
-    working = asyncio.create_task(other_work())
-    snapshot = await evaluation.resolve_all(None)
-    working.cancel()
+    snapshot, turns = await pauses_until(evaluation.resolve_all(None))
     assert (len(snapshot.flags), snapshot.evaluate("flag-7", None, {}).detail.value) == (4000, {"a": 1, "b": [1, 2]})
     assert turns > 5
 

@@ -35,7 +35,7 @@ assert refused()
 print("status of the child:", status)
 """
 
-FORKS = """
+CHILDREN = """
 import asyncio, os, sys, time
 from aioflags import FlagdClient, FlagdConfig
 
@@ -44,28 +44,22 @@ def status_of_a_child():
         time.sleep(0.01)
         os._exit(0)
     return os.waitpid(child, 0)[1]
+"""
 
+FORKS = f"""{CHILDREN}
 async def main():
-    async with FlagdClient(FlagdConfig(resolver="in-process", port=int(sys.argv[1]), deadline=20, environment={})):
+    async with FlagdClient(FlagdConfig(resolver="in-process", port=int(sys.argv[1]), deadline=20, environment={{}})):
         print([status_of_a_child() for _ in range(30)])
 
 asyncio.run(main())
 """
 
-SERVES = """
-import asyncio, os, time
-from aioflags import FlagdClient, FlagdConfig
+SERVES = f"""{CHILDREN}
 from aioflags.testing import FakeFlagd
-
-def status_of_a_child():
-    if (child := os.fork()) == 0:
-        time.sleep(0.01)
-        os._exit(0)
-    return os.waitpid(child, 0)[1]
 
 async def main():
     async with FakeFlagd() as flagd:
-        async with FlagdClient(FlagdConfig(resolver="in-process", port=flagd.sync_port, deadline=20, environment={})):
+        async with FlagdClient(FlagdConfig(resolver="in-process", port=flagd.sync_port, deadline=20, environment={{}})):
             print([status_of_a_child() for _ in range(30)], "GRPC_ENABLE_FORK_SUPPORT" in os.environ)
 
 asyncio.run(main())

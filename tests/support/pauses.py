@@ -1,0 +1,28 @@
+"""How often other tasks can run while something is done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
+__all__ = ["pauses_until"]
+
+T = TypeVar("T")
+
+
+async def pauses_until(done: Awaitable[T]) -> tuple[T, int]:
+    """The result, and how often another task could run before it."""
+    pauses = 0
+
+    async def count() -> None:
+        nonlocal pauses
+        while True:
+            pauses += 1
+            await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as group:
+        counter = group.create_task(count())
+        result = await done
+        counter.cancel()
+    return result, pauses
