@@ -65,7 +65,7 @@ class HttpConnections:
         self._sending: set[anyio.CancelScope] = set()
 
     async def aclose(self) -> None:
-        """End what ``post`` and ``exchange`` are sending, and close the clients that polls share with them.
+        """End the requests of ``post`` and ``exchange``, and close the clients that polls share with them.
 
         A client that is closed under a request may open another connection for it. Each stream closes its own client.
         """
@@ -103,11 +103,12 @@ class HttpConnections:
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
         """See ``HttpTransport.post``."""
-        response, _ = await self._send("POST", url, {"Accept": "*/*", **headers}, body)
-        try:
-            return Response(response.status_code, _plain(response.headers))
-        finally:
-            await _close(response)
+        with self._until_closed():
+            response, _ = await self._send("POST", url, {"Accept": "*/*", **headers}, body)
+            try:
+                return Response(response.status_code, _plain(response.headers))
+            finally:
+                await _close(response)
 
     @asynccontextmanager
     async def exchange(
@@ -115,27 +116,29 @@ class HttpConnections:
     ) -> AsyncGenerator[_Reply, None]:
         """See ``HttpTransport.exchange``."""
         sent = {"Accept": "application/json", "Accept-Encoding": "gzip", **headers}
-        response, read_timeout = await self._send(method, url, sent, body)
-        try:
-            yield _Reply(response, self._settings.max_response_bytes, read_timeout)
-        finally:
-            await _close(response)
+        with self._until_closed():
+            response, read_timeout = await self._send(method, url, sent, body)
+            try:
+                yield _Reply(response, self._settings.max_response_bytes, read_timeout)
+            finally:
+                await _close(response)
+
+    @contextmanager
+    def _until_closed(self) -> Generator[None]:
+        """End the block when the connections are closed. It is left in the task that entered it."""
+        with anyio.CancelScope() as sending:
+            self._sending.add(sending)
+            try:
+                yield
+            finally:
+                self._sending.discard(sending)
+        if sending.cancelled_caught:
+            raise RequestFailed(network_failure(CLOSED))
 
     async def _send(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
     ) -> tuple[HttpResponse, float | None]:
         """The response with its body unread, and the read timeout of the client. Redirects are not followed."""
-        with anyio.CancelScope() as sending:
-            self._sending.add(sending)
-            try:
-                return await self._sent(method, url, headers, body)
-            finally:
-                self._sending.discard(sending)
-        raise RequestFailed(network_failure(CLOSED))
-
-    async def _sent(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
-    ) -> tuple[HttpResponse, float | None]:
         with _network_failures(url=url, proxy_for=self._shared.proxy_for):
             client = await self._shared.for_url(url)
             sent = {**self._persistence, **headers}

@@ -211,6 +211,18 @@ async def test_a_gzip_bomb_is_refused_without_blocking_the_loop(library: HttpLib
     assert max(longest) < 0.5
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("pause", "connections"), [pytest.param(0.5, 1, id="used"), pytest.param(2.0, 2, id="closed in time")])
+async def test_an_idle_connection_is_used_again_only_before_servers_close_it(pause: float, connections: int) -> None:
+    """gunicorn closes an idle connection after two seconds. A request that it reaches at that moment would be lost."""
+    async with raw_server(answering(ok(), ok())) as server, HttpTransport(Http(), idle_connections=4) as transport:
+        requests = OfrepRequests(ofrep_endpoint(f"http://127.0.0.1:{server.port}"), transport)
+        for wait in (0, pause):
+            await asyncio.sleep(wait)
+            assert (await requests.post(f"http://127.0.0.1:{server.port}/", b"")).body == b"{}"
+        assert server.connections == connections
+
+
 # -- threads
 
 
@@ -252,6 +264,22 @@ async def test_a_request_that_runs_while_the_transport_closes_says_so() -> None:
                 await caller
             messages.add(failure.value.error.message)
     assert messages == {"the connections are closed"}
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3, 7])
+async def test_a_body_that_arrives_while_the_transport_closes_says_so(library: HttpLibrary, steps: int) -> None:
+    begun = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"
+    async with raw_server(saying(begun)) as server:
+        async with HttpTransport(http_of(library), idle_connections=4) as transport:
+            requests = OfrepRequests(ofrep_endpoint(f"http://127.0.0.1:{server.port}"), transport)
+            caller = asyncio.create_task(requests.post(f"http://127.0.0.1:{server.port}/", b""))
+            await server.asked.wait()
+            for _ in range(steps):
+                await asyncio.sleep(0)
+        with pytest.raises(RequestFailed) as failure:
+            await caller
+        await gone(server)
+    assert failure.value.error.message == "the connections are closed"
 
 
 async def test_a_line_separator_of_unicode_ends_no_line_of_an_event(library: HttpLibrary) -> None:
