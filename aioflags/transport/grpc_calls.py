@@ -50,6 +50,8 @@ _PROBE: Final = "/aioflags.Probe/Reason"
 """A method that no server has. See :meth:`FlagdCalls.connect`."""
 _ALL_FAILED: Final = "failed to connect to all addresses; last error: "
 _IPV6: Final = re.compile(r"ipv6:%5B[^\s\]]*?%5D")
+_RAW_ADDRESS: Final = re.compile(r"[\x00-\x1f]*\x00.*", re.DOTALL)
+"""The bytes of an address that gRPC appends to the reason if it cannot make a socket."""
 _PROBE_INTERVAL: Final = 1.0
 _PROBE_TIMEOUT: Final = 0.25
 """Seconds. A call that does not wait for a connection fails in less than one millisecond."""
@@ -346,7 +348,7 @@ class FlagdCalls:
 
 def _details(error: grpc.aio.AioRpcError) -> str:
     """Why a call failed. gRPC escapes the brackets of addresses, which are shown as they are written."""
-    return _IPV6.sub(lambda address: unquote(address[0]), error.details() or "")
+    return _IPV6.sub(lambda address: unquote(address[0]), _RAW_ADDRESS.sub("", error.details() or ""))
 
 
 async def _answered(call: Awaitable[Any]) -> Any:

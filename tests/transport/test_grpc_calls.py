@@ -81,9 +81,12 @@ class Channel:
         ("UNKNOWN: ipv6:%5B::1%5D:8015: Connection refused", "UNKNOWN: ipv6:[::1]:8015: Connection refused"),
         ("UNKNOWN: ipv6:%5Bfe80::1%25eth0%5D:8015: No route", "UNKNOWN: ipv6:[fe80::1%eth0]:8015: No route"),
         ("UNKNOWN: unix:/a%5Bb: No such file", "UNKNOWN: unix:/a%5Bb: No such file"),
+        pytest.param("Too many open files\n\0\0\t\0\xff\x7f\0\0\x01", "Too many open files", id="the bytes of an address of IPv6"),
+        pytest.param("Too many open files\x02\0\x1fO\x7f\0\0\x01", "Too many open files", id="of IPv4"),
+        pytest.param("a proxy says:\nno\tway", "a proxy says:\nno\tway", id="several lines"),
     ],
 )
-async def test_addresses_of_ipv6_are_shown_without_escapes(channel: Channel, calls: FlagdCalls, reason: str, shown: str) -> None:
+async def test_a_reason_has_addresses_as_people_write_them(channel: Channel, calls: FlagdCalls, reason: str, shown: str) -> None:
     channel.state, channel.reason = FAILING, reason
     assert await calls.connect(()) == shown
 
