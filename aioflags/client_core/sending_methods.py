@@ -39,6 +39,7 @@ class SendingMethods:
     def flush(self) -> None:
         """Requests that the events recorded so far are sent now. From any thread, without a wait."""
         if self._outbox is not None:
+            self._cell.warn_of_fork()
             self._outbox.flush()
 
     async def flush_and_wait(self, timeout: float | None = None) -> bool:
@@ -53,7 +54,10 @@ class SendingMethods:
         """
         time_limit("timeout", timeout)
         self._lifecycle.check_loop()
-        return self._outbox is None or await self._outbox.flush_and_wait(timeout)
+        if self._outbox is None:
+            return True
+        self._cell.warn_of_fork()
+        return await self._outbox.flush_and_wait(timeout)
 
     @property
     def stats(self) -> Stats:

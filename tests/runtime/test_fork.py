@@ -192,6 +192,7 @@ FIRST_CALLS: Mapping[str, Callable[[Client], object]] = {
     "track": lambda client: client.track("bought", USER),
     "identify": lambda client: client.identify(USER),
     "an unknown flag": lambda client: client.variation_nowait("unknown", USER, 0),
+    "flush": lambda client: client.flush(),
 }
 
 
@@ -203,13 +204,24 @@ async def test_the_first_use_in_the_child_logs_one_warning(
 
         def child() -> None:
             caplog.clear()
-            first_call(client)
-            calls_of(client)
-            assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [FLAGS_STAY]
+            for call in (first_call, calls_of):
+                call(client)
+                assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [FLAGS_STAY]
 
         in_child(child)
         calls_of(client)
     assert FLAGS_STAY not in caplog.messages
+
+
+async def test_a_flush_that_waits_in_the_child_logs_the_warning(caplog: pytest.LogCaptureFixture) -> None:
+    async with client_with_events(Service(Answer(202))) as client:
+
+        async def child() -> None:
+            caplog.clear()
+            assert await client.flush_and_wait(5)
+            assert caplog.messages == [FLAGS_STAY]
+
+        in_loop_of_child(child)
 
 
 FLAGD_DOCUMENT = {"flags": {"f": {"state": "ENABLED", "variants": {"one": 1}, "defaultVariant": "one"}}}
