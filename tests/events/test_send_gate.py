@@ -12,6 +12,7 @@ from typing import Any, Final
 import anyio
 import pytest
 
+from aioflags.events.batch import Batch
 from aioflags.events.diagnostics import Diagnostics
 from aioflags.events.options import MobileEvents
 from aioflags.events.outbox import Outbox
@@ -54,11 +55,11 @@ class Sending:
 
 
 @asynccontextmanager
-async def sending(*answers: Answer, **options: Any) -> AsyncGenerator[Sending]:
-    """An outbox of a client with a mobile key."""
+async def sending(*answers: Answer, kind: type[Recorder] = Recorder, **options: Any) -> AsyncGenerator[Sending]:
+    """An outbox of a client with a mobile key. ``kind`` is the class of its recorder."""
     settings, service, gate = MobileEvents(**options), Service(), SendGate()
     service.takes = answers or (OK,)
-    recorder = Recorder(settings)
+    recorder = kind(settings)
     sender = Sender(
         post_to(service), "https://e.test", {}, gate=gate, policy=settings.policy, set_server_time=recorder.set_server_time
     )
@@ -133,6 +134,23 @@ async def test_going_offline_sends_what_was_recorded_once() -> None:
         client.outbox.set_conditions(OFFLINE)
         await anyio.sleep(10 * INTERVAL)
         assert client.posts == [["custom before"]]
+
+
+class _Broken(Recorder):
+    """A recorder with a bug, until it is closed."""
+
+    def drain(self) -> Batch | None:
+        if self.is_open:
+            raise ZeroDivisionError
+        return super().drain()
+
+
+async def test_a_bug_in_the_last_dispatch_does_not_keep_the_client_online(caplog: pytest.LogCaptureFixture) -> None:
+    async with sending(kind=_Broken) as client:
+        client.outbox.set_conditions(OFFLINE)
+        assert client.outbox._gate.conditions == OFFLINE
+    (line,) = caplog.messages
+    assert line.startswith("could not send events after an internal error")
 
 
 async def test_going_offline_completes_what_is_being_sent_with_its_retry() -> None:

@@ -266,6 +266,7 @@ def kinds_and_keys(context: Context) -> list[tuple[str, str]]:
 @given(_CONTEXTS, _CONTEXTS)
 @example(ORG, Context("org:a"))
 @example(BOTH, Context("org:a:user:x"))
+@example(Context("buser:a", kind="org"), Context.multi(Context("b", kind="org"), Context("a")))  # equal without lengths
 @settings(max_examples=100)
 def test_contexts_have_the_same_name_if_and_only_if_their_kinds_and_keys_are_equal(one: Context, other: Context) -> None:
     assert one.is_valid

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from aioflags.stores import ConsulStore, Store, StoreContext, StoredItem
 from tests.stores.test_layout import STORED_TEXTS
 from tests.support.consul_server import SECRETS, ConsulServer, kept_in, put_into
 from tests.support.played_consul import PlayedConsul
+from tests.support.raw_server import raw_server, saying
 from tests.support.scripted_http import Answer, Service
 
 CONTEXT = StoreContext(environment="an environment")
@@ -97,6 +99,23 @@ async def test_without_a_token_no_header_for_it_is_sent() -> None:
     await built.aclose()
     assert "x-consul-token" not in played.requests[0].headers
     assert "?" not in str(played.requests[0].url)
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("times", [1, 3])
+async def test_a_caller_that_is_cancelled_more_than_once_leaves_no_connection(times: int) -> None:
+    async with raw_server(saying()) as server:
+        store = ConsulStore(f"http://127.0.0.1:{server.port}").build(CONTEXT)
+        caller = asyncio.create_task(store.get(FLAG, "a"))
+        await server.asked.wait()
+        for _ in range(times):
+            caller.cancel()
+            await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        async with asyncio.timeout(5):
+            await server.ended.wait()
+        await store.aclose()
 
 
 @pytest.mark.parametrize("key", ["..", "../../secret", "a//b", ".", "a/", "\ud800", ""])
