@@ -80,12 +80,21 @@ class Decoder:
             return kept[1]
         try:
             json = _encode(value)
-            decoded = self._by_json.get(json)
-            if decoded is None:
-                decoded = _room(self._by_json).setdefault(json, _Decoded(self._convert(fresh(value))))
-        except Exception as error:  # noqa: BLE001 -- the program's own code; the caller gets the default
-            decoded = _Decoded(MISMATCH, printable(_described(error)))
+        except Exception as error:  # noqa: BLE001 -- an override of a test need not be JSON
+            decoded = _refused(error)
+        else:
+            decoded = self._by_json.get(json) or _room(self._by_json).setdefault(json, self._converted(value))
         return _room(self._by_id).setdefault(id(value), (value, decoded))[1]
+
+    def _converted(self, value: Any) -> _Decoded:
+        try:
+            return _Decoded(self._convert(fresh(value)))
+        except Exception as error:  # noqa: BLE001 -- the program's own code; the caller gets the default
+            return _refused(error)
+
+
+def _refused(error: Exception) -> _Decoded:
+    return _Decoded(MISMATCH, printable(_described(error)))
 
 
 def _room(kept: dict[K, V]) -> dict[K, V]:

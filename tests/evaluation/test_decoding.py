@@ -215,6 +215,31 @@ def test_equal_values_are_decoded_once() -> None:
     assert decoder.decode(1) is not decoder.decode(True)
 
 
+def test_equal_values_are_refused_once() -> None:
+    calls: list[Any] = []
+
+    def refuse(value: Any) -> object:
+        calls.append(value)
+        raise ValueError
+
+    decoder = Decoder(refuse)
+    assert [decoder.decode([1, 2]) is MISMATCH for _ in range(5)] == [True] * 5
+    assert "refuse refuses (ValueError in test_decoding.py" in decoder.refusal([1, 2])
+    assert calls == [[1, 2]]
+
+
+def test_the_same_object_is_not_read_again() -> None:
+    calls: list[Any] = []
+    value = ["a"]
+    decoder = Decoder(calls.append)
+    decoder.decode(value)
+    value.append("b")  # a reader would see it
+    decoder.decode(value)
+    assert calls == [["a"]]
+    decoder.decode([*value])
+    assert calls == [["a"], ["a", "b"]]
+
+
 def test_what_is_kept_is_bounded_and_stays_right() -> None:
     decoder = Decoder(str)
     values = [f"value {number}" for number in range(200)]
