@@ -67,7 +67,10 @@ class DataAnswers:
         if not isinstance(expect, Decoder):
             return fresh(self.defaults[key])
         decoded = expect.decode(self.defaults[key])
-        return question.default if decoded is MISMATCH else decoded
+        if decoded is MISMATCH:
+            self._log.default_refused(key, question.snapshot.dialect.mismatch(self.defaults[key], expect))
+            return question.default
+        return decoded
 
     def answer(self, question: Question, memberships: FindMembership | None = None) -> EvaluationDetail[Any]:
         """The answer of the flag data, which is recorded for analytics. Logs why a default is served.

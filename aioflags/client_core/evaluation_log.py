@@ -51,6 +51,11 @@ class EvaluationLog:
         """Logs the type of a flag's value and the expected one."""
         self._logger.warning("%s: its value is %s; serving the default", printable(key), mismatch)
 
+    def default_refused(self, key: str, mismatch: str) -> None:
+        """Logs, once a flag, that its value in the option ``defaults`` cannot be used."""
+        if self._once[ErrorKind.WRONG_TYPE]((key, "defaults")):
+            self._logger.warning("defaults: the value of %s is %s; serving the default of the call", printable(key), mismatch)
+
     def server_failed(self, key: str, kind: ErrorKind, message: str | None) -> None:
         """Logs, once a flag and kind of error, why a server gave no value. Its message may contain anything, so it is cut."""
         if self._once[kind]((key, "server")):  # once a flag: a message may have a time in it

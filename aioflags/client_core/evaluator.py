@@ -307,7 +307,7 @@ class Evaluator:
         if self._log.is_new_wrong_type(question.key):
             self._log.wrong_type(question.key, mismatch)
         reason = Reason(kind=ReasonKind.ERROR, error_kind=dialect.errors.wrong_type)
-        message = f"the value is {mismatch}" if dialect.explains_errors else None
+        message = f"the value is {mismatch}" if dialect.explains_errors or isinstance(expected, Decoder) else None
         return EvaluationDetail(default, None, reason, None, detail.metadata, message)
 
     async def prefetch(self, snapshot: Snapshot, context: Context | None) -> FindMembership | None:

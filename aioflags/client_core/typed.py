@@ -118,7 +118,13 @@ def _decoder(default: object, decode: Any) -> Decoder | None:
         from aioflags.evaluation.decoding import Decoder  # noqa: PLC0415 -- most programs decode nothing
 
         members = type(default) if decode is None and isinstance(default, Enum) else ()
-        if (foreign := _foreign([member.value for member in members])) is not None:
+        values = [member.value for member in members]
+        if any(map(is_too_deep, values)):
+            raise ConfigTypeError(
+                f"default: a member of {class_name(default)} nests more than {MAX_DEPTH} levels, or contains itself: "
+                "give decode=…, a function that makes a member from JSON"
+            )
+        if (foreign := _foreign(values)) is not None:
             raise ConfigTypeError(
                 f"default: a member of {class_name(default)} has a value that JSON lacks ({foreign}), so data cannot bring it: "
                 "give decode=…, a function that makes a member from JSON"

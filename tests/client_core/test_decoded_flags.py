@@ -72,6 +72,11 @@ LOOP: list[Any] = []
 LOOP.append(LOOP)
 
 
+class Looped(Enum):
+    A = "a"
+    B = (LOOP,)
+
+
 class Pair(NamedTuple):
     low: int
     high: int
@@ -244,12 +249,15 @@ async def test_values_that_do_not_change_are_decoded_once() -> None:
         assert calls == [VALUES["decoded-llm"]]
 
 
-async def test_a_default_of_the_configuration_is_decoded() -> None:
+async def test_a_default_of_the_configuration_is_decoded(caplog: pytest.LogCaptureFixture) -> None:
     flag = Flag("decoded-llm", default=Parameters(), decode=Parameters)
     client = Client.local({}, Config(defaults={"decoded-llm": {"model": "configured"}}))
     assert same(await client_values(client, flag), Parameters(model="configured"))
+    caplog.clear()
     wrong = Client.local({}, Config(defaults={"decoded-llm": 5}))
     assert same(await client_values(wrong, flag), Parameters())
+    (line,) = [message for message in caplog.messages if message.startswith("defaults: ")]
+    assert line.startswith("defaults: the value of decoded-llm is a number that Parameters refuses (ValidationError: ")
 
 
 async def test_overrides_of_tests_are_decoded() -> None:
@@ -260,7 +268,11 @@ async def test_overrides_of_tests_are_decoded() -> None:
         assert same(await client_values(client, colour), Colour.BLUE)
     with overrides({llm: 5}):
         assert same(await client_values(client, llm), Parameters())
-        assert client.variation_detail_nowait(llm, USER).reason.error_kind == "WRONG_TYPE"
+        detail = client.variation_detail_nowait(llm, USER)
+        assert (detail.reason.error_kind, detail.error_message) == (
+            "WRONG_TYPE",
+            "the value is a number that Parameters refuses (ValidationError: the value: model_type)",
+        )
 
 
 async def test_local_overrides_are_decoded() -> None:
@@ -357,6 +369,9 @@ def test_telemetry_has_decoded_values_as_json(value: object, text: str, attribut
         pytest.param(Flag("other", default=1), "Flag", id="another flag"),
         pytest.param(LOOP, "nests more than 128 levels, or contains itself", id="a list that contains itself"),
         pytest.param(Way.ANY, "Way has a value that JSON lacks (object)", id="a member of objects"),
+        pytest.param(
+            Looped.A, "Looped nests more than 128 levels, or contains itself", id="a member beside one that contains itself"
+        ),
         pytest.param(Mixed.A, "has a value that JSON lacks (tuple)", id="a member beside a tuple"),
     ],
 )
