@@ -187,6 +187,7 @@ CALLED_BY_TASKS: Final = {
     ("runtime/tasks.py", "start"),
     ("sources/ping_polls.py", "__init__"),
     ("stores/redis_connection.py", "turns"),
+    ("transport/connections.py", "_until_closed"),
 }
 
 
