@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TextIO
@@ -31,6 +32,7 @@ def guard_streams() -> None:
     """Replace the standard streams, so that each command can write to them and need not think of this:
 
     - A stream that is closed from the start becomes the null device. Otherwise a file or socket would get its descriptor.
+    - A pipe that is full and non-blocking is waited for.
     - When standard output fails, the write raises :class:`OutputError`. Later writes are dropped.
     - What standard error cannot write is dropped.
     - A character that the encoding lacks is written as the escape that a string of Python has.
@@ -59,7 +61,9 @@ class _Guard(io.RawIOBase):
     def write(self, data: ReadableBuffer, /) -> int | None:
         if self._works:
             try:
-                return self._raw.write(data)
+                while (written := self._raw.write(data)) is None:  # a full pipe that its owner made non-blocking
+                    select.select([], [self], [])
+                return written
             except OSError as error:
                 self._works = False
                 if self._raises:

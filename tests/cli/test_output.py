@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 
 from aioflags.cli.commands import commands
+from aioflags.cli.output import _guarded
 from tests.cli.program import AIOFLAGS
 
 pytestmark = [pytest.mark.real_time, pytest.mark.slow]
@@ -79,6 +82,24 @@ def test_a_command_whose_reader_is_gone_ends_quietly(name: str) -> None:
 def test_a_command_names_the_device_that_is_full(name: str) -> None:
     with FULL.open("w") as full:
         assert run(name, full.fileno()) == (1, "aioflags: standard output (/dev/full): No space left on device\n")
+
+
+def everything_of(reader: int) -> bytes:
+    with os.fdopen(reader, "rb") as stream:
+        return stream.read()
+
+
+@pytest.mark.parametrize("buffering", [-1, 0], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("raises", [True, False], ids=["standard output", "standard error"])
+def test_a_pipe_that_does_not_wait_gets_all_of_a_long_output(raises: bool, buffering: int) -> None:
+    text = "a line\n" * 500_000
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with ThreadPoolExecutor(1) as threads:
+        written = threads.submit(everything_of, reader)
+        with io.TextIOWrapper(os.fdopen(writer, "wb", buffering)) as pipe, _guarded(pipe, raises=raises) as stream:
+            stream.write(text)
+        assert written.result() == text.encode()
 
 
 def test_the_module_does_the_same() -> None:
