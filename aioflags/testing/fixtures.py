@@ -27,7 +27,6 @@ __all__ = ["fixtures", "named"]
 
 _ON_ASYNCIO: Final = "_aioflags_{name}_on_asyncio_{scope}"
 _ON_ANYIO: Final = "_aioflags_{name}_on_anyio"
-_THIS_MACHINE: Final = "127.0.0.1,localhost"
 _LOOP_SCOPES: Final = ("function", "class", "module", "package", "session")
 """Those of pytest-asyncio: each has an event loop of its own."""
 
@@ -147,12 +146,11 @@ def fake_flagd(request: pytest.FixtureRequest) -> FakeFlagd:
 
 
 def _without_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exempt this machine from the proxy of the environment, which cannot reach it: for clients of the program, and for gRPC."""
-    exempt = os.environ.get("no_proxy", os.environ.get("NO_PROXY", ""))
-    monkeypatch.setenv("no_proxy", f"{exempt},{_THIS_MACHINE}")
-    # gRPC reads this one, if it is set, in place of the other one.
-    if exempt_for_grpc := os.environ.get("no_grpc_proxy"):  # noqa: SIM112 -- it has no twin in capitals
-        monkeypatch.setenv("no_grpc_proxy", f"{exempt_for_grpc},{_THIS_MACHINE}")
+    """Exempt this machine from the proxy of the environment. The server does it, too, but a test may change the variables."""
+    from aioflags.testing.local_server import exemptions  # noqa: PLC0415
+
+    for name, value in exemptions(os.environ).items():
+        monkeypatch.setenv(name, value)
 
 
 def _async_fixture(request: pytest.FixtureRequest, service: str) -> str:

@@ -6,17 +6,56 @@ It can stop, and start again at the same addresses with the same flags.
 from __future__ import annotations
 
 import asyncio
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import ClassVar, Protocol, Self
+from typing import ClassVar, Final, Protocol, Self
 
 import anyio
 
 from aioflags.devserver import Endpoint, Fault, ServerState
 from aioflags.runtime.process_bound import ProcessBound
 
-__all__ = ["LocalServer"]
+__all__ = ["LocalServer", "exemptions"]
+
+_THIS_MACHINE: Final = "127.0.0.1,localhost"
+
+
+def exemptions(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that exempt this machine from the proxy, which cannot reach it: for clients of the program, and for gRPC."""
+    exempt = {"no_proxy": environment.get("no_proxy", environment.get("NO_PROXY", ""))}
+    # gRPC reads this one, if it is set, in place of the other one.
+    if exempt_for_grpc := environment.get("no_grpc_proxy"):
+        exempt["no_grpc_proxy"] = exempt_for_grpc
+    return {name: f"{value},{_THIS_MACHINE}" for name, value in exempt.items()}
+
+
+class _Exempted:
+    """Puts :func:`exemptions` into the environment while there are servers."""
+
+    def __init__(self) -> None:
+        self._servers = 0
+        self._before: dict[str, str | None] = {}
+
+    def add_server(self) -> None:
+        self._servers += 1
+        if self._servers == 1:
+            exempting = exemptions(os.environ)
+            self._before = {name: os.environ.get(name) for name in exempting}
+            os.environ.update(exempting)
+
+    def remove_server(self) -> None:
+        self._servers -= 1
+        if self._servers == 0:
+            for name, value in self._before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+
+
+_EXEMPTED: Final = _Exempted()
 
 
 class _Listener(Protocol):
@@ -26,7 +65,10 @@ class _Listener(Protocol):
 
 
 class LocalServer(ProcessBound, ABC):
-    """A server on loopback. ``state`` has its flags, faults and counters, also while it is stopped."""
+    """A server on loopback. ``state`` has its flags, faults and counters, also while it is stopped.
+
+    In ``async with`` it exempts this machine from the proxy of the environment.
+    """
 
     _streams: ClassVar[frozenset[Endpoint]]
     """Where clients get changes."""
@@ -43,9 +85,11 @@ class LocalServer(ProcessBound, ABC):
 
     async def __aenter__(self) -> Self:
         await self.start()
+        _EXEMPTED.add_server()
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        _EXEMPTED.remove_server()
         await self.stop()
         self.state.faults.lift_all()
 
