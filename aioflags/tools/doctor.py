@@ -98,7 +98,7 @@ async def run_checks(
     overrides = None if isinstance(config, MobileConfig) else config.data_system.overrides
     side: Side = ClientSide(context=_CONTEXT) if is_mobile else SERVER_SIDE
     yield _mobile_key(key) if is_mobile else _key(key, environment)
-    overridden: Sequence[str] = ()
+    overridden: Sequence[tuple[ObjectKind, str]] = ()
     if overrides is not None:
         check, overridden = await _overrides(overrides)
         yield check
@@ -150,8 +150,8 @@ def _key(key: SdkKey, environment: Mapping[str, str]) -> Check:
     return Check(name="key", grade=Grade.GOOD, text="the SDK key is set, and has only valid characters")
 
 
-async def _overrides(options: FileOverrides) -> tuple[Check, Sequence[str]]:
-    """Check the files, and return the keys of the flags that they define."""
+async def _overrides(options: FileOverrides) -> tuple[Check, Sequence[tuple[ObjectKind, str]]]:
+    """Check the files, and return the kinds and keys of what they define."""
 
     async def ignore(_: Overrides) -> None:
         pass
@@ -169,7 +169,8 @@ async def _overrides(options: FileOverrides) -> tuple[Check, Sequence[str]]:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     advice = "clear them when the emergency is over: aioflags override clear FILE"
     text = f"the files override {', '.join(map(printable, names[:_NAMED]))}{more}"
-    return Check(name="overrides", grade=Grade.WARNING, text=text, advice=advice), tuple(status.flags)
+    defined = [*((ObjectKind.FLAG, key) for key in status.flags), *((ObjectKind.SEGMENT, key) for key in status.segments)]
+    return Check(name="overrides", grade=Grade.WARNING, text=text, advice=advice), defined
 
 
 def _no_overrides(files: Sequence[Path]) -> Check:
@@ -272,7 +273,11 @@ async def _reach(name: str, target: SplitResult, config: Config | MobileConfig) 
 
 
 async def _poll(
-    transport: HttpTransport, config: Config | MobileConfig, side: Side, headers: Mapping[str, str], overridden: Sequence[str]
+    transport: HttpTransport,
+    config: Config | MobileConfig,
+    side: Side,
+    headers: Mapping[str, str],
+    overridden: Sequence[tuple[ObjectKind, str]],
 ) -> list[Check]:
     """Check one poll, the keys of overrides, and the difference of the clocks."""
     began = time.perf_counter()
@@ -289,14 +294,16 @@ async def _poll(
     return checks if skew is None else [*checks, skew]
 
 
-def _unknown(overridden: Sequence[str], effect: Effect) -> Iterator[Check]:
-    """Check that the service has the flags that files override: another key may be a typing mistake."""
+def _unknown(overridden: Sequence[tuple[ObjectKind, str]], effect: Effect) -> Iterator[Check]:
+    """Check that the service has the flags and segments that files override: another key may be a typing mistake."""
     if not isinstance(effect, Completed):
         return
-    keys = {change.key for change in effect.change_set.changes if change.kind is ObjectKind.FLAG and change.definition is not None}
-    for key in [key for key in overridden if key not in keys][:_NAMED]:
-        text = f"the service has no flag {key!r}{did_you_mean(key, keys, before='; ')}"
-        yield Check(name="overrides", grade=Grade.WARNING, text=text, advice="correct the key in the file, unless it adds a flag")
+    known = {(change.kind, change.key) for change in effect.change_set.changes if change.definition is not None}
+    for kind, key in [each for each in overridden if each not in known][:_NAMED]:
+        similar = did_you_mean(key, {other for of_kind, other in known if of_kind is kind}, before="; ")
+        text = f"the service has no {kind.value} {key!r}{similar}"
+        advice = f"correct the key in the file, unless it adds a {kind.value}"
+        yield Check(name="overrides", grade=Grade.WARNING, text=text, advice=advice)
 
 
 def _answer(text: str, effect: Effect, headers: Mapping[str, str]) -> Check:

@@ -74,6 +74,16 @@ async def test_without_a_problem_all_checks_are_good() -> None:
             ["the files override zzz", "the service has no flag 'zzz'"],
             id="a key unlike the others",
         ),
+        pytest.param(
+            '{"segments": {"beta": {"key": "beta"}, "new-checkout": {"key": "new-checkout"}}}',
+            ["the files override segment beta, segment new-checkout", "the service has no segment 'new-checkout'"],
+            id="a segment of the service, and one with the key of a flag",
+        ),
+        pytest.param(
+            '{"flagValues": {"zzz": 1}, "segments": {"betaa": {"key": "betaa"}}}',
+            ["zzz, segment betaa", "the service has no flag 'zzz'", "the service has no segment 'betaa'; did you mean 'beta'?"],
+            id="a flag and a segment that are written wrongly",
+        ),
         pytest.param("{", ["ends too early"], id="a broken file"),
         pytest.param("", ["/overrides.json does not exist"], id="no file"),
         pytest.param(None, ["/ect is not a folder, so no client finds overrides in it"], id="no folder"),
@@ -87,7 +97,7 @@ async def test_overrides_are_listed_with_the_keys_that_the_service_lacks(
         path = tmp_path / "ect" / "overrides.json"
     elif written:
         path.write_text(written)
-    state = ServerState.of({"flagValues": {"new-checkout": True, "page-size": 5}})
+    state = ServerState.of({"flagValues": {"new-checkout": True, "page-size": 5}, "segments": {"beta": {"key": "beta"}}})
     async with serve(WATCH.app(create_app(state))) as serving:
         config = Config(
             base_uri=serving.url,
