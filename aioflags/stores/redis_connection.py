@@ -16,6 +16,7 @@ import anyio
 from aioflags.errors import StoreError
 from aioflags.runtime.logs import class_name
 from aioflags.stores.retries import Retries
+from aioflags.transport.peers import cause_of
 
 __all__ = ["RedisConnection", "as_bytes", "explained"]
 
@@ -108,7 +109,7 @@ def as_bytes(value: object) -> bytes:
 
 def explained(call: C) -> C:
     """Decorate a method of an object with a ``_connection``: wait for a connection, and raise a :class:`StoreError` with advice for
-    errors of a cluster or of a full pool, and with the server's address for timeouts.
+    errors of a cluster or of a full pool, and with the server's address for timeouts. The error of a failed connection says why.
     """
 
     @wraps(call)
@@ -125,12 +126,20 @@ def explained(call: C) -> C:
                     # A timeout of redis-py: the time limits of callers arrive as cancellations, which are not caught here.
                     if type(error).__name__ == "TimeoutError":
                         raise StoreError(connection.timeout_message) from error
-                    if (advice := _advice(error)) is None:
-                        raise
-                    raise StoreError(advice) from error
+                    if (advice := _advice(error)) is not None:
+                        raise StoreError(advice) from error
+                    if type(error).__name__ == "ConnectionError" and (cause := _missing_cause(error)):
+                        raise type(error)(f"{error} {cause}") from error
+                    raise
             await anyio.sleep(_FULL_POOL.pause(failures, connection.chance()))
 
     return cast("C", wrapper)
+
+
+def _missing_cause(error: Exception) -> str:
+    """Why a connection failed, if the error shows only a number in place of it, as redis-py 5.0.1 does; else empty."""
+    cause = error.__cause__ or error.__context__
+    return cause_of(cause) if isinstance(cause, OSError) and cause.strerror and cause.strerror not in str(error) else ""
 
 
 def _is_full(error: Exception) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -166,9 +168,51 @@ async def test_a_refused_connection_is_noticed_at_once(caplog: pytest.LogCapture
     assert "secret" not in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("message", "cause", "words"),
+    [
+        pytest.param(
+            "Error 111 connecting to 127.0.0.1:9. 111.",
+            ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed ('127.0.0.1', 9)"),
+            "Error 111 connecting to 127.0.0.1:9. 111. 127.0.0.1:9: Connection refused",
+            id="refused, a number alone",
+        ),
+        pytest.param(
+            "Error -2 connecting to nohost:6379. -2.",
+            socket.gaierror(-2, "Name or service not known"),
+            "Error -2 connecting to nohost:6379. -2. Name or service not known",
+            id="an unknown name, a number alone",
+        ),
+        pytest.param(
+            "Error -2 connecting to nohost:6379. Name or service not known.",
+            socket.gaierror(-2, "Name or service not known"),
+            "Error -2 connecting to nohost:6379. Name or service not known.",
+            id="the words of the system",
+        ),
+        pytest.param("Connection closed by server.", None, "Connection closed by server.", id="nothing else happened"),
+    ],
+)
+async def test_the_error_of_a_failed_connection_says_why(message: str, cause: OSError | None, words: str) -> None:
+    error = RedisConnectionError(message)
+    error.__context__ = cause
+    with pytest.raises(RedisConnectionError) as raised:
+        await RedisStore(client=_Unreachable(error)).build(CONTEXT).load()
+    assert str(raised.value) == words
+
+
 def _client(url: str, **options: Any) -> Any:
     # Without it redis-py looks its own version up on the disk.
     return redis.asyncio.Redis.from_url(url, **UNNAMED, **options)
+
+
+class _Unreachable:
+    """A client whose first command fails."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def pipeline(self, *, transaction: bool) -> Any:
+        raise self._error
 
 
 class _Cut:
