@@ -243,4 +243,4 @@ def test_a_document_that_is_no_flag_set_is_refused_with_the_place(tmp_path: Path
     path = tmp_path / "flags.json"
     path.write_text('{"$evaluators": [], "flags": {}}')
     ran = run("evaluate", str(path), "banner", "--context", "{}")
-    assert (ran.exit_code, "$evaluators" in ran.output) == (2, True)
+    assert (ran.exit_code, "$evaluators" in ran.stderr) == (2, True)
