@@ -124,7 +124,10 @@ def speed(session: nox.Session) -> None:
 def full(session: nox.Session) -> None:
     """What ``nox -s tests`` leaves out: slow tests, all interpreters, campaigns of reliability, proofs, neighbours. An hour."""
     session.notify("tests", ["-q", "-n", "auto", "--dist", "worksteal", "-m", "slow and not speed", CAMPAIGNS])
-    for name in ("speed", "newest", "interpreters", "reliability", "proofs", "arq", "neighbours", "lowest"):
+    versions = [f"interpreters(version='{version}')" for version in INTERPRETERS]
+    programs = [f"neighbours({name.replace(' ', '-')})" for name in NEIGHBOURS]
+    # A session with parameters is queued under its whole name: of the short one, nox takes the first alone.
+    for name in ("speed", "newest", *versions, "reliability", "proofs", "arq", *programs, "lowest"):
         session.notify(name)
 
 
