@@ -16,9 +16,11 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from itertools import chain
 from pathlib import Path
 
 import nox
+from packaging.requirements import Requirement
 
 nox.needs_version = ">=2024.4.15"
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -104,6 +106,29 @@ NEIGHBOURS = {
     "pandas": ("cli,yaml", ["pandas"], ["pandas", "aioflags.cli.main"]),
 }
 """What programs have beside aioflags: the extras, what is installed with them, and what is imported then."""
+LOWEST_BESIDE = ("django>", "fastapi>", "litestar>", "opentelemetry-sdk>", "pytest>")
+"""Requirements of ``dev`` that ``nox -s lowest`` has at their lower bounds, too; it has the newest of the others."""
+ABOVE_LOWEST = {
+    "celery": ("needs click 8.3.1 and redis-py 6.4", ["tests/recipes/test_queues.py"]),
+    "taskiq-redis": ("needs redis-py 7", ["tests/recipes/test_queues.py"]),
+    "grpcio-tools": (
+        "needs protobuf 6.31",
+        ["tests/transport/test_flagd_pb.py::test_the_generated_files_are_those_of_the_proto_files"],
+    ),
+    "openfeature-provider-flagd": (
+        "needs grpcio 1.82, protobuf 7.35 and pyyaml 6.0.1",
+        ["tests/devserver/flagd/test_reference_provider.py", "tests/docs/test_coming_from_flagd_provider.py"],
+    ),
+    "uvicorn-worker": (
+        "needs uvicorn 0.36",
+        [
+            f"tests/recipes/test_servers.py::test_each_worker_has_a_client_that_follows_flags_and_sends_its_events[{case}]"
+            for case in ("gunicorn, ASGI", "preloaded, ASGI")
+        ],
+    ),
+}
+"""Requirements of ``dev`` that need more than the lower bound of an extra, and the tests that use them. ``nox -s lowest`` installs
+and runs neither, and names both."""
 
 
 @nox.session
@@ -201,14 +226,33 @@ def arq(session: nox.Session) -> None:
 
 @nox.session(venv_backend="uv")
 def lowest(session: nox.Session) -> None:
-    """The tests with the lowest versions that pyproject.toml allows. Needs uv; after a change of a lower bound."""
-    dev = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]["dev"]
-    beside = [
-        name for name in dev if name.startswith(("aiohttp>", "django>", "fastapi>", "litestar>", "opentelemetry-sdk>", "pytest>"))
-    ]
-    session.install("--resolution", "lowest-direct", "-e", ".[cli,dynamodb,otel,re2,redis,sentry,server,yaml]", *beside)
-    session.install("-e", ".[dev]")  # the rest; what is installed stays
-    session.run("pytest", "-q", "-n", "auto", *(session.posargs or QUICK))
+    """The tests with the lowest versions that pyproject.toml allows for the core and its extras. Needs uv; after a change of one.
+
+    It fails before the tests if another version is installed. What it leaves out is in ``ABOVE_LOWEST``.
+    """
+    project = nox.project.load_toml("pyproject.toml")["project"]
+    extras = project["optional-dependencies"]
+    dev = [text for text in extras.pop("dev") if not text.startswith(("aioflags[", *ABOVE_LOWEST))]
+    bounded = [text for text in chain(project["dependencies"], *extras.values()) if not text.startswith("aioflags[")]
+    pins = [_lowest(text) for text in bounded]
+    beside = [_lowest(text) if text.startswith(LOWEST_BESIDE) else text for text in dev]
+    session.run("uv", "venv", "--clear", "-q", session.virtualenv.location, external=True)
+    session.run("uv", "pip", "install", "-q", "-e", f".[{','.join(extras)}]", *pins, *beside, external=True)
+    frozen = str(session.run("uv", "pip", "freeze", silent=True, external=True))
+    versions = dict(line.split("==") for line in frozen.splitlines() if "==" in line)
+    for pin in map(Requirement, pins):
+        if not pin.specifier.contains(version := versions.get(pin.name, "0")):
+            session.error(f"{pin.name} {version} is installed, and the lower bound in pyproject.toml is {pin.specifier}")
+    left_out = []
+    for name, (reason, places) in ABOVE_LOWEST.items():
+        session.warn(f"left out, because {name} {reason}: {', '.join(places)}")
+        left_out += [f"--{'deselect' if '::' in place else 'ignore'}={place}" for place in places]
+    session.run("pytest", "-q", "-n", "auto", "--dist", "worksteal", *(session.posargs or QUICK), *left_out)
+
+
+def _lowest(requirement: str) -> str:
+    """``httpx==0.27.1`` for ``httpx>=0.27.1,<1``."""
+    return requirement.partition(",")[0].replace(">=", "==")
 
 
 def _interpreter(version: str) -> str | None:
