@@ -22,8 +22,10 @@ _REFUSAL: Final = "needs the package grpcio"
 
 def _absent(error: BaseException | None) -> str | None:
     """The absent package because of which ``error`` was raised; ``None`` for any other cause."""
-    while error is not None:
-        if ABSENT and _REFUSAL in str(error):
+    seen: set[BaseException] = set()  # the causes of an exception can be a circle
+    while ABSENT and error is not None and error not in seen:
+        seen.add(error)
+        if _REFUSAL in str(error):
             return "grpc"
         if isinstance(error, ModuleNotFoundError):
             for name in ABSENT:
