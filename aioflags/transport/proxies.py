@@ -148,6 +148,7 @@ def grpc_proxy(target: str, environment: Mapping[str, str]) -> str | None:
     """Host and port of the proxy that gRPC uses for a target in its syntax. It has rules of its own.
 
     Only variables in lower case count, only proxies with ``http://``, and in ``no_proxy`` names with their subdomains and networks.
+    Before 1.84 gRPC compares the ends of names: its ``no_proxy=host`` exempts ``localhost`` too, and ``.localhost`` does not.
     """
     proxy = next((environment[name] for name in _GRPC_VARIABLES if name in environment), "")
     try:
