@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import anyio
+import grpc
 import httpx
 import msgspec
 import pytest
@@ -15,6 +16,11 @@ from aioflags.testing import FakeFlagd
 from tests.devserver.flagd.flagd_client import SOON, connected
 
 pytestmark = pytest.mark.real_time
+
+ENDS_CALLS = pytest.mark.skipif(
+    tuple(map(int, grpc.__version__.split(".")[:2])) < (1, 84),
+    reason="before 1.84 gRPC leaves a call open when its channel closes in the middle of retries: the next fork hangs",
+)
 
 
 async def ofrep_value(flagd: FakeFlagd, key: str) -> Any:
@@ -61,7 +67,7 @@ async def test_a_stopped_flagd_refuses_connections(fake_flagd: FakeFlagd) -> Non
     assert await ofrep_value(fake_flagd, "x") == 404
 
 
-@pytest.mark.parametrize("pause", [0.001, 0.1])
+@pytest.mark.parametrize("pause", [pytest.param(0.001, marks=ENDS_CALLS), 0.1])
 async def test_an_outage_begins_once_for_clients_that_reconnect_at_once(fake_flagd: FakeFlagd, pause: float) -> None:
     fake_flagd.set("theme", "dark")
     config = FlagdConfig(port=fake_flagd.port, deadline=5, retry_backoff=pause, retry_backoff_max=pause, environment={})
