@@ -23,8 +23,11 @@ class DeliveryLog:
     the client has never had a connection, and has logged that. The lines are then for ``INFO``.
     """
 
-    def __init__(self, logger: logging.Logger, is_known: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self, logger: logging.Logger, is_known: Callable[[], bool] = lambda: False, *, level: int = logging.WARNING
+    ) -> None:
         self._logger = logger
+        self._level = level
         self.is_known: Callable[[], bool] = is_known
         self.after_fork()
         reset_after_fork(self)
@@ -36,7 +39,7 @@ class DeliveryLog:
 
     def _reset(self) -> None:
         # The highest levels at which a failure and a drop of this outage were logged.
-        self._failed_at = self._dropped_at = logging.WARNING if self._is_refused else logging.NOTSET
+        self._failed_at = self._dropped_at = self._level if self._is_refused else logging.NOTSET
         self._events = 0
         self._evaluations = 0
 
@@ -63,12 +66,14 @@ class DeliveryLog:
             self._logger.warning("events are delivered again; dropped during the outage: %s", self._lost)
         self._reset()
 
-    def refused(self) -> None:
+    def refused(self, payload: str, reason: str, *, events: int, evaluations: int) -> None:
         """Log once that the service refuses all payloads. Payloads that are being sent may still be delivered, or refused again."""
         if self._is_refused:
+            self.dropped(payload, reason, events=events, evaluations=evaluations)
             return
         self._is_refused = True
-        self._logger.error("stopped sending events: the service refuses them permanently; dropped: %s", self._lost)
+        lost = describe_amount(self._events + events, self._evaluations + evaluations)
+        self._logger.error("stopped sending events: the service refuses them permanently; dropped: %s: %s", lost, reason)
         self._reset()
 
     def closed(self) -> None:
@@ -80,7 +85,7 @@ class DeliveryLog:
 
     def _level_after(self, logged: int) -> int:
         """The level of a line that was logged before at the level ``logged``."""
-        level = logging.INFO if self.is_known() else logging.WARNING
+        level = logging.INFO if self.is_known() else self._level
         return level if level > logged else logging.DEBUG
 
     @property

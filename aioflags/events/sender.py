@@ -81,8 +81,8 @@ class Sender:
         self._set_server_time = set_server_time
         self._has_answered = False
         self._log = DeliveryLog(logger, lambda: not self._has_answered and is_outage_logged())
-        # The first one is sent before the flags are requested. Analytics report an events service that is away.
-        self._diagnostic_log = DeliveryLog(logger, lambda: not self._has_answered)
+        # A lost diagnostic event costs the program nothing, and analytics report the same outage, or refusal.
+        self._diagnostic_log = DeliveryLog(logger, lambda: not self._has_answered, level=logging.INFO)
         self.after_fork()
         reset_after_fork(self)
 
@@ -98,11 +98,10 @@ class Sender:
         if outcome is SendOutcome.SENT:
             self._log.delivered()
             return outcome
-        self._log.dropped(amount, reason, events=payload.events, evaluations=payload.evaluations)
-        if outcome is SendOutcome.STOP:
-            self._log.refused()
-            return outcome
-        return SendOutcome.DROP
+        stops = outcome is SendOutcome.STOP
+        log = self._log.refused if stops else self._log.dropped
+        log(amount, reason, events=payload.events, evaluations=payload.evaluations)
+        return outcome if stops else SendOutcome.DROP
 
     async def send_diagnostic(self, body: bytes) -> None:
         """Post a diagnostic event. Analytics go on whatever the outcome."""

@@ -54,6 +54,5 @@ class StateReporter:
         self.report(SourceState.OFF, error=error, sources_left=False, next_attempt=next_attempt)
 
     def exhausted(self) -> ErrorInfo:
-        """The error of a status without any source left. It quotes the last error."""
-        last = f"; the last error: {self.last_error.message}" if self.last_error else ""
-        return ErrorInfo(kind=FailureKind.UNKNOWN, message=f"all data sources exhausted{last}", time=clock.now())
+        """The error of a status without any source left, if none of the sources gave one."""
+        return ErrorInfo(kind=FailureKind.UNKNOWN, message="all data sources exhausted", time=clock.now())

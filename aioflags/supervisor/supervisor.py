@@ -177,10 +177,8 @@ class Supervisor:
         last_error = self._reporter.last_error
         if self._rotation.on_fdv1:
             self._report_off(last_error, retry_in)
-        elif self._rotation.configured:
+        elif self._rotation.configured or (self._has_network_initializers and not self._has_data):
             self._report_off(last_error or self._reporter.exhausted(), retry_in)
-        elif self._has_network_initializers and not self._has_data:
-            self._report_off(self._reporter.exhausted(), None)
         else:
             self._log.flush()
             self._reporter.report(SourceState.VALID)

@@ -16,7 +16,7 @@ from tests.support.scripted_sources import DIRECTIVE, HANG, Script, World, basis
 @pytest.mark.parametrize(
     ("initializers", "synchronizers", "kind", "status"),
     [
-        pytest.param([[failure(401)], [failure(503)]], [], FailureKind.UNKNOWN, 0, id="DS-64 the sources are exhausted"),
+        pytest.param([[failure(401)], [failure(503)]], [], FailureKind.ERROR_RESPONSE, 503, id="DS-64 the last initializer"),
         pytest.param([[basis(None)]], [], FailureKind.UNKNOWN, 0, id="initializers without data"),
         pytest.param([], [[off(401)]], FailureKind.ERROR_RESPONSE, 401, id="DS-75 the refusal"),
         pytest.param([], [[off(401)], [off(403)]], FailureKind.ERROR_RESPONSE, 403, id="DS-76 the last refusal"),
