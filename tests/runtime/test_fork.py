@@ -515,4 +515,4 @@ async def test_parent_and_child_have_separate_connections_to_redis(redis_url: st
 
             in_loop_of_child(child)
             assert await client.variation("f", USER, "") == "stored"
-            assert connections() == parents
+            assert parents <= connections()
