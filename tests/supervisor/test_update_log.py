@@ -112,7 +112,7 @@ def lines(caplog: pytest.LogCaptureFixture, level: int = I) -> list[tuple[int, s
             1,
             [
                 (W, "I1 returned no data; serving defaults: a.test:443: Connection refused"),
-                (I, f"no data source is left; serving defaults; no further attempt: b.test:443: Connection refused"),
+                (I, "no data source is left; serving defaults; no further attempt: b.test:443: Connection refused"),
             ],
             id="one line if no host can be reached",
         ),
