@@ -122,9 +122,10 @@ class CoreClient(StatusMethods, ProcessBound):
 
     @property
     def data_age(self) -> float | None:
-        """How many seconds ago a source brought newer flag data; ``None`` if none has yet.
+        """How many seconds ago the service sent newer flag data; ``None`` if it has not yet, or if that is unknown.
 
-        It grows as long as no flag changes. :attr:`status` shows whether updates may be missing.
+        It grows as long as no flag changes. :attr:`status` shows whether updates may be missing. Stores do not know how old their
+        data are; a device knows it of the flags that it kept.
         """
         return self._cell.data_age
 

@@ -156,8 +156,8 @@ class StatusCell:
 
     @property
     def data_age(self) -> float | None:
-        """How many seconds ago a source brought the newest data; ``None`` if none has."""
-        return None if self.source is None or self.data_since is None else max(0.0, now() - self.data_since)
+        """How many seconds ago the service sent the newest data; ``None`` if it has not, or if that is unknown."""
+        return None if self.data_since is None else max(0.0, now() - self.data_since)
 
     @property
     def data_summary(self) -> str:
@@ -204,9 +204,9 @@ class StatusCell:
         """Sets the environment of the flags, as the newest response named it."""
         self.environment_id = environment_id
 
-    def set_source(self, source: str) -> None:
-        """Sets the source of the data that are reported next."""
-        self.source = source
+    def set_source(self, source: str, since: float | None) -> None:
+        """Sets the source of the data that are reported next, and when the service sent them; ``None`` if that is unknown."""
+        self.source, self.data_since = source, since
 
     def count_rejection(self) -> None:
         """Counts a payload that was rejected."""
@@ -407,9 +407,8 @@ class StatusCell:
         old = self._holder.snapshot
         if fact.snapshot is not None:
             self._holder.publish(fact.snapshot)
-        if fact.snapshot is not None and fact.kind not in {FactKind.RECONCILE, FactKind.OVERRIDES}:
-            self.data_since = now()
-            if fact.kind is FactKind.CACHED and self._condition.source is SourceState.INITIALIZING and self._once("unconfirmed"):
+            is_first = fact.kind is FactKind.CACHED and self._condition.source is SourceState.INITIALIZING
+            if is_first and self._once("unconfirmed"):
                 self._log.info("serving flag data that no source has confirmed yet")
         if is_refused:
             self._holder.publish(self._holder.snapshot.refused(ErrorKind.PROVIDER_FATAL))

@@ -165,7 +165,7 @@ class _FlagdWorkload:
             self._config.logger.info("rules are evaluated here, with version %d of fractional", self._config.fractional_version)
         if self._mode.source is None:
             if self._mode.remote is not None:
-                self._cell.set_source(f"OFREP at {self._config.ofrep_url}")  # for explanations
+                self._cell.set_source(f"OFREP at {self._config.ofrep_url}", None)  # for explanations
             # There are no data to wait for.
             self._cell.report(SourceState.VALID)
             self._cell.mark_ready()

@@ -99,10 +99,10 @@ class RunSink:
         if self.is_current:
             self._cell.set_environment(environment_id)
 
-    def set_source(self, source: str) -> None:
-        """The data of the next report come from the source of that name."""
+    def set_source(self, source: str, since: float | None) -> None:
+        """The data of the next report come from the source of that name. The service sent them at ``since``."""
         if self.is_current:
-            self._cell.set_source(source)
+            self._cell.set_source(source, since)
 
     def count_rejection(self) -> None:
         """A source brought a payload that was rejected."""

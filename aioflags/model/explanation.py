@@ -95,7 +95,8 @@ class DataOrigin:
     """Where the flag data of a client came from, and the status of the client.
 
     ``has_data``: the client has flag data. ``source``: the name of the source that delivered the newest data; ``age``: the seconds
-    since then. ``source`` and ``age`` are ``None`` for data that the client was made with.
+    since the service sent them, ``None`` if that is unknown, as for data of a store. Both are ``None`` for data that the client was
+    made with.
     """
 
     has_data: bool
@@ -107,8 +108,11 @@ class DataOrigin:
     def __str__(self) -> str:
         status = self.status
         if self.has_data:
-            when = "" if self.age is None else f", {self.age:.0f} s ago"
-            text = f"data from {printable(self.source or 'what the client was made with')}{when}"
+            text = f"data from {printable(self.source or 'what the client was made with')}"
+            if self.age is not None:
+                text += f", {self.age:.0f} s ago"
+            elif self.source and not status.source_state.is_valid:
+                text += ", of unknown age"
         else:
             text = "no flag data"
         text += f"; the client is {status.status.value}, its source {status.source_state.value}"

@@ -169,7 +169,7 @@ class StoreReader:
         if before.has_data and snapshot.base == before.base:
             self._sink.report(state)
         else:
-            self._sink.set_source("store")
+            self._sink.set_source("store", None)
             self._sink.report(state, snapshot=snapshot, change_set=change_set)
         if not self._has_sources:
             self._sink.mark_ready()

@@ -291,7 +291,7 @@ class Supervisor:
             self._was_valid, self._refusals = True, 0
         if snapshot is not None and change_set is not None:
             self._has_data = self._has_data or not (isinstance(result, Basis) and result.cached)
-            self._sink.set_source(name)
+            self._sink.set_source(name, _sent_at(result))
             self._reporter.report(state, error=error, snapshot=snapshot, change_set=change_set)
             if self._on_applied is not None:
                 self._on_applied(change_set, snapshot)
@@ -330,6 +330,13 @@ def _error_of(result: Result) -> ErrorInfo | None:
     if isinstance(result, FetchFailure):
         return replace(result.error, is_minor=result.error.is_minor or result.will_retry)
     return None if isinstance(result, Basis) else result.error
+
+
+def _sent_at(result: Result) -> float | None:
+    """When the service sent the data of a result, in Unix seconds; ``None`` if that is unknown."""
+    if isinstance(result, Basis) and result.cached:
+        return None if result.freshness_ms is None else result.freshness_ms / 1000
+    return clock.now()
 
 
 def _rejected(result: Result, message: str) -> Result:

@@ -59,8 +59,11 @@ class UpdateSink(Protocol):
         """A source reported the environment of the data."""
         ...
 
-    def set_source(self, source: str) -> None:
-        """The data of the next :meth:`report` come from the source of that name."""
+    def set_source(self, source: str, since: float | None) -> None:
+        """The data of the next :meth:`report` come from the source of that name.
+
+        ``since``: when the service sent them, in Unix seconds; ``None`` if that is unknown, as for data of a store.
+        """
         ...
 
     def count_rejection(self) -> None:

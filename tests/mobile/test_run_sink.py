@@ -27,7 +27,7 @@ ANNA = Context("anna")
 REPORTS: dict[str, Callable[[RunSink], object]] = {
     "a state": lambda sink: sink.report(SourceState.VALID),
     "the environment": lambda sink: sink.set_environment("env"),
-    "the source of the data": lambda sink: sink.set_source("polling"),
+    "the source of the data": lambda sink: sink.set_source("polling", 1.0),
     "a rejected payload": lambda sink: sink.count_rejection(),
     "that no data will come": lambda sink: sink.mark_ready(),
 }

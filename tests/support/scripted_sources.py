@@ -178,7 +178,7 @@ class World:
     def set_environment(self, environment_id: str) -> None:
         self.note("", "environment", environment_id)
 
-    def set_source(self, source: str) -> None:
+    def set_source(self, source: str, since: float | None) -> None:
         self.note(source, "origin")
 
     def count_rejection(self) -> None:
