@@ -75,7 +75,7 @@ class Lifecycle:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._prepared = anyio.Event()
         self._closing = anyio.Event()
-        self._deadline = 0.0
+        self._deadline = self._start_ends = 0.0
         reset_after_fork(self)
 
     @property
@@ -103,15 +103,17 @@ class Lifecycle:
     async def start(self, start_wait: float | None = None) -> StatusReport:
         """Starts once, and waits at most ``start_wait`` seconds until the client has data, or cannot get any.
 
+        A later call without ``start_wait`` waits for what is left of the time of the first.
+
         Raises:
             ConfigError: ``start_wait`` is not a number of seconds.
             LifecycleError: the client is closed, or belongs to another event loop.
         """
         time_limit("start_wait", start_wait)
-        wait = self._start_wait if start_wait is None else start_wait
         if self._cell.is_closed:
             await self._reopen()
         self.check_loop()
+        wait = self.start_limit(start_wait)
         if self._root is not None:
             await self._wait_for_readiness(wait)
             return self._cell.newest
@@ -125,6 +127,7 @@ class Lifecycle:
         self._root = self._loop.create_task(self._run(wait), name="aioflags", context=VariableContext())
         self._root.add_done_callback(self._root_ended)
         began = self._loop.time()
+        self._start_ends = began + wait
         try:
             await self._wait_for_readiness(wait)
         except BaseException:
@@ -136,6 +139,12 @@ class Lifecycle:
             self._cell.start_timed_out(self._why_no_data())
         self._log_start(wait, self._loop.time() - began)
         return self._cell.newest
+
+    def start_limit(self, start_wait: float | None) -> float:
+        """For how many seconds a start waits."""
+        if start_wait is not None:
+            return start_wait
+        return self._start_wait if self._loop is None else max(self._start_ends - self._loop.time(), 0)
 
     async def _reopen(self) -> None:
         """A start after a close."""

@@ -64,7 +64,7 @@ class MobileParts:
         A start of a client that was started waits for the flags of the newest context.
         """
         lifecycle = self.core.lifecycle
-        wait = lifecycle.start_wait if start_wait is None else start_wait
+        wait = lifecycle.start_limit(start_wait)
         if lifecycle.is_started:
             await lifecycle.start(0)
             return await self.switcher.newest_result(Wait(timeout=wait, accepts_cached=accepts_cached))

@@ -33,6 +33,24 @@ async def test_async_with_await_and_start_start_a_client(enter: str) -> None:
     await client.aclose()
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "waited"),
+    [
+        pytest.param((), (), 2, id="the second waits for the first"),
+        pytest.param((0,), (), 0, id="a start that does not wait, then async with"),
+        pytest.param((1,), (), 1, id="the limit of the first call counts"),
+        pytest.param((1,), (3,), 4, id="a limit of the second call counts from that call"),
+    ],
+)
+async def test_two_starts_without_data_wait_for(first: tuple[float, ...], second: tuple[float, ...], waited: float) -> None:
+    began = seconds()
+    client = client_of(data_after(10), start_wait=2)
+    await client.start(*first)
+    await client.start(*second)
+    assert seconds() - began == pytest.approx(waited, abs=0.01)
+    await client.aclose()
+
+
 @pytest.mark.holds("CS-C4", "DS-67")
 async def test_a_start_without_time_returns_and_the_client_becomes_ready_later(
     caplog: pytest.LogCaptureFixture,

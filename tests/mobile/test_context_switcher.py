@@ -132,7 +132,7 @@ async def test_another_start_waits_for_the_newest_context() -> None:
     assert (await client.start(1)).status is TIMEOUT
     assert (await client.identify(BEN, timeout=1)).status is TIMEOUT
     assert (await client.start(0)).status is TIMEOUT
-    assert (await client.start()).status is COMPLETED
+    assert (await client.start(5)).status is COMPLETED
     assert (await client.identify(Context(""))).status is ERROR
     assert (await client.start()).status is COMPLETED
     await client.aclose()
