@@ -80,7 +80,7 @@ class BigSegmentLookup:
         Fetches one missing key, then evaluates again: its membership may make the others unnecessary. If the memberships of all
         keys are cached, no trial evaluation is made. After ``MEMBERSHIP_LIMIT`` seconds the rest counts as unknown.
         """
-        pinned = PinnedMemberships(self._from_cache)
+        pinned = PinnedMemberships(self._from_cache, was_fetched=True)
         if all(pinned(key) is not None for key in _keys(snapshot, context)):
             return pinned
         with self._time_limit():
@@ -91,7 +91,7 @@ class BigSegmentLookup:
 
     async def prefetch(self, snapshot: Snapshot, context: Context) -> FindMembership:
         """All memberships that evaluations of ``snapshot`` for ``context`` may need, fetched concurrently within the same limit."""
-        pinned, missing_keys = PinnedMemberships(self.cached), list[str]()
+        pinned, missing_keys = PinnedMemberships(self.cached, was_fetched=True), list[str]()
         for key in _keys(snapshot, context):
             membership = self._from_cache(key)
             if membership is None:
@@ -113,10 +113,15 @@ class BigSegmentLookup:
 
     def frozen(self, snapshot: Snapshot, context: Context) -> FindMembership:
         """The memberships that are cached now, for several evaluations that have to agree with each other."""
-        pinned = PinnedMemberships(self.cached)
+        pinned = PinnedMemberships(self.cached, was_fetched=False)
         for key in _keys(snapshot, context):
             pinned(key)
         return pinned
+
+    @staticmethod
+    def was_fetched(memberships: FindMembership | None) -> bool:
+        """Whether the store was asked for what the cache lacked, so that an unknown membership is a failure of the store."""
+        return isinstance(memberships, PinnedMemberships) and memberships.was_fetched
 
     # -- calls of the store
 

@@ -9,10 +9,14 @@ __all__ = ["PinnedMemberships"]
 
 
 class PinnedMemberships:
-    """Looks each membership up once with ``find`` and keeps it, so that it does not change when the cache forgets it."""
+    """Looks each membership up once with ``find`` and keeps it, so that it does not change when the cache forgets it.
 
-    def __init__(self, find: FindMembership) -> None:
+    ``was_fetched``: the store was asked for what the cache lacks.
+    """
+
+    def __init__(self, find: FindMembership, *, was_fetched: bool) -> None:
         self.find = find
+        self.was_fetched: bool = was_fetched
         self._memberships: dict[str, Membership] = {}
 
     def __call__(self, key: str) -> Membership | None:

@@ -16,7 +16,7 @@ from aioflags.evaluation.scope import FindMembership
 from aioflags.evaluation.value_types import expected_type
 from aioflags.events.recorder import Recorder
 from aioflags.model.context import Context
-from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
+from aioflags.model.detail import BigSegmentsStatus, ErrorKind, EvaluationDetail, Reason, ReasonKind
 from aioflags.model.values import fresh
 
 if TYPE_CHECKING:
@@ -92,6 +92,9 @@ class DataAnswers:
             except Exception as bug:  # noqa: BLE001 -- the caller gets a value whatever fails
                 self._log.bug(key, bug)
         detail = evaluation.detail
+        is_unknown = detail.reason.big_segments_status is BigSegmentsStatus.STORE_ERROR
+        if is_unknown and self._big_segments is not None and not self._big_segments.was_fetched(memberships):
+            self._log.membership_not_cached(key)
         error = detail.reason.error_kind
         if error is None:
             return detail

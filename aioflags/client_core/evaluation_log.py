@@ -62,6 +62,12 @@ class EvaluationLog:
             text = f"{kind.value}: {message}" if message else kind.value
             self._logger.warning("%s: the server gave no value (%s); serving the default", printable(key), printable(text))
 
+    def membership_not_cached(self, key: str) -> None:
+        """Logs, once a flag, that a call that could not wait needed a big segment of which nothing is cached for the context."""
+        if self._once[ErrorKind.GENERAL]((key, "big segment")):
+            text = "%s: a big segment counts as unknown: a call that does not wait cannot ask its store; await client.variation(…)"
+            self._logger.warning(text, printable(key))
+
     def bug(self, key: str, bug: Exception) -> None:
         """Logs an unexpected exception: as an error once for each flag and type, and with its traceback at DEBUG each time."""
         if self._once[ErrorKind.EXCEPTION]((key, type(bug))):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -27,6 +28,26 @@ async def test_a_call_that_does_not_wait_uses_cached_memberships() -> None:
         assert client.flags_nowait(USER).variation("flag", False) is True
         assert await asyncio.to_thread(client.variation_nowait, "flag", USER, False) is True
     assert store.asked == ["user-key"]
+
+
+@pytest.mark.parametrize(
+    "evaluate",
+    [
+        pytest.param(lambda client: client.variation_nowait("flag", USER, False), id="variation_nowait"),
+        pytest.param(lambda client: client.flags_nowait(USER).variation("flag", False), id="flags_nowait"),
+    ],
+)
+async def test_a_call_that_cannot_wait_logs_once_that_the_store_was_not_asked(
+    evaluate: Callable[[Client], bool], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(fresh({"user-key": {"s.g2": True}}), SEGMENTS) as client:
+        assert [evaluate(client), evaluate(client)] == [False, False]
+        assert caplog.messages == [
+            "flag: a big segment counts as unknown: a call that does not wait cannot ask its store; await client.variation(…)"
+        ]
+        assert await client.variation("flag", USER, False) is True
+        assert evaluate(client) is True
+    assert len(caplog.messages) == 1
 
 
 async def test_flags_keep_the_memberships_that_were_fetched_for_them() -> None:
