@@ -53,6 +53,7 @@ _MAX_CLOCK_SKEW: Final = 60.0
 _READ_TIMEOUT: Final = 10.0
 """Seconds that reading certificates may take."""
 _MIN_CERTIFICATE_DAYS: Final = 14.0
+_TRUST: Final = "if a proxy inspects TLS, set its certificate: Http(ca_certs=...), or SSL_CERT_FILE"
 _NAMED: Final = 20
 """How many overrides a check names."""
 _FLAGD: Final = ("FLAGD_", "OFREP_")
@@ -108,6 +109,7 @@ async def run_checks(
     if unread := unread_exemptions(environment):
         yield _exemptions(unread)
     reachable: dict[str, bool] = {}
+    proxied: set[str] = set()
     uses_tls = False
     addresses = {"base_uri": config.base_uri, "stream_uri": config.stream_uri, "events_uri": config.events_uri}
     for name, address in addresses.items():
@@ -119,7 +121,9 @@ async def run_checks(
             for check in await certificate_checks(lambda: certificate_problems(config.http)):
                 yield check
         if proxy is not None:
-            reachable[name] = True  # the requests below show whether the proxy reaches the address
+            # The requests below show whether the proxy reaches the address.
+            reachable[name] = True
+            proxied.add(name)
             continue
         connection = await _reach(name, target, config)
         reachable[name] = connection.grade is not Grade.PROBLEM
@@ -132,6 +136,8 @@ async def run_checks(
                 yield check
         if reachable["stream_uri"]:
             yield await _stream(transport, config, side, headers, first_event_timeout)
+        if "events_uri" in proxied:
+            yield await _events(transport, config.events_uri, side)
 
 
 def _key(key: SdkKey, environment: Mapping[str, str]) -> Check:
@@ -244,7 +250,7 @@ async def _reach(name: str, target: SplitResult, config: Config | MobileConfig) 
         advice = {
             "name": "check the name, the DNS of this machine, and whether a proxy is needed (HTTPS_PROXY)",
             "connection": "check the firewall, and whether a proxy is needed (HTTPS_PROXY)",
-            "tls": "if a proxy inspects TLS, set its certificate: Http(ca_certs=...), or SSL_CERT_FILE",
+            "tls": _TRUST,
             "plain": f"the server does not speak TLS on port {_port(target)}: use http://, or the port for https",
         }[failure.stage]
         if failure.stage == "connection" and host in _LOOPBACK:
@@ -360,6 +366,17 @@ async def _stream(
     return Check(name="stream", grade=Grade.GOOD, text=text)
 
 
+async def _events(transport: HttpTransport, address: str, side: Side) -> Check:
+    """Check that a proxy reaches the service of events. A request without events is sent, so any answer of the service will do."""
+    try:
+        async with transport.get(address, {}):
+            pass
+    except RequestFailed as failure:
+        if failure.error.status_code in {0, 407, 502, 504}:
+            return _failed("events_uri connection", failure, side)
+    return Check(name="events_uri connection", grade=Grade.GOOD, text="it answers through the proxy")
+
+
 def _failed(check: str, failure: RequestFailed, side: Side) -> Check:
     status = failure.error.status_code
     if status in {401, 403}:
@@ -372,6 +389,8 @@ def _failed(check: str, failure: RequestFailed, side: Side) -> Check:
         advice = "the proxy requires a user name and password: Http(http_proxy=...)"
     elif status:
         advice = "the service, or a proxy before it, fails: try again in a minute"
+    elif "certificate" in failure.error.message:
+        advice = _TRUST
     else:
         advice = "check the proxy and its log"
     return Check(name=check, grade=Grade.PROBLEM, text=printable(failure.error.message), advice=advice)

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from tests.support.canaries import WATCH
 
-__all__ = ["RawServer", "Talk", "answering", "ok", "raw_server", "saying"]
+__all__ = ["RawServer", "Talk", "answering", "ok", "raw_server", "saying", "tunnel_to"]
 
 Talk: TypeAlias = "Callable[[RawServer, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]"
 
@@ -90,3 +90,28 @@ async def raw_server(talk: Talk, tls: ssl.SSLContext | None = None) -> AsyncGene
         listening.close()
         for _ in range(5):
             await asyncio.sleep(0)
+
+
+def tunnel_to(target: RawServer) -> Talk:
+    """A proxy that connects every CONNECT with ``target``."""
+
+    async def talk(server: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        there, back = await asyncio.open_connection("127.0.0.1", target.port)
+        writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_pipe(reader, back))
+            group.create_task(_pipe(there, writer))
+
+    return talk
+
+
+async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(4096):
+            writer.write(data)
+            await writer.drain()
+    except ConnectionError:
+        pass
+    finally:
+        writer.close()

@@ -8,6 +8,7 @@ from email.utils import formatdate
 from pathlib import Path
 
 import pytest
+import trustme
 
 from aioflags import Config, DataSystem, FileOverrides, Http, MobileConfig
 from aioflags.devserver import Endpoint, Fault, FaultKind, ServerState, create_app, serve
@@ -15,7 +16,7 @@ from aioflags.runtime.clock import now
 from aioflags.tools.doctor import Check, Grade, run_checks
 from aioflags.transport.probe import probe
 from tests.support.canaries import KEY, WATCH
-from tests.support.raw_server import answering, ok, raw_server, saying
+from tests.support.raw_server import answering, ok, raw_server, saying, tunnel_to
 
 pytestmark = pytest.mark.real_time
 
@@ -368,6 +369,37 @@ async def test_a_proxy_that_is_down_is_named_with_the_cause() -> None:
     found = await findings(at("https://flags.invalid", http_proxy="http://127.0.0.1:1"))
     reason = "ConnectError: 127.0.0.1:1: Connection refused (the proxy 127.0.0.1:1 for flags.invalid)"
     assert (found["poll"].text, found["stream"].text) == (reason, reason)
+
+
+async def test_a_proxy_that_refuses_the_host_of_events_is_a_problem() -> None:
+    async with raw_server(answering(*[b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n"] * 3)) as proxy:
+        found = (await findings(at("https://flags.invalid", http_proxy=f"http://127.0.0.1:{proxy.port}")))["events_uri connection"]
+    assert (found.grade, "403" in found.text, found.advice) == (Grade.PROBLEM, True, "check the proxy and its log")
+
+
+@pytest.mark.parametrize(
+    ("is_trusted", "poll", "events"),
+    [
+        pytest.param(True, "it answered with ", "it answers through the proxy", id="trusted"),
+        pytest.param(False, "the certificate is not trusted", "the certificate is not trusted", id="not trusted"),
+    ],
+)
+async def test_a_certificate_behind_a_proxy_is(
+    is_trusted: bool,
+    poll: str,
+    events: str,
+    authority: trustme.CA,
+    ca_file: str,
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    (authority if is_trusted else trustme.CA()).issue_cert("flags.invalid").configure_cert(context)
+    async with raw_server(answering(*[ok()] * 3), context) as target, raw_server(tunnel_to(target)) as proxy:
+        config = at("https://flags.invalid", http_proxy=f"http://127.0.0.1:{proxy.port}", ca_certs=ca_file)
+        found = await findings(config, first_event_timeout=0.1)
+    assert poll in found["poll"].text
+    assert events in found["events_uri connection"].text
+    if not is_trusted:
+        assert "SSL_CERT_FILE" in (found["poll"].advice or "")
 
 
 async def test_entries_of_no_proxy_that_exempt_nothing_are_a_warning() -> None:

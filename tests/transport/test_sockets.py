@@ -29,7 +29,7 @@ from tests.support.flagd_parts import ofrep_endpoint
 from tests.support.full_loop import no_free_descriptor
 from tests.support.http_libraries import HttpLibrary, http_of
 from tests.support.leaks import on_the_loop
-from tests.support.raw_server import RawServer, Talk, answering, ok, raw_server, saying
+from tests.support.raw_server import RawServer, answering, ok, raw_server, saying, tunnel_to
 
 pytestmark = pytest.mark.real_time
 
@@ -449,7 +449,7 @@ async def test_https_targets_are_reached_through_a_tunnel(
     named = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("flags.invalid").configure_cert(named)
     async with raw_server(answering(ok(b"secret")), named) as target:
-        async with raw_server(_tunnel_to(target)) as proxy:
+        async with raw_server(tunnel_to(target)) as proxy:
             settings = proxied(f"http://127.0.0.1:{proxy.port}", ca_certs=ca_file)
             async with HttpTransport(settings) as transport, transport.get("https://flags.invalid/", {}) as reply:
                 assert await reply.read() == b"secret"
@@ -470,7 +470,7 @@ async def test_a_tunnel_leads_to_a_full_name_and_to_an_ipv6_address(
     named = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(certified_name).configure_cert(named)
     scheme, tls = ("https", certified) if proxy_is_encrypted else ("http", None)
-    async with raw_server(answering(ok(b"secret")), named) as target, raw_server(_tunnel_to(target), tls) as proxy:
+    async with raw_server(answering(ok(b"secret")), named) as target, raw_server(tunnel_to(target), tls) as proxy:
         settings = Http(http_proxy=f"{scheme}://127.0.0.1:{proxy.port}", ca_certs=ca_file)
         async with HttpTransport(settings) as transport, transport.get(f"https://{host}/", {}) as reply:
             assert await reply.read() == b"secret"
@@ -485,29 +485,6 @@ async def test_a_proxy_gets_an_ipv6_address_in_brackets_also_after_a_redirect() 
             assert await reply.read() == b"via"
     lines = [head.partition("\r\n")[0] for head in proxy.heads]
     assert lines == [f"GET http://[2001:db8::1]:8080/{path} HTTP/1.1" for path in "ab"]
-
-
-def _tunnel_to(target: RawServer) -> Talk:
-    async def talk(server: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        server.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
-        there, back = await asyncio.open_connection("127.0.0.1", target.port)
-        writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_pipe(reader, back))
-            group.create_task(_pipe(there, writer))
-
-    return talk
-
-
-async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(4096):
-            writer.write(data)
-            await writer.drain()
-    except ConnectionError:
-        pass
-    finally:
-        writer.close()
 
 
 async def test_a_host_in_no_proxy_is_reached_directly(monkeypatch: pytest.MonkeyPatch) -> None:
