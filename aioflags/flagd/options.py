@@ -36,6 +36,7 @@ from aioflags.runtime.validation import (
     require,
     require_items,
     text_or_none,
+    without_credentials,
 )
 
 __all__ = [
@@ -105,7 +106,8 @@ def check_host(host: str) -> None:
     # Characters that look like "?" or "/" become these in the name that is resolved.
     is_name = bool(host) and all(_is_of_a_name(character) for character in unicodedata.normalize("NFKC", host))
     if not is_name and not _is_ipv6(host[1:-1] if host.startswith("[") and host.endswith("]") else host):
-        raise ConfigError(f"host: expected a name or an IP address, without scheme and port, got {printable(host)!r:.100}")
+        shown = without_credentials(host)
+        raise ConfigError(f"host: expected a name or an IP address, without scheme and port, got {shown!r:.100}")
 
 
 def _is_of_a_name(character: str) -> bool:
@@ -197,7 +199,8 @@ def _socket(name: str, value: object) -> object:
 def _target(name: str, value: object) -> object:
     uri = cast("str | None", text_or_none(name, value))
     if uri is not None and not (uri and uri.isprintable() and " " not in uri):
-        raise ConfigError(f"{name}: expected a name in gRPC's syntax, such as dns:///flagd:8013, got {printable(uri)!r:.100}")
+        shown = without_credentials(uri)
+        raise ConfigError(f"{name}: expected a name in gRPC's syntax, such as dns:///flagd:8013, got {shown!r:.100}")
     if uri is not None and has_query(uri):
         raise ConfigError(f"{name}: expected a name without query and fragment; in the path of a socket ? is %3F, and # is %23")
     return value

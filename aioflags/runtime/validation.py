@@ -39,6 +39,7 @@ __all__ = [
     "set_all",
     "text_or_none",
     "time_limit",
+    "without_credentials",
 ]
 
 T = TypeVar("T")
@@ -161,7 +162,12 @@ def public_address(text: str) -> str:
     head = _QUERY.split(text)[0]
     if head != text and "@" in text:  # a ? or # in a password, or an @ in a query
         return "***"
-    return printable(_USERINFO.sub("***@", head))
+    return without_credentials(head)
+
+
+def without_credentials(text: str) -> str:
+    """The name of a server for a message: ``***`` replaces what may be a user name or a password."""
+    return printable(_USERINFO.sub("***@", text))
 
 
 def positive(option: str, value: float, default: float, logger: logging.Logger) -> float:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from aioflags.errors import ConfigError
 from aioflags.protocol.requests import in_address
-from aioflags.runtime.logs import printable
+from aioflags.runtime.validation import without_credentials
 
 if TYPE_CHECKING:
     import grpc
@@ -79,6 +79,8 @@ _SHORTEST_BACKOFF: Final = 0.001
 _SHORTEST_ATTEMPT: Final = 1.0
 """Seconds that one attempt to connect has at least."""
 _SCHEMES: Final = frozenset({"dns", "unix", "ipv4", "ipv6", "xds"})
+_MAY_HAVE_AT: Final = frozenset({"unix", "unix-abstract", "xds"})
+"""Schemes of which the rest is not the name of a host."""
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://|(dns|unix|unix-abstract|ipv4|ipv6|xds):")
 _SPECIAL: Final = re.compile(r"[%?#]")
 """Characters that have another meaning in a URI."""
@@ -99,7 +101,7 @@ def read_target(*, host: str, port: int, target_uri: str | None, socket_path: st
     """Where to connect: to the socket, or else to the name, or else to the host.
 
     Raises:
-        ConfigError: the name has a scheme that gRPC does not know.
+        ConfigError: the name has a scheme that gRPC does not know, or a user name or a password. The message does not repeat these.
     """
     if socket_path is not None:
         path = _SPECIAL.sub(lambda special: quote(special[0]), socket_path)
@@ -108,9 +110,13 @@ def read_target(*, host: str, port: int, target_uri: str | None, socket_path: st
         return GrpcTarget(name=f"{in_address(host)}:{port}")
     prefix = _SCHEME.match(target_uri)
     scheme = "" if prefix is None else (prefix[1] or prefix[2]).lower()
+    shown = without_credentials(target_uri)
+    if "@" in target_uri and scheme not in _MAY_HAVE_AT:
+        # gRPC does not use them, and its errors have the whole name.
+        raise ConfigError(f"target_uri: remove the user name and password from {shown!r}; gRPC's syntax has none")
     if scheme == "envoy":
         if (envoy := _ENVOY.fullmatch(target_uri)) is None:
-            raise ConfigError(f"target_uri: expected envoy://host:port/authority, got {printable(target_uri)!r}")
+            raise ConfigError(f"target_uri: expected envoy://host:port/authority, got {shown!r}")
         return GrpcTarget(name=envoy[1], authority=envoy[2])
     if scheme and scheme not in _SCHEMES:
         expected = ", ".join(sorted(_SCHEMES | {"envoy"}))

@@ -16,6 +16,10 @@ from aioflags.errors import ConfigError
 from aioflags.model.context import Context
 from tests.flagd.configs import config
 
+HOST = "host: expected a name or an IP address, without scheme and port, got '{}'"
+TARGET = "target_uri: expected a name in gRPC's syntax, such as dns:///flagd:8013"
+PASSWORD = "target_uri: remove the user name and password from '{}'"
+
 
 async def enrich_later(given: Mapping[str, Any]) -> Mapping[str, Any]:
     """What a client does not wait for."""
@@ -72,6 +76,8 @@ class ForThreads(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc, type-a
         pytest.param({"host": "a%41"}, "host: expected a name or an IP address, without", id="a host with an escape"),
         pytest.param({"host": "a\uff1fb"}, "host: expected a name or an IP address, without", id="a wide question mark"),
         pytest.param({"host": "", "resolver": "ofrep"}, "host: expected a name or an IP address", id="no host, for ofrep"),
+        pytest.param({"host": "http://u:secret@flagd"}, HOST.format("http://***@flagd"), id="a host with scheme and password"),
+        pytest.param({"host": "u:se/c@ret@flagd"}, HOST.format("***@flagd"), id="a host with a password"),
         pytest.param({"tls": "true"}, "tls: expected bool, got str", id="text for a bool"),
         pytest.param({"cache": "mru"}, "cache: expected 'lru' or 'disabled', got 'mru'", id="an unknown cache"),
         pytest.param({"max_cache_size": -1}, "max_cache_size: expected a number from 0", id="a negative size"),
@@ -92,6 +98,11 @@ class ForThreads(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc, type-a
         pytest.param(
             {"target_uri": "envoy://flagd/x"}, "target_uri: expected envoy://host:port/authority", id="envoy without port"
         ),
+        pytest.param({"target_uri": "u:secret@a b:1"}, f"{TARGET}, got '***@a b:1'", id="a target with a space and a password"),
+        pytest.param({"target_uri": "u:secret@flagd:1"}, PASSWORD.format("***@flagd:1"), id="a target with a password"),
+        pytest.param({"target_uri": "dns:///u:secret@flagd:1"}, PASSWORD.format("dns://***@flagd:1"), id="dns with a password"),
+        pytest.param({"target_uri": "envoy://u:secret@a:1/b"}, PASSWORD.format("envoy://***@a:1/b"), id="envoy with a password"),
+        pytest.param({"target_uri": "envoy://u:secret@a/b"}, PASSWORD.format("envoy://***@a/b"), id="envoy with that and no port"),
         pytest.param({"ofrep_base_url": "flags.example"}, "ofrep_base_url: expected an address", id="an address without scheme"),
         pytest.param({"ofrep_base_url": "http://a/?b=1"}, "ofrep_base_url: expected an address without query", id="a query"),
         pytest.param(

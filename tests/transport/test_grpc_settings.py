@@ -26,6 +26,8 @@ TARGET = GrpcTarget(name="localhost:8013")
         pytest.param({"target_uri": "dns:///other:2"}, GrpcTarget(name="dns:///other:2"), id="dns"),
         pytest.param({"target_uri": "ipv4:10.0.0.1:2"}, GrpcTarget(name="ipv4:10.0.0.1:2"), id="ipv4"),
         pytest.param({"target_uri": "unix:/run/x"}, GrpcTarget(name="unix:/run/x"), id="unix"),
+        pytest.param({"target_uri": "unix:/run/x@1"}, GrpcTarget(name="unix:/run/x@1"), id="unix with an @ in its path"),
+        pytest.param({"target_uri": "xds:///x@1"}, GrpcTarget(name="xds:///x@1"), id="xds with an @ in its name"),
         pytest.param({"target_uri": "envoy://h:2/svc"}, GrpcTarget(name="h:2", authority="svc"), id="envoy"),
         pytest.param({"socket_path": "/run/x"}, GrpcTarget(name="unix:///run/x", is_local=True), id="an absolute socket path"),
         pytest.param({"socket_path": "x"}, GrpcTarget(name="unix:x", is_local=True), id="a relative socket path"),
