@@ -128,7 +128,8 @@ def requests_of(scope: Scope) -> RequestFlags[Scope]:
     requests = requests or getattr(getattr(scope.get("app"), "state", None), _KEY, None)
     if requests is None:
         raise LifecycleError(
-            "the flags of this application have not started: use the lifespan of aioflags, and run it. A test client runs it inside"
+            "the flags of this application have not started: use the lifespan of aioflags, and run it. A server runs that of the"
+            " outermost application, not those of applications that are mounted in it. A test client runs it inside"
             " `with TestClient(app)`; httpx.ASGITransport does not run it, so enter app.router.lifespan_context(app)"
             " around it, or app.lifespan() with Litestar"
         )

@@ -187,6 +187,14 @@ def test_a_mounted_application_has_flags() -> None:
 
 
 @pytest.mark.real_time
+def test_a_lifespan_of_a_mounted_application_is_reported_with_its_remedy() -> None:
+    app, inner = FastAPI(), app_of(Client.local(FLAGS), context=user_of)
+    app.mount("/inner", inner)
+    with TestClient(app, headers=ANNA) as http, pytest.raises(LifecycleError, match="that of the outermost application"):
+        http.get("/inner/async")
+
+
+@pytest.mark.real_time
 def test_an_application_that_runs_again_makes_another_client() -> None:
     app = app_of(lambda: Client.local(FLAGS), context=user_of)
     for _ in range(2):
