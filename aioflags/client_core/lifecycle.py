@@ -252,7 +252,7 @@ class Lifecycle:
         if self._loop is not None and self._loop is not running:
             raise LifecycleError(
                 "this client was started on another event loop: make one client for each asyncio.run(), "
-                "or run all calls on one loop, with asyncio.Runner"
+                "or run all calls on one loop, with asyncio.Runner; in tests, give the fixture and its tests one loop_scope"
             )
 
     # -- the root task
