@@ -47,6 +47,7 @@ class OfrepEvaluation:
         self._base_url = requests.endpoint.base_url
         self._failures = FailureLog("OFREP", logger)
         self._is_new_hint = Once()
+        self._is_new_bug = Once()
 
     def cached(self, key: str, expected: type) -> EvaluationDetail[Any] | None:  # noqa: ARG002 -- nothing is cached
         """``None``: nothing is cached."""
@@ -102,8 +103,10 @@ class OfrepEvaluation:
         except RequestFailed as failed:
             return FailedEvaluation(_GENERAL, str(failed.error))
         except Exception as error:  # a bug in aioflags: the caller gets the default
-            self._logger.exception("OFREP: a request failed")
-            return FailedEvaluation(_GENERAL, describe_error(error))
+            description = describe_error(error)
+            if self._is_new_bug(description):
+                self._logger.exception("OFREP: a request failed (please report)")
+            return FailedEvaluation(_GENERAL, description)
 
     def _refused(self, failure: FailedEvaluation) -> Snapshot:
         self._failures.failed(failure)

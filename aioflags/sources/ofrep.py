@@ -22,7 +22,7 @@ from aioflags.protocol.failures import invalid_data, located, unexpected
 from aioflags.protocol.ofrep_bulk import EventStreamAddress, flags_url, read_failure, read_flags
 from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.clock import now
-from aioflags.runtime.logs import printable
+from aioflags.runtime.logs import Once, printable
 from aioflags.sources.base import SourceContext, transport_for
 from aioflags.sources.ofrep_streams import FetchRequest, OfrepStreams
 from aioflags.transport.backoff import Backoff, read_retry_after
@@ -80,6 +80,7 @@ class OfrepBulkSource:
         self._backoff = Backoff(RECONNECT_DELAY, state=context.retry_state)
         self._tag: str | None = None
         """The ETag of the flags that the client has."""
+        self._is_new_bug = Once()
 
     async def sync(self, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:  # noqa: ARG002 -- OFREP has no cursor
         """All flags now and after every change, until the server refuses the headers."""
@@ -126,8 +127,10 @@ class OfrepBulkSource:
         except RequestFailed as failed:
             return _failed(failed.error, url, failed.retry_after)
         except Exception as error:  # a bug in aioflags: the source continues
-            self._context.logger.exception("OFREP: a request for all flags failed")
-            return _failed(unexpected(error), url)
+            problem = unexpected(error)
+            if self._is_new_bug(problem.message):
+                self._context.logger.exception("OFREP: a request for all flags failed (please report)")
+            return _failed(problem, url)
 
     async def _read(self, reply: OfrepReply, base_url: str) -> _Outcome:
         if reply.status == 304 and self._tag is not None:

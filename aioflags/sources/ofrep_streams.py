@@ -22,7 +22,7 @@ from aioflags.protocol.ofrep import status_text
 from aioflags.protocol.ofrep_bulk import EventStreamAddress, Refetch, read_refetch
 from aioflags.protocol.requests import USER_AGENT
 from aioflags.runtime.broadcast import Signal
-from aioflags.runtime.logs import describe_error, printable
+from aioflags.runtime.logs import Once, describe_error, printable
 from aioflags.transport.backoff import Backoff
 from aioflags.transport.http import HttpTransport
 from aioflags.transport.ofrep import OfrepRequests
@@ -70,6 +70,7 @@ class OfrepStreams:
         self._task: asyncio.Task[None] | None = None
         self._pending: FetchRequest | None = None
         self._requested = Signal()
+        self._is_new_bug = Once()
 
     async def follow(self, addresses: Sequence[EventStreamAddress]) -> None:
         """Listen to these streams from now on, and to no others."""
@@ -129,8 +130,9 @@ class OfrepStreams:
                 status, retry_after, is_refused = failed.error.status_code, failed.retry_after, not failed.is_recoverable
                 problem = status_text(status) if status else failed.error.message
             except Exception as error:  # a bug in aioflags: the stream reconnects
-                self._logger.exception("OFREP: an event stream failed")
                 problem = describe_error(error)
+                if self._is_new_bug(problem):
+                    self._logger.exception("OFREP: an event stream failed (please report)")
             may_have_missed = True
             lasted = 0.0 if opened is None else anyio.current_time() - opened
             pause = backoff.after(lasted, chance=self._random(), at_least=retry_after)

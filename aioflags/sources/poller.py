@@ -21,7 +21,7 @@ from aioflags.protocol.effects import Completed, Effect, Goodbye, Malformed, Ser
 from aioflags.protocol.failures import asked_to_wait, invalid_data, located, server_failure, unexpected
 from aioflags.protocol.side import DataRequest
 from aioflags.runtime.checkpoints import run_cooperatively
-from aioflags.runtime.logs import as_seconds, logger
+from aioflags.runtime.logs import Once, as_seconds, logger
 from aioflags.runtime.validation import TEXT, address, at_least, require, set_all
 from aioflags.sources.base import SourceContext, transport_for
 from aioflags.sources.poll_on_demand import PollOnDemand
@@ -115,6 +115,7 @@ class Poller:
         """The URL of the last request, for errors."""
         self._tag: tuple[str, str] | None = None
         """The URL of the last usable response, and its ETag."""
+        self._is_new_bug = Once()
 
     async def poll_once(self, request: Callable[[], DataRequest]) -> PollOutcome:
         """The outcome of one poll. If the service asked an earlier source to wait, it is sent after the rest of that time."""
@@ -211,8 +212,10 @@ class Poller:
             is_refused = not failed.is_recoverable
             return PollOutcome(directive=directive, error=failed.error, retry_after=failed.retry_after, is_refused=is_refused)
         except Exception as error:  # a bug in aioflags: the source continues
-            self._context.logger.exception("%s: a poll failed", self._name)
-            return PollOutcome(directive=self.latched, error=unexpected(error))
+            problem = unexpected(error)
+            if self._is_new_bug(problem.message):
+                self._context.logger.exception("%s: a poll failed (please report)", self._name)
+            return PollOutcome(directive=self.latched, error=problem)
 
     async def _send(self, transport: HttpTransport, request: DataRequest) -> PollOutcome:
         body: bytes | None = None

@@ -52,16 +52,25 @@ _NETWORK: Final[tuple[type[Exception], ...]] = (
 class HttpConnections:
     """Sends the requests of an ``HttpTransport``.
 
-    Polls and posts share clients; each stream has its own, which ``make_client`` makes. ``keeps_idle``: shared clients keep
-    connections for the next request.
+    Polls and posts share clients; each stream has its own, which ``make_client`` makes. ``log_bug`` gets what a client raises in
+    place of its library's errors. ``keeps_idle``: shared clients keep connections for the next request.
     """
 
-    def __init__(self, settings: Http, make_client: MakeClient, tls: TlsContext, *, keeps_idle: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Http,
+        make_client: MakeClient,
+        tls: TlsContext,
+        log_bug: Callable[[Exception], None],
+        *,
+        keeps_idle: bool = False,
+    ) -> None:
         self._settings = settings
         self._persistence = {} if keeps_idle else {"Connection": "close"}
         self._redirect_origins = _origins(settings.redirect_origins)
         self._new_clients = partial(Clients, settings, make_client, tls)
         self._shared = self._new_clients()
+        self._log_bug = log_bug
         self._sending: set[anyio.CancelScope] = set()
 
     async def aclose(self) -> None:
@@ -139,7 +148,7 @@ class HttpConnections:
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
     ) -> tuple[HttpResponse, float | None]:
         """The response with its body unread, and the read timeout of the client. Redirects are not followed."""
-        with _network_failures(url=url, proxy_for=self._shared.proxy_for):
+        with self._request_failures(url, self._shared):
             client = await self._shared.for_url(url)
             sent = {**self._persistence, **headers}
             if body is None:
@@ -168,7 +177,7 @@ class HttpConnections:
             # It is sent again to the target of a redirect: REPORT, like GET, changes nothing on the server.
             method, headers = "REPORT", {**headers, "Content-Type": "application/json"}
         while True:
-            with _network_failures(url=url, proxy_for=clients.proxy_for):
+            with self._request_failures(url, clients):
                 client = await clients.for_url(url)
                 base = client.timeout
                 timeout: TimeoutValues = (base.connect, silence or base.read, base.write, base.pool)
@@ -181,6 +190,21 @@ class HttpConnections:
                 if _origin(redirect) != _origin(request.url):
                     headers = {name: value for name, value in headers.items() if name.lower() in _PUBLIC_HEADERS}
                 url, hops = str(redirect), hops + 1
+
+    @contextmanager
+    def _request_failures(self, url: str, clients: Clients) -> Generator[None]:
+        """Turn every exception of a request into ``RequestFailed``.
+
+        A client of ``client_factory``, or one that another library instruments, may raise anything.
+        """
+        try:
+            with _network_failures(url=url, proxy_for=clients.proxy_for):
+                yield
+        except RequestFailed:
+            raise
+        except Exception as bug:
+            self._log_bug(bug)
+            raise RequestFailed(unexpected(bug)) from bug
 
     def _redirect_target(self, target: HttpUrl, response: HttpResponse) -> HttpUrl | None:
         """The target of a redirect, if it may be followed: on the same origin, or on an origin that the settings allow.

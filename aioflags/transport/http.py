@@ -17,6 +17,7 @@ import anyio
 
 from aioflags.protocol.failures import network_failure, unexpected
 from aioflags.runtime.daemon_threads import SerialThread, ThreadStartError
+from aioflags.runtime.logs import Once, describe_error
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.transport.responses import CLOSED, RequestFailed, Response
 from aioflags.transport.settings import Http
@@ -68,6 +69,7 @@ class HttpTransport:
         self._settings = settings
         self._logger = logger
         self._idle_connections = idle_connections
+        self._is_new_bug = Once()
         self._lock = anyio.Lock()
         self._thread = SerialThread("aioflags-tls")
         self._connections: HttpConnections | None = None
@@ -160,4 +162,10 @@ class HttpTransport:
 
         make_client = client_maker(self._settings, self._logger, idle_connections=self._idle_connections)
         tls = TlsContext(self._settings, self._logger, self._thread)
-        return HttpConnections(self._settings, make_client, tls, keeps_idle=self._idle_connections > 0)
+        return HttpConnections(self._settings, make_client, tls, self._log_bug, keeps_idle=self._idle_connections > 0)
+
+    def _log_bug(self, error: Exception) -> None:
+        """Log the traceback of an exception that HTTP clients do not raise for a failed request. The request counts as failed."""
+        if self._is_new_bug(describe_error(error)):
+            hint = "the traceback, logged once, shows whether client_factory or a library that instruments HTTP clients raised it"
+            self._logger.error("the HTTP client failed: %s", hint, exc_info=error)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import anyio
 import anyio.lowlevel
@@ -188,6 +188,41 @@ async def test_a_factory_that_returns_something_else_is_a_failure_of_the_request
             async with transport.get(HOME, {}):
                 pass
     assert isinstance(caught.value.__cause__, ConfigError)
+
+
+def no_client(_: HttpLibrary) -> NoReturn:
+    raise LookupError("a bug")
+
+
+def broken_client(library: HttpLibrary) -> Any:
+    async def answer(_: object) -> NoReturn:
+        raise LookupError("a bug")
+
+    return library.AsyncClient(transport=library.MockTransport(answer), trust_env=False)
+
+
+@pytest.mark.parametrize("factory", [pytest.param(no_client, id="the factory"), pytest.param(broken_client, id="its client")])
+async def test_an_unexpected_exception_is_a_failure_of_the_request_with_one_traceback(
+    library: HttpLibrary, factory: Callable[[HttpLibrary], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with HttpTransport(Http(client_factory=lambda: factory(library))) as transport:
+        for request in (
+            transport.post(HOME, {}, b"[]"),
+            transport.post(HOME, {}, b"[]"),
+            _head(transport.get),
+            _head(transport.open_stream),
+        ):
+            with pytest.raises(RequestFailed, match="LookupError: a bug") as caught:
+                await request
+            assert (caught.value.error.kind, caught.value.is_recoverable) == (FailureKind.UNKNOWN, True)
+    (record,) = caplog.records
+    assert record.message.startswith("the HTTP client failed: ")
+    assert record.exc_info is not None
+
+
+async def _head(open_: Callable[[str, dict[str, str]], AbstractAsyncContextManager[object]]) -> None:
+    async with open_(HOME, {}):
+        pass
 
 
 async def test_the_failure_of_a_broken_body_has_the_headers(serving: Serving) -> None:
