@@ -8,10 +8,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator, Iterator
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
+
+import msgspec
 
 from aioflags.model.change import Change, ChangeKind, ChangeSet
 from aioflags.model.defaults import MAX_RESPONSE_BYTES
+from aioflags.model.nesting import NestingError
 from aioflags.protocol.documents.problems import UNREADABLE, located_problem
 from aioflags.protocol.effects import NOTHING, Completed, Effect, Goodbye, Malformed, ServerError
 from aioflags.protocol.envelope import check_syntax, cut_events, split_events
@@ -19,9 +22,6 @@ from aioflags.protocol.messages import DEFINITIONS, Input, Message, ObjectReader
 from aioflags.runtime.cooperative import Budget
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.runtime.logs import printable
-
-if TYPE_CHECKING:
-    import msgspec
 
 __all__ = ["TRANSITIONS", "Action", "Fdv2Reader", "Phase", "read_poll"]
 
@@ -171,13 +171,16 @@ def read_poll(
     try:
         return (yield from _read_events(split_events(body), Fdv2Reader(objects, logger=logger)))
     except UNREADABLE as error:
-        return Malformed(located_problem("poll", error, body, names_item=True))
+        return Malformed(located_problem("poll", error, body, is_poll=True))
 
 
 def _read_events(events: Iterator[bytes | msgspec.Raw], reader: Fdv2Reader) -> Generator[None, None, Effect]:
     budget = Budget()
     for text in events:
-        effect = reader.feed_element(text)
+        try:
+            effect = reader.feed_element(text)
+        except (msgspec.ValidationError, NestingError) as error:  # the text is JSON, so it is a whole event
+            return Malformed(located_problem("poll", error, text, names_item=True))
         if effect is not NOTHING:
             # The body must be JSON to its end: a truncated body is malformed.
             for rest in events:

@@ -125,4 +125,4 @@ def _read_update(name: str, data: str | bytes) -> Effect:
 
 
 def _malformed(place: str, error: Exception, text: str | bytes) -> Malformed:
-    return Malformed(printable(located_problem(place, error, text, names_item=False)))
+    return Malformed(printable(located_problem(place, error, text, names_item=place in {"patch", "delete"})))

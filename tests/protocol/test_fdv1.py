@@ -168,9 +168,11 @@ def test_unknown_events_and_paths_are_ignored(name: str, data: object) -> None:
         pytest.param("put", {"data": {"flags": True}}, "put: data.flags: expected object or null", id="a put whose flags are true"),
         pytest.param("put", {"data": {"flags": {"f": {}}}}, 'flags.f: missing required property "version"', id="no version"),
         pytest.param(
-            "patch", {"path": "/flags/f", "data": True}, "patch: expected object, got boolean", id="DS-56 a patch of true"
+            "patch", {"path": "/flags/f", "data": True}, 'patch: flag "f": expected object, got boolean', id="DS-56 a patch of true"
         ),
-        pytest.param("patch", {"path": "/flags/f", "data": {}}, 'patch: missing required property "version"', id="no version"),
+        pytest.param(
+            "patch", {"path": "/flags/f", "data": {}}, 'patch: flag "f": missing required property "version"', id="no version"
+        ),
         pytest.param("patch", {"data": {}}, 'patch: missing required property "path"', id="nowhere"),
         pytest.param(
             "delete",
@@ -178,9 +180,11 @@ def test_unknown_events_and_paths_are_ignored(name: str, data: object) -> None:
             'delete: flag "f": line 1, column 34: the JSON ends too early',
             id="a delete that is cut off",
         ),
-        pytest.param("delete", {"path": "/flags/f", "version": "1"}, "delete: version: expected whole number", id="a bad version"),
+        pytest.param(
+            "delete", {"path": "/flags/f", "version": "1"}, 'delete: flag "f": version: expected whole number', id="a bad version"
+        ),
         pytest.param("patch", "[" * 9999, "patch: ", id="nested too deeply"),
-        pytest.param("patch", b'{"path":"/flags/\xff","data":{}}', "patch: text that is not UTF-8", id="not UTF-8"),
+        pytest.param("patch", b'{"path":"/flags/\xff","data":{}}', "text that is not UTF-8", id="not UTF-8"),
     ],
 )
 def test_a_malformed_event_names_its_place(name: str, data: object, problem: str) -> None:

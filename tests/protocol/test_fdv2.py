@@ -260,7 +260,7 @@ def without(name: str) -> dict[str, object]:
         pytest.param(event("put-object", PUT | {"object": []}), "object", id="DS-40 an object that is an array"),
         pytest.param(
             event("put-object", PUT | {"object": {"rules": [{"clauses": [{"op": 1}]}]}}),
-            "object.rules[0].clauses[0].op: expected string, got number",
+            'put-object: flag "k": object.rules[0].clauses[0].op: expected string, got number',
             id="DS-40 a property of the wrong type",
         ),
         pytest.param(

@@ -101,7 +101,9 @@ def test_a_put_without_a_name_is_skipped(name: dict[str, str]) -> None:
         ),
         pytest.param(poll_body(FULL, transferred()) + b"x", "trailing", id="something follows the envelope"),
         pytest.param(
-            poll_body(FULL, put("a", on=5), transferred()), "on: expected boolean", id="DS-40 an object that cannot be decoded"
+            poll_body(FULL, put("a"), put("b", on=5, variations=[{"event": 1, "key": "x"}]), put("c"), transferred()),
+            'poll: flag "b": object.on: expected boolean',
+            id="DS-40 an object that cannot be decoded",
         ),
         pytest.param(poll_body(transferred()), "no transfer had begun", id="DS-36 payload-transferred without an intent"),
         pytest.param(poll_body(FULL, ("put-object", b"[" * 9999 + b"]" * 9999)), "nested too deeply", id="nested too deeply"),

@@ -65,17 +65,24 @@ def line_and_column(text: bytes, offset: int | None) -> tuple[int, int]:
     return before.count(b"\n") + 1, len(before[start:].decode(errors="replace")) + 1
 
 
-def located_problem(document: str, error: Exception, text: bytes | str, *, names_item: bool = False) -> str:
+def located_problem(
+    document: str, error: Exception, text: bytes | str | msgspec.Raw, *, names_item: bool = False, is_poll: bool = False
+) -> str:
     """An exception of ``UNREADABLE`` in one line: the document, the line and column of a syntax error, and the problem.
 
-    ``names_item``: the text contains one flag or segment, or is a poll. The key is included if it comes before the syntax error.
+    ``names_item``: the text is an event with one flag or segment. Its key is included, unless a syntax error comes before it.
+    ``is_poll``: the text has many events. For a syntax error the key of the last one before it is included.
     """
     problem = read_problem(error, text)
-    if problem.offset is None and problem.text != _CUT_OFF:
-        return f"{document}: {problem}" if document else str(problem)
-    data = text.encode(errors="replace") if isinstance(text, str) else text
-    line, column = line_and_column(data, problem.offset)
-    places = [document, _item(data[: problem.offset]) if names_item else "", f"line {line}, column {column}"]
+    data = text.encode(errors="replace") if isinstance(text, str) else bytes(text)
+    head = data[: problem.offset]
+    is_syntax = problem.offset is not None or problem.text == _CUT_OFF
+    if is_poll:
+        head, names_item = head[max(head.rfind(b'"event"'), 0) :], is_syntax
+    places = [document, _item(head) if names_item else ""]
+    if is_syntax:
+        line, column = line_and_column(data, problem.offset)
+        places.append(f"line {line}, column {column}")
     return ": ".join([*filter(None, places), str(problem)])
 
 
@@ -85,9 +92,9 @@ def _is_markup(text: bytes | str | msgspec.Raw) -> bool:
 
 
 def _item(text: bytes) -> str:
-    """The flag or segment of the last event in a text. Empty if the event does not start with its key."""
+    """The flag or segment of an event. Empty if the event does not start with its key."""
     # After the first array, a key may belong to a prerequisite.
-    head = text[max(text.rfind(b'"event"'), 0) :].partition(b"[")[0]
+    head = text.partition(b"[")[0]
     match = _PATH.search(head) or _KEY.search(head)
     if match is None:
         return ""

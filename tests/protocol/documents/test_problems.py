@@ -60,27 +60,34 @@ def test_a_problem_reads_as_path_and_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "names_item", "line"),
+    ("text", "names", "line"),
     [
-        pytest.param('{"payloads":[', False, f"x: line 1, column 14: {END}", id="cut off"),
-        pytest.param('{\n "on":"ä",}', False, "x: line 2, column 11: trailing comma in object", id="bad syntax in the second line"),
-        pytest.param("[]", False, "x: expected object, got array", id="content, which has a path and no line"),
-        pytest.param("", False, f"x: line 1, column 1: {END}", id="nothing"),
-        pytest.param('{"kind":"flag","key":"a","obj', True, f'x: flag "a": line 1, column 30: {END}', id="a flag"),
-        pytest.param('{"kind":"segment","key":"s",', True, f'x: segment "s": line 1, column 29: {END}', id="a segment"),
-        pytest.param('{"kind":"flag","ke', True, f"x: line 1, column 19: {END}", id="cut off before the key"),
-        pytest.param('{"rules":[{"key":"a"', True, f"x: line 1, column 21: {END}", id="a key of another object"),
-        pytest.param('{"path":"/segments/s","da', True, f'x: segment "s": line 1, column 26: {END}', id="by its path"),
+        pytest.param('{"payloads":[', {}, f"x: line 1, column 14: {END}", id="cut off"),
+        pytest.param('{\n "on":"ä",}', {}, "x: line 2, column 11: trailing comma in object", id="bad syntax in the second line"),
+        pytest.param("[]", {}, "x: expected object, got array", id="content, which has a path and no line"),
+        pytest.param("", {}, f"x: line 1, column 1: {END}", id="nothing"),
+        pytest.param('{"kind":"flag","key":"a","obj', {"names_item": True}, f'x: flag "a": line 1, column 30: {END}', id="a flag"),
+        pytest.param(
+            '{"kind":"segment","key":"s",', {"names_item": True}, f'x: segment "s": line 1, column 29: {END}', id="a segment"
+        ),
+        pytest.param('{"kind":"flag","ke', {"names_item": True}, f"x: line 1, column 19: {END}", id="cut off before the key"),
+        pytest.param('{"rules":[{"key":"a"', {"names_item": True}, f"x: line 1, column 21: {END}", id="a key of another object"),
+        pytest.param(
+            '{"path":"/segments/s","da', {"names_item": True}, f'x: segment "s": line 1, column 26: {END}', id="by its path"
+        ),
         pytest.param(
             '{"events":[{"event":"put-object","data":{"key":"a"}},{"event":"put-object","data":{"key":"b",',
-            True,
+            {"is_poll": True},
             f'x: flag "b": line 1, column 94: {END}',
             id="the last event of a poll",
+        ),
+        pytest.param(
+            '[{"kind":"flag","key":"a"}]', {"names_item": True}, "x: expected object, got array", id="content without a key"
         ),
     ],
 )
 @pytest.mark.parametrize("form", [str, str.encode], ids=["text", "bytes"])
-def test_a_problem_names_its_document_its_flag_and_its_place(text: str, names_item: bool, line: str, form: type[str]) -> None:
+def test_a_problem_names_its_document_its_flag_and_its_place(text: str, names: dict[str, bool], line: str, form: type[str]) -> None:
     with pytest.raises(UNREADABLE) as caught:
         msgspec.json.decode(text, type=dict[str, object])
-    assert located_problem("x", caught.value, form(text), names_item=names_item) == line
+    assert located_problem("x", caught.value, form(text), **names) == line
