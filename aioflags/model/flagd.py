@@ -5,6 +5,7 @@ Source: ``flagd.md`` 4.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final, final
 
@@ -12,7 +13,10 @@ import msgspec
 
 from aioflags.model.metadata import NO_METADATA, FlagMetadata
 
-__all__ = ["NO_EVALUATORS", "Evaluators", "FlagdFlag"]
+__all__ = ["NO_EVALUATORS", "REFERENCE", "Evaluators", "FlagdFlag"]
+
+REFERENCE: Final = re.compile(rb'\{\s*"\$ref"\s*:\s*"([^"\\]*)"\s*\}')
+"""A reference to a shared evaluator in the text of a rule. One whose name is written with escapes is not found."""
 
 
 @final
@@ -23,12 +27,13 @@ class Evaluators:
     the same object.
     """
 
-    __slots__ = ("__weakref__", "lengths", "rules")
+    __slots__ = ("__weakref__", "lengths", "nested", "rules")
 
-    def __init__(self, rules: Mapping[str, Any], lengths: Mapping[str, int]) -> None:
-        """``lengths``: about how many characters the JSON of each rule has."""
+    def __init__(self, rules: Mapping[str, Any], lengths: Mapping[str, int], nested: Mapping[str, str] | None = None) -> None:
+        """``lengths``: about how many characters the JSON of each rule has. ``nested``: which of them refer to which other name."""
         self.rules: Mapping[str, Any] = rules
         self.lengths: Mapping[str, int] = lengths
+        self.nested: Mapping[str, str] = {} if nested is None else nested
 
 
 NO_EVALUATORS: Final = Evaluators({}, {})

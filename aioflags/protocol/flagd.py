@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar, cast
 import msgspec
 
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
-from aioflags.model.flagd import NO_EVALUATORS, Evaluators, FlagdFlag
+from aioflags.model.flagd import NO_EVALUATORS, REFERENCE, Evaluators, FlagdFlag
 from aioflags.model.metadata import FlagMetadata, MetadataValue
 from aioflags.model.nesting import MAX_DEPTH, NestingError, check_depth, is_too_deep
 from aioflags.model.values import is_object, type_name
@@ -118,15 +118,19 @@ def read_flag_set(
     budget = Budget()
     rules: dict[str, Any] = {}
     lengths: dict[str, int] = {}
+    nested: dict[str, str] = {}
     for name, raw in sections.evaluators.items():
         try:
             check_depth(raw)
         except NestingError:
             continue  # a reference to it then fails, like one to an unknown name
-        rules[name], lengths[name] = _decoded(_ANY, raw, f"$evaluators.{name}"), len(bytes(raw))
+        text = bytes(raw)
+        rules[name], lengths[name] = _decoded(_ANY, raw, f"$evaluators.{name}"), len(text)
+        if reference := REFERENCE.search(text):
+            nested[name] = reference[1].decode()
         if budget.is_spent():
             yield
-    evaluators = Evaluators(rules, lengths) if rules else NO_EVALUATORS
+    evaluators = Evaluators(rules, lengths, nested) if rules else NO_EVALUATORS
     reader = _FlagReader(evaluators, base)
     changes: list[Change] = []
     for key, raw in sections.flags.items():

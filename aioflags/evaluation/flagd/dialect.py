@@ -15,7 +15,7 @@ from aioflags.evaluation.compiled import CompiledFlag, ReportProblem
 from aioflags.evaluation.dialect import Comparison, Dialect
 from aioflags.evaluation.explain.operators import rollout_text
 from aioflags.evaluation.explain.targeting import flagd_steps
-from aioflags.evaluation.flagd.evaluators import FlagComparison, referenced, resolved
+from aioflags.evaluation.flagd.evaluators import FlagComparison, reference_problems, referenced, resolved
 from aioflags.evaluation.flagd.flags import always, compile_flag
 from aioflags.evaluation.flagd.fractional import LATEST_VERSION, VERSIONS
 from aioflags.evaluation.flagd.targeting import RuleError, compile_targeting
@@ -130,3 +130,4 @@ class _FlagdDialect(OpenFeatureDialect):
         kinds = {type_name(value) for value in definition.variants.values()}
         if len(kinds) > 1:
             yield f"has variants of several types: {', '.join(sorted(kinds))}"
+        yield from reference_problems(definition)

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from aioflags.model.flagd import Evaluators, FlagdFlag
+from aioflags.model.flagd import REFERENCE, Evaluators, FlagdFlag
 from aioflags.model.metadata import FlagMetadata
 from aioflags.model.nesting import SCALARS
 from aioflags.model.values import is_array, is_object, same_json
@@ -56,6 +56,18 @@ def referenced(rule: Any) -> Iterator[str]:
                 yield name
         elif part.__class__ is list and not SCALARS.issuperset(map(type, part)):
             parts += part
+
+
+def reference_problems(flag: FlagdFlag) -> Iterator[str]:
+    """The references in the rule of a flag that fail when an evaluation reaches them."""
+    evaluators = flag.evaluators
+    for text in dict.fromkeys(REFERENCE.findall(flag.targeting or b"")):
+        name = text.decode()
+        if name not in evaluators.rules:
+            yield f"refers to the shared evaluator {name!r}, which does not exist"
+        elif name in evaluators.nested:
+            inner = evaluators.nested[name]
+            yield f"refers to the shared evaluator {name!r}, which refers to another one, {inner!r}: that is not supported"
 
 
 def _name(part: Mapping[str, Any]) -> str | None:

@@ -91,7 +91,7 @@ def _var(flag_key: str) -> Callable[[Sequence[Expression], Site], Expression]:
 def _build_reference(arguments: Sequence[Expression], site: Site) -> Expression:
     """A reference to a shared evaluator that loading did not replace: its name is unknown, or it is inside another evaluator."""
     name = arguments[0].value if len(arguments) == 1 and arguments[0].is_literal else None
-    return unknown_operator(f"the shared evaluator {name!r:.100} is unknown, or refers to another one")
+    return unknown_operator(f"the shared evaluator {name!r:.100} does not exist, or another shared evaluator refers to it")
 
 
 _OPERATORS: Final[Mapping[str, Operator]] = {

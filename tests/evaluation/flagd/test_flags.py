@@ -273,6 +273,27 @@ def test_what_is_wrong_with_a_flag_is_logged_when_it_is_loaded(
     assert caplog.messages == ([] if message is None else [message])
 
 
+@pytest.mark.parametrize(
+    ("rule", "problem"),
+    [
+        pytest.param({"$ref": "isC"}, "'isC', which does not exist", id="an unknown name"),
+        pytest.param(
+            {"$ref": "nested"}, "'nested', which refers to another one, 'isB': that is not supported", id="a nested reference"
+        ),
+        pytest.param({"if": [IF_B, "on", {"$ref": "isC"}]}, "'isC', which does not exist", id="in a branch that is not taken"),
+        pytest.param(IF_B, None, id="a known name"),
+        pytest.param({"cat": [{"$ref": "isC", "a": 1}]}, None, id="an object with another member"),
+        pytest.param({"cat": ['{"$ref": "isC"}']}, None, id="a text that looks like a reference"),
+    ],
+)
+def test_a_reference_that_fails_is_logged_when_its_flag_is_loaded(
+    rule: Any, problem: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    evaluators = {"isB": IS_B, "nested": {"!": [{"$ref": "isB"}]}}
+    loaded(document(evaluators=evaluators, f=flag(targeting=rule)))
+    assert caplog.messages == ([] if problem is None else [f"flag f refers to the shared evaluator {problem}"])
+
+
 def test_the_problems_of_a_flag_set_are_one_line_until_there_are_others(caplog: pytest.LogCaptureFixture) -> None:
     def flags(*malformed: int) -> Any:
         return document(

@@ -77,7 +77,7 @@ def test_datetimes_are_texts_in_utc(value: Any, seen: Any) -> None:
     ("rule", "problem"),
     [
         pytest.param({"invalid": ["x"]}, "the operator 'invalid' is unknown", id="122: operator"),
-        pytest.param({"$ref": "nope"}, "the shared evaluator 'nope' is unknown", id="122: reference"),
+        pytest.param({"$ref": "nope"}, "the shared evaluator 'nope' does not exist", id="122: reference"),
         pytest.param({"if": [{"$ref": ["a", "b"]}, 1]}, "the shared evaluator", id="122: reference with two names"),
         pytest.param({"x" * 10_000: 1}, "x{99}", id="a long name"),
     ],
