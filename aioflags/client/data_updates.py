@@ -190,6 +190,7 @@ class DataUpdates:
             fdv1_fallback=system.fdv1_fallback,
             recovers_fdv2=system.fdv1_fallback_recovery == "ttl",
             retries_refused=system.refused_retry == "extended",
+            has_store=self.store_session is not None,
             policy=replace(SERVER, after_refusal=system._refused_delay),  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # only contract tests set it
         )
         on_applied = None if self.store_session is None else self.store_session.applied

@@ -409,9 +409,7 @@ class StatusCell:
             self._holder.publish(fact.snapshot)
             is_first = fact.kind is FactKind.CACHED and self._condition.source is SourceState.INITIALIZING
             if is_first and self._once("unconfirmed"):
-                # A warning said that defaults are served.
-                level = logging.WARNING if self.is_outage_logged else logging.INFO
-                self._log.log(level, "serving flag data that no source has confirmed yet")
+                self._log.info("serving flag data that no source has confirmed yet")
         if is_refused:
             self._holder.publish(self._holder.snapshot.refused(ErrorKind.PROVIDER_FATAL))
         return old

@@ -67,9 +67,10 @@ class _Newest:
     cached: Outcome = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     async def result(self, *, accepts_cached: bool) -> IdentifyResult:
-        enough = {self.cached, self.outcome} if accepts_cached else {self.outcome}
-        done, _ = await asyncio.wait(enough, return_when=asyncio.FIRST_COMPLETED)
-        return (self.cached if self.cached in done else self.outcome).result()
+        enough = [self.cached, self.outcome] if accepts_cached else [self.outcome]
+        if not any(each.done() for each in enough):  # asyncio.wait would suspend, which a time limit of 0 does not allow
+            await asyncio.wait(enough, return_when=asyncio.FIRST_COMPLETED)
+        return next(each for each in enough if each.done()).result()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ class SourceOptions:
     ``fdv1_initializers``: run in place of ``initializers`` when the client has left FDv2 before the start.
     ``first_pause``: seconds before the first synchronizer starts.
     ``recovers_fdv2``: a fallback directive holds for as long as the server set, otherwise until the client is closed.
+    ``has_store``: a persistent store may have flags, too.
     ``server_evaluates``: they only report what changed on a server that evaluates.
     ``retries_refused``: the sources start again after the service refused all of them, otherwise flag updates end.
     """
@@ -30,4 +31,5 @@ class SourceOptions:
     recovers_fdv2: bool = False
     retries_refused: bool = False
     server_evaluates: bool = False
+    has_store: bool = False
     policy: Policy = SERVER

@@ -74,7 +74,7 @@ class Supervisor:
         self._on_result = on_result
         self._random = random
         self._logger = context.logger
-        self._log = UpdateLog(context.logger, server_evaluates=options.server_evaluates)
+        self._log = UpdateLog(context.logger, server_evaluates=options.server_evaluates, has_store=options.has_store)
         self._reporter = StateReporter(sink)
         self._rotation = Rotation.of(tuple(options.synchronizers), options.fdv1_fallback)
         self._has_data = False

@@ -44,12 +44,14 @@ class _Line:
 class UpdateLog:
     """The log of one supervisor. ``has_data`` in its methods: evaluations have flag data.
 
-    ``server_evaluates``: these data only report what changed on a server that evaluates.
+    ``server_evaluates``: these data only report what changed on a server that evaluates. ``has_store``: a store that is read at the
+    same time may have flags.
     """
 
-    def __init__(self, logger: logging.Logger, *, server_evaluates: bool = False) -> None:
+    def __init__(self, logger: logging.Logger, *, server_evaluates: bool = False, has_store: bool = False) -> None:
         self._logger = logger
         self._server_evaluates = server_evaluates
+        self._without_data = "the store's flags, if it has some" if has_store else "defaults"
         self._is_valid = False
         self._outage_level = logging.NOTSET
         """The highest level at which the current outage was logged."""
@@ -177,7 +179,7 @@ class UpdateLog:
 
     def _served(self, *, has_data: bool) -> str:
         if not has_data:
-            return "defaults"
+            return self._without_data
         return "cached answers" if self._server_evaluates else "the last flag data"
 
 
