@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -30,16 +29,13 @@ async def test_a_call_that_does_not_wait_uses_cached_memberships() -> None:
     assert store.asked == ["user-key"]
 
 
-@pytest.mark.parametrize(
-    "evaluate",
-    [
-        pytest.param(lambda client: client.variation_nowait("flag", USER, False), id="variation_nowait"),
-        pytest.param(lambda client: client.flags_nowait(USER).variation("flag", False), id="flags_nowait"),
-    ],
-)
+@pytest.mark.parametrize("is_pinned", [False, True], ids=["variation_nowait", "flags_nowait"])
 async def test_a_call_that_cannot_wait_logs_once_that_the_store_was_not_asked(
-    evaluate: Callable[[Client], bool], caplog: pytest.LogCaptureFixture
+    *, is_pinned: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
+    def evaluate(client: Client) -> bool:
+        return client.flags_nowait(USER).variation("flag", False) if is_pinned else client.variation_nowait("flag", USER, False)
+
     async with running(fresh({"user-key": {"s.g2": True}}), SEGMENTS) as client:
         assert [evaluate(client), evaluate(client)] == [False, False]
         assert caplog.messages == [
