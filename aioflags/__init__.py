@@ -10,32 +10,41 @@ from aioflags.runtime.lazy import on_demand
 
 if TYPE_CHECKING:
     from aioflags.client.client import Client
-    from aioflags.client_core.ambient import current_context, use_context
+    from aioflags.client_core.fast_path import current_context, use_context
     from aioflags.client_core.flag_changes import FlagChange, ValueChange
     from aioflags.client_core.flags import Flags, FlagsState
     from aioflags.client_core.typed import Flag
     from aioflags.config.config import Config
-    from aioflags.config.data_system import DataSystem
-    from aioflags.config.persistence import Persistence
+    from aioflags.config.data_system import DataSystem, Persistence
     from aioflags.errors import ConfigError, FlagsError, LifecycleError, NotReadyError, StoreError
     from aioflags.events.options import Events, MobileEvents
     from aioflags.events.stats import Stats
-    from aioflags.file_overrides.options import FileOverrides
     from aioflags.flagd.client import FlagdClient
     from aioflags.flagd.config import FlagdConfig
-    from aioflags.hooks.hook import Hook
+    from aioflags.hooks import Hook
     from aioflags.mobile.client import MobileClient
     from aioflags.mobile.config import MobileConfig
     from aioflags.mobile.modes import ConnectionMode
     from aioflags.model.context import Context
     from aioflags.model.detail import BigSegmentsStatus, ErrorKind, EvaluationDetail, Reason, ReasonKind
     from aioflags.model.explanation import Explanation
-    from aioflags.model.identify import IdentifyResult, IdentifyStatus
-    from aioflags.model.source_state import ErrorCode, ErrorInfo, SourceState
-    from aioflags.model.status import OverridesStatus, Status, StatusError, StatusReport, StoreStatus
-    from aioflags.model.status_event import Event, EventKind
+    from aioflags.model.override_options import FileOverrides
+    from aioflags.model.status import (
+        ErrorCode,
+        ErrorInfo,
+        Event,
+        EventKind,
+        IdentifyResult,
+        IdentifyStatus,
+        OverridesStatus,
+        SourceState,
+        Status,
+        StatusError,
+        StatusReport,
+        StoreStatus,
+    )
     from aioflags.runtime.version import __version__ as __version__
-    from aioflags.stores.memberships import BigSegments
+    from aioflags.stores.base import BigSegments
     from aioflags.transport.settings import Http
 
 __all__ = [
@@ -91,34 +100,43 @@ __all__ = [
 if not TYPE_CHECKING:
     __getattr__ = on_demand(
         __name__,
-        {  # the same modules and names as in the block for type checkers
-            "aioflags.client_core.ambient": ("current_context", "use_context"),
+        {
             "aioflags.client.client": ("Client",),
+            "aioflags.client_core.fast_path": ("current_context", "use_context"),
             "aioflags.client_core.flag_changes": ("FlagChange", "ValueChange"),
             "aioflags.client_core.flags": ("Flags", "FlagsState"),
             "aioflags.client_core.typed": ("Flag",),
             "aioflags.config.config": ("Config",),
-            "aioflags.config.data_system": ("DataSystem",),
-            "aioflags.config.persistence": ("Persistence",),
+            "aioflags.config.data_system": ("DataSystem", "Persistence"),
             "aioflags.errors": ("ConfigError", "FlagsError", "LifecycleError", "NotReadyError", "StoreError"),
             "aioflags.events.options": ("Events", "MobileEvents"),
             "aioflags.events.stats": ("Stats",),
-            "aioflags.file_overrides.options": ("FileOverrides",),
             "aioflags.flagd.client": ("FlagdClient",),
             "aioflags.flagd.config": ("FlagdConfig",),
-            "aioflags.hooks.hook": ("Hook",),
+            "aioflags.hooks": ("Hook",),
             "aioflags.mobile.client": ("MobileClient",),
             "aioflags.mobile.config": ("MobileConfig",),
             "aioflags.mobile.modes": ("ConnectionMode",),
             "aioflags.model.context": ("Context",),
             "aioflags.model.detail": ("BigSegmentsStatus", "ErrorKind", "EvaluationDetail", "Reason", "ReasonKind"),
             "aioflags.model.explanation": ("Explanation",),
-            "aioflags.model.identify": ("IdentifyResult", "IdentifyStatus"),
-            "aioflags.model.source_state": ("ErrorCode", "ErrorInfo", "SourceState"),
-            "aioflags.model.status": ("OverridesStatus", "Status", "StatusError", "StatusReport", "StoreStatus"),
-            "aioflags.model.status_event": ("Event", "EventKind"),
+            "aioflags.model.override_options": ("FileOverrides",),
+            "aioflags.model.status": (
+                "ErrorCode",
+                "ErrorInfo",
+                "Event",
+                "EventKind",
+                "IdentifyResult",
+                "IdentifyStatus",
+                "OverridesStatus",
+                "SourceState",
+                "Status",
+                "StatusError",
+                "StatusReport",
+                "StoreStatus",
+            ),
             "aioflags.runtime.version": ("__version__",),
-            "aioflags.stores.memberships": ("BigSegments",),
+            "aioflags.stores.base": ("BigSegments",),
             "aioflags.transport.settings": ("Http",),
         },
     )

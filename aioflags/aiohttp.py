@@ -24,11 +24,11 @@ except ModuleNotFoundError as _missing:
     raise ModuleNotFoundError(_message, name=_missing.name) from None
 
 from aioflags.client.client import Client
-from aioflags.client_core.base_client import BaseClient
+from aioflags.client_core.application_client import ApplicationClient, ClientOrMaker, ContextOf, RequestFlags
+from aioflags.client_core.core_client import BaseClient
 from aioflags.client_core.flags import Flags
 from aioflags.errors import ConfigError, LifecycleError
 from aioflags.runtime.validation import require
-from aioflags.web.application_client import ApplicationClient, ClientOrMaker, ContextOf, RequestFlags
 
 __all__ = ["client_of", "flags_of", "setup"]
 

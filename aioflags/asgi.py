@@ -10,11 +10,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Mutabl
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
-from aioflags.client_core.ambient import use_context
-from aioflags.client_core.base_client import BaseClient
+from aioflags.client_core.application_client import ApplicationClient, ClientOrMaker, ContextOf, RequestFlags
+from aioflags.client_core.core_client import BaseClient
+from aioflags.client_core.fast_path import use_context
 from aioflags.client_core.flags import Flags
 from aioflags.errors import ConfigError, LifecycleError
-from aioflags.web.application_client import ApplicationClient, ClientOrMaker, ContextOf, RequestFlags
 
 if TYPE_CHECKING:
     from aioflags.model.context import Context

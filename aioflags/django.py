@@ -27,36 +27,39 @@ Django is a dependency of the program; aioflags has no extra for it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from inspect import iscoroutine
-from typing import Any, Final, TypeVar, cast, overload
+from traceback import format_exc
+from typing import Any, Final, TypeAlias, TypeVar, cast, overload
 
 try:
     from asgiref.sync import async_to_sync, iscoroutinefunction, markcoroutinefunction
+    from django.conf import settings
     from django.http import HttpRequest, HttpResponseBase
     from django.template import Context as TemplateContext
     from django.template import Library
     from django.utils.functional import SimpleLazyObject
+    from django.utils.module_loading import import_string
 except ModuleNotFoundError as _missing:
     _message = f"aioflags.django needs {(_missing.name or '').partition('.')[0]}: pip install django"
     raise ModuleNotFoundError(_message, name=_missing.name) from None
 
 from aioflags.client.client import Client
-from aioflags.client_core.ambient import use_context
-from aioflags.client_core.base_client import BaseClient
+from aioflags.client_core.application_client import ApplicationClient, RequestFlags
+from aioflags.client_core.core_client import BaseClient
+from aioflags.client_core.fast_path import use_context
 from aioflags.client_core.flags import Flags
 from aioflags.errors import ConfigError, LifecycleError
 from aioflags.model.context import Context
+from aioflags.runtime.fork import Lock
 from aioflags.runtime.validation import require
-from aioflags.web.application_client import RequestFlags
-from aioflags.web.asgi_lifespan import App, LifespanApplication
-from aioflags.web.django_settings import current_site
 
 __all__ = ["FlagsRequest", "RequestFlagsMiddleware", "asgi", "current_client", "register", "running"]
 
 C = TypeVar("C", bound=BaseClient)
+App: TypeAlias = Callable[[Any, Any, Any], Awaitable[object]]
 
 
 class FlagsRequest(HttpRequest):
@@ -214,3 +217,102 @@ def _wait_for(context: Awaitable[Context]) -> Context:
 
 async def _awaited(context: Awaitable[Context]) -> Context:
     return await context
+
+
+# -- The lifespan of an ASGI server, for an application that does not handle it, such as Django's.
+
+
+class LifespanApplication:
+    """Calls an ASGI application inside ``running()``: from the start of the server's lifespan to its end.
+
+    With a server that has no lifespan, such as daphne, the first request enters ``running()``. Then the block is never left: such a
+    server does not report its end.
+    """
+
+    def __init__(self, app: App, running: Callable[[], AbstractAsyncContextManager[object]]) -> None:
+        self._app = app
+        self._running = running
+        self._has_lifespan = False
+        self._unending = AsyncExitStack()
+        self._start: asyncio.Task[object] | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Handle the lifespan, or call the application."""
+        if scope["type"] == "lifespan":
+            self._has_lifespan = True
+            await self._live(receive, send)
+            return
+        if not self._has_lifespan:
+            await self._started()
+        await self._app(scope, receive, send)
+
+    async def _live(self, receive: Any, send: Any) -> None:
+        await receive()  # lifespan.startup
+        phase = "startup"
+        try:
+            async with self._running():
+                await send({"type": "lifespan.startup.complete"})
+                phase = "shutdown"
+                await receive()  # lifespan.shutdown
+        except Exception:
+            # The server logs the message of a failure, and ends.
+            await send({"type": f"lifespan.{phase}.failed", "message": format_exc()})
+            raise
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _started(self) -> None:
+        """Wait for the start. A task of its own makes it, so that a request that is cancelled does not cancel it for the others."""
+        if self._start is None:
+            self._start = asyncio.create_task(self._unending.enter_async_context(self._running()))
+        await asyncio.shield(self._start)
+
+
+# -- The meaning of Django's ``settings.AIOFLAGS``, and the client that runs for it in this process.
+
+
+_REMEDY: Final = 'AIOFLAGS = {"CLIENT": "shop.flags.make_client"}'
+_NO_OPTIONS: Final[Mapping[str, object]] = {}
+
+
+class DjangoSite:
+    """The checked options of ``settings.AIOFLAGS``, and the flags of requests.
+
+    Raises:
+        ConfigError: the options have a mistake.
+    """
+
+    def __init__(self, options: Mapping[str, object]) -> None:
+        require("settings.AIOFLAGS", options, Mapping)
+        if unknown := sorted(map(str, options.keys() - {"CLIENT", "CONTEXT", "AMBIENT"})):
+            raise ConfigError(f"settings.AIOFLAGS: unknown key {unknown[0]!r}; it may have CLIENT, CONTEXT and AMBIENT")
+        self.options: Mapping[str, object] = options
+        self.is_ambient: bool = bool(require('settings.AIOFLAGS["AMBIENT"]', options.get("AMBIENT", False), bool))
+        client = Client.from_env if options.get("CLIENT") is None else _loaded(options, "CLIENT")
+        self.service: ApplicationClient[HttpRequest] = ApplicationClient(client, _loaded(options, "CONTEXT"), remedy=_REMEDY)
+        self.requests: RequestFlags[HttpRequest] | None = self.service.not_started()
+        """``None`` while no client runs."""
+        self.is_running: bool = False
+
+
+_sites: Final[list[DjangoSite]] = []
+"""Those that run, and the last one: tests replace settings for a time."""
+_LOCK: Final = Lock()
+
+
+def current_site() -> DjangoSite:
+    """The site for the settings of this moment. Raises :class:`ConfigError` for a mistake in them."""
+    options: Mapping[str, object] = getattr(settings, "AIOFLAGS", _NO_OPTIONS)
+    with _LOCK:
+        site = next((site for site in _sites if site.options is options), None)
+        if site is None:
+            site = DjangoSite(options)
+            _sites[:] = [*(kept for kept in _sites if kept.is_running), site]
+        return site
+
+
+def _loaded(options: Mapping[str, object], key: str) -> Any:
+    value = options.get(key)
+    try:
+        return import_string(value) if isinstance(value, str) else value
+    except ImportError as error:
+        raise ConfigError(f'settings.AIOFLAGS["{key}"]: {error}') from error

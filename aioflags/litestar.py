@@ -28,13 +28,13 @@ except ModuleNotFoundError as _missing:
 
 from aioflags import asgi
 from aioflags.client.client import Client
-from aioflags.client_core.base_client import BaseClient
+from aioflags.client_core.application_client import ApplicationClient, ClientOrMaker, ContextOf
+from aioflags.client_core.core_client import BaseClient
 from aioflags.client_core.flags import Flags, FlagsState
 from aioflags.errors import ConfigError
 from aioflags.model.context import Context
-from aioflags.model.metadata import FlagMetadata
+from aioflags.model.detail import FlagMetadata
 from aioflags.runtime.validation import require
-from aioflags.web.application_client import ApplicationClient, ClientOrMaker, ContextOf
 
 __all__ = ["CurrentClient", "CurrentFlags", "FlagsPlugin", "client_of", "flags_of"]
 

@@ -16,7 +16,7 @@ except ModuleNotFoundError as _missing:
     _message = "aioflags.sentry needs the extra sentry: pip install 'aioflags[sentry]'"
     raise ModuleNotFoundError(_message, name=_missing.name) from None
 
-from aioflags.hooks.hook import EvaluationCall, Hook
+from aioflags.hooks import EvaluationCall, Hook
 from aioflags.model.detail import EvaluationDetail
 
 __all__ = ["SentryHook"]

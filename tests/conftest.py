@@ -76,7 +76,7 @@ def _nothing_blocks() -> Iterator[None]:
         alarm.functions["threading.Lock.acquire"].can_block_in("redis/asyncio/cluster.py", {"execute_command"})
         # Runs an event loop in a thread, because AWS's libraries read credentials with blocking calls in coroutines.
         for function in alarm.functions.values():
-            function.can_block_in("aioflags/stores/dynamodb_client.py", {"_credentials"})
+            function.can_block_in("aioflags/stores/dynamodb_connection.py", {"_credentials"})
         # Before a fork, gRPC's thread has to end: a child of a process with that thread is aborted.
         alarm.functions["threading.Lock.acquire"].can_block_in("aioflags/transport/grpc_process.py", {"release"})
         yield

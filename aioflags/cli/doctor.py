@@ -12,9 +12,8 @@ import click
 import msgspec
 
 from aioflags.cli.flag_data import flagd_service, mobile_service, service
-from aioflags.cli.fractional import FRACTIONAL_OPTION, fractional_option
-from aioflags.cli.overrides_option import OVERRIDES_MISPLACED, overrides_option, with_overrides
-from aioflags.model.flagd_options import FractionalVersion
+from aioflags.cli.options import FRACTIONAL_OPTION, OVERRIDES_MISPLACED, fractional_option, overrides_option, with_overrides
+from aioflags.model.flagd import FractionalVersion
 from aioflags.runtime.logs import SILENT
 from aioflags.tools.doctor import Check, Grade, run_checks
 from aioflags.tools.flagd_doctor import run_flagd_checks

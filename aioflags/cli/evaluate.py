@@ -14,17 +14,17 @@ from typing import Any
 import click
 import msgspec
 
-from aioflags.cli.contexts import context_of, launchdarkly_problem, read_object
 from aioflags.cli.flag_data import FLAGD, snapshot_of
-from aioflags.cli.fractional import fractional_option
+from aioflags.cli.options import context_of, fractional_option, launchdarkly_problem, read_object
 from aioflags.cli.usage_errors import UsageMistake, check_keys, is_word, json_example, placed, remark
+from aioflags.evaluation.decoding import MISMATCH
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.evaluation.value_types import MISMATCH, expected_type, has_fraction
+from aioflags.evaluation.value_types import expected_type, has_fraction
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.explanation import shown
-from aioflags.model.flagd_options import FractionalVersion
-from aioflags.model.nesting import check_depth
-from aioflags.protocol.documents.problems import UNREADABLE
+from aioflags.model.flagd import FractionalVersion
+from aioflags.model.values import check_depth
+from aioflags.protocol.problems import UNREADABLE
 from aioflags.runtime.suggest import did_you_mean
 
 

@@ -8,12 +8,10 @@ import anyio
 import click
 import msgspec
 
-from aioflags.cli.contexts import read_context
 from aioflags.cli.flag_data import data_of
-from aioflags.cli.fractional import fractional_option
-from aioflags.cli.overrides_option import overrides_option
+from aioflags.cli.options import fractional_option, overrides_option, read_context
 from aioflags.model.explanation import Explanation
-from aioflags.model.flagd_options import FractionalVersion
+from aioflags.model.flagd import FractionalVersion
 from aioflags.runtime.logs import SILENT
 
 

@@ -14,14 +14,12 @@ from typing import Final
 
 import click
 
-from aioflags.cli.fractional import FRACTIONAL_OPTION
-from aioflags.cli.overrides_option import OVERRIDES_MISPLACED, check_overrides, with_overrides
+from aioflags.cli.options import FRACTIONAL_OPTION, OVERRIDES_MISPLACED, check_overrides, with_overrides
 from aioflags.cli.usage_errors import UsageMistake, check_keys, file_mistakes
 from aioflags.client.client import Client
-from aioflags.client_core.base_client import BaseClient
-from aioflags.config.config import Config, with_environment
+from aioflags.client_core.core_client import BaseClient
+from aioflags.config.config import MOBILE_KEYS, Config, from_environment, with_environment
 from aioflags.config.data_system import DataSystem
-from aioflags.config.environment import MOBILE_KEYS, from_environment
 from aioflags.errors import ConfigError
 from aioflags.evaluation.flagd.dialect import flagd_dialect
 from aioflags.evaluation.flagd.fractional import LATEST_VERSION
@@ -31,12 +29,12 @@ from aioflags.flagd.client import FlagdClient
 from aioflags.flagd.config import FlagdConfig
 from aioflags.mobile.config import MobileConfig
 from aioflags.model.context import Context
-from aioflags.model.flagd_options import FractionalVersion
+from aioflags.model.flagd import FractionalVersion
 from aioflags.model.secret import SdkKey
 from aioflags.protocol.flag_documents import read_flag_document
+from aioflags.runtime.files import read_regular
 from aioflags.runtime.logs import SILENT
 from aioflags.runtime.logs import logger as package_logger
-from aioflags.runtime.regular_files import read_regular
 from aioflags.sources import FileSource
 
 FLAGD: Final = "flagd"

@@ -15,14 +15,14 @@ import msgspec
 from click.core import ParameterSource
 from starlette.types import ASGIApp
 
-from aioflags.cli.fractional import fractional_option
+from aioflags.cli.options import fractional_option
 from aioflags.cli.usage_errors import UsageMistake, placed
 from aioflags.devserver import ServerState, serve
 from aioflags.errors import ConfigError
 from aioflags.model.defaults import PORT_OF_OFREP, PORT_OF_RPC, PORT_OF_SYNC
-from aioflags.model.flagd_options import FractionalVersion
-from aioflags.model.nesting import check_depth
-from aioflags.protocol.documents.problems import UNREADABLE
+from aioflags.model.flagd import FractionalVersion
+from aioflags.model.values import check_depth
+from aioflags.protocol.problems import UNREADABLE
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _ADDRESS: Final = re.compile(r"\('(?P<host>[^']+)', (?P<port>\d+)")

@@ -2,27 +2,177 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import importlib
+import json
 import os
-from collections.abc import Generator
+import time
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal, Self
 
 import click
 import msgspec
 
 from aioflags.cli.usage_errors import UsageMistake, check_keys, file_mistakes, is_word, json_example, placed, remark
-from aioflags.config.environment import override_files
+from aioflags.config.config import override_files
+from aioflags.errors import ConfigError
 from aioflags.model.explanation import shown
-from aioflags.model.nesting import check_depth
-from aioflags.model.values import JsonValue
-from aioflags.protocol.documents.problems import UNREADABLE
-from aioflags.runtime.edit_lock import edit_lock
+from aioflags.model.values import JsonValue, check_depth, same_json
+from aioflags.persistence.file_overrides import is_empty, is_yaml_file, read_file
+from aioflags.protocol.flag_documents import DocumentError, decoded, joined
+from aioflags.protocol.problems import UNREADABLE
+from aioflags.protocol.yaml_text import yaml_text
+from aioflags.runtime.files import read_regular, replace_file
 from aioflags.runtime.logs import printable
-from aioflags.runtime.regular_files import read_regular
-from aioflags.runtime.replaced_files import replace_file
 from aioflags.runtime.suggest import did_you_mean
-from aioflags.tools.override_file import OverrideFile
+
+# -- edit_lock: two programs that edit a file do so one after the other, so that neither loses what the other wrote.
+
+
+LOCK_WAIT: Final = 10.0
+"""Seconds to wait for another edit. An edit takes milliseconds."""
+_STEP: Final = 0.02
+
+
+@contextlib.contextmanager
+def edit_lock(path: Path, *, max_wait: float = LOCK_WAIT) -> Generator[None, None, None]:
+    """Hold this from reading the file until it is replaced. It blocks, and leaves no file behind.
+
+    The folder is locked: a lock of the file would be that of the replaced one. Without effect on Windows, on file systems without
+    such locks, and for a folder that cannot be opened.
+
+    Raises:
+        OSError: another program holds the lock for longer than ``max_wait`` seconds.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(ImportError):
+            _lock(importlib.import_module("fcntl"), path, stack, max_wait)
+        yield
+
+
+def _lock(fcntl: Any, path: Path, stack: contextlib.ExitStack, max_wait: float) -> None:
+    try:
+        folder = os.open(path.resolve().parent, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0))
+    except OSError:
+        return  # reading or writing the file will report what matters
+    stack.callback(os.close, folder)
+    deadline = time.monotonic() + max_wait
+    while True:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise OSError(
+                    errno.EAGAIN, f"another program has been editing in this folder for {max_wait:g} s", str(path)
+                ) from None
+            time.sleep(_STEP)
+        except OSError:
+            return
+        else:
+            return
+
+
+# -- OverrideFile: an override file that a program edits: values set, overrides removed, and the new text.
+#
+# This module does not open files.
+
+
+Section = Literal["flagValues", "flags", "segments"]
+
+_SECTIONS: Final[tuple[Section, ...]] = ("flagValues", "flags", "segments")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One override: its section, its key, and its value or its definition as JSON."""
+
+    section: Section
+    key: str
+    value: JsonValue
+
+
+@dataclass(frozen=True, slots=True)
+class OverrideFile:
+    """The contents of an override file: sections by name, each with its entries by key.
+
+    ``has_comments``: the text that was read may have comments, which :meth:`text` does not have.
+    """
+
+    name: str
+    sections: Mapping[str, Mapping[str, Any]]
+    is_yaml: bool = False
+    has_comments: bool = False
+
+    @classmethod
+    def read(cls, text: bytes | None, name: str, *, may_be_empty: bool = True) -> Self:
+        """The contents of a file; of none yet if ``text`` is ``None`` or empty.
+
+        ``may_be_empty``: an edit replaces a file that is empty. To clients it is a mistake.
+
+        Raises:
+            ConfigError: the file has a mistake, or is YAML and PyYAML is missing.
+        """
+        is_yaml = is_yaml_file(text or b"", name)
+        if text is None or (may_be_empty and is_empty(text)):
+            return cls(name, {}, is_yaml)
+        read_file(text, name)
+        document: Any = decoded(text, name, as_yaml=True) if is_yaml else json.loads(text.decode("utf-8-sig"))
+        sections = {section: entries for section, entries in document.items() if entries is not None}
+        return cls(name, sections, is_yaml, has_comments=is_yaml and b"#" in text)
+
+    def entries(self) -> Iterator[Entry]:
+        """All overrides, by section."""
+        for section in _SECTIONS:
+            for key, value in self.sections.get(section, {}).items():
+                yield Entry(section, key, value)
+
+    def with_values(self, values: Mapping[str, JsonValue]) -> Self:
+        """The file with these values of flags, besides the others.
+
+        Raises:
+            DocumentError: the file has a full definition of such a flag, which a value would have to replace.
+        """
+        for key in values:
+            if key in self.sections.get("flags", {}):
+                raise DocumentError(
+                    "the flag has a full definition here; clear it first", file=self.name, path=joined("flags", key)
+                )
+        return self._with_sections({**self.sections, "flagValues": {**self.sections.get("flagValues", {}), **values}})
+
+    def without(self, keys: Iterable[str] | None = None) -> Self:
+        """The file without the overrides with these keys, in all sections; by default without any."""
+        if keys is None:
+            return self._with_sections({})
+        removed = set(keys)
+        return self._with_sections(
+            {
+                section: {key: value for key, value in entries.items() if key not in removed}
+                for section, entries in self.sections.items()
+            }
+        )
+
+    def text(self) -> bytes:
+        """The file as text. It is read again before it is returned: a file that another program relies on must not break.
+
+        Raises:
+            ConfigError: it cannot be read; or it is YAML, and PyYAML is missing.
+        """
+        document: dict[str, JsonValue] = {section: dict(entries) for section, entries in self.sections.items() if entries}
+        if self.is_yaml and document:
+            text = yaml_text(document).encode()
+        else:
+            text = (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+        if not same_json(OverrideFile.read(text, self.name).sections, document):
+            raise ConfigError(f"{self.name}: the new contents cannot be written (please report)")
+        return text
+
+    def _with_sections(self, sections: Mapping[str, Mapping[str, Any]]) -> Self:
+        return type(self)(self.name, sections, self.is_yaml, self.has_comments)
+
 
 _ADVICE = "running clients keep the overrides from before, new ones have none; correct the file, or delete it to end all overrides"
 

@@ -11,7 +11,7 @@ from typing import IO, Any, Final
 import click
 
 from aioflags.errors import ConfigError
-from aioflags.protocol.documents.problems import read_problem
+from aioflags.protocol.problems import read_problem
 from aioflags.runtime.logs import printable
 from aioflags.runtime.suggest import nearest
 

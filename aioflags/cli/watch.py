@@ -9,15 +9,14 @@ import anyio
 import click
 import msgspec
 
-from aioflags.cli.contexts import read_context
 from aioflags.cli.flag_data import data_of
-from aioflags.cli.fractional import fractional_option
-from aioflags.client_core.base_client import BaseClient
+from aioflags.cli.options import fractional_option, read_context
+from aioflags.client_core.core_client import BaseClient
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind
 from aioflags.model.explanation import shown
-from aioflags.model.flagd_options import FractionalVersion
-from aioflags.model.source_state import SourceState
+from aioflags.model.flagd import FractionalVersion
+from aioflags.model.status import SourceState
 from aioflags.model.values import same_json
 from aioflags.runtime.suggest import nearest, suggestion
 

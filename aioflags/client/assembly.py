@@ -4,39 +4,81 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Final, TypeAlias
 
 import anyio
 
 from aioflags.client.data_updates import DataUpdates, first_snapshot
-from aioflags.client_core.analytics import Analytics
+from aioflags.client_core.answers import DataAnswers, EvaluationLog
 from aioflags.client_core.core_client import Core
-from aioflags.client_core.data_answers import DataAnswers
-from aioflags.client_core.environment_metadata import environment_metadata
-from aioflags.client_core.evaluation_log import EvaluationLog
 from aioflags.client_core.evaluator import Evaluator
 from aioflags.client_core.flag_changes import FlagTracker
+from aioflags.client_core.hook_runner import DeferredHooks, HookRunner
 from aioflags.client_core.lifecycle import Lifecycle
-from aioflags.client_core.service import ServiceConnection
+from aioflags.client_core.parts import Analytics, ServiceConnection, common_configuration, environment_metadata
+from aioflags.client_core.registration import Registration
 from aioflags.client_core.status import StatusCell
 from aioflags.config.config import Config
+from aioflags.config.data_system import DataSystem
+from aioflags.events.diagnostics import describe_platform
 from aioflags.events.outbox import Outbox
 from aioflags.events.recorder import Recorder
-from aioflags.hooks.deferred import DeferredHooks
-from aioflags.hooks.runner import HookRunner
+from aioflags.model.defaults import BASE_URI, EVENTS_URI, STREAM_URI
 from aioflags.model.secret import SdkKey
-from aioflags.plugins.plugin import EnvironmentMetadata, Plugin
-from aioflags.plugins.registration import Registration
+from aioflags.plugins import EnvironmentMetadata, Plugin
+from aioflags.protocol.diagnostics import Configuration, Description, Sdk, millis, whole
 from aioflags.protocol.requests import PRODUCT, identity_headers
-from aioflags.supervisor.holder import SnapshotHolder
+from aioflags.runtime.logs import printable
+from aioflags.runtime.version import __version__
+from aioflags.stores.base import Described
+from aioflags.supervisor.next_snapshot import SnapshotHolder
 
-if TYPE_CHECKING:
-    from aioflags.protocol.diagnostics import Description
+# -- The description of a client in diagnostic events: its configuration and platform, without addresses, proxies and keys.
+# Source: ``events.md`` 12.2.
 
-__all__ = ["Parts", "assemble"]
+
+_MEMORY: Final = "memory"
+_CUSTOM: Final = "custom"
+
+
+def describe_client(config: Config, environment: Mapping[str, str]) -> Description:
+    """The description of a client with ``config``. ``environment`` (as ``os.environ``) may name proxies."""
+    return Description(
+        sdk=Sdk(name=PRODUCT, version=__version__, wrapper_name=config.wrapper_name, wrapper_version=config.wrapper_version),
+        configuration=_configuration(config, environment),
+        platform=describe_platform(),
+    )
+
+
+def _configuration(config: Config, environment: Mapping[str, str]) -> Configuration:
+    system, events = config.data_system, config.events
+    builders = [*system.initializers, *system.synchronizers]
+    common = common_configuration(
+        config,
+        builders,
+        service=(BASE_URI, STREAM_URI, EVENTS_URI),
+        poll_interval=system.poll_interval,
+        reconnect_delay=system.initial_reconnect_delay,
+        environment=environment,
+    )
+    return Configuration(
+        **common,
+        using_relay_daemon=system.persistence is not None and not builders,
+        user_keys_capacity=whole(events.context_keys_capacity),
+        user_keys_flush_interval_millis=millis(events.context_keys_flush_interval),
+        data_store_type=_store_type(system),
+    )
+
+
+def _store_type(system: DataSystem) -> str:
+    if system.persistence is None:
+        return _MEMORY
+    store = system.persistence.store
+    return printable(store.description) if isinstance(store, Described) else _CUSTOM
+
 
 RegisterPlugin: TypeAlias = Callable[[Plugin, EnvironmentMetadata], Awaitable[None] | None]
 """Hands the client to a plugin."""
@@ -117,7 +159,6 @@ def assemble(config: Config, key: SdkKey, *, register: RegisterPlugin, update_fa
 
 def _analytics(config: Config, key: SdkKey, service: ServiceConnection, recorder: Recorder, cell: StatusCell) -> Analytics:
     def describe() -> Description:
-        from aioflags.client.diagnostics import describe_client  # noqa: PLC0415 - not imported if diagnostics are off
 
         return describe_client(config, os.environ)
 
@@ -135,7 +176,7 @@ def _analytics(config: Config, key: SdkKey, service: ServiceConnection, recorder
 
 
 class _ClientWorkload:
-    """What a client does between its start and its close: a :class:`aioflags.client_core.workload.Workload`."""
+    """What a client does between its start and its close: a :class:`aioflags.client_core.lifecycle.Workload`."""
 
     def __init__(
         self, service: ServiceConnection, data_updates: DataUpdates, registration: Registration[Plugin], register: RegisterPlugin

@@ -2,33 +2,138 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from aioflags.client.front_end_methods import FrontEndMethods
-from aioflags.client.migration_methods import MigrationMethods
-from aioflags.client_core.base_client import BaseClient
-from aioflags.client_core.core_client import weakly
+from aioflags.client_core.client_methods import EventMethods
+from aioflags.client_core.core_client import BaseClient, weakly
+from aioflags.client_core.evaluation_methods import EvaluationMethods
+from aioflags.client_core.flags import FlagsState
 from aioflags.config.config import Config, with_environment
 from aioflags.config.data_system import DataSystem
 from aioflags.errors import ConfigError, ConfigTypeError
+from aioflags.migration import OpTracker, Stage
+from aioflags.migration.tracker import as_stage
+from aioflags.model.context import Context
+from aioflags.model.detail import ErrorKind, EvaluationDetail
 from aioflags.model.secret import DISCARDED, SdkKey
 from aioflags.model.status import UNAVAILABLE, OverridesStatus, StatusReport, StoreStatus
-from aioflags.plugins.plugin import EnvironmentMetadata, Plugin
-from aioflags.runtime.async_lock import ForkSafeAsyncLock
+from aioflags.plugins import EnvironmentMetadata, Plugin
 from aioflags.runtime.broadcast import LatestIterator
-from aioflags.runtime.event_loops import asyncio_loop
-from aioflags.runtime.logs import Once, class_name
+from aioflags.runtime.event_loops import ForkSafeAsyncLock, asyncio_loop
+from aioflags.runtime.logs import Once, class_name, printable
 from aioflags.runtime.validation import require, time_limit
 
 if TYPE_CHECKING:
     from aioflags.sources import MemorySource
 
-__all__ = ["Client"]
+
+# -- FrontEndMethods: the methods of :class:`Client <aioflags.client.client.Client>` for SDKs in front ends.
+
+
+class FrontEndMethods(EvaluationMethods):
+    """What a front end needs from a client. :class:`Client <aioflags.client.client.Client>` inherits it."""
+
+    if TYPE_CHECKING:
+        _key: SdkKey
+
+    async def all_flags_state(
+        self,
+        context: Context | None = None,
+        *,
+        client_side_only: bool = False,
+        with_reasons: bool = False,
+        details_only_for_tracked_flags: bool = False,
+    ) -> FlagsState:
+        """The values of all flags with the metadata that front-end SDKs need (``to_json_dict`` bootstraps one).
+
+        Not valid, and empty: offline, without data, or for an invalid context. Flags that were never evaluated are compiled first.
+        Both are done in slices that let other tasks run.
+
+        Args:
+            context: The context to evaluate for; by default the ambient one.
+            client_side_only: Leaves out flags that front ends may not see.
+            with_reasons: Adds the reason of each value.
+            details_only_for_tracked_flags: Leaves out metadata that is not needed to send events.
+        """
+        snapshot = await self._newest()
+        await self._evaluator.compile_all(snapshot)
+        context = self._evaluator.context(context)
+        states = await self._evaluator.states(
+            snapshot,
+            context,
+            client_side_only=client_side_only,
+            with_reasons=with_reasons,
+            details_only_for_tracked_flags=details_only_for_tracked_flags,
+            memberships=await self._evaluator.prefetch(snapshot, context),
+        )
+        return FlagsState(states)
+
+    def secure_mode_hash(self, context: Context | None = None) -> str:
+        """The hash that a front-end SDK in secure mode sends for ``context``: hex HMAC-SHA256 of its canonical key and the SDK key.
+
+        Empty, with a warning, for an invalid context. Works offline and before the start.
+        """
+        if (context := self._evaluator.usable_context("secure_mode_hash", context)) is None:
+            return ""
+        return hmac.new(self._key.value.encode(), context.canonical_key.encode(errors="surrogatepass"), hashlib.sha256).hexdigest()
+
+
+# -- MigrationMethods: the methods of :class:`Client <aioflags.client.client.Client>` for migration flags.
+
+
+class MigrationMethods(EvaluationMethods, EventMethods):
+    """The methods of a client for migration flags. :class:`Client <aioflags.client.client.Client>` inherits them."""
+
+    if TYPE_CHECKING:
+        _once_per_flag: Once
+
+    async def migration_variation(self, key: str, context: Context | None, default: Stage | str) -> tuple[Stage, OpTracker]:
+        """The stage of a migration, and the tracker that measures one read or write in it.
+
+        :class:`~aioflags.migration.Migrator` calls this for you. ``default`` is the stage if the flag's value is not a stage. A
+        ``default`` that is not a stage is replaced by ``off``, and an error is logged.
+        """
+        if default not in Stage.__members__.values():
+            self._logger.error("migration %s: the default %s is not a stage; using off", printable(key), printable(repr(default)))
+            default = Stage.OFF
+        default = Stage(default)
+        snapshot = await self._newest(key)
+        evaluator = self._evaluator
+        question = evaluator.question(snapshot, key, context, default.value, object, method="migration_variation")
+        detail = await evaluator.detail_awaited(question, partial(self._stage, question.key, default))
+        flag = snapshot.flags.get(key)
+        tracker = OpTracker(question.key, question.context, detail, default, flag, logger=self._logger)
+        return detail.value, tracker
+
+    def track_migration_op(self, tracker: OpTracker) -> None:
+        """Records what ``tracker`` measured of one read or write. From any thread, without a wait.
+
+        Measurements that do not fit together are not recorded; the reason is logged, once a flag.
+
+        Raises:
+            ConfigError: ``tracker`` is not an :class:`~aioflags.migration.OpTracker`.
+        """
+        event = require("tracker", tracker, OpTracker).event()
+        if not isinstance(event, str):
+            self._warn_if_closed("track_migration_op")
+            self._recorder.migrated(event)
+        elif self._once_per_flag((tracker.key, event)):
+            self._logger.error("migration %s: nothing is sent: %s", printable(tracker.key), event)
+
+    def _stage(self, key: str, default: Stage, detail: EvaluationDetail[Any]) -> EvaluationDetail[Stage]:
+        """The detail with a stage as its value. Replaces a value that is not a stage by ``default``, and logs that once a flag."""
+        stage = as_stage(detail, default)
+        if stage.reason.error_kind is ErrorKind.WRONG_TYPE and self._once_per_flag((key, Stage)):
+            stages = ", ".join(Stage)
+            self._logger.warning("%s: its value is not a migration stage (%s); serving the default", printable(key), stages)
+        return stage
 
 
 class Client(MigrationMethods, FrontEndMethods, BaseClient):
@@ -81,9 +186,8 @@ class Client(MigrationMethods, FrontEndMethods, BaseClient):
             ConfigError: the document has a mistake. The message names the place. For a file ``start`` raises it.
         """
         # Few clients read documents.
-        from aioflags.client.local_documents import read_source  # noqa: PLC0415 - as above
         from aioflags.evaluation.snapshot import Snapshot  # noqa: PLC0415 - the constructor imports it
-        from aioflags.sources.memory import MemorySource  # noqa: PLC0415 - as above
+        from aioflags.sources.memory import MemorySource, read_source  # noqa: PLC0415 - as above
 
         config = require("config", Config() if config is None else config, Config)
         overrides = config.data_system.overrides

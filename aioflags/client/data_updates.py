@@ -11,37 +11,31 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from aioflags.client_core.service import ServiceConnection
+from aioflags.client_core.parts import ServiceConnection
 from aioflags.client_core.status import StatusCell
 from aioflags.config.config import Config
 from aioflags.config.data_system import DataSystem
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.event import StreamAttempt
 from aioflags.model.secret import SdkKey
-from aioflags.model.source_state import SourceState
-from aioflags.model.status import AVAILABLE, StoreStatus
+from aioflags.model.status import AVAILABLE, SourceState, StoreStatus
 from aioflags.protocol.server_side import ServerSide
 from aioflags.runtime.broadcast import Latest, LatestIterator
-from aioflags.runtime.cancellation import contain_cancellation
+from aioflags.runtime.event_loops import contain_cancellation
 from aioflags.runtime.fork import reset_after_fork
-from aioflags.sources.base import LocalSource, SourceBuilder, SourceContext
-from aioflags.sources.fdv1 import Fdv1Polling
-from aioflags.sources.fdv1_streaming import Fdv1Streaming
-from aioflags.sources.poll_on_demand import PollOnDemand
+from aioflags.sources.base import LocalSource, PollOnDemand, SourceBuilder, SourceContext
+from aioflags.sources.fdv1 import Fdv1Polling, Fdv1Streaming
 from aioflags.sources.polling import Polling
 from aioflags.sources.streaming import Streaming
-from aioflags.supervisor.fallback_state import FallbackState
-from aioflags.supervisor.options import SourceOptions
 from aioflags.supervisor.policy import SERVER
+from aioflags.supervisor.rotation import FallbackState, SourceOptions
 from aioflags.supervisor.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from aioflags.big_segments.lookup import BigSegmentLookup
     from aioflags.evaluation.items import Items
-    from aioflags.file_overrides.session import OverridesSession
+    from aioflags.persistence.big_segments import BigSegmentLookup
+    from aioflags.persistence.file_overrides import OverridesSession
     from aioflags.persistence.session import StoreSession
-
-__all__ = ["DataUpdates", "first_snapshot"]
 
 
 class DataUpdates:
@@ -223,8 +217,8 @@ class DataUpdates:
         if persistence is None or config.offline:
             return None
         # Most clients have no store.
-        from aioflags.persistence.options import StoreOptions  # noqa: PLC0415 - as above
         from aioflags.persistence.session import StoreSession  # noqa: PLC0415 - as above
+        from aioflags.persistence.writer import StoreOptions  # noqa: PLC0415 - as above
         from aioflags.stores.base import StoreContext  # noqa: PLC0415 - as above
 
         # A hash: the name of the environment in the store does not reveal the key.
@@ -247,7 +241,7 @@ class DataUpdates:
         if overrides is None or config.offline:
             return None
         # Most clients have no overrides.
-        from aioflags.file_overrides.session import OverridesSession  # noqa: PLC0415 - as above
+        from aioflags.persistence.file_overrides import OverridesSession  # noqa: PLC0415 - as above
         from aioflags.supervisor.next_snapshot import publish_overrides  # noqa: PLC0415 - as above
 
         publish = partial(publish_overrides, self._cell)
@@ -265,7 +259,7 @@ class DataUpdates:
     def _make_big_segments(self) -> BigSegmentLookup | None:
         if self._config.big_segments is None or self._config.offline:
             return None
-        from aioflags.big_segments.lookup import BigSegmentLookup  # noqa: PLC0415 - most clients have no big segments
+        from aioflags.persistence.big_segments import BigSegmentLookup  # noqa: PLC0415 - most clients have no big segments
 
         return BigSegmentLookup(self._config.big_segments, self._logger)
 

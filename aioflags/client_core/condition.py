@@ -15,14 +15,11 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import msgspec
 from msgspec.structs import replace
 
-from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
-from aioflags.model.status import Status
+from aioflags.model.status import ErrorInfo, FailureKind, SourceState, Status
 
 if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
     from aioflags.model.change import ChangeSet
-
-__all__ = ["TABLE", "Condition", "Fact", "FactKind", "advance", "derive"]
 
 
 class FactKind(StrEnum):

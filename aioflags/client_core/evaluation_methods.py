@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
     from aioflags.events.recorder import Recorder
     from aioflags.persistence.session import StoreSession
-    from aioflags.supervisor.holder import SnapshotHolder
-
-__all__ = ["EvaluationMethods"]
+    from aioflags.supervisor.next_snapshot import SnapshotHolder
 
 
 class EvaluationMethods:
@@ -34,7 +32,7 @@ class EvaluationMethods:
         _evaluator: Evaluator
         _holder: SnapshotHolder
         _report_to: Recorder | None
-        """Where the fast path reports evaluations: see :func:`aioflags.client_core.report_target.report_target`."""
+        """Where the fast path reports evaluations: see :func:`aioflags.client_core.answers.report_target`."""
         _logger: logging.Logger
 
     @overload

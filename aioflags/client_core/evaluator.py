@@ -12,13 +12,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeAlias, TypedDict
 
-from aioflags.client_core.ambient import current_context
-from aioflags.client_core.answers import Answers
-from aioflags.client_core.data_answers import OFFLINE, DataAnswers
-from aioflags.client_core.evaluation_log import EvaluationLog
+from aioflags.client_core.answers import OFFLINE, Answers, DataAnswers, EvaluationLog, Question, fast_path, report_target
+from aioflags.client_core.fast_path import current_context
+from aioflags.client_core.hook_runner import HookRunner
 from aioflags.client_core.overrides import OVERRIDES, Observation
-from aioflags.client_core.question import Question
-from aioflags.client_core.report_target import fast_path, report_target
 from aioflags.client_core.status import StatusCell
 from aioflags.client_core.typed import decoder_of, own_default, plain_key
 from aioflags.errors import ConfigError, ConfigTypeError
@@ -29,8 +26,7 @@ from aioflags.evaluation.scope import FindMembership
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.evaluation.value_types import EXPECTABLE, expected_type, has_fraction
 from aioflags.events.recorder import DISABLED_RECORDER, Recorder
-from aioflags.hooks.hook import EvaluationCall
-from aioflags.hooks.runner import HookRunner
+from aioflags.hooks import EvaluationCall
 from aioflags.model.context import Context, actual_context
 from aioflags.model.detail import EvaluationDetail, Reason, ReasonKind
 from aioflags.model.explanation import DataOrigin, Explanation, ExplanationStep, StepKind
@@ -40,8 +36,6 @@ from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.clock import now_ms
 from aioflags.runtime.fork import notify_after_fork
 from aioflags.runtime.logs import class_name
-
-__all__ = ["Evaluator"]
 
 Convert: TypeAlias = "Callable[[EvaluationDetail[Any]], EvaluationDetail[Any]]"
 
@@ -60,7 +54,7 @@ class Evaluator:
     """Evaluates flags for one client. Raises only for wrong arguments.
 
     ``report_to``: where the fast path of :class:`Flags` reports an evaluation: see
-    :func:`aioflags.client_core.report_target.report_target`.
+    :func:`aioflags.client_core.answers.report_target`.
     ``is_hooked``: there are hooks. ``may_wait``: hooks may be coroutine functions, or big segments may have to be fetched, so
     that awaited methods call :meth:`detail_awaited`. :meth:`update_fast_path` sets all three. ``update_client`` makes the client
     call it. ``warns_of_fork``: the first use in the child of a fork logs a warning.

@@ -13,8 +13,8 @@ from aioflags.client_core.typed import D, Flag, J, PlainKey, T
 from aioflags.model.context import Context, invalid_context
 from aioflags.model.detail import EvaluationDetail, Reason
 from aioflags.model.values import fresh
-from aioflags.runtime.process_bound import ProcessBound
-from aioflags.runtime.pydantic_schema import PydanticSerializer, pydantic_schema
+from aioflags.runtime.fork import ProcessBound
+from aioflags.runtime.value_classes import PydanticSerializer, pydantic_schema
 
 if TYPE_CHECKING:
     from aioflags.client_core.evaluator import Evaluator
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from aioflags.evaluation.scope import Evaluate, FindMembership
     from aioflags.evaluation.snapshot import Snapshot
 
-__all__ = ["Flags", "FlagsState"]
 
 _NO_FLAGS: Final[dict[str, Evaluate]] = {}
 """The flags that the fast path may evaluate for an invalid context."""

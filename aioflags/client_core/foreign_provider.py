@@ -15,12 +15,9 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from aioflags.client_core.condition import Fact, FactKind
-from aioflags.model.source_state import ErrorCode, ErrorInfo, FailureKind
-from aioflags.model.status_event import EventKind
+from aioflags.model.status import ErrorCode, ErrorInfo, EventKind, FailureKind
 from aioflags.runtime.clock import now
 from aioflags.runtime.logs import describe_error
-
-__all__ = ["EventListener", "ForeignProvider", "StartAndStop"]
 
 EventListener = Callable[[EventKind, ErrorInfo | None], None]
 """Called by the provider with its events, from any thread."""

@@ -1,4 +1,6 @@
-"""Handlers of status reports and events: each has its own task, which calls it, never twice at once and in order.
+"""Handlers of status reports and events, and the queues of events that wait for an observer.
+
+Handlers of status reports and events: each has its own task, which calls it, never twice at once and in order.
 
 Source: ``openfeature.md`` 4.4, 4.5 and 4.7.
 """
@@ -10,26 +12,128 @@ import contextlib
 import inspect
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextvars import Context as VariableContext
 from contextvars import copy_context
+from dataclasses import replace
+from itertools import groupby
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
 
-from aioflags.client_core.event_queue import EventInbox
-from aioflags.model.status import Status, StatusReport
-from aioflags.model.status_event import Event, EventKind
-from aioflags.runtime.broadcast import Latest
-from aioflags.runtime.cancellation import contain_cancellation
+from aioflags.model.status import Event, EventKind, Status, StatusReport
+from aioflags.runtime.broadcast import Latest, Signal
 from aioflags.runtime.daemon_threads import DaemonThreads
-from aioflags.runtime.event_loops import running_loop
+from aioflags.runtime.event_loops import contain_cancellation, loop_time, running_loop
 from aioflags.runtime.logs import printable
 from aioflags.runtime.validation import is_coroutine_function
 
-__all__ = ["EventHandler", "Handler", "HandlerOwner", "HandlerTask", "StatusHandler", "StatusView"]
+# -- EventQueue: the events that wait for one observer: at most 1000. EventInbox: such a queue, with the task that reads it.
+# Source: ``openfeature.md`` 4.6.
+
+
+MAX_EVENTS: Final = 1000
+_WARNING_INTERVAL: Final = 60.0
+"""Seconds between two warnings about the same observer."""
+
+
+class EventQueue:
+    """The events that wait, in order. When it is full, neighbouring changes of flags are merged.
+
+    If that frees nothing, the oldest change of flags is dropped, or else the oldest event. The next event then has ``missed``. A
+    full queue logs a warning, once a minute, that its reader ``name`` is too slow.
+    """
+
+    def __init__(self, log: logging.Logger, name: str, capacity: int = MAX_EVENTS) -> None:
+        self._log = log
+        self._name = name
+        self._capacity = capacity
+        self._warned_at: float | None = None
+        self._events: deque[Event] = deque()
+        self._missed = 0
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def put(self, events: Iterable[Event]) -> None:
+        """Adds the newest events, in order."""
+        for event in events:
+            self._events.append(event)
+            if len(self._events) > self._capacity:
+                self._shorten()
+                self._warn()
+
+    def _shorten(self) -> None:
+        self._events = deque(_merged(self._events))
+        while len(self._events) > self._capacity:
+            self._drop_one()
+
+    def _warn(self) -> None:
+        time = loop_time()
+        if self._warned_at is None or time - self._warned_at >= _WARNING_INTERVAL:
+            self._warned_at = time
+            self._log.warning("%s is too slow: merging or dropping events that wait for it", self._name)
+
+    def take(self) -> Event | None:
+        """Removes and returns the oldest event, if any."""
+        if not self._events:
+            return None
+        event, missed = self._events.popleft(), self._missed
+        self._missed = 0
+        return replace(event, missed=missed) if missed else event
+
+    def _drop_one(self) -> None:
+        oldest = next((i for i, event in enumerate(self._events) if event.kind is EventKind.CONFIGURATION_CHANGED), 0)
+        del self._events[oldest]
+        self._missed += 1
+
+
+def _merged(events: Iterable[Event]) -> list[Event]:
+    """``events``, with each run of neighbouring changes of flags as one event: its newest, with the keys of all of them."""
+    runs = groupby(events, lambda event: event.kind is EventKind.CONFIGURATION_CHANGED)
+    return [event for is_change, run in runs for event in ([joined(list(run))] if is_change else run)]
+
+
+def joined(changes: Sequence[Event]) -> Event:
+    """Changes of flags as one: the newest, with the keys of all. Without the keys of one, any flag may have changed."""
+    newest = changes[-1]
+    if len(changes) == 1:
+        return newest
+    if any(event.flags_changed is None for event in changes):
+        return replace(newest, flags_changed=None)
+    keys = {key for event in changes for key in event.flags_changed or ()}
+    return replace(newest, flags_changed=tuple(sorted(keys)))
+
+
+class EventInbox:
+    """An :class:`EventQueue` that one task reads."""
+
+    def __init__(self, log: logging.Logger, name: str) -> None:
+        self._queue = EventQueue(log, name)
+        self._changed = Signal()
+        self._is_finished = False
+
+    def put(self, events: Iterable[Event]) -> None:
+        """Adds events, and wakes the reader."""
+        self._queue.put(events)
+        self._changed.send()
+
+    def finish(self) -> None:
+        """No more events come."""
+        self._is_finished = True
+        self._changed.send()
+
+    async def next(self) -> Event | None:
+        """The next event; ``None`` after the last."""
+        while (event := self._queue.take()) is None:
+            if self._is_finished:
+                return None
+            await self._changed.wait()
+        return event
+
 
 T = TypeVar("T")
 Handler: TypeAlias = Callable[[T], object] | Callable[[T], Awaitable[object]]

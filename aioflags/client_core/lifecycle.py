@@ -11,27 +11,75 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from contextvars import Context as VariableContext
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import anyio
 from anyio.abc import TaskGroup
 
 from aioflags.client_core.status import StatusCell
-from aioflags.client_core.workload import Background, Workload
 from aioflags.errors import LifecycleError, NotReadyError
 from aioflags.model.defaults import LAST_CYCLES, MAX_START_WAIT, START_WAIT
-from aioflags.model.source_state import SourceState
-from aioflags.model.status import Status, StatusReport
+from aioflags.model.status import SourceState, Status, StatusReport
 from aioflags.protocol.failures import unexpected
-from aioflags.runtime.cancellation import contain_cancellation
 from aioflags.runtime.clock import now
-from aioflags.runtime.event_loops import asyncio_loop, loop_time
+from aioflags.runtime.event_loops import asyncio_loop, contain_cancellation, loop_time
 from aioflags.runtime.fork import reset_after_fork
 from aioflags.runtime.logs import printable
 from aioflags.runtime.validation import time_limit
 
-__all__ = ["Lifecycle"]
+# -- Workload and Background: what a client does between its start and its close. A Lifecycle runs them.
+# Source: ``architecture.md`` 9.
+
+
+class Background(Protocol):
+    """A task of the client with a last flush: it sends or runs what calls of the client left to it."""
+
+    def open(self) -> None:
+        """Accepts work from now on. The event loop runs."""
+        ...
+
+    def stop(self) -> None:
+        """Accepts no more work."""
+        ...
+
+    async def run(self) -> None:
+        """Does the work until it is cancelled."""
+        ...
+
+    async def finish(self, seconds: float) -> None:
+        """Does the work that is left within ``seconds``, and abandons the rest."""
+        ...
+
+
+class Workload(Protocol):
+    """The work of a client: how its data are kept current."""
+
+    def open(self) -> AbstractAsyncContextManager[object]:
+        """Opens the connections. They stay open for the other methods and for every :class:`Background`."""
+        ...
+
+    async def prepare(self) -> None:
+        """Runs before :meth:`run`. ``start`` waits for it, so it must end by itself."""
+        ...
+
+    async def run(self) -> None:
+        """Keeps the data current until it is cancelled, or until it has nothing left to do."""
+        ...
+
+    async def monitor(self) -> None:
+        """Runs concurrently with :meth:`prepare` and :meth:`run`, and starts first. It must not raise."""
+        ...
+
+    def stop(self) -> None:
+        """Called when closing begins."""
+        ...
+
+    async def release(self) -> None:
+        """Runs last. It closes the resources whose task never started."""
+        ...
+
 
 _LAST_STEP: Final = 0.1
 """Seconds before the deadline of a close at which it abandons the requests that still run."""

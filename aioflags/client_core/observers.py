@@ -19,16 +19,12 @@ from weakref import ref
 import anyio
 from anyio.abc import TaskGroup
 
-from aioflags.client_core.client_iterator import ClientIterator
-from aioflags.client_core.event_queue import EventQueue
-from aioflags.client_core.handlers import EventHandler, Handler, HandlerTask, StatusHandler, StatusView
-from aioflags.model.status import Status, StatusReport
-from aioflags.model.status_event import Event, EventKind
+from aioflags.client_core.flag_changes import ClientIterator
+from aioflags.client_core.handlers import EventHandler, EventQueue, Handler, HandlerTask, StatusHandler, StatusView
+from aioflags.model.status import Event, EventKind, Status, StatusReport
 from aioflags.runtime.broadcast import Signal
 from aioflags.runtime.event_loops import running_loop
-from aioflags.runtime.process_bound import ProcessBound
-
-__all__ = ["EventIterator", "Observers", "Subscription"]
+from aioflags.runtime.fork import ProcessBound
 
 
 class _EventSink(Protocol):
@@ -40,7 +36,7 @@ class _EventSink(Protocol):
 
 
 class Observers:
-    """The observers of one client: a :class:`aioflags.client_core.workload.Background` that runs the tasks of handlers.
+    """The observers of one client: a :class:`aioflags.client_core.lifecycle.Background` that runs the tasks of handlers.
 
     Handlers and iterators register from any thread: one assignment or deletion adds or removes one, and the event loop reads a
     copy.

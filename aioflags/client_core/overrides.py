@@ -19,8 +19,6 @@ from aioflags.model.context import Context
 from aioflags.model.detail import EvaluationDetail
 from aioflags.runtime.fork import Lock
 
-__all__ = ["OVERRIDES", "EventObserver", "Observation", "ObservedEvent", "Observer", "OverrideRegistry"]
-
 
 @dataclass(frozen=True, slots=True)
 class Observation:

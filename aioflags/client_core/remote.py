@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from aioflags.client_core.evaluation_log import EvaluationLog
-from aioflags.client_core.question import Question
+from aioflags.client_core.answers import EvaluationLog, Question
 from aioflags.errors import LifecycleError
 from aioflags.evaluation.decoding import Decoder
 from aioflags.evaluation.value_types import expected_type
@@ -20,9 +19,7 @@ from aioflags.runtime.logs import describe_error
 if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
     from aioflags.model.context import Context
-    from aioflags.supervisor.holder import SnapshotHolder
-
-__all__ = ["NOT_CONNECTED", "NotAsked", "RemoteAnswers", "RemoteEvaluation"]
+    from aioflags.supervisor.next_snapshot import SnapshotHolder
 
 
 class NotAsked(NamedTuple):

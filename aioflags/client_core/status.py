@@ -1,8 +1,8 @@
 """StatusCell: the status of one client, and the one place that changes it.
 
-The supervisor (:class:`aioflags.supervisor.update_sink.UpdateSink`), the life cycle and its timers report facts on the event loop;
-:meth:`StatusCell.post` takes them from any thread. Each step publishes data first, then the status, then the events, without a
-wait in between, so that no reader sees ``READY`` without its data.
+The supervisor, the life cycle and its timers report facts on the event loop; :meth:`StatusCell.post` takes them from any thread.
+Each step publishes data first, then the status, then the events, without a wait in between, so that no reader sees ``READY``
+without its data.
 
 Source: ``data-system.md`` 5.8; ``openfeature.md`` 4; ``flagd.md`` 3.2.
 """
@@ -22,25 +22,19 @@ import msgspec
 from aioflags.client_core.condition import TABLE, Condition, Fact, FactKind, advance, derive
 from aioflags.client_core.flag_changes import FlagTracker
 from aioflags.client_core.observers import Observers
-from aioflags.client_core.outage_timer import OutageTimer
-from aioflags.client_core.posted_facts import PostedFacts
-from aioflags.client_core.step_events import event_kinds, event_of, status_error
+from aioflags.client_core.status_steps import OutageTimer, PostedFacts, event_kinds, event_of, status_error
 from aioflags.model.change import ChangeKind, ChangeSet
 from aioflags.model.detail import ErrorKind
-from aioflags.model.source_state import ErrorInfo, SourceState
-from aioflags.model.status import Status, StatusReport
-from aioflags.model.status_event import Event, EventKind
-from aioflags.runtime.async_lock import ForkSafeAsyncLock
+from aioflags.model.status import ErrorInfo, Event, EventKind, SourceState, Status, StatusReport
 from aioflags.runtime.broadcast import Latest
 from aioflags.runtime.clock import now
-from aioflags.runtime.event_loops import loop_time
+from aioflags.runtime.event_loops import ForkSafeAsyncLock, loop_time
 from aioflags.runtime.logs import Once, logger, printable
-from aioflags.supervisor.holder import SnapshotHolder
+from aioflags.supervisor.next_snapshot import SnapshotHolder
 
 if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
 
-__all__ = ["OnStep", "StatusCell"]
 
 OnStep: TypeAlias = Callable[[Sequence[Event], ChangeSet | None], object]
 """Called inside a step, after its data are published and before its status is. It must return at once."""

@@ -8,12 +8,9 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Never, Protocol, TypeVar,
 
 from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.model.context import Context
-from aioflags.model.nesting import MAX_DEPTH, is_too_deep
-from aioflags.model.values import fresh, plain_text
+from aioflags.model.values import MAX_DEPTH, fresh, is_too_deep, plain_text
 from aioflags.runtime.logs import class_name
 from aioflags.runtime.validation import require
-
-__all__ = ["D", "Flag", "J", "PlainKey", "T", "decoder_of", "own_default", "plain_key"]
 
 if TYPE_CHECKING:
     from aioflags.evaluation.decoding import Decoder

@@ -10,10 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 try:
-    from aioflags.devserver.app import LOOPBACK_HOSTS, create_app
-    from aioflags.devserver.data.flag_file import FlagFile, watch
-    from aioflags.devserver.data.saving import saver
-    from aioflags.devserver.serve import RunningServer, serve
+    from aioflags.devserver.data.flag_file import FlagFile, saver, watch
+    from aioflags.devserver.serve import LOOPBACK_HOSTS, RunningServer, create_app, serve
 except ModuleNotFoundError as _missing:
     _package = (_missing.name or "").partition(".")[0]
     if _package == "aioflags":
@@ -21,10 +19,10 @@ except ModuleNotFoundError as _missing:
     _message = f'the development server needs {_package}: pip install "aioflags[server]"'
     raise ModuleNotFoundError(_message, name=_package) from None
 
-from aioflags.devserver.data.objects import read_objects
-from aioflags.devserver.faults.faults import Fault, FaultKind, GrpcCode
-from aioflags.devserver.faults.scenario import Scenario, play, read_scenario
-from aioflags.devserver.protocol.endpoints import Endpoint
+from aioflags.devserver.data.history import read_objects
+from aioflags.devserver.endpoints import Endpoint
+from aioflags.devserver.faults import Fault, FaultKind, GrpcCode
+from aioflags.devserver.injection import Scenario, play, read_scenario
 from aioflags.devserver.state import ServerState
 from aioflags.runtime.lazy import on_demand, publish
 

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from aioflags.devserver.data.audience import Audience
-from aioflags.devserver.protocol.endpoints import Endpoint
+from aioflags.devserver.data.served_data import Audience
+from aioflags.devserver.endpoints import Endpoint
 from aioflags.model.context import Context
 from aioflags.runtime.clock import now_ms
 from aioflags.runtime.logs import printable

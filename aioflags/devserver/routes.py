@@ -17,10 +17,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, request_response
 from starlette.types import ASGIApp
 
-from aioflags.devserver.faults.injection import FaultInjection
-from aioflags.devserver.protocol.endpoints import LAUNCHDARKLY_ENDPOINTS, Endpoint, is_for_browsers
+from aioflags.devserver.endpoints import LAUNCHDARKLY_ENDPOINTS, Endpoint, is_for_browsers
+from aioflags.devserver.injection import FaultInjection
 from aioflags.devserver.state import ServerState
-from aioflags.model.result import FallbackDirective
+from aioflags.model.change import FallbackDirective
 from aioflags.protocol.directive import shape_directive
 from aioflags.runtime.logs import printable
 

@@ -12,24 +12,30 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from aioflags.devserver.clients import ClientRegistry
-from aioflags.devserver.data.content import Content, read_content
-from aioflags.devserver.data.flagd_document import FlagdDocument, read_flagd_flag
-from aioflags.devserver.data.flagd_flags import FlagdFlags
-from aioflags.devserver.data.history import ObjectHistory, Transfer
-from aioflags.devserver.data.objects import ObjectName, Objects, ServedObject, not_found_message, read_objects
+from aioflags.devserver.data.flagd_flags import FlagdDocument, FlagdFlags, read_flagd_flag
+from aioflags.devserver.data.history import (
+    ObjectHistory,
+    ObjectName,
+    Objects,
+    ServedObject,
+    Transfer,
+    not_found_message,
+    read_objects,
+)
 from aioflags.devserver.data.overrides import Override, apply_overrides, gate_keys
-from aioflags.devserver.events.received import ReceivedEvents
-from aioflags.devserver.faults.faults import Fault, FaultKind, Faults, InjectedFault
-from aioflags.devserver.protocol.endpoints import FLAGD_ENDPOINTS, LAUNCHDARKLY_ENDPOINTS, Endpoint
+from aioflags.devserver.data.served_data import Content, read_content
+from aioflags.devserver.endpoints import FLAGD_ENDPOINTS, LAUNCHDARKLY_ENDPOINTS, Endpoint
+from aioflags.devserver.events import ReceivedEvents
+from aioflags.devserver.faults import Fault, FaultKind, Faults, InjectedFault
 from aioflags.errors import ConfigError
 from aioflags.evaluation.flagd.fractional import LATEST_VERSION
-from aioflags.model.change import ObjectKind
+from aioflags.evaluation.snapshot import Snapshot
+from aioflags.model.change import Change, ChangeSet, FallbackDirective, ObjectKind
 from aioflags.model.context import Context
-from aioflags.model.result import FallbackDirective
 from aioflags.model.values import JsonValue
-from aioflags.protocol.definitions import SECTIONS
+from aioflags.protocol.definitions import SECTIONS, put, read_definition
 from aioflags.runtime.broadcast import Signal
-from aioflags.runtime.process_bound import ProcessBound
+from aioflags.runtime.fork import ProcessBound
 
 _GOODBYE_REASON: Final = "the server ends its streams"
 _FDV2_STREAMS: Final = frozenset({Endpoint.STREAM, Endpoint.CLIENT_STREAM})
@@ -385,3 +391,32 @@ class ServerState(ProcessBound):
         """Wait until the condition is true. It is called again after each change."""
         while not condition():
             await self.wait_for_change()
+
+
+# -- The served flags in LaunchDarkly's format, compiled once for each version of the data.
+
+
+class ServedSnapshot:
+    """The flags and segments of a server as a snapshot, overrides included."""
+
+    def __init__(self, state: ServerState) -> None:
+        self._state = state
+        self._snapshot = Snapshot.empty()
+        self._version = -1
+        self._basis: str | None = None
+
+    def current(self) -> Snapshot:
+        """The snapshot of the newest data."""
+        if self._version != self._state.version:
+            # Only what changed is decoded and compiled: an edit is often one of thousands of flags.
+            transfer = self._state.transfer(self._basis)
+            changes = tuple(map(_change, transfer.objects))
+            self._snapshot = self._snapshot.apply(ChangeSet(kind=transfer.kind, changes=changes, persist=False))
+            self._version, self._basis = transfer.version, transfer.selector
+        return self._snapshot
+
+
+def _change(served: ServedObject) -> Change:
+    if served.body is None:
+        return Change(served.kind, served.key, served.version, None)
+    return put(served.kind, served.key, served.version, read_definition(served.kind, served.body))

@@ -19,8 +19,7 @@ from dataclasses import dataclass, replace
 from itertools import takewhile, zip_longest
 from typing import Any, Final, TypeAlias
 
-from aioflags.evaluation.character_sets import ANY, END, NEWLINE, NULLABLE, characters
-from aioflags.evaluation.pattern_tree import ONE_CHARACTER, Node, Tree
+from aioflags.evaluation.pattern_tree import ANY, END, NEWLINE, NULLABLE, ONE_CHARACTER, Node, Tree, characters
 
 Steps: TypeAlias = tuple[float, ...]
 """The coefficients of a polynomial in the length of the text, the constant first."""

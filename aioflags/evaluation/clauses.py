@@ -1,26 +1,60 @@
-"""Compiles a clause to a predicate, or in the most frequent case to an entry of the tables that all rules share.
+"""Clauses: compiled to predicates or table entries; and how definitions name attributes.
+
+Compiles a clause to a predicate, or in the most frequent case to an entry of the tables that all rules share.
 
 Source: ``evaluation.md`` 3.4.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from aioflags.evaluation.attributes import Find, clean_kind, finder, reference
-from aioflags.evaluation.compiled import ReportProblem
+from aioflags.evaluation.items import ReportProblem
 from aioflags.evaluation.operators import NOT_SCALAR, OPERATORS, Test, never, scalar_key
-from aioflags.evaluation.scope import Predicate, Scope
-from aioflags.evaluation.visits import MalformedError
-from aioflags.evaluation.work import Cost, cost_of, free_steps
+from aioflags.evaluation.scope import Cost, MalformedError, Predicate, Scope, cost_of, free_steps
+from aioflags.model.attributes import AttributeReference
+from aioflags.model.change import SegmentRule
+from aioflags.model.context_json import BUILT_IN
 from aioflags.model.flag import Clause, FlagRule
-from aioflags.model.segment import SegmentRule
 from aioflags.model.values import is_array
 
 if TYPE_CHECKING:
     from aioflags.model.context import Context
+
+
+# -- Context kinds and attributes as definitions name them, and the functions that read the attributes.
+# Source: ``evaluation.md`` 1.7 and 3.4.
+
+
+Find: TypeAlias = "Callable[[Context], Any]"
+"""Reads one attribute of a single-kind context; ``None`` if it is missing."""
+
+
+def clean_kind(kind: str | None) -> str:
+    """The kind that a definition means, safe to compare with ``context.kind``.
+
+    ``None`` and the empty string mean ``user``. A multi-kind context has the kind ``multi``. A definition can name that
+    kind, but no single-kind context has it. It is replaced by ``kind``, which is not a valid kind of context.
+    """
+    return "kind" if kind == "multi" else kind or "user"
+
+
+def reference(text: str, kind: str | None) -> AttributeReference:
+    """The attribute that a definition means by ``text``. Without a context kind it is a literal name: old data has no paths."""
+    return AttributeReference.parse(text) if kind else AttributeReference.literal(text)
+
+
+def finder(attribute: AttributeReference) -> Find:
+    """The function that reads the attribute."""
+    if len(attribute.path) != 1:
+        return lambda single: single.resolve(attribute)
+    name = attribute.path[0]
+    if name in BUILT_IN:
+        return operator.attrgetter(name)
+    return lambda single: single.attributes.get(name)
 
 
 SEGMENT_MATCH = "segmentMatch"

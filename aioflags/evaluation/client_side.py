@@ -11,14 +11,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from aioflags.evaluation.answers import Answer, PrerequisiteEvaluation, Tracking
-from aioflags.evaluation.compiled import CompiledFlag, ReportProblem
 from aioflags.evaluation.dialect import Comparison
-from aioflags.evaluation.items import Item, Items
+from aioflags.evaluation.items import CompiledFlag, Item, Items, ReportProblem
 from aioflags.evaluation.launchdarkly import LaunchDarklyDialect
-from aioflags.evaluation.scope import Evaluate, EvaluationData, Scope
-from aioflags.evaluation.visits import MAX_DEPTH
-from aioflags.model.detail import NO_REASON, BigSegmentsStatus, ErrorKind, EvaluationDetail, Reason, ReasonKind
-from aioflags.model.flag_evaluation import FlagEvaluation
+from aioflags.evaluation.scope import MAX_DEPTH, Evaluate, EvaluationData, Scope
+from aioflags.model.detail import NO_REASON, BigSegmentsStatus, ErrorKind, EvaluationDetail, FlagEvaluation, Reason, ReasonKind
 from aioflags.model.values import is_number, same_json
 from aioflags.runtime.logs import printable
 

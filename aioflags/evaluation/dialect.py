@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, ReportProblem
-from aioflags.evaluation.items import Item, Items
+from aioflags.evaluation.items import CompiledFlag, CompiledSegment, Item, Items, ReportProblem
 from aioflags.model.detail import ErrorKind
 
 if TYPE_CHECKING:

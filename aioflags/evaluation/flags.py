@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from aioflags.evaluation.answers import Answer, PrerequisiteEvaluation, Tracking, malformed
-from aioflags.evaluation.attributes import clean_kind
-from aioflags.evaluation.clauses import named_segments
-from aioflags.evaluation.compiled import CompiledFlag, ReportProblem
+from aioflags.evaluation.clauses import clean_kind, named_segments
+from aioflags.evaluation.items import CompiledFlag, ReportProblem
 from aioflags.evaluation.rollouts import choose
 from aioflags.evaluation.rules import Always, RuleOutcome, RuleSpec, compile_rules, served_by
 from aioflags.evaluation.scope import Evaluate, Scope

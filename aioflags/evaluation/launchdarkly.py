@@ -1,35 +1,200 @@
-"""LAUNCHDARKLY: the dialect of LaunchDarkly's flags and segments.
+"""LAUNCHDARKLY: the dialect of LaunchDarkly's flags and segments, and how its segments are compiled.
+
+LAUNCHDARKLY: the dialect of LaunchDarkly's flags and segments.
 
 Source: ``evaluation.md``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from aioflags.evaluation.answers import Answer, malformed
-from aioflags.evaluation.clauses import named_segments
-from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, ReportProblem
+from aioflags.evaluation.clauses import clean_kind, named_segments
 from aioflags.evaluation.decoding import Decoder
 from aioflags.evaluation.dialect import Comparison, Dialect, ErrorKinds
 from aioflags.evaluation.flags import compile_flag, tracking_of
-from aioflags.evaluation.items import Item, Items
-from aioflags.evaluation.ordering import prerequisite_keys
-from aioflags.evaluation.override_marks import overridden_flag
-from aioflags.evaluation.scope import Scope
-from aioflags.evaluation.segments import compile_segment
-from aioflags.evaluation.trees import Tree, tree_of
+from aioflags.evaluation.items import CompiledFlag, CompiledSegment, Item, Items, ReportProblem
+from aioflags.evaluation.operators import prerequisite_keys
+from aioflags.evaluation.overrides import overridden_flag
+from aioflags.evaluation.rollouts import within_weight
+from aioflags.evaluation.rules import Always, RuleSpec, compile_rules, served_by
+from aioflags.evaluation.scope import MalformedError, Predicate, Scope, worsen
 from aioflags.evaluation.value_types import fit, mismatch
-from aioflags.evaluation.visits import MalformedError
-from aioflags.model.change import ObjectKind, RuledDefinition
+from aioflags.model.change import ObjectKind, RuledDefinition, SegmentDefinition, SegmentTarget
 from aioflags.model.context import Context
-from aioflags.model.detail import ErrorKind
+from aioflags.model.detail import BigSegmentsStatus, ErrorKind
 from aioflags.model.flag import FlagDefinition, FlagRule
-from aioflags.model.segment import SegmentDefinition
+
+# -- Trees: how many evaluations a flag costs if each use of a prerequisite is evaluated again.
+#
+# A flag with a small tree takes no notes when it is evaluated, so all threads share one scope. Any other flag is evaluated in
+# a scope that keeps the path and the results.
+
+
+_MAX_HEIGHT: Final = 10
+"""The maximal height of a small tree."""
+_MAX_USES: Final = 64
+"""The maximal number of uses in a small tree. Two paths at each level double it, but real flags share few prerequisites."""
+
+
+class Tree(NamedTuple):
+    """``height``: how many flags with prerequisites form a chain. ``uses``: how often a prerequisite is evaluated."""
+
+    height: int
+    uses: int
+
+
+_LEAF: Final = Tree(0, 0)
+
+
+def tree_of(flag: FlagDefinition, items: Items, measured: dict[str, Tree] | None = None) -> Tree | None:
+    """The tree below a flag; ``None`` if it is not small, or if evaluating the flag takes notes for another reason.
+
+    ``measured``: the trees of ``items`` that were measured before, by key. New ones are added.
+    """
+    return _measure(flag, items, {} if measured is None else measured, [])
+
+
+def _measure(flag: FlagDefinition, items: Items, measured: dict[str, Tree], path: list[str]) -> Tree | None:
+    if not flag.on:
+        return _LEAF
+    segments = items.segments
+    named = named_segments(flag.rules)
+    if any(key in segments and takes_notes(segments[key]) for key in named):
+        return None
+    if items.overridden and any((ObjectKind.SEGMENT, key) in items.overridden for key in named):
+        return None  # its evaluation notes that it read an override
+    if not flag.prerequisites:
+        return _LEAF
+    # Stop at the height of a small tree. This also ends circles.
+    if flag.key in path or len(path) >= _MAX_HEIGHT:
+        return None
+    path.append(flag.key)
+    height = uses = 0
+    for prerequisite in flag.prerequisites:
+        uses += 1
+        definition = items.flags.get(prerequisite.key)
+        if definition is not None:
+            tree = measured.get(prerequisite.key) or _measure(definition, items, measured, path)
+            if tree is None:
+                return None
+            height, uses = max(height, tree.height), uses + tree.uses
+        if uses > _MAX_USES:
+            return None
+    path.pop()
+    if height >= _MAX_HEIGHT:
+        return None
+    measured[flag.key] = Tree(height + 1, uses)
+    return measured[flag.key]
+
+
+# -- Compiles a segment to a set of user keys and a predicate: listed keys first, then rules. A big segment reads memberships
+# instead.
+# Source: ``evaluation.md`` 3.8 and 3.9.
+
+
+_YES: Final = Always(value=True)
+_NO: Final = Always(value=False)
+
+
+def takes_notes(segment: SegmentDefinition) -> bool:
+    """Whether evaluating the segment writes to the scope: the path into further segments, or the status of big segments."""
+    return bool(segment.unbounded or named_segments(segment.rules))
+
+
+def compile_segment(segment: SegmentDefinition, note: ReportProblem) -> CompiledSegment:
+    """Compiles a segment. ``note`` receives problems that its patterns cause."""
+    rules = _rules(segment, note)
+    if segment.unbounded:
+        return CompiledSegment(frozenset(), _big(segment, rules))
+    included = _keys(segment.included, segment.included_contexts)
+    excluded = _keys(segment.excluded, segment.excluded_contexts)
+    users = included.pop("user", frozenset[str]())
+
+    def holds_also(context: Context, scope: Scope) -> bool:
+        if _is_listed(context, included):
+            return True
+        return not _is_listed(context, excluded) and rules(context, scope)
+
+    return CompiledSegment(users, holds_also if included or excluded else rules)
+
+
+def _keys(users: Sequence[str] | None, targets: Iterable[SegmentTarget] | None) -> dict[str, frozenset[str]]:
+    """Listed keys by kind."""
+    keys = {"user": frozenset(users)} if users else {}
+    for target in targets or ():
+        kind = clean_kind(target.context_kind)
+        keys[kind] = keys.get(kind, frozenset()) | frozenset(target.values or ())
+    return keys
+
+
+def _is_listed(context: Context, keys: dict[str, frozenset[str]]) -> bool:
+    for kind, listed in keys.items():
+        single = context if context.kind == kind else context.member(kind)
+        if single is not None and single.key in listed:
+            return True
+    return False
+
+
+def _rules(segment: SegmentDefinition, note: ReportProblem) -> Predicate:
+    specs: list[RuleSpec[bool]] = []
+    for rule in segment.rules or ():
+        last = None
+        if rule.weight is not None:
+            last = within_weight(
+                rule.weight,
+                key=segment.key,
+                salt=segment.salt or "",
+                bucket_by=rule.bucket_by,
+                context_kind=rule.rollout_context_kind,
+            )
+        specs.append(RuleSpec(rule.clauses or (), _YES, last))
+    rules = served_by(compile_rules(specs, _NO, note))
+    if not named_segments(segment.rules):
+        return rules
+    key = segment.key
+
+    def names_segments(context: Context, scope: Scope) -> bool:
+        segments = scope.segments
+        holds = segments.recall(key, scope)
+        if holds is None:
+            segments.enter(key, scope)
+            holds = segments.leave(rules(context, scope), scope)
+        return holds
+
+    return names_segments
+
+
+def _big(segment: SegmentDefinition, rules: Predicate) -> Predicate:
+    kind, generation = clean_kind(segment.unbounded_context_kind), segment.generation
+    name = f"{segment.key}.g{generation}"
+
+    def holds(context: Context, scope: Scope) -> bool:
+        if generation is None:
+            worsen(scope, BigSegmentsStatus.NOT_CONFIGURED)
+            return False
+        single = context.member(kind)
+        if single is None:
+            return False
+        if scope.memberships is None:
+            worsen(scope, BigSegmentsStatus.NOT_CONFIGURED)
+            return rules(context, scope)
+        membership = scope.memberships(single.key)
+        if membership is None:
+            if single.key not in scope.missing:
+                scope.missing.append(single.key)
+            return rules(context, scope)
+        worsen(scope, membership.status)
+        listed = membership.segments.get(name)
+        return rules(context, scope) if listed is None else listed
+
+    return holds
+
 
 SLOW_PATTERN_LENGTH: Final = 500
 """In characters, all patterns of a definition together. Shorter patterns compile in 1 to 3 ms."""

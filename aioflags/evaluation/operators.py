@@ -1,4 +1,6 @@
-"""Operators: the tests of clauses, with the clause's values prepared at compile time.
+"""Operators: the tests of clauses, the parsing of their values, and the order of flags with prerequisites.
+
+Operators: the tests of clauses, with the clause's values prepared at compile time.
 
 Each operator is a factory: it takes the clause's values and returns the test of one context value. That value is never null and
 never an array: each element of an array is tested separately. A value of a type that the operator does not support does not match.
@@ -8,15 +10,122 @@ Source: ``evaluation.md`` 3.5.
 
 from __future__ import annotations
 
+import datetime as dt
+import math
 import operator
+import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias, TypeVar
 
-from aioflags.evaluation.compiled import ReportProblem
-from aioflags.evaluation.parsing import parse_number, parse_time, parse_version
+from aioflags.evaluation.items import ReportProblem
 from aioflags.evaluation.patterns import compile_pattern
+from aioflags.model.flag import FlagDefinition
 from aioflags.model.values import same_json
+
+# -- Ordering: flags after their prerequisites.
+
+
+def prerequisite_keys(flag: FlagDefinition) -> Sequence[str]:
+    """The keys of the prerequisites of a flag in LaunchDarkly's format, in the order in which they are checked."""
+    return [prerequisite.key for prerequisite in flag.prerequisites or ()]
+
+
+def prerequisites_first(
+    flags: Mapping[str, Any],
+    keys: Iterable[str] | None = None,
+    seen: set[str] | None = None,
+    prerequisites: Callable[[Any], Sequence[str]] = prerequisite_keys,
+) -> Iterator[str]:
+    """The keys of flags and of their prerequisites, each once, prerequisites first.
+
+    A circle of prerequisites is cut where the walk returns to it. The walk is not recursive: a chain can be longer than the
+    interpreter's recursion limit.
+
+    Args:
+        flags: all flags by key.
+        keys: the flags to start from; by default all of them.
+        seen: keys to leave out. The yielded keys are added to it.
+        prerequisites: the keys of the prerequisites of a flag; by default of one in LaunchDarkly's format.
+    """
+    seen = set() if seen is None else seen
+    for start in flags if keys is None else keys:
+        stack: list[tuple[str, bool]] = [(start, False)]
+        while stack:
+            key, is_expanded = stack.pop()
+            if is_expanded:
+                yield key
+            elif key in flags and key not in seen:
+                seen.add(key)
+                stack.append((key, True))
+                stack += [(needed, False) for needed in reversed(prerequisites(flags[key]))]
+
+
+# -- Parsing: the semantic versions, timestamps and numbers of clauses.
+# Source: ``evaluation.md`` 3.6.
+
+
+_Identifier: TypeAlias = tuple[int, int, str]
+Version: TypeAlias = tuple[_Identifier, _Identifier, _Identifier, bool, tuple[_Identifier, ...]]
+"""A version, ordered by precedence: three numbers, whether it is a release, and its prerelease identifiers."""
+
+_NUMBER: Final = r"(?:0|[1-9][0-9]*)"
+_PRE: Final = rf"(?:{_NUMBER}|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
+_VERSION: Final = re.compile(
+    rf"({_NUMBER})(?:\.({_NUMBER}))?(?:\.({_NUMBER}))?(?:-({_PRE}(?:\.{_PRE})*))?(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
+)
+_TIME: Final = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(\.[0-9]{1,9})?(?:[Zz]|([+-])([0-9]{2}):([0-9]{2}))"
+)
+_EPOCH: Final = dt.date(1970, 1, 1).toordinal()
+
+
+def parse_version(value: object) -> Version | None:
+    """A semantic version 2.0.0, in which minor and patch may be missing; ``None`` for anything else.
+
+    Numbers can have any size: they are compared by length and then by digits, without conversion.
+    """
+    if not isinstance(value, str) or (match := _VERSION.fullmatch(value)) is None:
+        return None
+    major, minor, patch, prerelease = match.groups()
+    identifiers = tuple(map(_identifier, prerelease.split("."))) if prerelease else ()
+    return _identifier(major), _identifier(minor or "0"), _identifier(patch or "0"), not prerelease, identifiers
+
+
+def _identifier(text: str) -> _Identifier:
+    return (0, len(text), text) if text.isdigit() else (1, 0, text)
+
+
+def parse_time(value: object) -> float | None:
+    """Milliseconds since 1970: a number unchanged, a string in the format of RFC 3339; ``None`` for anything else."""
+    if not isinstance(value, str):
+        return parse_number(value)
+    if (match := _TIME.fullmatch(value)) is None:
+        return None
+    year, month, day, hour, minute, second = map(int, match.groups()[:6])
+    fraction, sign, *offset = match.groups()[6:]
+    offset_hours, offset_minutes = (int(offset[0]), int(offset[1])) if sign else (0, 0)
+    if hour > 23 or minute > 59 or second > 59 or offset_hours > 23 or offset_minutes > 59:
+        return None
+    try:
+        days = dt.date(year, month, day).toordinal() - _EPOCH
+    except ValueError:
+        return None
+    minutes = (days * 24 + hour) * 60 + minute
+    ahead = offset_hours * 60 + offset_minutes
+    seconds = (minutes + ahead if sign == "-" else minutes - ahead) * 60 + second
+    return seconds * 1000 + (float(fraction) * 1000 if fraction else 0.0)
+
+
+def parse_number(value: object) -> float | None:
+    """A number as a double; ``None`` for anything else, booleans included."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
 
 Test: TypeAlias = Callable[[Any], bool]
 

@@ -17,24 +17,19 @@ from typing import Any, Final
 import msgspec
 
 from aioflags.evaluation.answers import Answer
-from aioflags.evaluation.attributes import clean_kind
-from aioflags.evaluation.compiled import CompiledFlag, Evaluation
-from aioflags.evaluation.compiled_data import BulkUse, CompiledData, DefinitionLog
-from aioflags.evaluation.decoding import Decoder
-from aioflags.evaluation.dependents import Dependents, changed_flags, updated_index
+from aioflags.evaluation.clauses import clean_kind
+from aioflags.evaluation.compiled_data import BulkUse, CompiledData, DefinitionLog, Dependents, changed_flags, updated_index
+from aioflags.evaluation.decoding import MISMATCH, Decoder
 from aioflags.evaluation.dialect import Dialect
-from aioflags.evaluation.items import Item, Items, applied
+from aioflags.evaluation.items import CompiledFlag, Evaluation, Item, Items, applied
 from aioflags.evaluation.launchdarkly import LAUNCHDARKLY
 from aioflags.evaluation.overrides import NO_OVERRIDES, Overrides, overlaid, override_changes
-from aioflags.evaluation.scope import Evaluate, FindMembership, Scope
-from aioflags.evaluation.value_types import MISMATCH, expected_type, has_fraction
-from aioflags.evaluation.visits import MalformedError
-from aioflags.model.change import ChangeKind, ChangeSet, ObjectKind, Selector
+from aioflags.evaluation.scope import Evaluate, FindMembership, MalformedError, Scope
+from aioflags.evaluation.value_types import expected_type, has_fraction
+from aioflags.model.change import ChangeKind, ChangeSet, ObjectKind, SegmentDefinition, Selector
 from aioflags.model.context import Context
-from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
+from aioflags.model.detail import NO_METADATA, ErrorKind, EvaluationDetail, FlagMetadata, Reason, ReasonKind
 from aioflags.model.flag import FlagDefinition
-from aioflags.model.metadata import NO_METADATA, FlagMetadata
-from aioflags.model.segment import SegmentDefinition
 from aioflags.model.values import same_json
 from aioflags.runtime.cooperative import Cooperative, run_at_once, sliced
 from aioflags.runtime.logs import logger
@@ -89,7 +84,7 @@ class Snapshot:
     ``constant_answers``: the answers of flags that a service evaluated: each is the same for all evaluations. :meth:`evaluate` adds
     it.
 
-    ``dependents``: the index of :mod:`aioflags.evaluation.dependents`. :meth:`builder` makes it if it is asked to, and otherwise
+    ``dependents``: the index of :mod:`aioflags.evaluation.compiled_data`. :meth:`builder` makes it if it is asked to, and otherwise
     :meth:`changed_since`.
 
     ``metadata`` is that of the flag set.

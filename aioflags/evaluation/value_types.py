@@ -11,8 +11,6 @@ from typing import Any, Final, TypeAlias
 from aioflags.evaluation.decoding import MISMATCH, Decoder
 from aioflags.model.values import fresh, is_array, is_number, type_name
 
-__all__ = ["CONVERSIONS", "EXPECTABLE", "MISMATCH", "Conversions", "expected_type", "fit", "has_fraction", "mismatch"]
-
 Conversions: TypeAlias = "Mapping[type | Decoder, Callable[[Any], Any]]"
 """How a value is converted to each type. A decoder, which has its own conversion, is not in it."""
 

@@ -9,23 +9,59 @@ Source: ``events.md`` 12.
 from __future__ import annotations
 
 import logging
+import os
+import platform
+import sys
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
+from urllib.parse import urlsplit
 
 import anyio
 
 from aioflags.events.recorder import Recorder
-from aioflags.events.send_gate import SendGate
-from aioflags.events.sender import Sender
+from aioflags.events.sender import Sender, SendGate
 from aioflags.model.event import StreamAttempt
-from aioflags.protocol.diagnostics import Description, Identity, init_event, periodic_event
+from aioflags.protocol.diagnostics import Description, Identity, Platform, init_event, periodic_event
 from aioflags.runtime.broadcast import Signal
 from aioflags.runtime.clock import now_ms
 from aioflags.runtime.logs import logger as package_logger
+from aioflags.transport.proxies import proxy_for
+from aioflags.transport.settings import DEFAULT_PORTS, Http
 
-__all__ = ["Diagnostics"]
+# -- What diagnostic events of every client describe besides its options: the platform, and whether proxies are used.
+# Source: ``events.md`` 12.2.
+
+
+def describe_platform() -> Platform:
+    """The operating system and the interpreter of this process."""
+    # The module platform may run a shell or call a service of Windows, and block.
+    if sys.platform == "win32":
+        windows = sys.getwindowsversion()
+        name, version = "Windows", f"{windows.major}.{windows.minor}.{windows.build}"
+        machine = os.environ.get("PROCESSOR_ARCHITECTURE", "")
+    else:
+        unix = os.uname()
+        name, version, machine = unix.sysname, unix.release, unix.machine
+    return Platform(
+        os_name="MacOS" if name == "Darwin" else name,
+        os_version=version,
+        os_arch=machine,
+        python_version=platform.python_version(),
+        python_implementation=platform.python_implementation(),
+    )
+
+
+def used_proxies(settings: Http, addresses: Iterable[str], environment: Mapping[str, str]) -> Iterator[str]:
+    """The proxies that requests to these addresses go through. ``environment`` (as ``os.environ``) may name proxies."""
+    for address in addresses:
+        target = urlsplit(address)
+        port = target.port or DEFAULT_PORTS.get(target.scheme, 0)
+        proxy = proxy_for(settings, target.scheme, target.hostname or "", port, environment)
+        if proxy is not None:
+            yield proxy
+
 
 _MAX_ATTEMPTS: Final = 1000
 """An event reports at most this many attempts to open a stream, the newest ones."""

@@ -10,13 +10,11 @@ from typing import Any
 
 import msgspec
 
-from aioflags.model.conversion import json_or_same
+from aioflags.model.attributes import json_or_same
 from aioflags.model.defaults import MAX_PAYLOAD_BYTES
 from aioflags.model.values import is_number
 from aioflags.protocol.event_json import try_json
 from aioflags.runtime.logs import Once, printable
-
-__all__ = ["encode_data", "encode_metric", "frozen_value"]
 
 
 def frozen_value(value: object) -> Any:
@@ -34,7 +32,7 @@ def frozen_value(value: object) -> Any:
 def encode_data(name: str, data: Any, *, once: Once, logger: logging.Logger) -> msgspec.Raw | None:
     """The data of the tracked event ``name`` as JSON; ``None`` without data.
 
-    Values that JSON lacks are converted like attributes of a context (:mod:`aioflags.model.conversion`). Data that cannot be
+    Values that JSON lacks are converted like attributes of a context (:mod:`aioflags.model.attributes`). Data that cannot be
     converted, or that are longer than ``MAX_PAYLOAD_BYTES``, are left out, with one warning for each ``name`` (``once`` remembers
     the names).
     """

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 from aioflags.errors import ConfigTypeError
+from aioflags.model.attributes import AttributeReference
 from aioflags.model.defaults import (
     CONTEXT_KEYS_CAPACITY,
     CONTEXT_KEYS_FLUSH_INTERVAL,
@@ -23,12 +24,9 @@ from aioflags.model.defaults import (
     MOBILE_FLUSH_INTERVAL,
     MOBILE_MAX_PENDING_EVENTS,
 )
-from aioflags.model.reference import AttributeReference
-from aioflags.protocol.event_policy import MOBILE_EVENTS, SERVER_EVENTS, EventPolicy
+from aioflags.protocol.side import MOBILE_EVENTS, SERVER_EVENTS, EventPolicy
 from aioflags.runtime.logs import logger, printable
 from aioflags.runtime.validation import at_least, positive, require, set_all
-
-__all__ = ["EventSettings", "Events", "MobileEvents"]
 
 
 class EventSettings(Protocol):

@@ -18,13 +18,11 @@ from typing import Final
 import anyio
 from anyio.abc import TaskGroup
 
-from aioflags.events.batch import Batch
-from aioflags.events.delivery_log import describe_amount
 from aioflags.events.options import EventSettings
 from aioflags.events.payloads import EVENT_SLICE, payloads
 from aioflags.events.recorder import Recorder
-from aioflags.events.send_gate import SendConditions, SendGate
-from aioflags.events.sender import Sender, SendOutcome
+from aioflags.events.sender import SendConditions, Sender, SendGate, SendOutcome, describe_amount
+from aioflags.events.summarizer import Batch
 from aioflags.model.defaults import MAX_DELIVERIES
 from aioflags.protocol.redaction import Redaction
 from aioflags.runtime.broadcast import Signal
@@ -34,8 +32,6 @@ from aioflags.runtime.event_loops import loop_time
 from aioflags.runtime.fork import reset_after_fork
 from aioflags.runtime.logs import Once, describe_error
 from aioflags.runtime.logs import logger as package_logger
-
-__all__ = ["Outbox"]
 
 _DATING_INTERVAL: Final = 5.0
 """Seconds by which the end of a summary may be too late for evaluations that did not read the clock."""

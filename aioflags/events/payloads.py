@@ -14,17 +14,15 @@ from typing import Final
 
 from anyio.lowlevel import checkpoint
 
-from aioflags.events.batch import Batch
+from aioflags.events.summarizer import Batch
 from aioflags.events.summary import Summary
 from aioflags.model.defaults import MAX_PAYLOAD_BYTES
 from aioflags.protocol.event_json import EventEncoder
-from aioflags.protocol.event_policy import SERVER_EVENTS, EventPolicy
 from aioflags.protocol.redaction import Redaction
+from aioflags.protocol.side import SERVER_EVENTS, EventPolicy
 from aioflags.runtime.checkpoints import pause_when_spent
 from aioflags.runtime.cooperative import Budget
 from aioflags.runtime.logs import logger as package_logger
-
-__all__ = ["EVENT_SLICE", "EventPayload", "compressed", "payloads"]
 
 EVENT_SLICE: Final = 0.00025
 """Seconds of work on a batch between two pauses. Shorter than for flag data, which arrives rarely."""

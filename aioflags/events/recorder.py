@@ -1,7 +1,7 @@
 """Recorder: takes evaluations and events from any thread, and hands them over in batches. It never waits and never raises.
 
 One lock guards the recorder. It is held for a moment, and never during a wait. An evaluation that repeats an earlier one, the
-most frequent input, does not take it (:mod:`aioflags.events.counters`).
+most frequent input, does not take it (:mod:`aioflags.events.summary`).
 
 Three steps without the lock need the global interpreter lock (GIL): to count (``itertools.count.__next__``), to refresh a context
 (``OrderedDict.move_to_end``), and to replace ``HotContext.context``, which other threads read at the same time. On a free-threaded
@@ -22,30 +22,22 @@ from typing import Any, Final
 import msgspec
 
 from aioflags.evaluation.answers import Answer
-from aioflags.evaluation.compiled import Evaluation
+from aioflags.evaluation.items import Evaluation
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.events.batch import Batch
-from aioflags.events.context_deduplicator import ContextDeduplicator
-from aioflags.events.counters import HAS_GIL, Increment
 from aioflags.events.encoding import encode_data, encode_metric
-from aioflags.events.hot_context import NO_CONTEXT, HotContext
 from aioflags.events.options import Events, EventSettings
-from aioflags.events.room_log import RoomLog
-from aioflags.events.shaping import EvaluatedFlag, EvaluationShaper, evaluated_flags
+from aioflags.events.shaping import ContextDeduplicator, EvaluatedFlag, EvaluationShaper, RoomLog, evaluated_flags
 from aioflags.events.stats import DiagnosticPeriod, EventCounters, Stats
-from aioflags.events.summarizer import ContextSummarizer, Summarizer
-from aioflags.events.summary import Summary, SummaryEntry
+from aioflags.events.summarizer import NO_CONTEXT, Batch, ContextSummarizer, HotContext, Summarizer
+from aioflags.events.summary import HAS_GIL, Increment, Summary, SummaryEntry
 from aioflags.model.context import Context
 from aioflags.model.defaults import MAX_HOT_ANSWERS
 from aioflags.model.detail import EvaluationDetail
-from aioflags.model.event import AnalyticsEvent, CustomEvent, IdentifyEvent, IndexEvent, MigrationEvent
-from aioflags.model.sampling import is_drawn
+from aioflags.model.event import AnalyticsEvent, CustomEvent, IdentifyEvent, IndexEvent, MigrationEvent, is_drawn
 from aioflags.runtime.clock import now_ms
 from aioflags.runtime.fork import reset_after_fork
 from aioflags.runtime.logs import Once
 from aioflags.runtime.logs import logger as package_logger
-
-__all__ = ["DISABLED_RECORDER", "Recorder"]
 
 
 class Recorder:

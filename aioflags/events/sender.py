@@ -1,4 +1,6 @@
-"""Sender: posts payloads, retries once if a retry may succeed, and stops when the service refuses events permanently.
+"""Sender: whether payloads may be sent, how they are posted and retried, and the log of an outage.
+
+Sender: posts payloads, retries once if a retry may succeed, and stops when the service refuses events permanently.
 
 Source: ``events.md`` 2 and 11.
 """
@@ -8,23 +10,184 @@ from __future__ import annotations
 import enum
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 import anyio
 
-from aioflags.events.delivery_log import DeliveryLog, describe_amount
 from aioflags.events.payloads import EventPayload, compressed
-from aioflags.events.send_gate import SendGate
 from aioflags.model.defaults import EVENT_RETRY_DELAY
 from aioflags.protocol.dates import read_date
 from aioflags.protocol.event_json import EVENT_SCHEMA
-from aioflags.protocol.event_policy import SERVER_EVENTS, EventPolicy
 from aioflags.protocol.failures import http_failure, is_recoverable
+from aioflags.protocol.side import SERVER_EVENTS, EventPolicy
+from aioflags.runtime.broadcast import Signal
 from aioflags.runtime.fork import reset_after_fork
 from aioflags.runtime.logs import logger as package_logger
-from aioflags.transport.responses import RequestFailed, Response
+from aioflags.transport.http_client import RequestFailed, Response
 
-__all__ = ["Post", "SendOutcome", "Sender", "outcome_of"]
+# -- SendGate: whether a client may send events now. A client-side client may be offline, without a network, or in the
+# background.
+# Source: ``client-side.md`` 6.2 and 6.5.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendConditions:
+    """What decides whether a client sends events.
+
+    Args:
+        is_offline: the program set the client offline: what is being sent is completed, and nothing more is sent.
+        has_network: without a network no request is sent, not even a retry.
+        is_in_background: the program is in the background, where no diagnostic events are sent.
+    """
+
+    is_offline: bool = False
+    has_network: bool = True
+    is_in_background: bool = False
+
+    @property
+    def allow_payloads(self) -> bool:
+        """Whether recorded events may be sent. Otherwise they stay in the recorder."""
+        return self.has_network and not self.is_offline
+
+    @property
+    def allow_diagnostics(self) -> bool:
+        """Whether diagnostic events may be sent."""
+        return self.allow_payloads and not self.is_in_background
+
+
+class SendGate:
+    """The conditions of one client: at first that everything may be sent.
+
+    They are changed (by :meth:`Outbox.set_conditions <aioflags.events.outbox.Outbox.set_conditions>`), and tasks wait for them, on
+    the event loop of the client.
+    """
+
+    def __init__(self) -> None:
+        self._conditions = SendConditions()
+        self._changed = Signal()
+        reset_after_fork(self)
+
+    def after_fork(self) -> None:
+        """In the child of a fork: the waiting tasks exist in the parent only."""
+        self._changed.after_fork()
+
+    @property
+    def conditions(self) -> SendConditions:
+        """The present conditions."""
+        return self._conditions
+
+    @conditions.setter
+    def conditions(self, conditions: SendConditions) -> None:
+        self._conditions = conditions
+        self._changed.send()
+
+    async def wait_for_network(self) -> None:
+        """Wait until requests may be sent."""
+        while not self._conditions.has_network:
+            await self._changed.wait()
+
+    async def wait_for_diagnostics(self) -> None:
+        """Wait until diagnostic events may be sent."""
+        while not self._conditions.allow_diagnostics:
+            await self._changed.wait()
+
+
+# -- DeliveryLog:
+#
+# logs that payloads cannot be delivered: once when an outage begins, and once when it ends, with the number of dropped
+# events.
+#
+# Source: ``events.md`` 11.2, which has two warnings for each payload; here only the first payload of an outage has them.
+
+
+class DeliveryLog:
+    """The log of one kind of payload of one client. It warns when an outage begins and ends; lines in between are for DEBUG.
+
+    An outage of hours would otherwise be logged twice for each payload. While ``is_known`` returns true, a person needs no warning:
+    the client has never had a connection, and has logged that. The lines are then for ``INFO``.
+    """
+
+    def __init__(
+        self, logger: logging.Logger, is_known: Callable[[], bool] = lambda: False, *, level: int = logging.WARNING
+    ) -> None:
+        self._logger = logger
+        self._level = level
+        self.is_known: Callable[[], bool] = is_known
+        self.after_fork()
+        reset_after_fork(self)
+
+    def after_fork(self) -> None:
+        """In the child of a fork: forget the outage of the parent."""
+        self._is_refused = False
+        self._reset()
+
+    def _reset(self) -> None:
+        # The highest levels at which a failure and a drop of this outage were logged.
+        self._failed_at = self._dropped_at = self._level if self._is_refused else logging.NOTSET
+        self._events = 0
+        self._evaluations = 0
+
+    def failed(self, payload: str, reason: str) -> None:
+        """Log that a first attempt failed; there will be a second one."""
+        level = self._level_after(self._failed_at)
+        self._failed_at = max(level, self._failed_at)
+        self._logger.log(level, "could not send %s, will retry in %g s: %s", payload, EVENT_RETRY_DELAY, reason)
+
+    def dropped(self, payload: str, reason: str, *, events: int = 0, evaluations: int = 0) -> None:
+        """Log that a payload with this many events and evaluations was dropped."""
+        level = self._level_after(self._dropped_at)
+        self._dropped_at = max(level, self._dropped_at)
+        self._failed_at = max(level, self._failed_at)
+        self._events += events
+        self._evaluations += evaluations
+        self._logger.log(level, "dropped %s (more drops are logged at DEBUG until a payload is delivered): %s", payload, reason)
+
+    def delivered(self) -> None:
+        """A payload was delivered: log the end of an outage."""
+        if self._is_refused:
+            return  # this payload was sent before the refusal
+        if self._events or self._evaluations:
+            self._logger.warning("events are delivered again; dropped during the outage: %s", self._lost)
+        self._reset()
+
+    def refused(self, payload: str, reason: str, *, events: int, evaluations: int) -> None:
+        """Log once that the service refuses all payloads. Payloads that are being sent may still be delivered, or refused again."""
+        if self._is_refused:
+            self.dropped(payload, reason, events=events, evaluations=evaluations)
+            return
+        self._is_refused = True
+        lost = describe_amount(self._events + events, self._evaluations + evaluations)
+        self._logger.error("stopped sending events: the service refuses them permanently; dropped: %s: %s", lost, reason)
+        self._reset()
+
+    def closed(self) -> None:
+        """The client closes: log the cost of an outage that has not ended."""
+        if self._events or self._evaluations:
+            level = self._level_after(logging.NOTSET)
+            self._logger.log(level, "closed during an outage of the events service; dropped: %s", self._lost)
+        self._reset()
+
+    def _level_after(self, logged: int) -> int:
+        """The level of a line that was logged before at the level ``logged``."""
+        level = logging.INFO if self.is_known() else self._level
+        return level if level > logged else logging.DEBUG
+
+    @property
+    def _lost(self) -> str:
+        return describe_amount(self._events, self._evaluations)
+
+
+def describe_amount(events: int, evaluations: int) -> str:
+    """Numbers of events and of counted evaluations in words, such as "2 events and the counts of 1 evaluation"."""
+    parts = [f"{events} event{_s(events)}"] if events or not evaluations else []
+    if evaluations:
+        parts.append(f"the counts of {evaluations} evaluation{_s(evaluations)}")
+    return " and ".join(parts)
+
+
+def _s(number: int) -> str:
+    return "" if number == 1 else "s"
 
 
 Post: TypeAlias = Callable[[str, Mapping[str, str], bytes], Awaitable[Response]]

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 import msgspec
 
-__all__ = ["DiagnosticPeriod", "EventCounters", "Stats"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:

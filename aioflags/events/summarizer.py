@@ -1,4 +1,6 @@
-"""Summarizer: the summaries of the current period, and the counting of those of earlier periods, a few flags at a time.
+"""Summarizer: the summaries of the current period, the context that came last, and what is sent together.
+
+Summarizer: the summaries of the current period, and the counting of those of earlier periods, a few flags at a time.
 
 Source: ``events.md`` 5 and 10; ``client-side.md`` 6.2.
 """
@@ -7,16 +9,71 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import TypeVar
+from typing import Final, TypeVar
 
-from aioflags.events.batch import Batch
+import msgspec
+
 from aioflags.events.stats import EventCounters
-from aioflags.events.summary import Summary
-from aioflags.model.context import Context
+from aioflags.events.summary import Increments, InUse, Summary
+from aioflags.model.context import Context, invalid_context
 from aioflags.model.defaults import MAX_CONTEXT_SUMMARIES
 from aioflags.model.event import AnalyticsEvent
 
-__all__ = ["ContextSummarizer", "Summarizer"]
+# -- Batch: the events and the summaries that are sent together.
+# Source: ``events.md`` 10.
+
+
+class Batch:
+    """Events in the order in which they happened, and the summaries of a period: one, or one for each context.
+
+    ``summaries`` and their ``evaluations`` are complete when ``counting`` is exhausted. A step of ``counting`` takes some
+    microseconds, on any thread. A summary may be empty.
+    """
+
+    __slots__ = ("counting", "events", "summaries")
+
+    def __init__(
+        self, events: Sequence[AnalyticsEvent], summaries: list[Summary], counting: Callable[[Batch], Iterator[object]]
+    ) -> None:
+        self.events: Sequence[AnalyticsEvent] = events
+        self.summaries: list[Summary] = summaries
+        self.counting: Iterator[object] = counting(self)
+
+    @property
+    def evaluations(self) -> int:
+        """The evaluations that were counted so far."""
+        return sum([summary.evaluations for summary in self.summaries])
+
+    def count(self) -> int:
+        """Do the remaining steps of counting at once. Returns the number of evaluations."""
+        for _ in self.counting:
+            pass
+        return self.evaluations
+
+
+# -- HotContext: the context that was evaluated last, for evaluations that are counted without a lock.
+# Source: ``architecture.md`` 6.
+
+
+class HotContext(msgspec.Struct, eq=False, gc=False):
+    """The context that was evaluated last, and the functions that count evaluations for contexts of its kinds.
+
+    An evaluation for exactly this context, with an answer in ``increments``, calls that function and is recorded. ``kind`` is
+    the kind of the context if it is a single user that events describe, otherwise ``None``. With a ``kind``, ``context`` may be
+    replaced by another context of that kind that was already described. ``summary`` is where the functions count; it is ``None``
+    if evaluations for the context are not counted.
+    """
+
+    context: Context
+    increments: Increments
+    kind: str | None = None
+    in_use: InUse | None = None
+    summary: Summary | None = None
+
+
+NO_CONTEXT: Final = HotContext(invalid_context("no context was evaluated"), {})
+"""Equals no context of an evaluation: every evaluation takes the lock."""
+
 
 T = TypeVar("T")
 

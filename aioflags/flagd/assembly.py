@@ -7,12 +7,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, TypeAlias
 
+from aioflags.client_core.answers import DataAnswers, EvaluationLog
 from aioflags.client_core.core_client import Core
-from aioflags.client_core.data_answers import DataAnswers
-from aioflags.client_core.evaluation_log import EvaluationLog
 from aioflags.client_core.evaluator import Evaluator
 from aioflags.client_core.flag_changes import FlagTracker
+from aioflags.client_core.hook_runner import DeferredHooks, HookRunner
 from aioflags.client_core.lifecycle import Lifecycle
+from aioflags.client_core.registration import Registration
 from aioflags.client_core.remote import RemoteAnswers, RemoteEvaluation
 from aioflags.client_core.status import StatusCell
 from aioflags.evaluation.dialect import Dialect
@@ -20,26 +21,20 @@ from aioflags.evaluation.flagd.dialect import flagd_dialect
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.events.recorder import DISABLED_RECORDER
 from aioflags.flagd.modes import Mode
-from aioflags.hooks.deferred import DeferredHooks
-from aioflags.hooks.runner import HookRunner
 from aioflags.model.change import ChangeSet
-from aioflags.model.source_state import SourceState
-from aioflags.model.status_event import Event, EventKind
-from aioflags.plugins.plugin import EnvironmentMetadata, FlagdPlugin, SdkMetadata
-from aioflags.plugins.registration import Registration
+from aioflags.model.status import Event, EventKind, SourceState
+from aioflags.plugins import EnvironmentMetadata, FlagdPlugin, SdkMetadata
 from aioflags.protocol.requests import PRODUCT
 from aioflags.runtime.logs import Once
 from aioflags.runtime.version import __version__
 from aioflags.sources.base import SourceContext
-from aioflags.supervisor.fallback_state import FallbackState
-from aioflags.supervisor.holder import SnapshotHolder
-from aioflags.supervisor.options import SourceOptions
+from aioflags.supervisor.next_snapshot import SnapshotHolder
+from aioflags.supervisor.rotation import FallbackState, SourceOptions
 from aioflags.supervisor.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from aioflags.flagd.config import FlagdConfig
 
-__all__ = ["assemble"]
 
 RegisterPlugin: TypeAlias = Callable[[FlagdPlugin, EnvironmentMetadata], Awaitable[None] | None]
 
@@ -139,7 +134,7 @@ def _invalidating(remote: RemoteEvaluation) -> Callable[[Sequence[Event], Change
 
 
 class _FlagdWorkload:
-    """What a client for flagd does between start and close: a :class:`aioflags.client_core.workload.Workload`."""
+    """What a client for flagd does between start and close: a :class:`aioflags.client_core.lifecycle.Workload`."""
 
     def __init__(
         self,

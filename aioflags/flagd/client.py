@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
 
-from aioflags.client_core.base_client import BaseClient
-from aioflags.client_core.core_client import weakly
+from aioflags.client_core.core_client import BaseClient, weakly
 from aioflags.client_core.flag_changes import Changes, FlagChange, ValueChange
 from aioflags.client_core.flags import Flags
 from aioflags.client_core.typed import plain_key
@@ -14,13 +13,11 @@ from aioflags.errors import ConfigError
 from aioflags.flagd.config import FlagdConfig
 from aioflags.model.context import Context
 from aioflags.model.explanation import Explanation
-from aioflags.plugins.plugin import EnvironmentMetadata, FlagdPlugin
+from aioflags.plugins import EnvironmentMetadata, FlagdPlugin
 from aioflags.runtime.validation import require
 
 if TYPE_CHECKING:
     from aioflags.flagd.modes import Mode
-
-__all__ = ["FlagdClient"]
 
 
 class FlagdClient(BaseClient):
@@ -76,7 +73,7 @@ class FlagdClient(BaseClient):
             ConfigError: the document is not a flag set. The message names the place.
         """
         # Few clients read documents.
-        from aioflags.flagd.local_config import local_config  # noqa: PLC0415 - as above
+        from aioflags.flagd.config import local_config  # noqa: PLC0415 - as above
 
         return cls(local_config(document, config))
 

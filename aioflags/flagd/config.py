@@ -1,4 +1,6 @@
-"""FlagdConfig: the options of a client for flagd.
+"""FlagdConfig and LocalConfig: the options of a client for flagd, and of one whose flags are one document.
+
+FlagdConfig: the options of a client for flagd.
 
 Immutable, checked when it is created, and usable for several clients. ``options.py`` reads and checks each option.
 
@@ -10,13 +12,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, NamedTuple, cast
 
 from aioflags.errors import ConfigError
-from aioflags.flagd.environment import Variables
 from aioflags.flagd.options import (
     OPTIONS,
+    Variables,
     check_host,
     check_sendable,
     default_address,
@@ -24,20 +26,20 @@ from aioflags.flagd.options import (
     grpc_object,
     grpc_objects,
 )
-from aioflags.hooks.hook import Hook
+from aioflags.hooks import Hook
+from aioflags.model.change import ChangeKind, ChangeSet
 from aioflags.model.context import Context
 from aioflags.model.defaults import CLOSE_TIMEOUT
-from aioflags.model.flagd_options import CacheKind, ContextEnricher, FatalCodesScope, FractionalVersion, Resolver, SyncMetadata
-from aioflags.plugins.plugin import FlagdPlugin, require_plugins
-from aioflags.protocol.ofrep_headers import OfrepHeaders
+from aioflags.model.flagd import CacheKind, ContextEnricher, FatalCodesScope, FractionalVersion, Resolver, SyncMetadata
+from aioflags.plugins import FlagdPlugin, require_plugins
+from aioflags.protocol.ofrep import OfrepHeaders
+from aioflags.runtime.cooperative import run_at_once
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.runtime.logs import printable
-from aioflags.runtime.read_only import ReadOnlyMapping
 from aioflags.runtime.validation import positive, require, require_items, set_all
+from aioflags.runtime.value_classes import ReadOnlyMapping
 from aioflags.transport.grpc_settings import CODES, ChannelCredentials, ClientInterceptor, GrpcSettings, read_target
 from aioflags.transport.settings import Http
-
-__all__ = ["ContextEnricher", "FatalCodesScope", "FlagdConfig", "OfrepHeaders", "Resolver", "SyncMetadata"]
 
 _NOT_GIVEN: Final[Any] = None
 """The environment variable of the option decides, then the default. ``options.py`` has both."""
@@ -248,3 +250,35 @@ class FlagdConfig:
                 return False
             case "rpc" | "in-process":
                 return self.target_uri is None and self.socket_path is None
+
+
+# -- LocalConfig: the options of a client whose flags are one document.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalConfig(FlagdConfig):
+    """Options with ``flags`` in place of a server. ``resolver`` does not matter."""
+
+    flags: ChangeSet = field(default=ChangeSet(kind=ChangeKind.FULL), repr=False)
+
+
+def local_config(document: Mapping[str, object] | str | bytes, config: FlagdConfig | None) -> LocalConfig:
+    """The options of a client for this document. Those of ``config`` count, and otherwise the defaults without variables.
+
+    Raises:
+        ConfigError: the document is not a flag set, or an argument has another type.
+    """
+    # Other clients import this module, too, and read no documents.
+    from aioflags.protocol.flag_documents import utf8  # noqa: PLC0415 - as above
+    from aioflags.protocol.flagd import FlagSetError, read_flag_set  # noqa: PLC0415 - as above
+
+    require("document", document, Mapping, str, bytes, expected="a mapping or JSON text")
+    if isinstance(document, str) and not document.lstrip("\ufeff \t\r\n").startswith("{"):
+        expected = "expected a mapping or JSON text; for a file use FlagdConfig(resolver='file', offline_flag_source_path=…)"
+        raise ConfigError(f"document: {expected}, got {printable(document)!r:.100}")
+    try:
+        flags = run_at_once(read_flag_set(document if isinstance(document, Mapping) else utf8(document, "document")))
+    except FlagSetError as error:
+        raise ConfigError(f"document: {error}") from error
+    config = FlagdConfig(environment={}) if config is None else require("config", config, FlagdConfig)
+    return LocalConfig(**{option.name: getattr(config, option.name) for option in fields(FlagdConfig) if option.init}, flags=flags)

@@ -1,4 +1,6 @@
-"""RpcEvaluation: flags that flagd evaluates, one call each.
+"""RpcEvaluation: flags that flagd evaluates, one call each, and the cache of answers.
+
+RpcEvaluation: flags that flagd evaluates, one call each.
 
 Source: ``flagd.md`` 2.2, 2.5 and 7.
 """
@@ -6,39 +8,204 @@ Source: ``flagd.md`` 2.2, 2.5 and 7.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
 from aioflags.client_core.remote import NOT_CONNECTED
+from aioflags.evaluation.openfeature import RESOLVED, TARGETING_KEY, UnusableContextError, change_set_of, data_of
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.flagd.answer_cache import AnswerCache
-from aioflags.flagd.server_answers import (
-    FailedEvaluation,
-    FailureLog,
-    encoded_context,
-    failed_flag,
-    refused_snapshot,
-    snapshot_of,
-    snapshot_of_all,
-)
+from aioflags.model.attributes import encodable
 from aioflags.model.context import Context
-from aioflags.model.detail import ErrorKind, EvaluationDetail, ReasonKind
-from aioflags.model.metadata import NO_METADATA, FlagMetadata
-from aioflags.model.resolved import ResolvedFlag, read_reason
-from aioflags.model.values import is_unicode
-from aioflags.runtime.checkpoints import pause_when_spent
+from aioflags.model.detail import (
+    NO_METADATA,
+    ErrorKind,
+    EvaluationDetail,
+    FlagMetadata,
+    Reason,
+    ReasonKind,
+    ResolvedFlag,
+    read_reason,
+)
+from aioflags.model.values import SCALARS, fresh, is_unicode
+from aioflags.runtime.checkpoints import pause_when_spent, run_cooperatively
 from aioflags.runtime.cooperative import Budget
+from aioflags.runtime.fork import Lock, reset_after_fork
 from aioflags.runtime.logs import Once, describe_error, printable
-from aioflags.transport.flagd_messages import RpcFailed, ServerValue, ValueKind
+from aioflags.transport.flagd_struct import RpcFailed, ServerValue, ValueKind
 from aioflags.transport.grpc import FlagdChannel
 
 if TYPE_CHECKING:
     from aioflags.transport.grpc_calls import FlagdCalls
 
-__all__ = ["RpcEvaluation"]
+
+# -- What the evaluations by a server have in common: failed calls, and the data that the answers become.
+# Source: ``flagd.md`` 7.1 and 9.
+
+
+T = TypeVar("T")
+
+_NO_CONTEXT = Context.keyless()
+_NO_STATIC_CONTEXT: Mapping[str, Any] = {}
+"""The server adds its own."""
+
+
+class FailedEvaluation(NamedTuple):
+    """Why the server gave no answer."""
+
+    kind: ErrorKind
+    message: str
+
+
+def attributes_of(context: Context | None) -> Mapping[str, Any]:
+    """What a server gets of a context, as JSON values. Raises ``ValueError`` for a context that rules cannot read."""
+    return data_of(_NO_CONTEXT if context is None else context, _NO_STATIC_CONTEXT)
+
+
+def encoded_context(context: Context | None, encode: Callable[[Mapping[str, Any]], T]) -> T | FailedEvaluation:
+    """What a server gets of a context, or why it gets nothing.
+
+    Attributes that ``encode`` refuses are left out, with a warning.
+    """
+    try:
+        data = attributes_of(context)
+    except UnusableContextError as error:
+        return FailedEvaluation(ErrorKind.INVALID_CONTEXT, printable(error))
+    with suppress(Exception):  # objects of the program may raise anything when they are read
+        return encode(data)
+    key = {TARGETING_KEY: data[TARGETING_KEY]}
+    try:
+        encode(key)
+    except Exception:  # noqa: BLE001 -- as above
+        return FailedEvaluation(ErrorKind.INVALID_CONTEXT, "the targeting key is not valid Unicode")
+    return encode({**encodable(data, encode), **key})
+
+
+def failed_flag(key: str, failure: FailedEvaluation, metadata: FlagMetadata = NO_METADATA) -> ResolvedFlag:
+    """A flag that the server did not evaluate."""
+    return ResolvedFlag.failed(key, failure.kind, failure.message, metadata)
+
+
+def snapshot_of(flags: Iterable[ResolvedFlag], metadata: FlagMetadata = NO_METADATA) -> Snapshot:
+    """The flags as data, so that types are checked and results are made where this is done for all flags."""
+    return Snapshot.empty(dialect=RESOLVED).apply(change_set_of(flags, metadata))
+
+
+async def snapshot_of_all(flags: Iterable[ResolvedFlag], metadata: FlagMetadata) -> Snapshot:
+    """:func:`snapshot_of` for many flags, in slices."""
+    return await run_cooperatively(Snapshot.empty(dialect=RESOLVED).builder(change_set_of(flags, metadata)))
+
+
+def refused_snapshot(failure: FailedEvaluation) -> Snapshot:
+    """The data after a failed call for all flags: every evaluation has the error and its message."""
+    return Snapshot.empty(dialect=RESOLVED).refused(failure.kind, failure.message)
+
+
+class FailureLog:
+    """Logs calls for all flags that fail: each kind of error once until a call succeeds.
+
+    A context that cannot be sent is logged once for each message, whatever the server does.
+    """
+
+    def __init__(self, protocol: str, logger: logging.Logger) -> None:
+        self._protocol = protocol
+        self._logger = logger
+        self._kinds: set[ErrorKind] = set()
+        self._is_new_context_error = Once()
+
+    def failed(self, failure: FailedEvaluation) -> None:
+        """A call failed."""
+        if failure.kind is ErrorKind.INVALID_CONTEXT:
+            is_new = self._is_new_context_error(failure.message)
+        else:
+            is_new = failure.kind not in self._kinds
+            self._kinds.add(failure.kind)
+        if is_new:
+            self._logger.warning("%s: no answers for all flags: %s", self._protocol, failure.message)
+
+    def succeeded(self) -> None:
+        """A call succeeded."""
+        if self._kinds:
+            self._kinds.clear()
+            self._logger.info("%s: answers for all flags again", self._protocol)
+
+
+# -- AnswerCache: answers of a server for flags without targeting rules, until their flags change.
+# Source: ``flagd.md`` 7.2.
+
+
+_CACHED: Final = Reason(kind=ReasonKind.CACHED)
+
+
+class AnswerCache:
+    """At most ``size`` answers by the key of the flag and the requested type; the least recently used one goes first.
+
+    Can be used from any thread. Size 0 keeps nothing. In the child of a fork it is empty.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._answers: OrderedDict[tuple[str, type], EvaluationDetail[Any]] = OrderedDict()
+        self._lock = Lock()
+        self._generation = 0
+        self.is_followed: bool = True
+        """Whether the server reports changes now. While it does not, new answers are not kept: they could not be invalidated."""
+        reset_after_fork(self)
+
+    def after_fork(self) -> None:
+        """In the child of a fork: no event of the parent's stream arrives here that would invalidate the parent's answers."""
+        # A new object, without the lock: a thread of the parent may have been changing the old one.
+        self._answers = OrderedDict()
+
+    @property
+    def generation(self) -> int:
+        """Grows with each invalidation. Read it before a call, and pass it to :meth:`put`."""
+        return self._generation
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def get(self, key: str, expected: type) -> EvaluationDetail[Any] | None:
+        """The answer, with the reason ``CACHED``."""
+        with self._lock:
+            answer = self._answers.get((key, expected))
+            if answer is None:
+                return None
+            self._answers.move_to_end((key, expected))
+        # The caller may change an array or object.
+        return answer if answer.value.__class__ in SCALARS else replace(answer, value=fresh(answer.value))
+
+    def put(self, key: str, expected: type, answer: EvaluationDetail[Any], generation: int) -> None:
+        """Keep an answer whose reason is ``STATIC``, if the server reports changes.
+
+        It is not kept if something changed since ``generation``: it may be older than that.
+        """
+        # A server may call the reason STATIC and send no value: then the answer has the default of one caller.
+        if answer.reason.kind is not ReasonKind.STATIC or answer.is_default or self._size == 0:
+            return
+        with self._lock:
+            if generation != self._generation or not self.is_followed:
+                return
+            self._answers.pop((key, expected), None)
+            self._answers[key, expected] = replace(answer, value=fresh(answer.value), reason=_CACHED)
+            if len(self._answers) > self._size:
+                self._answers.popitem(last=False)
+
+    def invalidate(self, keys: Collection[str] | None) -> None:
+        """Remove the answers of these flags, of all types; ``None``: all answers."""
+        with self._lock:
+            self._generation += 1
+            if keys is None:
+                self._answers.clear()
+                return
+            names = frozenset(keys)
+            for entry in [entry for entry in self._answers if entry[0] in names]:
+                del self._answers[entry]
+
 
 _KINDS: Final[Mapping[type, ValueKind]] = {
     bool: ValueKind.BOOLEAN,

@@ -6,8 +6,7 @@ themselves, ``client.migration_variation`` returns the stage and an :class:`OpTr
 
 from typing import TYPE_CHECKING
 
-from aioflags.migration.stages import Operation, Origin, Stage
-from aioflags.migration.tracker import OpTracker
+from aioflags.migration.tracker import Operation, OpTracker, Origin, Stage
 from aioflags.runtime.lazy import on_demand, publish
 
 if TYPE_CHECKING:

@@ -12,17 +12,15 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeAlias, Type
 import anyio
 
 from aioflags.errors import ConfigTypeError
-from aioflags.migration.stages import READS, WRITES, Operation, Origin, Stage
-from aioflags.migration.tracker import OpTracker
-from aioflags.runtime.cancellation import contain_cancellation
+from aioflags.migration.tracker import READS, WRITES, Operation, OpTracker, Origin, Stage
+from aioflags.runtime.event_loops import contain_cancellation
+from aioflags.runtime.fork import ProcessBound
 from aioflags.runtime.logs import class_name
-from aioflags.runtime.process_bound import ProcessBound
 from aioflags.runtime.validation import require
 
 if TYPE_CHECKING:
     from aioflags.model.context import Context
 
-__all__ = ["Failure", "Migrator", "ReadOrder", "Result", "WriteResult"]
 
 P = TypeVar("P")
 R = TypeVar("R")

@@ -6,23 +6,89 @@ import inspect
 import logging
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, Final, TypeVar
 
 from aioflags.errors import ConfigError
-from aioflags.migration.stages import Operation, Origin, Stage
 from aioflags.model.context import Context
-from aioflags.model.detail import EvaluationDetail
-from aioflags.model.event import MigrationEvent
+from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
+from aioflags.model.event import MigrationEvent, is_drawn
 from aioflags.model.flag import FlagDefinition
-from aioflags.model.sampling import is_drawn
 from aioflags.model.values import is_number
 from aioflags.runtime.clock import now_ms
+from aioflags.runtime.fork import ProcessBound
 from aioflags.runtime.logs import printable
-from aioflags.runtime.process_bound import ProcessBound
 
-__all__ = ["OpTracker"]
+# -- Stages of a migration, and which systems are read and written in each. Source: ``evaluation.md`` 8.
+
+
+class Stage(StrEnum):
+    """The stages of a migration, in order. They are the values of its flag."""
+
+    OFF = "off"
+    """Reads and writes only the old system."""
+    DUALWRITE = "dualwrite"
+    """Reads the old system, writes both."""
+    SHADOW = "shadow"
+    """Reads and writes both; the old system is authoritative."""
+    LIVE = "live"
+    """Reads and writes both; the new system is authoritative."""
+    RAMPDOWN = "rampdown"
+    """Reads the new system, writes both."""
+    COMPLETE = "complete"
+    """Reads and writes only the new system."""
+
+
+class Operation(StrEnum):
+    """A read or a write."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+class Origin(StrEnum):
+    """One of the two systems."""
+
+    OLD = "old"
+    NEW = "new"
+
+
+_OLD: Final = (Origin.OLD,)
+_NEW: Final = (Origin.NEW,)
+_OLD_FIRST: Final = (Origin.OLD, Origin.NEW)
+_NEW_FIRST: Final = (Origin.NEW, Origin.OLD)
+
+READS: Final[Mapping[Stage, tuple[Origin, ...]]] = {
+    Stage.OFF: _OLD,
+    Stage.DUALWRITE: _OLD,
+    Stage.SHADOW: _OLD_FIRST,
+    Stage.LIVE: _NEW_FIRST,
+    Stage.RAMPDOWN: _NEW,
+    Stage.COMPLETE: _NEW,
+}
+"""The systems that a read calls. The first one is authoritative."""
+
+WRITES: Final[Mapping[Stage, tuple[Origin, ...]]] = {
+    Stage.OFF: _OLD,
+    Stage.DUALWRITE: _OLD_FIRST,
+    Stage.SHADOW: _OLD_FIRST,
+    Stage.LIVE: _NEW_FIRST,
+    Stage.RAMPDOWN: _NEW_FIRST,
+    Stage.COMPLETE: _NEW,
+}
+"""The systems that a write calls, one after the other. The first one is authoritative."""
+
+_NO_STAGE: Final = Reason(kind=ReasonKind.ERROR, error_kind=ErrorKind.WRONG_TYPE)
+
+
+def as_stage(detail: EvaluationDetail[Any], default: Stage) -> EvaluationDetail[Stage]:
+    """The detail with a stage as its value; with ``default`` if the value is not a stage."""
+    try:
+        return EvaluationDetail(Stage(detail.value), detail.variation_index, detail.reason)
+    except ValueError:
+        return EvaluationDetail(default, None, _NO_STAGE)
+
 
 M = TypeVar("M", bound=StrEnum)
 

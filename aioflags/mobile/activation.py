@@ -6,10 +6,15 @@ Source: ``client-side.md`` 4.3 and 5.2.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
-from aioflags.model.identify import IdentifyResult, IdentifyStatus
+import msgspec
+
+from aioflags.model.change import Change, ObjectKind
+from aioflags.model.detail import FlagEvaluation
+from aioflags.model.status import IdentifyResult, IdentifyStatus
+from aioflags.sources.base import CachedFlags
 
 if TYPE_CHECKING:
     from aioflags.mobile.flag_cache import ContextCache
@@ -17,7 +22,6 @@ if TYPE_CHECKING:
     from aioflags.protocol.client_side import ClientSide
     from aioflags.sources.base import FlagCache
 
-__all__ = ["Activation", "Report"]
 
 Report: TypeAlias = Callable[[str | None], object]
 """Called when a call ends: with the reason why it ends without flags, or with ``None``."""
@@ -92,3 +96,42 @@ class Activation:
             self._outcome.set_result(result)
             if self._report is not None:
                 self._report(result.error)
+
+
+# -- Bootstrap: the flags that a program has for its first context, which a server-side SDK evaluated.
+# Source: ``client-side.md`` 5.4.
+
+
+_STATE: Final = "$flagsState"
+_VALID: Final = "$valid"
+
+
+class Bootstrap:
+    """A :class:`~aioflags.sources.base.FlagCache` of given flags.
+
+    ``document`` has the values by flag key, and under ``$flagsState`` what else is known of each flag. A flag whose entry there
+    cannot be used has its value alone.
+    """
+
+    def __init__(self, document: Mapping[str, object]) -> None:
+        state = document.get(_STATE)
+        details: Mapping[str, Any] = cast("Mapping[str, Any]", state) if isinstance(state, Mapping) else {}
+        self._changes = tuple(
+            Change(ObjectKind.FLAG, key, flag.version, flag)
+            for key, value in document.items()
+            if key not in (_STATE, _VALID)
+            for flag in [_evaluation(key, value, details.get(key))]
+        )
+
+    async def read(self) -> CachedFlags:
+        """The given flags."""
+        return CachedFlags(changes=self._changes, freshness_ms=None)
+
+
+def _evaluation(key: str, value: object, details: object) -> FlagEvaluation:
+    if isinstance(details, Mapping):
+        try:
+            return msgspec.convert({**cast("Mapping[str, Any]", details), "value": value, "key": key}, FlagEvaluation)
+        except msgspec.ValidationError:
+            pass
+    return FlagEvaluation(key=key, value=value)

@@ -13,23 +13,20 @@ from typing import Any, ClassVar, Final, Literal, TypeVar
 
 import anyio
 
-from aioflags.client_core.sending_methods import SendingMethods
-from aioflags.config.environment import MOBILE_KEYS, from_environment
+from aioflags.client_core.client_methods import SendingMethods
+from aioflags.config.config import MOBILE_KEYS, from_environment
 from aioflags.errors import ConfigError, LifecycleError
 from aioflags.mobile.config import MobileConfig
 from aioflags.mobile.context_switcher import GivenContext, Wait
 from aioflags.mobile.environment import MobileEnvironment, WaitFor
-from aioflags.mobile.mode_selector import ModeSelector
-from aioflags.mobile.modes import ConnectionMode, mode_named
+from aioflags.mobile.modes import ConnectionMode, ModeSelector, mode_named
 from aioflags.model.context import Context, required_context
 from aioflags.model.defaults import MAX_IDENTIFY_WAIT, START_WAIT
-from aioflags.model.identify import DEFAULT_ENVIRONMENT, IdentifyResult, IdentifyStatus
 from aioflags.model.secret import SdkKey
+from aioflags.model.status import DEFAULT_ENVIRONMENT, IdentifyResult, IdentifyStatus
 from aioflags.runtime.event_loops import asyncio_loop, running_loop
 from aioflags.runtime.logs import printable
 from aioflags.runtime.validation import one_of, require, time_limit
-
-__all__ = ["MobileClient"]
 
 R = TypeVar("R")
 _NOT_STARTED: Final = IdentifyResult(IdentifyStatus.ERROR, "the client was not started")

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Literal, cast
 
-from aioflags.config.common_options import common_options, warn_of_common_options
+from aioflags.config.config import common_options, warn_of_common_options
 from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.events.options import MobileEvents
-from aioflags.hooks.hook import Hook
-from aioflags.mobile.application import Application
+from aioflags.hooks import Hook
+from aioflags.mobile.context_additions import Application
 from aioflags.mobile.modes import ConnectionMode, ModeRules, mode_named
 from aioflags.mobile.pipelines import ModeDefinition
 from aioflags.model.defaults import (
@@ -33,18 +33,15 @@ from aioflags.model.defaults import (
     RECONNECT_DELAY,
     START_WAIT,
 )
-from aioflags.plugins.plugin import MobilePlugin
-from aioflags.protocol.documents.document import plain_json
+from aioflags.plugins import MobilePlugin
+from aioflags.protocol.flag_documents import plain_json
 from aioflags.runtime.logs import class_name
 from aioflags.runtime.logs import logger as package_logger
-from aioflags.runtime.read_only import ReadOnlyMapping
 from aioflags.runtime.validation import one_of, positive, require, require_methods, set_all
+from aioflags.runtime.value_classes import ReadOnlyMapping
 from aioflags.sources.fdv1 import Fdv1FallbackOptions
-from aioflags.stores.file_storage import FileStorage
-from aioflags.stores.storage import Storage
+from aioflags.stores.storage import FileStorage, Storage
 from aioflags.transport.settings import Http
-
-__all__ = ["MOBILE_ADDRESSES", "MobileConfig", "Profile"]
 
 MOBILE_ADDRESSES: Final = {"base_uri": MOBILE_BASE_URI, "stream_uri": MOBILE_STREAM_URI, "events_uri": MOBILE_EVENTS_URI}
 _FLAGS: Final = (

@@ -10,11 +10,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, Literal
 
-from aioflags.model.source_state import ErrorInfo, FailureKind
+from aioflags.model.status import ErrorInfo, FailureKind
 from aioflags.runtime import clock
-from aioflags.runtime.reprs import repr_of_set_fields
-
-__all__ = ["ConnectionInfo", "ConnectionLog", "FailureType", "FallbackInfo", "SourceInfo"]
+from aioflags.runtime.value_classes import repr_of_set_fields
 
 
 class FailureType(StrEnum):

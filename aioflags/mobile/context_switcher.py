@@ -14,26 +14,22 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from aioflags.client_core.hook_runner import HookRunner
 from aioflags.client_core.status import StatusCell
-from aioflags.hooks.hook import IdentifyCall
-from aioflags.hooks.runner import HookRunner
-from aioflags.mobile.activation import Activation
-from aioflags.mobile.bootstrap import Bootstrap
+from aioflags.hooks import IdentifyCall
+from aioflags.mobile.activation import Activation, Bootstrap
 from aioflags.mobile.context_additions import ContextAdditions
 from aioflags.mobile.data_manager import DataManager
 from aioflags.mobile.flag_cache import FlagCaches
 from aioflags.mobile.identify_queue import TIMEOUT, IdentifyQueue, Outcome, QueuedCall
-from aioflags.model.identify import IdentifyResult, IdentifyStatus
-from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
+from aioflags.model.status import ErrorInfo, FailureKind, IdentifyResult, IdentifyStatus, SourceState
 from aioflags.protocol.client_side import ClientSide
 from aioflags.runtime import clock
 from aioflags.runtime.logs import printable
 
 if TYPE_CHECKING:
-    from aioflags.hooks.runner import AfterIdentify
+    from aioflags.client_core.hook_runner import AfterIdentify
     from aioflags.model.context import Context
-
-__all__ = ["ContextSwitcher", "GivenContext", "Wait"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

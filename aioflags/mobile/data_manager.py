@@ -21,34 +21,129 @@ from anyio.abc import TaskGroup
 from aioflags.client_core.status import StatusCell
 from aioflags.mobile.activation import Activation
 from aioflags.mobile.connection_info import ConnectionLog
-from aioflags.mobile.mode_selector import ModeSelector
-from aioflags.mobile.modes import ConnectionMode, ModeInEffect
+from aioflags.mobile.modes import ConnectionMode, ModeInEffect, ModeSelector, OfflineReason
 from aioflags.mobile.pipelines import Pipeline
-from aioflags.mobile.run_sink import RunSink
-from aioflags.model.change import ChangeKind, ChangeSet
+from aioflags.model.change import Basis, ChangeKind, ChangeSet, FetchFailure, Result, Update
 from aioflags.model.defaults import MAX_SOURCE_CLOSE
-from aioflags.model.result import Basis, FetchFailure, Result, Update
-from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
+from aioflags.model.status import ErrorInfo, FailureKind, SourceState
 from aioflags.runtime import clock
 from aioflags.runtime.broadcast import Signal
 from aioflags.runtime.event_loops import loop_time
 from aioflags.runtime.fork import reset_after_fork
 from aioflags.runtime.tasks import start
-from aioflags.sources.base import SourceContext
-from aioflags.sources.cache import Cache
-from aioflags.sources.poll_on_demand import PollOnDemand
-from aioflags.sources.poller import PollOptions
-from aioflags.supervisor.fallback_state import FallbackState
-from aioflags.supervisor.options import SourceOptions
+from aioflags.sources.base import PollOnDemand, SourceContext
+from aioflags.sources.polling import Cache, PollOptions
 from aioflags.supervisor.policy import MOBILE
+from aioflags.supervisor.rotation import FallbackState, SourceOptions
 from aioflags.supervisor.supervisor import Supervisor
+from aioflags.supervisor.update_log import NO_FDV1_FALLBACK
 from aioflags.transport.backoff import RetryTimes
 
 if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
     from aioflags.model.context import Context
+    from aioflags.runtime.event_loops import ForkSafeAsyncLock
 
-__all__ = ["DataManager"]
+
+# -- RunSink: what one run of sources reports to. It passes nothing on when other sources, or another context, have taken
+# their place.
+# Source: ``client-side.md`` 4.5 and 4.9, I-10.
+
+
+_OFFLINE_STATES: Final[Mapping[OfflineReason | None, SourceState]] = {
+    OfflineReason.SET_OFFLINE: SourceState.SET_OFFLINE,
+    OfflineReason.NETWORK_UNAVAILABLE: SourceState.NETWORK_UNAVAILABLE,
+    OfflineReason.BACKGROUND_DISABLED: SourceState.BACKGROUND_DISABLED,
+    None: SourceState.VALID,
+}
+
+
+class RunSink:
+    """An :class:`~aioflags.supervisor.next_snapshot.UpdateSink` for one run of a :class:`Supervisor`.
+
+    Args:
+        cell: The client's status, to which the reports go.
+        activation: Ended when the flags of the context are there, or cannot be had.
+        offline_reason: Why no source is to run, if that is so.
+        is_halted: The client has left FDv2, and has no FDv1 source.
+    """
+
+    def __init__(
+        self, cell: StatusCell, activation: Activation, offline_reason: OfflineReason | None, *, is_halted: bool = False
+    ) -> None:
+        self._cell = cell
+        self._activation = activation
+        self._offline_reason = offline_reason
+        self._is_halted = is_halted
+        self._state: SourceState | None = None
+        self.last_error: ErrorInfo | None = None
+        """The newest error of these sources."""
+        self.is_current: bool = True
+        """Whether these sources are those of now."""
+
+    def set_offline_reason(self, reason: OfflineReason | None) -> None:
+        """No source is to run for another reason than before."""
+        self._offline_reason = reason
+        if self._state is SourceState.VALID:
+            self._cell.report(_OFFLINE_STATES[reason])
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The newest published snapshot."""
+        return self._cell.snapshot
+
+    @property
+    def publishing(self) -> ForkSafeAsyncLock:
+        """Held while the next snapshot is made."""
+        return self._cell.publishing
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether an observer follows the changes of flags."""
+        return self._cell.is_followed
+
+    def report(
+        self,
+        state: SourceState | None,
+        *,
+        error: ErrorInfo | None = None,
+        snapshot: Snapshot | None = None,
+        change_set: ChangeSet | None = None,
+        next_attempt: float | None = None,
+    ) -> None:
+        """As :meth:`UpdateSink.report <aioflags.supervisor.next_snapshot.UpdateSink.report>`."""
+        if not self.is_current:
+            return
+        self._state = state or self._state
+        self.last_error = error or self.last_error
+        shown = _OFFLINE_STATES[self._offline_reason] if state is SourceState.VALID else state
+        self._cell.report(shown, error=error, snapshot=snapshot, change_set=change_set, next_attempt=next_attempt)
+        if state is SourceState.VALID:
+            self._activation.fresh()
+        elif snapshot is not None:
+            self._activation.cached()
+
+    def set_environment(self, environment_id: str) -> None:
+        """A source reported the environment of the data."""
+        if self.is_current:
+            self._cell.set_environment(environment_id)
+
+    def set_source(self, source: str, since: float | None) -> None:
+        """The data of the next report come from the source of that name. The service sent them at ``since``."""
+        if self.is_current:
+            self._cell.set_source(source, since)
+
+    def count_rejection(self) -> None:
+        """A source brought a payload that was rejected."""
+        if self.is_current:
+            self._cell.count_rejection()
+
+    def mark_ready(self) -> None:
+        """There are data, or none will come."""
+        if self.is_current:
+            without_error = NO_FDV1_FALLBACK if self._is_halted else "no source has the flags"
+            self._activation.failed(without_error if self.last_error is None else str(self.last_error))
+
 
 _REPLACED: Final = "another context took its place before its flags arrived"
 

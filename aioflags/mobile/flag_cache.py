@@ -1,4 +1,6 @@
-"""FlagCaches: the flags of the last contexts of one environment, kept on the device.
+"""FlagCaches: the flags of the last contexts of one environment and the generated keys, kept on the device.
+
+FlagCaches: the flags of the last contexts of one environment, kept on the device.
 
 Writing delays no data: a task writes the newest flags of each context. A cache that cannot be read counts as empty.
 
@@ -7,7 +9,10 @@ Source: ``client-side.md`` 5.3.
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import uuid
+from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
@@ -16,27 +21,105 @@ import anyio
 import msgspec
 
 from aioflags.errors import StoreError
-from aioflags.mobile.storage_keys import context_id, digest, environment_namespace
 from aioflags.model.change import Change, ChangeSet, ObjectKind
 from aioflags.model.defaults import CACHE_PACE, STORAGE_PAUSE, STORE_CLOSE_GRACE
-from aioflags.model.flag_evaluation import FlagEvaluation
-from aioflags.protocol.documents.problems import UNREADABLE
-from aioflags.protocol.effects import Completed, Malformed
-from aioflags.protocol.flag_evaluations import read_flag_map
+from aioflags.model.detail import FlagEvaluation
+from aioflags.protocol.client_side import read_flag_map
+from aioflags.protocol.messages import Completed, Malformed
+from aioflags.protocol.problems import UNREADABLE
 from aioflags.runtime import clock
 from aioflags.runtime.broadcast import Signal
 from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.cooperative import Budget, Cooperative
+from aioflags.runtime.event_loops import ForkSafeAsyncLock
 from aioflags.runtime.fork import reset_after_fork
 from aioflags.runtime.logs import Once, describe_error, printable
 from aioflags.sources.base import CachedFlags
-from aioflags.stores.device_storage import DeviceStorage
+from aioflags.stores.storage import DeviceStorage
 
 if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
     from aioflags.model.context import Context
 
-__all__ = ["ContextCache", "FlagCaches"]
+
+# -- The names under which a client for a mobile key keeps things in its storage.
+# Source: ``client-side.md`` 5.3.
+
+
+DEVICE_NAMESPACE: Final = "aioflags_device"
+"""The namespace of what all environments of a device share."""
+
+
+def environment_namespace(mobile_key: str) -> str:
+    """The namespace of one environment. It does not reveal the key."""
+    return f"aioflags_env_{digest(mobile_key.encode())}"
+
+
+def context_id(context: Context) -> str:
+    """The name of a valid context: a digest of its kinds and keys, and of nothing else. It does not reveal them.
+
+    Not of the canonical key: the user ``org:a`` has that of the org ``a``. The lengths keep a kind and a key apart whatever
+    characters they have.
+    """
+    named = "".join(f"{single.kind}:{len(single.key)}:{single.key}" for single in context)
+    # The prefix: earlier versions named contexts by the digest of the canonical key, without one.
+    return f"kinds_{digest(named.encode(errors='surrogatepass'))}"
+
+
+def digest(data: bytes) -> str:
+    """The SHA-256 digest in the URL-safe base64 alphabet, without padding: 43 characters."""
+    return urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+
+
+# -- GeneratedKeys: keys that a device generates once and keeps.
+# Source: ``client-side.md`` 5.5.
+
+
+_OF_THIS_PROCESS: Final[dict[str, str]] = {}
+"""Keys by name, for clients without a storage that works."""
+
+
+class GeneratedKeys:
+    """Keys by name, for all environments of one client.
+
+    Clients that share a storage have the same keys. If two of them generate a key at the same time, they use the one that was
+    written last. Without a storage that works, a key lives as long as the process, which is logged once.
+    """
+
+    def __init__(self, storage: DeviceStorage | None, logger: logging.Logger) -> None:
+        self.storage: DeviceStorage | None = storage
+        self._logger = logger
+        self._once = Once()
+        self._keys: dict[str, str] = {}
+        self._lock = ForkSafeAsyncLock()
+
+    async def get(self, name: str) -> str:
+        """The key with this name: a UUID, which is generated at the first call. Raises nothing."""
+        async with self._lock:
+            key = self._keys.get(name)
+            if key is None:
+                key = self._keys[name] = await self._stored(name)
+            return key
+
+    async def _stored(self, name: str) -> str:
+        if self.storage is None:
+            if self._once("no storage"):
+                self._logger.warning("without a storage, generated context keys change when the program starts again")
+            return self._of_this_process(name)
+        try:
+            key = await self.storage.get(DEVICE_NAMESPACE, name)
+            if not key:
+                generated = str(uuid.uuid4())
+                await self.storage.set(DEVICE_NAMESPACE, {name: generated})
+                # Another client may have read at the same time, and written later: the next run will use its key.
+                key = await self.storage.get(DEVICE_NAMESPACE, name) or generated
+        except StoreError:  # It has been logged.
+            return self._of_this_process(name)
+        return key
+
+    def _of_this_process(self, name: str) -> str:
+        return _OF_THIS_PROCESS.setdefault(name, str(uuid.uuid4()))
+
 
 _INDEX: Final = "contexts"
 """Where the ids of the cached contexts are. Earlier versions had it elsewhere, and other ids: see :func:`context_id`."""

@@ -15,11 +15,9 @@ import anyio
 from anyio.abc import TaskGroup
 
 from aioflags.model.defaults import STORE_CLOSE_GRACE
-from aioflags.model.identify import IdentifyResult, IdentifyStatus
+from aioflags.model.status import IdentifyResult, IdentifyStatus
 from aioflags.runtime.broadcast import Signal
 from aioflags.runtime.fork import reset_after_fork
-
-__all__ = ["MAX_TURN", "TIMEOUT", "ContextChange", "IdentifyQueue", "Outcome", "QueuedCall", "Switch"]
 
 MAX_TURN: Final = 15.0
 """Seconds that calls wait for the data of the call before them, if neither has a shorter time-out."""

@@ -16,14 +16,10 @@ from aioflags.model.defaults import BACKGROUND_POLL_INTERVAL, FOREGROUND_POLL_IN
 from aioflags.runtime.logs import class_name
 from aioflags.runtime.validation import require, require_methods, set_all
 from aioflags.sources.base import SourceBuilder
-from aioflags.sources.cache import Cache
 from aioflags.sources.fdv1 import Fdv1FallbackOptions
-from aioflags.sources.poller import PollOptions
-from aioflags.sources.polling import Polling
+from aioflags.sources.polling import Cache, Polling, PollOptions
 from aioflags.sources.stream_source import StreamOptions
 from aioflags.sources.streaming import Streaming
-
-__all__ = ["ModeDefinition", "Pipeline", "pipelines"]
 
 P = TypeVar("P", bound=PollOptions)
 

@@ -16,24 +16,23 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import force_setattr
 
 from aioflags.errors import ConfigTypeError
-from aioflags.model.context_checks import anonymous_error, is_absent, key_error, kind_error, name_error, type_error
-from aioflags.model.context_json import BUILT_IN, LEGACY_ATTRIBUTES, NOT_CUSTOM, Arguments, read_single, read_user
-from aioflags.model.conversion import ALWAYS_JSON, is_json, json_attributes, json_or_same, text_names
-from aioflags.model.reference import AttributeReference
+from aioflags.model.attributes import ALWAYS_JSON, AttributeReference, is_json, json_attributes, json_or_same, text_names
+from aioflags.model.context_json import (
+    BUILT_IN,
+    NOT_CUSTOM,
+    Arguments,
+    anonymous_error,
+    is_absent,
+    key_error,
+    kind_error,
+    name_error,
+    read_single,
+    read_user,
+    type_error,
+)
 from aioflags.model.values import fresh, same_json, type_name
 from aioflags.runtime.logs import Once, class_name, logger
-from aioflags.runtime.pydantic_schema import PydanticSerializer, pydantic_schema
-
-__all__ = [
-    "BUILT_IN",
-    "IGNORED",
-    "LEGACY_ATTRIBUTES",
-    "Context",
-    "actual_context",
-    "invalid_context",
-    "required_context",
-    "unchecked_context",
-]
+from aioflags.runtime.value_classes import PydanticSerializer, pydantic_schema
 
 P = ParamSpec("P")
 

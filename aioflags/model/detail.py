@@ -1,17 +1,76 @@
-"""The result of an evaluation: a value, the index of its variation, and the reason."""
+"""Results of evaluations: values, reasons, metadata, memberships in big segments, and flags that a server evaluated."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final, Generic, TypeVar, final
+from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar, final
 
-from aioflags.model.metadata import NO_METADATA, FlagMetadata
+import msgspec
+
 from aioflags.model.values import plain_text
-from aioflags.runtime.reprs import repr_of_set_fields
+from aioflags.runtime.logs import printable
+from aioflags.runtime.value_classes import PydanticSerializer, pydantic_schema, repr_of_set_fields
 
-__all__ = ["NO_REASON", "BigSegmentsStatus", "ErrorKind", "EvaluationDetail", "OverrideMark", "Reason", "ReasonKind"]
+# -- Metadata of flags: what the maintainers of flags attach to a flag or to a set of flags, for example the team that owns
+# it.
+
+
+MetadataValue: TypeAlias = str | bool | int | float
+
+
+@final
+class FlagMetadata(Mapping[str, MetadataValue]):
+    """Metadata by name. It cannot be changed, and it can be hashed, copied and pickled.
+
+    Args:
+        values: the values of its own. They hide those of ``base`` with the same name.
+        base: the metadata of the flag set. It is shared and not copied, since a set may have thousands of flags.
+    """
+
+    __slots__ = ("base", "values_of_its_own")
+
+    def __init__(self, values: Mapping[str, MetadataValue], base: FlagMetadata | None = None) -> None:
+        self.values_of_its_own: dict[str, MetadataValue] = dict(values)
+        self.base: FlagMetadata | None = base
+
+    @classmethod
+    def usable(cls, values: Mapping[str, object], base: FlagMetadata | None = None) -> FlagMetadata:
+        """Those of ``values`` that are strings, booleans or numbers, which are all that metadata can have."""
+        usable = {name: value for name, value in values.items() if isinstance(value, (str, bool, int, float))}
+        if base is None or not base:
+            return cls(usable)
+        return cls(usable, base) if usable else base
+
+    def __getitem__(self, name: str) -> MetadataValue:
+        if self.base is None or name in self.values_of_its_own:
+            return self.values_of_its_own[name]
+        return self.base[name]
+
+    def __iter__(self) -> Iterator[str]:
+        if self.base is not None:
+            yield from (name for name in self.base if name not in self.values_of_its_own)
+        yield from self.values_of_its_own
+
+    def __len__(self) -> int:
+        return len(self.values_of_its_own) if self.base is None else sum(1 for _ in self)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self.items()))
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+    __pydantic_serializer__: ClassVar[PydanticSerializer] = PydanticSerializer()
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: object, handler: Callable[[Any], Any]) -> dict[str, Any]:
+        return pydantic_schema(cls, handler(dict[str, MetadataValue]), read=cls, write=dict)
+
+
+NO_METADATA: Final = FlagMetadata({})
+
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -183,3 +242,109 @@ class EvaluationDetail(Generic[T_co]):
 
     def __repr__(self) -> str:
         return repr_of_set_fields(self)
+
+
+# -- Membership: which big segments contain a context, and how reliable that is.
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """The big-segment memberships of one context key.
+
+    ``segments`` maps a segment with its generation (``beta-users.g2``) to true if it includes the key, false if it excludes it.
+    Segments that do neither are missing.
+    """
+
+    segments: Mapping[str, bool]
+    status: BigSegmentsStatus
+
+
+# -- A flag that LaunchDarkly's service evaluated for one context: what client-side SDKs get in place of definitions.
+# Source: ``client-side.md`` 2.1.
+
+
+class FlagEvaluation(msgspec.Struct, frozen=True, gc=False, kw_only=True, eq=False, rename="camel", omit_defaults=True):
+    """The result of a flag for one context. Properties that may be missing may also be ``null``.
+
+    Args:
+        value: the value; ``null`` serves the caller's default.
+        key: the key of the flag. Payloads have it elsewhere.
+        variation: the index of the variation; ``None`` if the service served a default.
+        reason: the reason in LaunchDarkly's JSON, if the client asked for reasons.
+        version: the version of the data.
+        flag_version: the version of the flag, for events.
+        track_events: each evaluation sends an event.
+        track_reason: its events have the reason.
+        debug_events_until_date: each evaluation sends a debug event until this time, in Unix milliseconds.
+        prerequisites: the keys of the prerequisites that the service evaluated, in order.
+        deleted: a mark that only a local copy has.
+    """
+
+    value: Any
+    key: str = ""
+    variation: int | None = None
+    reason: dict[str, Any] | None = None
+    version: int = 0
+    flag_version: int | None = None
+    track_events: bool | None = False
+    track_reason: bool | None = False
+    debug_events_until_date: int | float | None = None
+    prerequisites: tuple[str, ...] | None = ()
+    deleted: bool | None = False
+
+
+# -- Flags that a server evaluated for one context.
+# Source: ``flagd.md`` 7.1 and 9.
+
+
+_UNKNOWN: Final = "UNKNOWN"
+_REASONS: Final[Mapping[str, ReasonKind]] = {
+    kind.value: kind
+    for kind in (
+        ReasonKind.STATIC,
+        ReasonKind.TARGETING_MATCH,
+        ReasonKind.SPLIT,
+        ReasonKind.DEFAULT,
+        ReasonKind.DISABLED,
+        ReasonKind.CACHED,
+    )
+}
+"""OpenFeature's words. LaunchDarkly's mean something else, so a server that sends one of them sends a word without a meaning."""
+
+
+def read_reason(text: str | None) -> ReasonKind | str:
+    """The reason that a server sends: a word of OpenFeature, another word, which is cut, or ``UNKNOWN`` without a word."""
+    return _REASONS.get(text or "", printable(text or "") or _UNKNOWN)
+
+
+class ResolvedFlag(msgspec.Struct, frozen=True, gc=False, kw_only=True, eq=False):
+    """A flag that a server evaluated: its value for one context, or the error.
+
+    Args:
+        key: the key of the flag.
+        value: the value, if ``has_value``.
+        has_value: False: callers get their own default, with the server's ``reason``.
+        variant: the name of the variant; ``None`` if the server did not name it.
+        reason: the server's word for the reason, also one that OpenFeature does not list.
+        metadata: what the server sent with the value.
+        error: why there is no value. Then ``value`` and ``variant`` do not count.
+        error_message: the error in the server's words.
+        version: the server numbers no versions.
+        deleted: present in the data, so not deleted.
+    """
+
+    key: str
+    value: Any = None
+    has_value: bool = True
+    variant: str | None = None
+    reason: ReasonKind | str = ReasonKind.STATIC
+    metadata: FlagMetadata = NO_METADATA
+    error: ErrorKind | None = None
+    error_message: str | None = None
+    version: int = 0
+    deleted: bool = False
+
+    @classmethod
+    def failed(cls, key: str, error: ErrorKind, message: str | None, metadata: FlagMetadata = NO_METADATA) -> ResolvedFlag:
+        """A flag that the server did not evaluate."""
+        return cls(key=key, has_value=False, reason=ReasonKind.ERROR, metadata=metadata, error=error, error_message=message)

@@ -1,4 +1,6 @@
-"""Analytics events as values: made when something happens, written as JSON when they are sent.
+"""Analytics events as values, and how they are sampled.
+
+Analytics events as values: made when something happens, written as JSON when they are sent.
 
 Times are milliseconds of the wall clock. An event keeps the context of the program, with its private attributes. They are removed
 when the event becomes JSON (:mod:`aioflags.protocol.redaction`).
@@ -8,7 +10,7 @@ Source: ``events.md`` 4 and 5.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
@@ -16,17 +18,16 @@ import msgspec
 from aioflags.model.context import Context
 from aioflags.model.detail import OverrideMark, Reason
 
-__all__ = [
-    "AnalyticsEvent",
-    "Count",
-    "CustomEvent",
-    "EvaluationEvent",
-    "FlagCounts",
-    "IdentifyEvent",
-    "IndexEvent",
-    "MigrationEvent",
-    "StreamAttempt",
-]
+# -- Sampling of events by ratio.
+# Source: ``events.md`` 9.
+
+
+def is_drawn(ratio: int | None, chance: Callable[[], float]) -> bool:
+    """Whether to keep this event: one in ``ratio`` is kept, all if ``ratio`` is ``None``, none if it is 0 or less.
+
+    ``chance`` returns random numbers in [0, 1).
+    """
+    return ratio is None or ratio == 1 or (ratio > 1 and chance() * ratio < 1)
 
 
 class IndexEvent(msgspec.Struct, frozen=True, kw_only=True, eq=False):

@@ -17,8 +17,6 @@ from aioflags.model.status import StatusReport
 from aioflags.model.values import plain_text
 from aioflags.runtime.logs import class_name, printable
 
-__all__ = ["DataOrigin", "Explanation", "ExplanationStep", "StepKind", "as_json", "shown"]
-
 _UNWRITABLE: Final = (TypeError, ValueError, RecursionError)
 """What encoding raises for a value of the program that JSON does not support."""
 

@@ -14,19 +14,6 @@ from typing import Any
 
 import msgspec
 
-__all__ = [
-    "Clause",
-    "ClientSideAvailability",
-    "FlagDefinition",
-    "FlagRule",
-    "MigrationSettings",
-    "Prerequisite",
-    "Rollout",
-    "Target",
-    "VariationOrRollout",
-    "WeightedVariation",
-]
-
 
 class Clause(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     """One condition of a rule. It matches if the operator holds between the attribute and any of the values."""

@@ -1,4 +1,6 @@
-"""Flags in flagd's format, as they are loaded.
+"""Flags in flagd's format, as they are loaded, and the types of flagd's options.
+
+Flags in flagd's format, as they are loaded.
 
 Source: ``flagd.md`` 4.
 """
@@ -6,14 +8,12 @@ Source: ``flagd.md`` 4.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, Final, final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, TypeAlias, final
 
 import msgspec
 
-from aioflags.model.metadata import NO_METADATA, FlagMetadata
-
-__all__ = ["NO_EVALUATORS", "REFERENCE", "Evaluators", "FlagdFlag"]
+from aioflags.model.detail import NO_METADATA, FlagMetadata
 
 REFERENCE: Final = re.compile(rb'\{\s*"\$ref"\s*:\s*"([^"\\]*)"\s*\}')
 """A reference to a shared evaluator in the text of a rule. One whose name is written with escapes is not found."""
@@ -77,3 +77,15 @@ class FlagdFlag(msgspec.Struct, frozen=True, gc=False, kw_only=True, eq=False):
     def rule(self) -> Any:
         """The rule, parsed anew; ``None`` without a rule. ``{"$ref": name}`` stands for a shared evaluator."""
         return None if self.targeting is None else msgspec.json.decode(self.targeting)
+
+
+# -- The types of flagd's options, for the options themselves and for the parts of a client that use them.
+# Source: ``flagd.md`` 1.1 and 1.2.
+
+
+Resolver: TypeAlias = Literal["rpc", "in-process", "file", "ofrep"]
+CacheKind: TypeAlias = Literal["lru", "disabled"]
+FatalCodesScope: TypeAlias = Literal["first-connection", "always"]
+SyncMetadata: TypeAlias = Literal["stream", "rpc", "off"]
+FractionalVersion: TypeAlias = Literal[2, 3]
+ContextEnricher: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["DISCARDED", "DISCARDED_ADVICE", "SdkKey"]
-
 USABLE_VALUES = re.compile(r"[A-Za-z0-9._-]{0,8192}")
 DISCARDED_ADVICE: Final = "look for spaces, quotes or line breaks around it"
 DISCARDED: Final = f"it has characters that no key has, or is too long; none is sent: {DISCARDED_ADVICE}"

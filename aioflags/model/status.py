@@ -9,11 +9,92 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, final
+from urllib.parse import urlsplit
 
-from aioflags.model.source_state import ErrorCode, ErrorInfo, SourceState
-from aioflags.runtime.reprs import as_loop_time, as_utc, repr_of_set_fields
+from aioflags.model.detail import NO_METADATA, FlagMetadata
+from aioflags.runtime.logs import printable
+from aioflags.runtime.value_classes import as_loop_time, as_utc, repr_of_set_fields
 
-__all__ = ["OverridesStatus", "Status", "StatusError", "StatusReport", "StoreStatus"]
+# -- SourceState: the state of a source of flag data. ErrorInfo: one of its failures. ErrorCode: OpenFeature's word for it.
+# Source: ``data-system.md`` 4; ``openfeature.md`` 1.
+
+
+class SourceState(StrEnum):
+    """The state of a client's data sources. An update of one source is ``VALID``, ``INTERRUPTED`` or ``OFF``."""
+
+    INITIALIZING = "INITIALIZING"
+    VALID = "VALID"
+    INTERRUPTED = "INTERRUPTED"
+    OFF = "OFF"
+    SET_OFFLINE = "SET_OFFLINE"
+    """``VALID`` without a source: the program set its mobile client offline."""
+    NETWORK_UNAVAILABLE = "NETWORK_UNAVAILABLE"
+    """``VALID`` without a source: the program reported that the network is unavailable."""
+    BACKGROUND_DISABLED = "BACKGROUND_DISABLED"
+    """``VALID`` without a source: the program is in the background, where its mobile client gets no updates."""
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the data are as new as they can be: ``VALID``, or no source is to run."""
+        return self in _VALID
+
+
+_VALID = frozenset({SourceState.VALID, SourceState.SET_OFFLINE, SourceState.NETWORK_UNAVAILABLE, SourceState.BACKGROUND_DISABLED})
+
+
+class FailureKind(StrEnum):
+    """The kind of a source's failure."""
+
+    UNKNOWN = "UNKNOWN"
+    NETWORK_ERROR = "NETWORK_ERROR"
+    ERROR_RESPONSE = "ERROR_RESPONSE"
+    INVALID_DATA = "INVALID_DATA"
+    STORE_ERROR = "STORE_ERROR"
+
+
+class ErrorCode(StrEnum):
+    """OpenFeature's code of an error of a client."""
+
+    PROVIDER_NOT_READY = "PROVIDER_NOT_READY"
+    """No flag data yet."""
+    PROVIDER_FATAL = "PROVIDER_FATAL"
+    """No attempt with this configuration can succeed."""
+    PARSE_ERROR = "PARSE_ERROR"
+    """Flag data arrived and cannot be used."""
+    GENERAL = "GENERAL"
+    """Any other error."""
+
+
+# Final: type checkers then know that an ErrorInfo is never false, and that `error and error.message` is a string or None.
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorInfo:
+    """One failure of a source. ``str`` gives the message with the address in one line, for a log.
+
+    ``status_code`` is 0 without an HTTP response. ``time`` is in Unix seconds. ``address`` is the origin and path of the request,
+    without query and password; ``None`` for a source that sends no requests. ``code`` is OpenFeature's code, if the source knows a
+    better one than the status has by itself. ``is_fatal``: no attempt with this configuration can succeed. ``is_minor``: not
+    worth a warning, because it was planned, or belongs to an outage that was reported before.
+    """
+
+    kind: FailureKind
+    message: str
+    time: float
+    status_code: int = 0
+    address: str | None = None
+    code: ErrorCode | None = None
+    is_fatal: bool = False
+    is_minor: bool = False
+
+    def __str__(self) -> str:
+        if self.address is None:
+            return printable(self.message)
+        # Messages of network failures end with host and port. The address repeats them.
+        host = urlsplit(self.address).netloc
+        return f"{printable(self.message.removesuffix(f' ({host})'))} ({printable(self.address)})"
+
+    def __repr__(self) -> str:
+        return repr_of_set_fields(self, time=as_utc)
 
 
 class Status(StrEnum):
@@ -111,3 +192,81 @@ class OverridesStatus:
 AVAILABLE: Final = StoreStatus(available=True, stale=False)
 UNAVAILABLE: Final = StoreStatus(available=False, stale=False)
 """The status of a store that fails, and of a client without one."""
+
+
+# -- Event: one thing that happened to a client, in OpenFeature's words.
+# Source: ``openfeature.md`` 4.2; ``flagd.md`` 3.8.
+
+
+class EventKind(StrEnum):
+    """What happened."""
+
+    READY = "READY"
+    """The status became ``READY``."""
+    STALE = "STALE"
+    """The status became ``STALE``."""
+    ERROR = "ERROR"
+    """The status became ``ERROR`` or ``FATAL``."""
+    CONFIGURATION_CHANGED = "CONFIGURATION_CHANGED"
+    """Flags changed."""
+    RECONCILING = "RECONCILING"
+    """The flags of another context are on their way."""
+    CONTEXT_CHANGED = "CONTEXT_CHANGED"
+    """The flags of another context have arrived."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One event. The status and the data are at least as new as ``report`` when a handler receives it.
+
+    ``seq`` is that of the report: events of one step share it. ``flags_changed`` has the keys of a ``CONFIGURATION_CHANGED``;
+    ``None`` there: any flag may have changed. ``metadata`` is that of the flag set. ``missed`` counts the events that this observer
+    lost before this one, because it was too slow.
+    """
+
+    seq: int
+    kind: EventKind
+    report: StatusReport
+    flags_changed: tuple[str, ...] | None = None
+    message: str | None = None
+    error_code: ErrorCode | None = None
+    metadata: FlagMetadata = NO_METADATA
+    missed: int = 0
+
+    def __repr__(self) -> str:
+        return repr_of_set_fields(self)
+
+
+# -- The result of a call that gives a client-side client its context.
+# Source: ``client-side.md`` 5.1 and 5.2.
+
+
+DEFAULT_ENVIRONMENT: Final = "default"
+"""The name of the environment of a mobile client itself, beside those of its secondary keys."""
+
+
+class IdentifyStatus(StrEnum):
+    """How a call of ``start`` or ``identify`` ended."""
+
+    COMPLETED = "completed"
+    """The client has the flags of the context."""
+    ERROR = "error"
+    """It cannot get them, or the context cannot be used."""
+    TIMEOUT = "timeout"
+    """The time of the call is over. The client keeps trying to get them."""
+    SHED = "shed"
+    """A newer call came while this one was waiting for its turn, so it was dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdentifyResult:
+    """How a call of ``start`` or ``identify`` ended. ``error``: why, in words, if it did not complete.
+
+    For a further environment of a client it begins with the name of the environment.
+    """
+
+    status: IdentifyStatus
+    error: str | None = None
+
+    def __repr__(self) -> str:
+        return repr_of_set_fields(self)

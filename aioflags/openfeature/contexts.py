@@ -1,4 +1,6 @@
-"""From OpenFeature's evaluation context to the context of a client.
+"""Between OpenFeature's SDK and a client: contexts on the way in, results on the way out.
+
+From OpenFeature's evaluation context to the context of a client.
 
 OpenFeature has one targeting key and attributes. For LaunchDarkly the targeting key is the key of a context of one kind, ``user``
 unless the attribute ``kind`` names another; with the kind ``multi`` every other attribute that is an object is a member. For flagd
@@ -7,28 +9,64 @@ there are no kinds, and every name is an attribute.
 Source: ``openfeature.md`` 6.3.
 """
 
-# openfeature is a namespace package, whose py.typed pyright does not see.
-# pyright: reportMissingTypeStubs=false
-
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from aioflags.evaluation.openfeature.context_data import TARGETING_KEY
-from aioflags.evaluation.openfeature.launchdarkly import IDENTITY, NO_KEY, context_with_kinds
+from openfeature.exception import ErrorCode
+from openfeature.flag_evaluation import FlagResolutionDetails, Reason
+
+from aioflags.client_core.flags import Flags
+from aioflags.client_core.parts import internals_of, record_tracked
+from aioflags.evaluation.openfeature import IDENTITY, NO_KEY, TARGETING_KEY, context_with_kinds, error_of, reason_of
+from aioflags.model.attributes import ALWAYS_JSON, json_attributes
 from aioflags.model.context import Context, invalid_context, unchecked_context
-from aioflags.model.context_checks import is_absent
-from aioflags.model.context_json import NOT_CUSTOM
-from aioflags.model.conversion import ALWAYS_JSON, json_attributes
-from aioflags.model.nesting import SCALARS
-from aioflags.runtime.logs import class_name
+from aioflags.model.context_json import NOT_CUSTOM, is_absent
+from aioflags.model.detail import ErrorKind, EvaluationDetail, FlagEvaluation
+from aioflags.model.flag import FlagDefinition
+from aioflags.model.status import Status
+from aioflags.model.values import SCALARS
+from aioflags.runtime.logs import class_name, printable
 
 if TYPE_CHECKING:
     from openfeature.evaluation_context import EvaluationContext
 
-__all__ = ["ConvertContext", "converter"]
+    from aioflags.evaluation.snapshot import Snapshot
+    from aioflags.mobile.environment import MobileEnvironment
 
+
+# -- What the provider must know of the version of OpenFeature's SDK that calls it. The only module that looks.
+# Source: ``openfeature.md`` 6.2.
+
+
+ReadStatus = Callable[[], Status | None]
+"""Returns the status that the SDK shows for a provider; ``None`` if it cannot be read. From any thread."""
+
+LIFECYCLE_MARKER: Final = "emits_lifecycle_events"
+"""The attribute by which a provider tells the SDK that it reports its life cycle by events. No SDK for Python has one yet."""
+
+
+def has_lifecycle_marker(sdk_provider: type) -> bool:
+    """Whether the SDK's base class of providers has the marker."""
+    return hasattr(sdk_provider, LIFECYCLE_MARKER)
+
+
+def status_reader(on_emit: object, provider: object) -> ReadStatus:
+    """Reads the status of ``provider`` from the object whose method ``on_emit`` is: in SDK 0.10 the registry of providers."""
+    read: Any = getattr(getattr(on_emit, "__self__", None), "get_provider_status", None)
+
+    def status() -> Status | None:
+        return None if read is None else _STATUSES.get(getattr(read(provider), "name", ""))
+
+    return status
+
+
+_STATUSES: Final = {status.name: status for status in Status}
+
+
+# openfeature is a namespace package, whose py.typed pyright does not see.
+# pyright: reportMissingTypeStubs=false
 ConvertContext: TypeAlias = "Callable[[EvaluationContext | None], Context]"
 
 _ARE_CUSTOM: Final = (IDENTITY | NOT_CUSTOM).isdisjoint
@@ -103,3 +141,164 @@ def _without_kinds(key: str | None, attributes: Mapping[str, Any]) -> Context:
     """The context for flagd's flags, with or without a targeting key."""
     usable = json_attributes(attributes)
     return unchecked_context(usable.get(TARGETING_KEY) if is_absent(key) else key, usable)
+
+
+# -- OneContext: a client for a mobile key, which has the flags of one context, behind OpenFeature's calls for any context.
+#
+# A call for another context than that of the client is refused: the flags of one user must not decide for another. A call
+# without a targeting key is for the context of the client. Attributes of a call do not count: the service evaluated the flags
+# with those of the client's context.
+#
+# Source: ``openfeature.md`` 6.3.
+
+
+# openfeature is a namespace package, whose py.typed pyright does not see.
+# pyright: reportMissingTypeStubs=false
+class OtherContextError(Exception):
+    """A call is for another context than that of the client. The message says so in words, without the keys."""
+
+
+class OneContext:
+    """The calls of a provider for ``client``, from any thread.
+
+    Each call reads the data of the client once: the context that it is checked against is that of the flags that it gets.
+    """
+
+    def __init__(self, client: MobileEnvironment) -> None:
+        internals = internals_of(client)
+        self._client = client
+        self._holder, self._evaluator = internals.holder, internals.evaluator
+        self._convert = converter(has_kinds=True)
+        self._accepted: tuple[Snapshot, Context, Flags] | None = None
+        """The last data, the context of a call that they answer, and the flags for it."""
+
+    def flags(self, given: EvaluationContext | None) -> Flags:
+        """The flags of the client.
+
+        Raises:
+            OtherContextError: ``given`` is another context than that of the flags, or cannot be used.
+        """
+        return self._checked(given)[2]
+
+    def _checked(self, given: EvaluationContext | None) -> tuple[Snapshot, Context, Flags]:
+        snapshot = self._holder.snapshot
+        asked, accepted = self._convert(given), self._accepted
+        if accepted is not None and accepted[0] is snapshot and accepted[1] is asked:
+            return accepted
+        active = snapshot.evaluated_for or self._client.context
+        if asked is not NO_KEY:
+            if asked.error is not None:
+                raise OtherContextError(asked.error)
+            if not _keys(asked).items() <= _keys(active).items():
+                raise OtherContextError("the client has the flags of another context; await its identify() first")
+        self._accepted = accepted = snapshot, asked, Flags(self._evaluator, snapshot, active)
+        return accepted
+
+    def detail(self, key: str, flags: Flags, default: Any, *, expect: type) -> EvaluationDetail[Any]:
+        """The value of a flag with its reason."""
+        detail: EvaluationDetail[Any] = flags.variation_detail(key, default, expect=expect)
+        return detail
+
+    async def detail_awaited(self, key: str, flags: Flags, default: Any, *, expect: type) -> EvaluationDetail[Any]:
+        """:meth:`detail`, which never waits."""
+        return self.detail(key, flags, default, expect=expect)
+
+    def track(self, name: str, given: EvaluationContext | None, data: object, value: float | None) -> None:
+        """Records an event of the client's context.
+
+        Raises:
+            OtherContextError: as for :meth:`flags`.
+        """
+        active = self._checked(given)[0].evaluated_for
+        if active is None:
+            self._client.track(name, data, value)  # which keeps it until the first context is active
+        else:
+            record_tracked(self._client, name, active, data, value)
+
+
+def _keys(context: Context) -> Mapping[str, str]:
+    """The keys of a context by kind."""
+    if context.members is None:
+        return {context.kind: context.key}
+    return {kind: member.key for kind, member in context.members.items()}
+
+
+# -- From the result of an evaluation to that of OpenFeature's SDK.
+# Source: ``openfeature.md`` 6.3 and 6.4.
+
+
+_REASONS: Final[Mapping[str, Reason]] = {reason.value: reason for reason in Reason}
+
+_MESSAGES: Final[Mapping[ErrorCode, str]] = {
+    ErrorCode.PROVIDER_NOT_READY: "the client has no flag data",
+    ErrorCode.PROVIDER_FATAL: "the client has no flag data, and cannot get any",
+    ErrorCode.FLAG_NOT_FOUND: "unknown flag",
+    ErrorCode.TYPE_MISMATCH: "the flag has a value of another type",
+    ErrorCode.TARGETING_KEY_MISSING: "the evaluation context has no targeting key",
+    ErrorCode.INVALID_CONTEXT: "the evaluation context cannot be used",
+    ErrorCode.PARSE_ERROR: "the flag is malformed",
+    ErrorCode.GENERAL: "the evaluation failed",
+}
+
+
+class Answered(NamedTuple):
+    """What a result that is not an error has besides its value. Results of the same answer share it."""
+
+    detail: EvaluationDetail[Any]
+    reason: str | Reason
+    variant: str | None
+    metadata: dict[str, bool | int | float | str]
+
+
+def answered(detail: EvaluationDetail[Any], flag: object, set_id: str | None) -> Answered:
+    """The parts of a result that is not an error.
+
+    Args:
+        detail: the result of the client.
+        flag: the definition of the flag, if the client has it.
+        set_id: the id of the flag set, if the client knows it.
+    """
+    definition = flag if isinstance(flag, FlagDefinition) else None
+    reason, metadata = reason_of(detail, definition), _metadata_of_set(set_id)
+    if definition is not None:
+        metadata["version"] = definition.version
+    elif isinstance(flag, FlagEvaluation):
+        metadata["version"] = flag.version if flag.flag_version is None else flag.flag_version
+    metadata.update(detail.metadata)
+    variant = detail.variant
+    if variant is None and detail.variation_index is not None and not detail.is_null:
+        variant = str(detail.variation_index)
+    return Answered(detail, _REASONS.get(reason, reason), variant, metadata)
+
+
+def failed(
+    key: str, detail: EvaluationDetail[Any], default: Any, context: Context, *, is_fatal: bool, set_id: str | None
+) -> FlagResolutionDetails[Any]:
+    """The result of an evaluation that failed: the caller's default, a code and a message.
+
+    ``is_fatal``: the client has no flag data and cannot get any.
+    """
+    kind, message = detail.reason.error_kind, detail.error_message
+    code = ErrorCode(error_of(kind, context).value)
+    if code is ErrorCode.PROVIDER_NOT_READY and is_fatal:
+        code = ErrorCode.PROVIDER_FATAL
+    elif kind is ErrorKind.USER_NOT_SPECIFIED and code is ErrorCode.INVALID_CONTEXT:
+        message = context.error
+    return error_result(key, default, code, message, {**_metadata_of_set(set_id), **detail.metadata})
+
+
+def error_result(
+    key: str,
+    default: Any,
+    code: ErrorCode,
+    message: str | None = None,
+    metadata: dict[str, bool | int | float | str] | None = None,
+) -> FlagResolutionDetails[Any]:
+    """The caller's default with an error. The message names the flag."""
+    text = f"flag {printable(key)}: {message or _MESSAGES[code]}"
+    return FlagResolutionDetails(default, code, text, Reason.ERROR, None, {} if metadata is None else metadata)
+
+
+def _metadata_of_set(set_id: str | None) -> dict[str, bool | int | float | str]:
+    """The metadata that every result has."""
+    return {} if set_id is None else {"flagSetId": set_id}

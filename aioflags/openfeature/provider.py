@@ -25,21 +25,25 @@ from openfeature.hook import Hook
 from openfeature.provider import AbstractProvider, FeatureProvider, Metadata
 from openfeature.track import TrackingEventDetails
 
-from aioflags.client_core.base_client import BaseClient
-from aioflags.client_core.core_client import CoreClient
+from aioflags.client_core.core_client import BaseClient, CoreClient
 from aioflags.client_core.parts import internals_of, loop_of
 from aioflags.model.detail import EvaluationDetail, ReasonKind
 from aioflags.model.status import Status
-from aioflags.openfeature.contexts import converter
-from aioflags.openfeature.forwarding import EventForwarder
-from aioflags.openfeature.one_context import OneContext, OtherContextError
-from aioflags.openfeature.readiness import ReadinessWait, close_client, result_in_time
-from aioflags.openfeature.resolution import Answered, answered, error_result, failed
-from aioflags.openfeature.sdk import has_lifecycle_marker, status_reader
-from aioflags.runtime.cancellation import contain_cancellation
-from aioflags.runtime.event_loops import running_loop
+from aioflags.openfeature.contexts import (
+    Answered,
+    OneContext,
+    OtherContextError,
+    answered,
+    converter,
+    error_result,
+    failed,
+    has_lifecycle_marker,
+    status_reader,
+)
+from aioflags.openfeature.forwarding import EventForwarder, ReadinessWait, close_client, result_in_time
+from aioflags.runtime.event_loops import contain_cancellation, running_loop
+from aioflags.runtime.fork import ProcessBound
 from aioflags.runtime.logs import logger
-from aioflags.runtime.process_bound import ProcessBound
 from aioflags.runtime.validation import require, time_limit
 
 if TYPE_CHECKING:
@@ -48,7 +52,6 @@ if TYPE_CHECKING:
     from aioflags.mobile.environment import MobileEnvironment
     from aioflags.model.context import Context
 
-__all__ = ["AioFlagsProvider"]
 
 T = TypeVar("T")
 _Structure: TypeAlias = Sequence[FlagValueType] | Mapping[str, FlagValueType]

@@ -15,9 +15,8 @@ from __future__ import annotations
 from aioflags.runtime.lazy import publish
 
 try:
-    from aioflags.otel.events import EventsHook
     from aioflags.otel.metrics import MetricsPlugin
-    from aioflags.otel.tracing import TracingHook
+    from aioflags.otel.tracing import EventsHook, TracingHook
 except ModuleNotFoundError as _missing:
     if not (_missing.name or "").startswith("opentelemetry"):
         raise

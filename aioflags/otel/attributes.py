@@ -11,27 +11,10 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 
 from aioflags.errors import ConfigError
-from aioflags.hooks.hook import EvaluationCall
+from aioflags.hooks import EvaluationCall
 from aioflags.model.context import Context
-from aioflags.model.detail import ErrorKind, EvaluationDetail, ReasonKind
-from aioflags.model.metadata import NO_METADATA
+from aioflags.model.detail import NO_METADATA, ErrorKind, EvaluationDetail, ReasonKind
 from aioflags.model.values import is_unicode
-
-__all__ = [
-    "ERRORS",
-    "REASONS",
-    "SCOPE",
-    "ContextId",
-    "as_json",
-    "attribute_value",
-    "checked_context_id",
-    "context_id_of",
-    "provider_attributes",
-    "request_attributes",
-    "result_attributes",
-    "set_attributes",
-    "version_attributes",
-]
 
 ContextId: TypeAlias = Literal["hash", "key", "omit"]
 """How an attribute identifies the context: by the SHA-256 of its canonical key, by the key itself, or not at all."""

@@ -19,25 +19,21 @@ from aioflags.errors import StoreError
 from aioflags.evaluation.launchdarkly import LAUNCHDARKLY
 from aioflags.model.change import Change, ChangeKind, ChangeSet, Definition, ObjectKind
 from aioflags.model.defaults import STORE_LOOKUP_TIMEOUT
-from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
+from aioflags.model.status import ErrorInfo, FailureKind, SourceState
 from aioflags.model.values import plain_text
-from aioflags.persistence.health import StoreHealth
-from aioflags.persistence.options import StoreOptions
+from aioflags.persistence.writer import StoreHealth, StoreOptions
 from aioflags.runtime import clock
 from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.logs import Once, class_name
 from aioflags.stores.base import StoredItem
 from aioflags.stores.items import read_item, read_items
-from aioflags.supervisor.next_snapshot import next_published, next_snapshot
-from aioflags.supervisor.update_sink import UpdateSink
+from aioflags.supervisor.next_snapshot import UpdateSink, next_published, next_snapshot
 
 if TYPE_CHECKING:
     from aioflags.evaluation.items import Item
     from aioflags.evaluation.overrides import Overrides
     from aioflags.evaluation.snapshot import Snapshot
     from aioflags.stores.base import Store, StoredItems
-
-__all__ = ["StoreReader"]
 
 
 class StoreReader:

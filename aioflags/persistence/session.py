@@ -14,22 +14,18 @@ from aioflags.errors import StoreError
 from aioflags.model.change import ChangeKind, ChangeSet
 from aioflags.model.defaults import STORE_CLOSE_GRACE, STORE_LOOKUP_TIMEOUT
 from aioflags.model.status import StoreStatus
-from aioflags.persistence.health import StoreHealth
-from aioflags.persistence.options import StoreOptions
 from aioflags.persistence.reader import StoreReader
-from aioflags.persistence.writer import StoreWriter
-from aioflags.runtime.cancellation import contain_cancellation
+from aioflags.persistence.writer import StoreHealth, StoreOptions, StoreWriter
+from aioflags.runtime.event_loops import contain_cancellation
 from aioflags.runtime.fork import reset_after_fork
 from aioflags.runtime.logs import describe_error, display_name
 from aioflags.runtime.validation import require_methods
 from aioflags.stores.base import Store, StoreBuilder, StoreContext
 from aioflags.stores.guest import GuestStore
-from aioflags.supervisor.update_sink import UpdateSink
+from aioflags.supervisor.next_snapshot import UpdateSink
 
 if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
-
-__all__ = ["StoreSession"]
 
 
 class StoreSession:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
-__all__ = ["read_date"]
-
 
 def read_date(text: str) -> int | None:
     """The date in a header value, as Unix time in milliseconds. ``None`` if the value is not a date."""

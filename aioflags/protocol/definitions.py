@@ -1,20 +1,65 @@
-"""Decoding one flag or segment into a change. All formats share this; each format has its own module.
+"""Decodes one flag or segment into a change, and gives versions to those whose authors do not.
+
+Decoding one flag or segment into a change. All formats share this; each format has its own module.
 
 Source: ``evaluation.md`` 2; ``data-system.md`` 2.1 and 3.1.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgspec
 
-from aioflags.model.change import Change, ObjectKind, RuledDefinition
+from aioflags.model.change import Change, ChangeSet, ObjectKind, RuledDefinition, SegmentDefinition
 from aioflags.model.flag import FlagDefinition, VariationOrRollout
-from aioflags.model.segment import SegmentDefinition
 from aioflags.model.values import plain_text
+from aioflags.runtime.fork import Lock
 
-__all__ = ["SECTIONS", "has_version", "off_flag", "put", "read_definition", "value_flag"]
+# -- Versions for objects of documents that are read repeatedly, and whose authors do not increase the version with each edit.
+#
+# A changed object must get another version, because changes are detected by version. An unchanged object must keep its
+# version.
+#
+# Source: ``data-system.md`` 7.3 and 9.1.
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    version: int
+    content: bytes
+    """The definition as JSON without its version. In JSON, 1 and true differ."""
+
+
+class Versions:
+    """The newest version of each object with its content. From any thread: a thread that was given up may still count."""
+
+    def __init__(self) -> None:
+        self._newest: dict[tuple[ObjectKind, str], _Counted] = {}
+        self._lock = Lock()
+
+    def counted(self, change_set: ChangeSet) -> ChangeSet:
+        """The change set with new versions: a version increases if the object changed, and never decreases."""
+        with self._lock:
+            return replace(change_set, changes=tuple(map(self._counted, change_set.changes)))
+
+    def _counted(self, change: Change) -> Change:
+        name, content = (change.kind, change.key), _content(change)
+        previous = self._newest.get(name)
+        version = change.version
+        if previous is not None and version <= previous.version:
+            version = previous.version if content == previous.content else previous.version + 1
+        self._newest[name] = _Counted(version, content)
+        if version == change.version:
+            return change
+        definition = None if change.definition is None else msgspec.structs.replace(change.definition, version=version)
+        return Change(change.kind, change.key, version, definition)
+
+
+def _content(change: Change) -> bytes:
+    return msgspec.json.encode(None if change.definition is None else msgspec.structs.replace(change.definition, version=0))
+
 
 SECTIONS: Final = {"flags": ObjectKind.FLAG, "segments": ObjectKind.SEGMENT}
 """The section of a document with all definitions → the kind of object in it."""

@@ -15,20 +15,6 @@ import msgspec
 from aioflags.model.event import StreamAttempt
 from aioflags.protocol.event_json import as_json
 
-__all__ = [
-    "CommonConfiguration",
-    "Configuration",
-    "Description",
-    "Identity",
-    "MobileConfiguration",
-    "Platform",
-    "Sdk",
-    "init_event",
-    "millis",
-    "periodic_event",
-    "whole",
-]
-
 _MAX_INTEGER: Final = 2**53 - 1
 """The largest integer that every JSON parser reads exactly."""
 

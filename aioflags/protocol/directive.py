@@ -14,11 +14,9 @@ from typing import Any, Final
 
 import msgspec
 
-from aioflags.model.nesting import check_depth
-from aioflags.model.result import FallbackDirective
-from aioflags.protocol.documents.problems import UNREADABLE
-
-__all__ = ["read_directive", "read_goodbye", "shape_directive", "shape_goodbye"]
+from aioflags.model.change import FallbackDirective
+from aioflags.model.values import check_depth
+from aioflags.protocol.problems import UNREADABLE
 
 _FALLBACK: Final = "x-ld-fd-fallback"
 _TTL: Final = "x-ld-fd-fallback-ttl"

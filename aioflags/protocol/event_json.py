@@ -11,8 +11,8 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from aioflags.model.attributes import json_value
 from aioflags.model.context import Context
-from aioflags.model.conversion import json_value
 from aioflags.model.event import (
     AnalyticsEvent,
     CustomEvent,
@@ -23,11 +23,9 @@ from aioflags.model.event import (
     MigrationEvent,
 )
 from aioflags.model.values import is_small
-from aioflags.protocol.event_policy import SERVER_EVENTS, EventPolicy
 from aioflags.protocol.redaction import Redaction, is_large
+from aioflags.protocol.side import SERVER_EVENTS, EventPolicy
 from aioflags.runtime.cooperative import sliced
-
-__all__ = ["EVENT_SCHEMA", "EventEncoder", "as_json", "try_json"]
 
 EVENT_SCHEMA: Final = "4"
 _NULL: Final = msgspec.Raw(b"null")
@@ -37,7 +35,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 def as_json(value: Any) -> msgspec.Raw:
-    """Encode ``value`` as JSON, by the rule of :mod:`aioflags.model.conversion`. Lone surrogates are escaped.
+    """Encode ``value`` as JSON, by the rule of :mod:`aioflags.model.attributes`. Lone surrogates are escaped.
 
     Raises:
         ValueError: It is or contains an object that JSON lacks; a number has thousands of digits; or the value nests too deeply, or

@@ -10,20 +10,9 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
 
-from aioflags.model.source_state import ErrorInfo, FailureKind
+from aioflags.model.status import ErrorInfo, FailureKind
 from aioflags.runtime.clock import now
 from aioflags.runtime.logs import describe_error, printable
-
-__all__ = [
-    "asked_to_wait",
-    "http_failure",
-    "invalid_data",
-    "is_recoverable",
-    "located",
-    "network_failure",
-    "server_failure",
-    "unexpected",
-]
 
 _RECOVERABLE: Final = frozenset({400, 408, 429})
 """The statuses from 400 to 499 for which a retry may succeed."""

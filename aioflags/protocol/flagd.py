@@ -13,15 +13,12 @@ from typing import Any, Final, TypeVar, cast
 import msgspec
 
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
+from aioflags.model.detail import FlagMetadata, MetadataValue
 from aioflags.model.flagd import NO_EVALUATORS, REFERENCE, Evaluators, FlagdFlag
-from aioflags.model.metadata import FlagMetadata, MetadataValue
-from aioflags.model.nesting import MAX_DEPTH, NestingError, check_depth, is_too_deep
-from aioflags.model.values import is_object, type_name
-from aioflags.protocol.documents.problems import UNREADABLE, located_problem, read_problem
+from aioflags.model.values import MAX_DEPTH, NestingError, check_depth, is_object, is_too_deep, type_name
+from aioflags.protocol.problems import UNREADABLE, located_problem, read_problem
 from aioflags.runtime.cooperative import Budget, Cooperative
 from aioflags.runtime.logs import printable
-
-__all__ = ["FlagSetError", "FlagSetSections", "is_flag_set", "read_flag_set", "read_sections"]
 
 T = TypeVar("T")
 

@@ -8,22 +8,67 @@ Source: ``data-system.md`` 2.1 and 2.3.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Final, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Final, Literal, Protocol, TypeAlias
 
 import msgspec
 
-from aioflags.model.change import Change, ChangeKind, ObjectKind, Selector
+from aioflags.model.change import Change, ChangeKind, ChangeSet, FallbackDirective, ObjectKind, SegmentDefinition, Selector
 from aioflags.model.flag import FlagDefinition
-from aioflags.model.nesting import check_depth
-from aioflags.model.result import FallbackDirective
-from aioflags.model.segment import SegmentDefinition
+from aioflags.model.values import check_depth
 from aioflags.protocol.definitions import put
 from aioflags.protocol.directive import read_goodbye
-from aioflags.protocol.documents.problems import UNREADABLE
+from aioflags.protocol.problems import UNREADABLE
 from aioflags.runtime.logs import printable
 
-__all__ = ["DEFINITIONS", "Input", "Message", "ObjectReader", "read_element", "read_message"]
+# -- Effects: the results of a protocol reader for the events that it read. Sources decide what to do about them.
+# Source: ``data-system.md`` 2.2 and 2.3; ``architecture.md`` 4.
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """The event was stored until the transfer completes, or was ignored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A transfer is complete, or the server confirmed that the data is up to date (a change set of kind ``NONE``)."""
+
+    change_set: ChangeSet
+
+
+@dataclass(frozen=True, slots=True)
+class Goodbye:
+    """The server is about to close the connection. Buffered changes are discarded. ``reason`` may be empty."""
+
+    reason: str
+    directive: FallbackDirective | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerError:
+    """The server aborted the transfer. Buffered changes are discarded. ``reason`` may be empty."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """The event is invalid, and so is its transfer. ``message`` has the place and the problem."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """The service has newer flags of the context, and sends them in answer to a poll. For client-side SDKs alone."""
+
+
+Effect: TypeAlias = Nothing | Completed | Goodbye | ServerError | Malformed | Ping
+
+NOTHING: Final = Nothing()
+PING: Final = Ping()
 
 
 class Input(StrEnum):

@@ -9,14 +9,11 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, cast
 
+from aioflags.model.attributes import AttributeReference, text_names, warn_left_out
 from aioflags.model.context import Context
-from aioflags.model.conversion import text_names, warn_left_out
-from aioflags.model.reference import AttributeReference
 from aioflags.model.values import is_array, is_small, plain_text
 from aioflags.runtime.cooperative import Cooperative, sliced
 from aioflags.runtime.logs import class_name
-
-__all__ = ["Redaction", "is_large", "plain"]
 
 _MAX_INT_BITS: Final = 14_000
 """Python refuses to convert integers of more than 4300 digits to text, because it takes long."""

@@ -17,27 +17,6 @@ from aioflags.model.change import Selector
 from aioflags.model.secret import SdkKey
 from aioflags.runtime.version import __version__
 
-__all__ = [
-    "FLAGD_SELECTOR",
-    "INSTANCE_ID",
-    "MOBILE_PRODUCT",
-    "MOBILE_USER_AGENT",
-    "PRODUCT",
-    "USER_AGENT",
-    "Headers",
-    "all_url",
-    "application_tags",
-    "endpoint",
-    "header_text",
-    "identity_headers",
-    "in_address",
-    "latest_all_url",
-    "poll_url",
-    "stream_url",
-    "usable_filter_key",
-    "usable_tag",
-]
-
 PRODUCT: Final = "AioFlags"
 USER_AGENT: Final = f"{PRODUCT}/{__version__}"
 MOBILE_PRODUCT: Final = "aioflags-client"

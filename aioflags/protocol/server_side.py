@@ -1,4 +1,6 @@
-"""ServerSide: requests with an SDK key, answered with the definitions of flags and segments.
+"""ServerSide: requests with an SDK key, answered with the definitions of flags and segments, also with FDv1.
+
+ServerSide: requests with an SDK key, answered with the definitions of flags and segments.
 
 Source: ``data-system.md`` 1.1 to 1.3, 2 and 3.
 """
@@ -6,18 +8,179 @@ Source: ``data-system.md`` 1.1 to 1.3, 2 and 3.
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator
+import re
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Final
 
-from aioflags.model.change import Selector
-from aioflags.protocol.effects import Effect
-from aioflags.protocol.fdv1 import Fdv1Reader, read_latest_all
-from aioflags.protocol.messages import DEFINITIONS, ObjectReader
+import msgspec
+
+from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector
+from aioflags.model.values import check_depth
+from aioflags.protocol.definitions import SECTIONS, has_version, put, read_definition
+from aioflags.protocol.messages import DEFINITIONS, NOTHING, Completed, Effect, Malformed, ObjectReader
+from aioflags.protocol.problems import UNREADABLE, located_problem
 from aioflags.protocol.requests import all_url, latest_all_url, poll_url, stream_url, usable_filter_key
 from aioflags.protocol.side import DataRequest, ReadEvent, Side
+from aioflags.runtime.cooperative import Budget
+from aioflags.runtime.logs import printable
 
-__all__ = ["SERVER_SIDE", "ServerSide"]
+# -- FDv1: reads the body of ``/sdk/latest-all`` and the events of ``/all`` into change sets without a selector.
+# Source: ``data-system.md`` 3.1 and 3.2.
+
+
+class _All(msgspec.Struct):
+    flags: dict[str, msgspec.Raw] | None = None
+    segments: dict[str, msgspec.Raw] | None = None
+
+
+class _Put(msgspec.Struct):
+    data: _All
+
+
+class _StrictAll(_All, forbid_unknown_fields=True):
+    pass
+
+
+class _StrictPut(msgspec.Struct, forbid_unknown_fields=True):
+    data: _StrictAll
+    path: str = "/"
+
+
+class _Patch(msgspec.Struct):
+    path: str
+    data: msgspec.Raw
+
+
+class _Delete(msgspec.Struct):
+    path: str
+    version: int
+
+
+_PATH: Final = re.compile(r"/(flags|segments)/(.*)", re.DOTALL)
+_ALL: Final = msgspec.json.Decoder(_All)
+_ONLY_ALL: Final = msgspec.json.Decoder(_StrictAll)
+_PUT: Final = msgspec.json.Decoder(_Put)
+_ONLY_PUT: Final = msgspec.json.Decoder(_StrictPut)
+_PATCH: Final = msgspec.json.Decoder(_Patch)
+_DELETE: Final = msgspec.json.Decoder(_Delete)
+
+
+def read_latest_all(body: bytes) -> Generator[None, None, Effect]:
+    """Read all flags and segments. Returns :class:`Completed`, or :class:`Malformed` if one of them is invalid.
+
+    It is a generator that yields after about 2 ms of work.
+    """
+    try:
+        sections = _read_sections(body)
+    except UNREADABLE as error:
+        return _malformed("latest-all", error, body)
+    return (yield from _read_definitions(sections))
+
+
+class Fdv1Reader:
+    """Reads the events of one FDv1 stream. Updates count only after the first ``put``, and only if they are newer."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._has_put = False
+
+    def feed(self, name: str, data: str | bytes) -> Effect | Generator[None, None, Effect]:
+        """Read one event. A ``put`` may be long and gives a generator that yields like :func:`read_latest_all`."""
+        match name:
+            case "put":
+                return self._put(data)
+            case "patch":
+                return self._update(name, data, _read_patch)
+            case "delete":
+                return self._update(name, data, _read_delete)
+            case _:
+                return NOTHING
+
+    def _put(self, data: str | bytes) -> Generator[None, None, Effect]:
+        try:
+            sections = _read_put(data)
+        except UNREADABLE as error:
+            return _malformed("put", error, data)
+        effect = yield from _read_definitions(sections)
+        self._has_put = self._has_put or isinstance(effect, Completed)
+        return effect
+
+    def _update(self, name: str, data: str | bytes, read: Callable[[str | bytes], Change | None]) -> Effect:
+        try:
+            check_depth(data, 1)
+            change = read(data)
+        except UNREADABLE as error:
+            return _malformed(name, error, data)
+        if change is None:
+            return NOTHING
+        if not self._has_put:
+            self._logger.warning("a %s came before any put, so it is ignored: %s", name, printable(change.key))
+            return NOTHING
+        return Completed(ChangeSet(kind=ChangeKind.CHANGES, changes=(change,), versioned=True))
+
+
+def _read_sections(body: bytes) -> _All:
+    try:
+        # If the body has only these sections, checking the depth of each entry is enough, at a third of the cost.
+        return _ONLY_ALL.decode(body)
+    except msgspec.ValidationError:
+        check_depth(body, 2)
+        return _ALL.decode(body)
+
+
+def _read_put(data: str | bytes) -> _All:
+    try:
+        return _ONLY_PUT.decode(data).data
+    except msgspec.ValidationError:
+        check_depth(data, 3)
+        return _PUT.decode(data).data
+
+
+def _read_patch(data: str | bytes) -> Change | None:
+    patch = _PATCH.decode(data)
+    target = _target(patch.path)
+    return target and _change(*target, patch.data)
+
+
+def _read_delete(data: str | bytes) -> Change | None:
+    delete = _DELETE.decode(data)
+    target = _target(delete.path)
+    return target and Change(*target, delete.version, None)
+
+
+def _target(path: str) -> tuple[ObjectKind, str] | None:
+    """The kind and key in a path, or ``None`` for another kind than flags and segments. Keys may contain slashes."""
+    match = _PATH.fullmatch(path)
+    return None if match is None else (SECTIONS[match[1]], match[2])
+
+
+def _read_definitions(sections: _All) -> Generator[None, None, Effect]:
+    changes: list[Change] = []
+    budget = Budget()
+    for section, entries in {"flags": sections.flags or {}, "segments": sections.segments or {}}.items():
+        kind = SECTIONS[section]
+        for key, text in entries.items():
+            try:
+                check_depth(text)
+                changes.append(_change(kind, key, text))
+            except UNREADABLE as error:
+                return _malformed(f"{section}.{key}", error, b"")
+            if budget.is_spent():
+                yield
+    return Completed(ChangeSet(kind=ChangeKind.FULL, changes=tuple(changes)))
+
+
+def _change(kind: ObjectKind, key: str, text: msgspec.Raw) -> Change:
+    """The change to a definition, whose depth the caller has checked."""
+    definition = read_definition(kind, text)
+    if not has_version(definition, text):
+        raise msgspec.ValidationError("Object missing required field `version`")
+    return put(kind, key, definition.version, definition)
+
+
+def _malformed(place: str, error: Exception, text: str | bytes) -> Malformed:
+    return Malformed(printable(located_problem(place, error, text, names_item=place in {"patch", "delete"})))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

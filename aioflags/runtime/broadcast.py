@@ -10,9 +10,7 @@ from typing import Generic, TypeVar
 
 import anyio
 
-from aioflags.runtime.process_bound import ProcessBound
-
-__all__ = ["Latest", "LatestIterator", "Signal"]
+from aioflags.runtime.fork import ProcessBound
 
 T = TypeVar("T")
 

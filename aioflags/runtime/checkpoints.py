@@ -8,8 +8,6 @@ from anyio.lowlevel import checkpoint
 
 from aioflags.runtime.cooperative import Budget, Cooperative
 
-__all__ = ["pause_when_spent", "run_cooperatively"]
-
 T = TypeVar("T")
 
 

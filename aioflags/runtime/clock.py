@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-__all__ = ["now", "now_ms"]
-
 
 def now() -> float:
     """Unix time in seconds, for the timestamps of statuses and errors."""

@@ -12,8 +12,6 @@ from itertools import islice
 from time import perf_counter
 from typing import Final, TypeAlias, TypeVar
 
-__all__ = ["SLICE", "Budget", "Cooperative", "run_at_once", "sliced"]
-
 T = TypeVar("T")
 
 Cooperative: TypeAlias = Generator[None, None, T]

@@ -23,8 +23,6 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from aioflags.runtime.fork import reset_after_fork
 
-__all__ = ["DaemonThreads", "SerialThread", "ThreadBusyError", "ThreadStartError"]
-
 P = ParamSpec("P")
 T = TypeVar("T")
 

@@ -13,8 +13,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
-__all__ = ["Deprecation", "deprecated_since", "deprecation_of", "release"]
-
 P = ParamSpec("P")
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""Resets locks and other state in the child of a fork. There, one thread continues, and no task does.
+"""Objects and locks in the child of a fork. There, one thread continues, and no task does.
 
 First ``after_fork()`` of every object of :func:`reset_after_fork` is called, then ``after_all_fork_resets()`` of every object of
 :func:`notify_after_fork`.
@@ -11,12 +11,24 @@ from __future__ import annotations
 import os
 import threading
 from types import TracebackType
-from typing import Final, Protocol
+from typing import ClassVar, Final, NoReturn, Protocol
 from weakref import WeakSet
 
 from aioflags.runtime.logs import logger
 
-__all__ = ["Lock", "notify_after_fork", "reset_after_fork"]
+# -- ProcessBound: the base of what belongs to one process, such as clients. It cannot be pickled or copied, and says so.
+
+
+class ProcessBound:
+    """Refuses to be pickled or copied. Otherwise the error would name a part: ``cannot pickle '_thread.lock' object``."""
+
+    __slots__ = ()
+
+    _instead: ClassVar[str] = "make one in each process"
+    """What a program does instead."""
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{type(self).__name__} objects cannot be pickled or copied: {self._instead}")
 
 
 class _Resettable(Protocol):

@@ -9,8 +9,6 @@ from importlib import import_module
 from types import FunctionType
 from typing import Any, ForwardRef
 
-__all__ = ["on_demand", "publish"]
-
 
 def on_demand(package: str, modules: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
     """The ``__getattr__`` of a package. ``modules`` maps the full name of each module to the public names that it defines.

@@ -10,8 +10,6 @@ from __future__ import annotations
 import logging
 from typing import Final, cast
 
-__all__ = ["SILENT", "Once", "as_seconds", "class_name", "describe_error", "display_name", "logger", "prefixed", "printable"]
-
 logger: logging.Logger = logging.getLogger("aioflags")
 SILENT: Final = logging.Logger("silent", logging.CRITICAL + 1)  # noqa: LOG001 -- not one of the program's loggers
 """A logger that drops everything."""

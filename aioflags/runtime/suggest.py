@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Final
 
-__all__ = ["did_you_mean", "nearest", "suggestion"]
-
 _MAX_COMPARED: Final = 300
 """Comparing one name takes about ten microseconds, possibly on an event loop."""
 _MAX_LENGTH: Final = 100

@@ -16,32 +16,6 @@ from urllib.parse import urlsplit
 from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.runtime.logs import class_name, printable
 
-__all__ = [
-    "MAX_PORT",
-    "TEXT",
-    "address",
-    "at_least",
-    "boolean",
-    "count",
-    "duration",
-    "function",
-    "has_query",
-    "interval",
-    "is_coroutine_function",
-    "one_of",
-    "port",
-    "positive",
-    "public_address",
-    "require",
-    "require_items",
-    "require_methods",
-    "require_name",
-    "set_all",
-    "text_or_none",
-    "time_limit",
-    "without_credentials",
-]
-
 T = TypeVar("T")
 
 TEXT: Final = (str, type(None))

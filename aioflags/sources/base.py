@@ -1,4 +1,6 @@
-"""The interfaces of sources: async generators of results, made by immutable builders.
+"""The interfaces of sources: async generators of results, made by immutable builders; and polls on demand.
+
+The interfaces of sources: async generators of results, made by immutable builders.
 
 A source reports and never decides. It does nothing before it is iterated, is iterated by one task, and is closed by
 closing its generator; cancellation may arrive at any ``await``. Expected failures are yielded. No cancel scope and no
@@ -16,33 +18,102 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, runtime_checkable
 
 import anyio
+from anyio.lowlevel import checkpoint
 
-from aioflags.model.change import Change, ChangeSet, Selector
+from aioflags.model.change import Basis, Change, ChangeSet, FallbackDirective, FetchFailure, Selector, Update
 from aioflags.model.defaults import BASE_URI, CLOSE_GRACE, POLL_INTERVAL, RECONNECT_DELAY, STREAM_URI
 from aioflags.model.event import StreamAttempt
-from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Update
 from aioflags.protocol.server_side import SERVER_SIDE
 from aioflags.protocol.side import Side
+from aioflags.runtime.broadcast import Signal
+from aioflags.runtime.clock import now
 from aioflags.runtime.event_loops import loop_time
+from aioflags.runtime.fork import ProcessBound
 from aioflags.runtime.logs import logger as package_logger
-from aioflags.runtime.process_bound import ProcessBound
-from aioflags.sources.poll_on_demand import PollOnDemand
 from aioflags.transport.backoff import RetryState, RetryTimes
 from aioflags.transport.http import HttpTransport
 from aioflags.transport.settings import Http
 
-__all__ = [
-    "CachedFlags",
-    "FlagCache",
-    "Initializer",
-    "Latching",
-    "LocalSource",
-    "SourceBuilder",
-    "SourceContext",
-    "Synchronizer",
-    "closing",
-    "transport_for",
-]
+# -- PollOnDemand: connects sources that poll on demand with ``Client.refresh()``, which asks for a poll and waits for its
+# end.
+#
+# A source that waits for a request has no timer. A process may therefore be frozen between two polls, as serverless functions
+# are, and has no overdue timers when it continues.
+
+
+class PollOnDemand:
+    """Shared by the sources of one client and its ``refresh()`` calls, on the client's event loop.
+
+    Args:
+        polled_on_demand: called after each poll of a source that polls on demand.
+        wall_clock: returns Unix seconds.
+    """
+
+    def __init__(self, polled_on_demand: Callable[[], None] | None = None, wall_clock: Callable[[], float] = now) -> None:
+        self._polled_on_demand = polled_on_demand
+        self._wall_clock = wall_clock
+        self._is_waiting = False
+        """A source waits for a request."""
+        self._is_polling = False
+        self._seconds = 0.0
+        self._waiting_since = (0.0, 0.0)
+        self._requested = Signal()
+        self._finished = Signal()
+
+    # -- for sources
+
+    def poll_started(self) -> None:
+        """A source starts to poll without a request."""
+        self._is_polling = True
+
+    async def wait_for_request(self, seconds: float) -> None:
+        """Report that a poll is over and its result applied, then wait for a request. Ignores requests for ``seconds``."""
+        self._seconds, self._waiting_since = seconds, self._now()
+        self._is_waiting = True
+        self._poll_finished()
+        if self._polled_on_demand is not None:
+            self._polled_on_demand()
+        try:
+            await self._requested.wait()
+        finally:
+            self._is_waiting = False
+
+    # -- for the client
+
+    async def request(self) -> None:
+        """Request a poll, and return when it is over. If a poll is running already, wait for that one.
+
+        Returns at once if no source polls on demand, or if the source must not poll again yet.
+        """
+        if self._is_waiting and self._is_due():
+            self._is_waiting, self._is_polling = False, True
+            self._requested.send()
+        if self._is_polling:
+            await self._finished.wait()
+        else:
+            await checkpoint()
+
+    def sources_stopped(self) -> None:
+        """No source runs any more: wake the callers that wait for a poll."""
+        self._poll_finished()
+
+    def after_fork(self) -> None:
+        """In the child of a fork: the source and the waiting callers exist in the parent only."""
+        self._is_waiting = self._is_polling = False
+        self._requested.after_fork()
+        self._finished.after_fork()
+
+    def _poll_finished(self) -> None:
+        self._is_polling = False
+        self._finished.send()
+
+    def _is_due(self) -> bool:
+        """Uses the clock that advanced more: one of them may have stood still while the process was frozen."""
+        return max(now - then for now, then in zip(self._now(), self._waiting_since, strict=True)) >= self._seconds
+
+    def _now(self) -> tuple[float, float]:
+        return loop_time(), self._wall_clock()
+
 
 T = TypeVar("T")
 
@@ -79,7 +150,7 @@ class Latching(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachedFlags:
-    """The flags that a device kept for a context. ``freshness_ms``: see :class:`~aioflags.model.result.Basis`."""
+    """The flags that a device kept for a context. ``freshness_ms``: see :class:`~aioflags.model.change.Basis`."""
 
     changes: tuple[Change, ...]
     freshness_ms: int | None

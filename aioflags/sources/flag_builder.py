@@ -17,10 +17,8 @@ import msgspec
 from aioflags.errors import ConfigError
 from aioflags.model.flag import Clause, FlagDefinition, FlagRule, Rollout, Target, VariationOrRollout, WeightedVariation
 from aioflags.model.values import plain_text, same_json
-from aioflags.protocol.documents.document import plain_json
+from aioflags.protocol.flag_documents import plain_json
 from aioflags.runtime.validation import require
-
-__all__ = ["WANTED", "FlagBuilder", "RuleBuilder"]
 
 WANTED: Final = "a FlagBuilder, as flag(key) returns one (set(key, value) serves one value to every context)"
 """The text of the error if ``update`` gets another type."""

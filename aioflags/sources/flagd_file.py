@@ -1,6 +1,6 @@
 """FlagdFile: flags from a file in flagd's format, which is checked for changes every few seconds.
 
-``file_watching.py`` reads files and notices changes; ``protocol/flagd.py`` reads the contents.
+``file.py`` reads files and notices changes; ``protocol/flagd.py`` reads the contents.
 
 Source: ``flagd.md`` 8.
 """
@@ -15,19 +15,16 @@ from pathlib import Path
 import anyio
 
 from aioflags.errors import ConfigError
-from aioflags.model.change import ChangeSet, Selector
-from aioflags.model.result import Update
-from aioflags.model.source_state import ErrorCode, ErrorInfo, FailureKind, SourceState
-from aioflags.protocol.documents.document import decoded, utf8
+from aioflags.model.change import ChangeSet, Selector, Update
+from aioflags.model.status import ErrorCode, ErrorInfo, FailureKind, SourceState
+from aioflags.protocol.flag_documents import decoded, utf8
 from aioflags.protocol.flagd import FlagSetError, read_flag_set
 from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.clock import now
 from aioflags.runtime.daemon_threads import SerialThread
 from aioflags.runtime.logs import printable
 from aioflags.sources.base import LocalSource, SourceContext
-from aioflags.sources.file_watching import Files, Texts, read_when_whole
-
-__all__ = ["FlagdFile", "FlagdFileReader"]
+from aioflags.sources.file import Files, Texts, read_when_whole
 
 
 class FlagdFile(LocalSource):

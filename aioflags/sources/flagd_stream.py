@@ -1,4 +1,6 @@
-"""FlagdStreamSource: opens a stream of flagd again and again, and waits in between. Subclasses read its messages.
+"""Streams of flagd: how they are opened again and again, and the sources that read them.
+
+FlagdStreamSource: opens a stream of flagd again and again, and waits in between. Subclasses read its messages.
 
 gRPC reconnects connections and repeats calls that received nothing. It does not open streams again: that is done here.
 
@@ -7,33 +9,38 @@ Source: ``flagd.md`` 1.5, 3.3, 3.5 and 3.7.
 
 from __future__ import annotations
 
+import math
 import random as random_numbers
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 import anyio
 
 from aioflags.errors import ConfigError
-from aioflags.model.change import ChangeSet, Selector
+from aioflags.model.attributes import json_attributes
+from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector, Update
 from aioflags.model.defaults import PORT_OF_RPC, PORT_OF_SYNC
-from aioflags.model.flagd_options import FatalCodesScope
-from aioflags.model.result import Update
-from aioflags.model.source_state import ErrorCode, ErrorInfo, FailureKind, SourceState
-from aioflags.protocol.failures import network_failure, unexpected
+from aioflags.model.detail import FlagMetadata
+from aioflags.model.flagd import ContextEnricher, FatalCodesScope, SyncMetadata
+from aioflags.model.status import ErrorCode, ErrorInfo, FailureKind, SourceState
+from aioflags.model.values import fresh
+from aioflags.protocol.failures import invalid_data, network_failure, unexpected
+from aioflags.protocol.flagd import read_flag_set
+from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.event_loops import loop_time
 from aioflags.runtime.logs import Once
+from aioflags.runtime.validation import require
 from aioflags.sources.base import SourceContext
-from aioflags.transport.flagd_messages import RpcFailed
+from aioflags.transport.flagd_struct import RpcFailed, ServerEvent, SyncMessage
 from aioflags.transport.grpc import FlagdChannel
 
 if TYPE_CHECKING:
     from aioflags.transport.grpc_calls import FlagdCalls
 
-__all__ = ["FlagdStreamOptions", "FlagdStreamSource", "rpc_failure"]
 
 _JITTER: Final = 0.1
 """The share of a pause that chance may take off, so that clients do not come back all at once."""
@@ -216,3 +223,172 @@ def _fatal(error: ErrorInfo) -> ErrorInfo:
 
 def _update(state: SourceState, *, change_set: ChangeSet | None = None, error: ErrorInfo | None = None) -> Update:
     return Update(state=state, directive=None, change_set=change_set, error=error)
+
+
+# -- FlagdEvents: the event stream of flagd, for evaluations that the server makes. It names the flags that changed.
+# Source: ``flagd.md`` 2.3.
+
+
+_READY: Final = "provider_ready"
+_CHANGE: Final = "configuration_change"
+_ALIVE: Final = "keep_alive"
+_SILENCE: Final = 50.0
+"""In seconds. flagd sends a ``keep_alive`` on an event stream that was silent for 20 s; this is two and a half times as long."""
+
+_TRIES: Final = 2
+"""So many streams without ``keep_alive`` may be dead connections."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlagdEvents:
+    """Streams which flags changed. ``options`` has the channel."""
+
+    name: ClassVar[str] = "flagd-events"
+
+    options: FlagdStreamOptions
+
+    def build(self, context: SourceContext, /) -> FlagdEventsSource:
+        """A new source, for one run."""
+        return FlagdEventsSource(context, self)
+
+
+class FlagdEventsSource(FlagdStreamSource):
+    """The source that :class:`FlagdEvents` builds.
+
+    flagd sends the first message of a stream at once, and then a ``keep_alive`` every 20 s. A connection without a message for 50 s
+    is replaced. Evaluations share it, so the planned end of a stream does not replace it without a reason.
+    """
+
+    def __init__(self, context: SourceContext, builder: FlagdEvents) -> None:
+        super().__init__(FlagdEvents.name, context, builder.options)
+        self._last_type: str | None = None
+        """The type of the last message of this stream; ``None`` before the first one."""
+        self._received_at = 0.0
+        """When the last message came on this connection, or when its first stream was opened; on the event loop's clock."""
+        self._without_keep_alive = 0
+        """How many streams in a row fell silent after other messages. Every flagd sends ``keep_alive``; another server may not."""
+
+    async def _messages(self, calls: FlagdCalls, *, is_new: bool) -> AsyncGenerator[Update, None]:
+        now = anyio.current_time()
+        # The pause before this stream may be long, and is not silence: its first message has half the limit at least.
+        self._received_at = now if is_new else max(self._received_at, now - _SILENCE / 2)
+        self._last_type, is_good = None, False
+        async with aclosing(calls.events(timeout=self._timeout)) as events:
+            while (event := await self._next(events)) is not None:
+                self._last_type, self._received_at = event.type, anyio.current_time()
+                if event.type == _ALIVE:
+                    self._without_keep_alive = 0
+                # A second READY of a stream changes nothing. Nor does a change before the first: READY empties the cache.
+                if event.type == _READY:
+                    if is_good:
+                        continue
+                    is_good = True
+                elif not is_good:
+                    continue
+                if (change_set := read_event(event)) is not None:
+                    yield self._good(change_set)
+
+    async def _next(self, events: AsyncGenerator[ServerEvent, None]) -> ServerEvent | None:
+        """The next event; ``None`` at the end of the stream.
+
+        Raises:
+            RpcFailed: the stream failed, or its connection was silent for too long.
+        """
+        is_limited = self._last_type is None or self._expects_keep_alive
+        with anyio.CancelScope(deadline=self._received_at + _SILENCE if is_limited else math.inf):
+            return await anext(events, None)
+        self._is_half_open = True
+        self._without_keep_alive += self._last_type not in {None, _ALIVE}
+        raise RpcFailed("UNAVAILABLE", f"the stream was silent for {_SILENCE:g} s")
+
+    @property
+    def _expects_keep_alive(self) -> bool:
+        return self._without_keep_alive < _TRIES
+
+    @property
+    def _keeps_connection(self) -> bool:
+        is_quiet = self._expects_keep_alive and loop_time() - self._received_at >= _SILENCE / 2
+        return self._last_type is not None and not is_quiet
+
+
+def read_event(event: ServerEvent) -> ChangeSet | None:
+    """What an event changes; ``None`` for an event that changes nothing.
+
+    A flag that changed is deleted here, because its new definition is the server's secret. Without usable keys any flag may have
+    changed.
+    """
+    if event.type == _READY:
+        return ChangeSet(kind=ChangeKind.FULL, persist=False, keys_known=False, metadata=FlagMetadata.usable(event.data))
+    if event.type != _CHANGE:
+        return None
+    flags = event.data.get("flags")
+    if not isinstance(flags, Mapping) or not flags:
+        return ChangeSet(kind=ChangeKind.CHANGES, persist=False, keys_known=False)
+    keys = sorted(cast("Mapping[str, object]", flags))
+    changes = tuple(Change(ObjectKind.FLAG, key, 0, None) for key in keys)
+    return ChangeSet(kind=ChangeKind.CHANGES, changes=changes, persist=False)
+
+
+# -- FlagdSync: flag sets that flagd streams, for evaluation in this process.
+# Source: ``flagd.md`` 2.1, 3.2 (T12) and 4.7.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlagdSync:
+    """Streams flag sets. ``options`` has the channel; ``FlagdConfig`` describes the others."""
+
+    name: ClassVar[str] = "flagd-sync"
+
+    options: FlagdStreamOptions
+    provider_id: str | None
+    sync_metadata: SyncMetadata
+    context_enricher: ContextEnricher
+
+    def build(self, context: SourceContext, /) -> FlagdSyncSource:
+        """A new source, for one run."""
+        return FlagdSyncSource(context, self)
+
+
+class FlagdSyncSource(FlagdStreamSource):
+    """The source that :class:`FlagdSync` builds. ``random`` is that of the base class."""
+
+    def __init__(self, context: SourceContext, builder: FlagdSync, *, random: Callable[[], float] = random_numbers.random) -> None:
+        super().__init__(FlagdSync.name, context, builder.options, random=random)
+        self._builder = builder
+
+    async def _messages(self, calls: FlagdCalls, *, is_new: bool) -> AsyncGenerator[Update, None]:  # noqa: ARG002 -- it keeps none
+        builder = self._builder
+        metadata = await calls.get_metadata() if builder.sync_metadata == "rpc" else None
+        is_first = True
+        async with aclosing(calls.sync_flags(provider_id=builder.provider_id, timeout=self._timeout)) as stream:
+            async for message in stream:
+                if is_first and message.sync_context is None and builder.sync_metadata == "stream":
+                    metadata = await calls.get_metadata()
+                is_first = False
+                yield await self._update(message, metadata)
+
+    async def _update(self, message: SyncMessage, metadata: Mapping[str, Any] | None) -> Update:
+        """The update for a message. ``metadata`` replaces a static context that the message does not have.
+
+        A flag set that cannot be used does not end the stream: the next one may be better.
+        """
+        given = message.sync_context if message.sync_context is not None else metadata
+        static_context = None if given is None else self._enriched(given)
+        try:
+            change_set = await run_cooperatively(read_flag_set(message.flag_configuration, static_context=static_context))
+        except ValueError as error:
+            problem = replace(invalid_data(f"flagd sent a flag set that cannot be used: {error}"), code=ErrorCode.PARSE_ERROR)
+            return Update(state=SourceState.INTERRUPTED, directive=None, error=problem)
+        return self._good(change_set)
+
+    def _enriched(self, sync_context: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The attributes for evaluations; ``None``, which means unchanged, if the program's function fails."""
+        try:
+            enriched = require("context_enricher", self._builder.context_enricher(sync_context), Mapping)
+            for name in enriched:
+                require("context_enricher: a name", name, str)
+            # The targeting key of the context counts.
+            return {name: fresh(value) for name, value in json_attributes(enriched).items() if name != "targetingKey"}
+        except Exception:
+            self._logger.exception("context_enricher failed; the static context stays as it was")
+            return None

@@ -1,4 +1,6 @@
-"""MemorySource: flags that are set in code, for tests and for programs with their own flag data. Any number of clients can use one.
+"""Sources in code: MemorySource, from_function, and the source of ``Client.local``.
+
+MemorySource: flags that are set in code, for tests and for programs with their own flag data. Any number of clients can use one.
 
 Source: ``data-system.md`` 9.2; ``client-surface.md`` 17.
 """
@@ -9,22 +11,117 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Final, NoReturn, cast
+from pathlib import Path
+from typing import Final, NoReturn, TypeAlias, cast
 
-from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector
+from aioflags.errors import ConfigError, ConfigTypeError
+from aioflags.model.change import Basis, Change, ChangeKind, ChangeSet, FetchFailure, ObjectKind, Result, Selector, Update
 from aioflags.model.flag import FlagDefinition
-from aioflags.model.result import Basis, Update
-from aioflags.model.source_state import SourceState
+from aioflags.model.status import SourceState
 from aioflags.model.values import JsonValue
 from aioflags.protocol.definitions import put, value_flag
-from aioflags.protocol.documents.document import plain_json, read_document
+from aioflags.protocol.failures import server_failure
+from aioflags.protocol.flag_documents import plain_json, read_document
+from aioflags.runtime.files import read_in_time
 from aioflags.runtime.fork import Lock
+from aioflags.runtime.logs import class_name
 from aioflags.runtime.validation import require
-from aioflags.sources.base import LocalSource, SourceContext
+from aioflags.sources.base import LocalSource, SourceBuilder, SourceContext
 from aioflags.sources.flag_builder import WANTED, FlagBuilder
 
-__all__ = ["MemoryReader", "MemorySource"]
+# -- from_function: a custom source, written as an async generator function.
+# Source: ``architecture.md`` 12.
+
+
+Function: TypeAlias = Callable[[SourceContext, Callable[[], Selector]], AsyncGenerator[Result, None]]
+
+
+def from_function(name: str, function: Function) -> SourceBuilder:
+    """A builder of sources that run ``function(context, selector)``, as an initializer or as a synchronizer.
+
+    As a synchronizer the function yields an ``Update`` for each change; as an initializer it yields a ``Basis`` or a
+    ``FetchFailure``. Results of the other role are converted. The function is called for every run, and closed at its end. It has
+    to reconnect and to limit its waits itself; an exception that it raises removes the source.
+
+    Args:
+        name: the name of the source in the log and in the status.
+        function: gets ``context``, with the client's HTTP settings, URIs, headers, poll interval and logger, and ``selector``,
+            which returns the selector of the newest data.
+
+    Raises:
+        ConfigError: ``name`` is not a string, or ``function`` cannot be called.
+    """
+    require("name", name, str)
+    if not callable(function):
+        raise ConfigTypeError(f"function: expected an async generator function, got {class_name(function)}")
+    return _Builder(name, function)
+
+
+@dataclass(frozen=True, slots=True)
+class _Builder:
+    name: str
+    function: Function
+
+    def build(self, context: SourceContext, /) -> _FunctionSource:
+        return _FunctionSource(self.name, self.function, context)
+
+
+class _FunctionSource:
+    def __init__(self, name: str, function: Function, context: SourceContext) -> None:
+        self.name = name
+        self._function = function
+        self._context = context
+
+    async def fetch(self, selector: Callable[[], Selector]) -> AsyncGenerator[Basis | FetchFailure, None]:
+        async with aclosing(self._function(self._context, selector)) as results:
+            async for result in results:
+                yield _as_initializer_result(result)
+
+    async def sync(self, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:
+        async with aclosing(self._function(self._context, selector)) as results:
+            async for result in results:
+                yield _as_update(result)
+
+
+def _as_initializer_result(result: Result) -> Basis | FetchFailure:
+    """The result as an initializer yields it."""
+    match result:
+        case Basis() | FetchFailure():
+            return result
+        case Update(state=SourceState.VALID):
+            change_set = result.change_set or ChangeSet.unchanged()
+            return Basis(change_set=change_set, directive=result.directive, environment_id=result.environment_id)
+        case Update():
+            error = result.error or server_failure("the source gave no reason")
+            return FetchFailure(error=error, directive=result.directive)
+        case _:
+            raise _unexpected_type(result)
+
+
+def _as_update(result: Result) -> Update:
+    """The result as a synchronizer yields it."""
+    match result:
+        case Update():
+            return result
+        case Basis():
+            change_set = None if result.change_set.kind is ChangeKind.NONE else result.change_set
+            return Update(
+                state=SourceState.VALID,
+                directive=result.directive,
+                change_set=change_set,
+                environment_id=result.environment_id,
+            )
+        case FetchFailure():
+            return Update(state=SourceState.INTERRUPTED, directive=result.directive, error=result.error)
+        case _:
+            raise _unexpected_type(result)
+
+
+def _unexpected_type(result: object) -> TypeError:
+    return TypeError(f"a source yields Basis, FetchFailure or Update, not {class_name(result)}")
+
 
 _MAX_QUEUE: Final = 1000
 """Updates that may wait for one client. If more would wait, the client gets the whole newest data set instead."""
@@ -197,3 +294,15 @@ def _selector(count: int) -> Selector:
 
 def _valid(change_set: ChangeSet) -> Update:
     return Update(state=SourceState.VALID, directive=None, change_set=change_set)
+
+
+# -- The source of :meth:`Client.local <aioflags.client.client.Client.local>` for a document in a file.
+
+
+async def read_source(path: Path) -> MemorySource:
+    """A source with the document of the file. Raises :class:`ConfigError`."""
+    try:
+        data = await read_in_time(path)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from error
+    return await asyncio.to_thread(lambda: MemorySource.from_document(read_document(data, name=str(path))))

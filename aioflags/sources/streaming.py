@@ -14,22 +14,18 @@ from typing import ClassVar, Final
 
 import anyio
 
-from aioflags.model.change import ChangeSet, Selector
-from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Update
-from aioflags.model.source_state import FailureKind, SourceState
+from aioflags.model.change import Basis, ChangeSet, FallbackDirective, FetchFailure, Selector, Update
+from aioflags.model.status import FailureKind, SourceState
 from aioflags.protocol.directive import read_directive
 from aioflags.protocol.failures import network_failure
 from aioflags.protocol.fdv2 import Fdv2Reader, read_poll
 from aioflags.protocol.side import DataRequest, ReadEvent
 from aioflags.sources.base import SourceContext
-from aioflags.sources.ping_polls import PingPolls
-from aioflags.sources.poller import Poller
-from aioflags.sources.stream_source import StreamOptions, StreamSource
+from aioflags.sources.polling import Poller
+from aioflags.sources.stream_source import PingPolls, StreamOptions, StreamSource
 from aioflags.transport.backoff import Backoff
-from aioflags.transport.responses import RequestFailed
+from aioflags.transport.http_client import RequestFailed
 from aioflags.transport.settings import Http
-
-__all__ = ["Streaming", "StreamingSource"]
 
 _FIRST_PAYLOAD: Final = 10.0
 """Seconds until the first payload of an initializer must be complete."""

@@ -11,14 +11,23 @@ from aioflags.runtime.lazy import on_demand
 if TYPE_CHECKING:
     from aioflags.errors import StoreError
     from aioflags.model.change import ObjectKind
-    from aioflags.stores.base import Described, Paced, Store, StoreBuilder, StoreContext, StoredItem, StoredItems
+    from aioflags.stores.base import (
+        Described,
+        MembershipStore,
+        MembershipStoreBuilder,
+        Paced,
+        Store,
+        StoreBuilder,
+        StoreContext,
+        StoredItem,
+        StoredItems,
+        context_hash,
+    )
     from aioflags.stores.consul import ConsulStore
     from aioflags.stores.disk import DiskStore
     from aioflags.stores.dynamodb import DynamoDBStore
-    from aioflags.stores.file_storage import FileStorage
-    from aioflags.stores.memberships import MembershipStore, MembershipStoreBuilder, context_hash
     from aioflags.stores.redis import RedisStore
-    from aioflags.stores.storage import MemoryStorage, Storage
+    from aioflags.stores.storage import FileStorage, MemoryStorage, Storage
 
 __all__ = [
     "ConsulStore",
@@ -45,17 +54,26 @@ __all__ = [
 if not TYPE_CHECKING:
     __getattr__ = on_demand(
         __name__,
-        {  # the same modules and names as in the block for type checkers
+        {
             "aioflags.errors": ("StoreError",),
             "aioflags.model.change": ("ObjectKind",),
-            "aioflags.stores.base": ("Described", "Paced", "Store", "StoreBuilder", "StoreContext", "StoredItem", "StoredItems"),
+            "aioflags.stores.base": (
+                "Described",
+                "MembershipStore",
+                "MembershipStoreBuilder",
+                "Paced",
+                "Store",
+                "StoreBuilder",
+                "StoreContext",
+                "StoredItem",
+                "StoredItems",
+                "context_hash",
+            ),
             "aioflags.stores.consul": ("ConsulStore",),
             "aioflags.stores.disk": ("DiskStore",),
             "aioflags.stores.dynamodb": ("DynamoDBStore",),
-            "aioflags.stores.file_storage": ("FileStorage",),
-            "aioflags.stores.memberships": ("MembershipStore", "MembershipStoreBuilder", "context_hash"),
             "aioflags.stores.redis": ("RedisStore",),
-            "aioflags.stores.storage": ("MemoryStorage", "Storage"),
+            "aioflags.stores.storage": ("FileStorage", "MemoryStorage", "Storage"),
         },
     )
 

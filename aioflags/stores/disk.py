@@ -19,15 +19,12 @@ import msgspec
 
 from aioflags.errors import ConfigError, StoreError
 from aioflags.model.change import ObjectKind
-from aioflags.protocol.documents.problems import UNREADABLE
+from aioflags.protocol.problems import UNREADABLE
+from aioflags.runtime.files import System
 from aioflags.runtime.logs import printable
-from aioflags.runtime.replaced_files import System
 from aioflags.runtime.validation import require, set_all
 from aioflags.stores.base import Store, StoreContext, StoredItem, StoredItems
-from aioflags.stores.files import FolderMissingError, home_expanded
-from aioflags.stores.sealed_file import DiskThread, FileFormat, SealedFile
-
-__all__ = ["DiskStore"]
+from aioflags.stores.files import DiskThread, FileFormat, FolderMissingError, SealedFile, home_expanded
 
 _FORMAT: Final = FileFormat(name="aioflags-flags-1", contents="flags", owner="environment")
 _PACE: Final = 1.0

@@ -1,4 +1,4 @@
-"""DynamoDBStore: the connection options of DynamoDB. ``dynamodb_flags.py`` and ``dynamodb_memberships.py`` have the data layout.
+"""DynamoDBStore: the connection options of DynamoDB, its flags and its big segments.
 
 Creating a ``DynamoDBStore`` requires aiobotocore (the extra ``dynamodb``), or a client of it.
 
@@ -7,22 +7,273 @@ Source: ``data-system.md`` 7.9; ``architecture.md`` 12.
 
 from __future__ import annotations
 
+import logging
 import sys
+from collections.abc import Collection, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from importlib.util import find_spec
-from typing import Final
+from typing import Any, Final
 
-from aioflags.errors import ConfigError, ConfigTypeError
-from aioflags.runtime.logs import logger
+import anyio
+from anyio.lowlevel import checkpoint
+
+from aioflags.errors import ConfigError, ConfigTypeError, StoreError
+from aioflags.model.change import ObjectKind
+from aioflags.runtime.cooperative import sliced
+from aioflags.runtime.logs import Once, logger, printable
 from aioflags.runtime.validation import address, positive, require, set_all, text_or_none
-from aioflags.stores.base import Store, StoreContext
-from aioflags.stores.dynamodb_client import DynamoDBClient
-from aioflags.stores.dynamodb_connection import DynamoDBConnection
-from aioflags.stores.dynamodb_flags import DynamoDBFlags
-from aioflags.stores.dynamodb_memberships import DynamoDBMemberships
-from aioflags.stores.memberships import MembershipStore
+from aioflags.stores.base import MembershipStore, Store, StoreContext, StoredItem, StoredItems
+from aioflags.stores.dynamodb_connection import DynamoDBClient, DynamoDBConnection, DynamoDBItem, keys
+from aioflags.stores.items import COLLECTIONS, MARKER, ItemReader, items_lost, listed_kinds, marker_text
 
-__all__ = ["DynamoDBStore"]
+# -- DynamoDBFlags: flags and segments in a table of DynamoDB, and a marker that is set when they are written.
+#
+# The partition key ``namespace`` is ``features``, ``segments`` or ``$inited``, after the prefix; the sort key ``key`` is the
+# key of a flag or segment. ``version`` is a number, which writes compare; ``item`` is the JSON, or in the marker the kinds
+# that have items: a script may delete all items of a kind and keep the marker. A data set that lacks a listed kind is never
+# read, and no change set is written to it: the kind would begin again with a few items, and look complete.
+#
+# Source: ``data-system.md`` 7.4; the layout is that of LaunchDarkly's SDKs.
+
+
+_MAX_SIZE: Final = 400_000
+"""Bytes of an item, the names of its attributes included. DynamoDB's limit is 400 KB; LaunchDarkly's SDKs use this number."""
+_MAX_KEY: Final = 1024
+"""DynamoDB's limit for the bytes of a sort key, which must not be empty."""
+_SLICE: Final = 100
+"""Items to encode between two checkpoints."""
+
+
+class DynamoDBFlags:
+    """The store that :class:`~aioflags.stores.DynamoDBStore` builds.
+
+    DynamoDB replaces no data set in one step: while one is written, readers see old items and new ones.
+    """
+
+    def __init__(self, connection: DynamoDBConnection, *, prefix: str, logger: logging.Logger) -> None:
+        self._connection = connection
+        self._namespaces = {kind: prefix + name for kind, name in COLLECTIONS.items()}
+        self._marker = prefix + MARKER
+        self._logger = logger
+        self._read_item = ItemReader("DynamoDB", logger)
+        self._refused = Once()
+        # An upsert in the middle of a replacement would be overwritten by it.
+        self._writing = anyio.Lock()
+
+    async def initialized(self) -> bool:
+        """Whether the marker exists, and an item of each kind that it lists."""
+        marker = await self._stored_marker()
+        return marker is not None and not await self._lost(marker, self._namespaces)
+
+    async def load(self) -> StoredItems:
+        """Both namespaces, one after the other. Raises :class:`StoreError` if one is empty that the marker lists."""
+        items: dict[ObjectKind, dict[str, StoredItem]] = {kind: {} for kind in self._namespaces}
+        empty = set(self._namespaces)
+        for kind, namespace in self._namespaces.items():
+
+            def take(page: Sequence[DynamoDBItem], kind: ObjectKind = kind) -> None:
+                if page:
+                    empty.discard(kind)
+                items[kind].update((item.key, item) for each in page if (item := self._read(kind, each)) is not None)
+
+            await self._connection.each_page(namespace, take)
+        await self._require_not_lost(empty)
+        return items
+
+    async def get(self, kind: ObjectKind, key: str) -> StoredItem | None:
+        """One item of a namespace. Raises :class:`StoreError` if the namespace is empty, and the marker lists it."""
+        if not 0 < len(key.encode()) <= _MAX_KEY:
+            return None
+        if (item := await self._connection.get(self._namespaces[kind], key)) is not None:
+            return self._read(kind, item)
+        await self._require_not_lost([kind])
+        return None
+
+    async def replace(self, items: StoredItems) -> None:
+        """Write what is not stored yet, delete what is not in ``items``, then set the marker.
+
+        An item that is stored already is not written again: programs that start together would use up the table's capacity. So a
+        replacement that did not end in time is continued by the next one. A marker that exists is changed before anything is
+        deleted: it never lists a kind whose items are gone. If it lists a kind that was lost, it is deleted first and set last: a
+        writer that dies between the two leaves a data set without a marker.
+        """
+        async with self._writing:
+            wanted = await self._encoded(items)
+            filled = {namespace for namespace, _ in wanted}
+            marker = self._marker_of([kind for kind, namespace in self._namespaces.items() if namespace in filled])
+            stored = await self._stored_marker()
+            if await self._lost(stored, self._namespaces):
+                await self._connection.delete([keys(self._marker, self._marker)])
+                stored = None
+            obsolete = await self._compare(wanted)
+            await self._connection.put(list(wanted.values()))
+            if stored is not None and stored != marker:
+                await self._connection.put([marker])
+            await self._connection.delete(obsolete)
+            if stored is None:
+                await self._connection.put([marker])
+
+    async def _encoded(self, items: StoredItems) -> dict[tuple[str, str], DynamoDBItem]:
+        """The items to store, by namespace and key."""
+        wanted: dict[tuple[str, str], DynamoDBItem] = {}
+        for kind, namespace in self._namespaces.items():
+            for batch in sliced(items.get(kind, {}).values(), _SLICE):
+                wanted.update(((namespace, item.key), encoded) for item in batch if (encoded := self._written(item)) is not None)
+                await checkpoint()
+        return wanted
+
+    async def _compare(self, wanted: dict[tuple[str, str], DynamoDBItem]) -> list[DynamoDBItem]:
+        """Remove from ``wanted`` what is stored already, and return the keys of what is stored and not wanted."""
+        obsolete: list[DynamoDBItem] = []
+
+        def take(page: Sequence[DynamoDBItem]) -> None:
+            for stored in page:
+                place = stored["namespace"]["S"], stored["key"]["S"]
+                if place not in wanted:
+                    obsolete.append(keys(*place))
+                elif wanted[place] == stored:
+                    del wanted[place]
+
+        for namespace in self._namespaces.values():
+            await self._connection.each_page(namespace, take)
+        return obsolete
+
+    async def upsert(self, items: Sequence[StoredItem]) -> None:
+        """Write the items one by one, each on the condition that the stored one is older.
+
+        Nothing is written without the marker, or if a namespace is empty that it lists: :meth:`initialized` is false then.
+        """
+        async with self._writing:
+            storable = [(item.kind, encoded) for item in items if (encoded := self._written(item)) is not None]
+            if not storable:
+                return
+            kinds, marker = {kind for kind, _ in storable}, await self._stored_marker()
+            if marker is None or await self._lost(marker, kinds):
+                return
+            for _, encoded in storable:
+                await self._connection.put_if_newer(encoded)
+            listed = _listed(marker)
+            if listed is not None and not kinds <= listed:
+                await self._connection.put_if_unchanged(self._marker_of(listed | kinds), before=marker)
+
+    async def is_available(self) -> bool:
+        """Whether the table answers. The answer does not matter."""
+        await self._stored_marker()
+        return True
+
+    async def aclose(self) -> None:
+        """Close the client, unless the program passed it."""
+        await self._connection.aclose()
+
+    # -- the marker
+
+    def _marker_of(self, kinds: Collection[ObjectKind]) -> DynamoDBItem:
+        return {**keys(self._marker, self._marker), "item": {"S": marker_text(kinds)}}
+
+    async def _stored_marker(self) -> DynamoDBItem | None:
+        return await self._connection.get(self._marker, self._marker)
+
+    async def _lost(self, marker: DynamoDBItem | None, kinds: Collection[ObjectKind]) -> list[str]:
+        """The namespaces of these kinds that the marker lists and that are empty."""
+        listed = _listed(marker) or ()
+        namespaces = [self._namespaces[kind] for kind in kinds if kind in listed]
+        return [namespace for namespace in namespaces if await self._connection.is_empty(namespace)]
+
+    async def _require_not_lost(self, kinds: Collection[ObjectKind]) -> None:
+        if kinds and (lost := await self._lost(await self._stored_marker(), kinds)):
+            raise items_lost("DynamoDB", lost)
+
+    # -- items
+
+    def _written(self, item: StoredItem) -> DynamoDBItem | None:
+        """An item of DynamoDB; ``None``, with one line in the log, if DynamoDB would refuse it, and all others of its request."""
+        encoded = {
+            **keys(self._namespaces[item.kind], item.key),
+            "version": {"N": str(item.version)},
+            "item": {"S": item.text.decode()},
+        }
+        place = item.kind, item.key
+        if (problem := _problem(encoded)) is None:
+            self._refused.forget(place)
+            return encoded
+        if self._refused(place):
+            self._logger.error("DynamoDB: %s %s is not stored: %s", item.kind, printable(item.key), problem)
+        return None
+
+    def _read(self, kind: ObjectKind, stored: DynamoDBItem) -> StoredItem | None:
+        """The item that is stored; ``None`` if it cannot be read."""
+        return self._read_item(kind, stored["key"]["S"], _text(stored))
+
+
+def _text(stored: DynamoDBItem) -> bytes | None:
+    text: Any = stored.get("item", {}).get("S")
+    return text.encode() if isinstance(text, str) else None
+
+
+def _listed(marker: DynamoDBItem | None) -> frozenset[ObjectKind] | None:
+    """The kinds that the marker lists; ``None`` without a marker, and for that of another SDK."""
+    return None if marker is None else listed_kinds(_text(marker))
+
+
+def _problem(item: DynamoDBItem) -> str | None:
+    """Why DynamoDB would refuse the item; ``None`` if it would not."""
+    key = len(item["key"]["S"].encode())
+    if not 0 < key <= _MAX_KEY:
+        return f"its key has {key} bytes, and DynamoDB takes 1 to {_MAX_KEY}"
+    size = sum(len(name) + len(value.encode()) for name, attribute in item.items() for value in attribute.values())
+    return f"it has {size} bytes, and DynamoDB takes {_MAX_SIZE}" if size > _MAX_SIZE else None
+
+
+# -- DynamoDBMemberships: reads big segments that a Relay Proxy, or an integration of LaunchDarkly, wrote to DynamoDB.
+#
+# One item for each context has the sets ``included`` and ``excluded``; one more has the time of the last update.
+#
+# Source: ``data-system.md`` 7.9; ``client-surface.md`` 11; the layout is that of LaunchDarkly's SDKs.
+
+
+_CONTEXTS: Final = "big_segments_user"
+_METADATA: Final = "big_segments_metadata"
+
+
+class DynamoDBMemberships:
+    """The membership store that :class:`~aioflags.stores.DynamoDBStore` builds."""
+
+    def __init__(self, connection: DynamoDBConnection, *, prefix: str) -> None:
+        self._connection = connection
+        self._contexts = prefix + _CONTEXTS
+        self._metadata = prefix + _METADATA
+
+    async def memberships(self, context_hash: str) -> dict[str, bool]:
+        """Both sets of the context. A segment in both sets includes it."""
+        item = await self._connection.get(self._contexts, context_hash) or {}
+        return {**dict.fromkeys(_names(item, "excluded"), False), **dict.fromkeys(_names(item, "included"), True)}
+
+    async def last_updated_ms(self) -> int | None:
+        """The time that the writer stored; ``None`` if it stored none."""
+        item = await self._connection.get(self._metadata, self._metadata) or {}
+        number = _value(item, "synchronizedOn", "N")
+        try:
+            return None if number is None else int(number)
+        except ValueError:
+            raise StoreError("synchronizedOn in DynamoDB is not an integer") from None
+
+    async def aclose(self) -> None:
+        """Close the client, unless the program passed it."""
+        await self._connection.aclose()
+
+
+def _names(item: DynamoDBItem, attribute: str) -> list[str]:
+    """The strings of a set; none if the attribute is missing. DynamoDB has no empty sets."""
+    return list(_value(item, attribute, "SS") or ())
+
+
+def _value(item: DynamoDBItem, attribute: str, kind: str) -> Any:
+    """The value of an attribute; ``None`` if it is missing or null. Raises :class:`StoreError` for another type."""
+    value = item.get(attribute, {"NULL": True})
+    if kind not in value and "NULL" not in value:
+        raise StoreError(f"{attribute} in DynamoDB has the type {'/'.join(value)} instead of {kind}")
+    return value.get(kind)
+
 
 _TIMEOUT: Final = 2.0
 _METHODS: Final = ("get_item", "put_item", "query", "batch_write_item", "__aenter__")

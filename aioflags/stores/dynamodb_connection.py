@@ -1,25 +1,223 @@
-"""DynamoDBConnection: calls to one table of DynamoDB, repeated within bounds while it is busy.
+"""DynamoDBConnection: a client of aiobotocore, and its calls to one table, repeated within bounds while it is busy.
 
-All items have the string keys ``namespace`` and ``key``. What else they have is up to ``dynamodb_flags.py`` and
-``dynamodb_memberships.py``.
+All items have the string keys ``namespace`` and ``key``. What else they have is up to ``dynamodb.py``.
 """
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from enum import Enum
+from functools import cache
+from typing import Any, Final, TypeAlias, cast
 
 import anyio
 from anyio.lowlevel import checkpoint
 
 from aioflags.errors import StoreError
+from aioflags.runtime.daemon_threads import SerialThread
+from aioflags.runtime.fork import reset_after_fork
+from aioflags.runtime.logs import describe_error
 from aioflags.runtime.validation import public_address
-from aioflags.stores.dynamodb_client import DynamoDBClient
-from aioflags.stores.dynamodb_errors import CONDITION_FAILED, CallFailure, error_code, explain, judge_failure
-from aioflags.stores.retries import Retries
+from aioflags.runtime.version import __version__
+from aioflags.stores.items import Retries
 
-__all__ = ["BUSY", "DynamoDBConnection", "DynamoDBItem", "keys"]
+# -- DynamoDBClient: makes a client of aiobotocore without blocking the event loop, and closes it.
+#
+# aiobotocore reads its service models (JSON of several megabytes), the configuration and the credentials of AWS from the
+# disk, in the thread that asks for a client. Here that is a daemon thread. The event loop then builds the client from what is
+# in memory, in a few milliseconds.
+
+
+_SERVICE: Final = "dynamodb"
+_NO_CREDENTIALS: Final = "no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role"
+_CLOSED: Final = "the connection to DynamoDB is closed"
+_LEFT_BY_PARENTS: Final[list[object]] = []
+"""Clients of parent processes. Collecting one would close the connections of the parent, and log that it was not closed."""
+
+
+class DynamoDBClient:
+    """Opens nothing before :meth:`get`. Credentials come from where AWS's tools look for them: environment, files, roles."""
+
+    def __init__(self, *, region: str | None, endpoint_url: str | None, timeout: float) -> None:
+        self._region = region
+        self._endpoint_url = endpoint_url
+        self._timeout = timeout
+        self._thread = SerialThread("aioflags-dynamodb")
+        self._opening = anyio.Lock()
+        self._session: Any = None
+        self._client: Any = None
+        self._is_closed = False
+        reset_after_fork(self)
+
+    def after_fork(self) -> None:
+        """In the child of a fork: keep the parent's client, unused, until the process ends."""
+        self._opening = anyio.Lock()
+        if self._client is not None:
+            _LEFT_BY_PARENTS.append(self._client)
+            self._client = None
+
+    async def get(self) -> Any:
+        """The client, made at the first call. Untyped: the operations of a client exist at run time only.
+
+        Raises:
+            StoreError: credentials are missing, or :meth:`aclose` was called.
+            Exception: aiobotocore's errors, such as ``NoRegionError``.
+        """
+        if self._client is None:
+            # Not two at a time: each would open a client, and one of them would not be closed.
+            async with self._opening:
+                if self._client is None:
+                    self._require_open()
+                    session = await self._thread.run(self._ready_session)
+                    self._client = await self._made_by(session)
+                    if self._is_closed:
+                        await self.aclose()
+                        self._require_open()
+        return self._client
+
+    def _require_open(self) -> None:
+        # A call may begin, or go on after a pause, when the store is closed: a client that it made would stay open.
+        if self._is_closed:
+            raise StoreError(_CLOSED)
+
+    async def aclose(self) -> None:
+        """Close the connections of the client. Later calls of :meth:`get` fail."""
+        self._is_closed = True
+        client, self._client = self._client, None
+        if client is not None:
+            await client.__aexit__(None, None, None)
+
+    def _ready_session(self) -> Any:
+        """In the thread: a session that has the service models and the credentials in memory.
+
+        Kept although the call that asked for it was cancelled. If credentials are missing, the next call looks again.
+        """
+        if self._session is None:
+            self._session = self._new_session()
+        if _credentials(self._session) is None:
+            raise StoreError(_NO_CREDENTIALS)
+        return self._session
+
+    def _new_session(self) -> Any:
+        session = importlib.import_module("aiobotocore.session").AioSession()
+        session.register_component("data_loader", _service_models())
+        if self._region is not None:
+            session.set_config_variable("region", self._region)
+        return session
+
+    async def _made_by(self, session: Any) -> Any:
+        config = importlib.import_module("aiobotocore.config").AioConfig(
+            connect_timeout=self._timeout,
+            read_timeout=self._timeout,
+            # DynamoDBConnection repeats calls. By default botocore tries ten times, also after a timeout, so that an outage would
+            # be noticed only after half a minute.
+            retries={"total_max_attempts": 1},
+            user_agent_extra=f"aioflags/{__version__}",
+        )
+        options = {"region_name": self._region, "endpoint_url": self._endpoint_url, "config": config}
+        return await session.create_client(_SERVICE, **options).__aenter__()
+
+
+@cache
+def _service_models() -> Any:
+    """In the thread: a loader of botocore that has read all that a client needs. It is shared by all clients of the process.
+
+    A blocking client, which sends nothing, makes it read.
+    """
+    importlib.import_module("aiobotocore.config")
+    session = importlib.import_module("botocore.session").Session()
+    session.create_client(_SERVICE, "us-east-1", aws_access_key_id="unused", aws_secret_access_key="unused").close()  # noqa: S106
+    return session.get_component("data_loader")
+
+
+def _credentials(session: Any) -> Any:
+    """In the thread: the credentials of a session, which keeps them; ``None`` if they are missing.
+
+    A role's credentials come from a server of AWS, which aiobotocore asks on an event loop. Here it is one of the thread's own.
+    """
+    return asyncio.run(session.get_credentials())
+
+
+# -- What a failed call of DynamoDB means: whether to repeat it, and an error message that says what to do.
+#
+# Errors of botocore are recognized by their names and codes, so that botocore is imported only where it is used.
+
+
+class CallFailure(Enum):
+    """What to do after a failed call."""
+
+    FINAL = "raise the error"
+    BUSY = "pause and repeat"
+    DISCONNECTED = "repeat once, at once"
+
+
+CONDITION_FAILED: Final = "ConditionalCheckFailedException"
+"""The code for a conditional write whose condition does not hold."""
+
+_BUSY: Final = {
+    "InternalServerError",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "ServiceUnavailable",
+    "ThrottlingException",
+}
+_DISCONNECTED: Final = {"ConnectionClosedError", "EndpointConnectionError"}
+"""Also the error for a connection that the server closed while it was idle."""
+_TIMEOUTS: Final = {"ConnectTimeoutError", "ReadTimeoutError"}
+_REFUSED: Final = {
+    "ExpiredTokenException",
+    "IncompleteSignatureException",
+    "InvalidClientTokenId",
+    "InvalidSignatureException",
+    "MissingAuthenticationTokenException",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+}
+
+
+def error_code(error: BaseException) -> str | None:
+    """The code in an answer of DynamoDB, such as ``ThrottlingException``; ``None`` if the error is not an answer."""
+    code: str | None = _answer(error).get("Error", {}).get("Code")
+    return code
+
+
+def judge_failure(error: BaseException) -> CallFailure:
+    """Whether the call that raised ``error`` is worth another try. A timeout is not: the next call would hang as well."""
+    if error_code(error) in _BUSY or _answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:
+        return CallFailure.BUSY
+    return CallFailure.DISCONNECTED if type(error).__name__ in _DISCONNECTED else CallFailure.FINAL
+
+
+def explain(error: BaseException, *, table: str, server: str, timeout: float | None) -> str:
+    """A message for a failed call, on one line.
+
+    ``server`` is DynamoDB with its address, and ``timeout`` that of the client, if they are known.
+    """
+    code, kind = error_code(error), type(error).__name__
+    if code == "ResourceNotFoundException":
+        return f"{server} has no table {table}: create it with the partition key namespace and the sort key key, both strings"
+    if code == "ValidationException" and "schema" in str(error):
+        return f"the table {table} of {server} needs the partition key namespace and the sort key key, both strings"
+    if code in _REFUSED:
+        # Without the message: that about a wrong signature repeats the request, which may have a session token.
+        return f"{server} refused the credentials ({code})"
+    if judge_failure(error) is CallFailure.BUSY:
+        return f"{server} is busy ({code}): the capacity of the table {table} may be used up"
+    if kind in _TIMEOUTS:
+        return f"{server} did not answer{f' within {timeout:g} s' if timeout else ' in time'}"
+    if kind == "NoRegionError":
+        return "no AWS region: set AWS_DEFAULT_REGION, or the option region"
+    return describe_error(error)
+
+
+def _answer(error: BaseException) -> dict[str, Any]:
+    """The answer that a ``ClientError`` of botocore has."""
+    answer: Any = getattr(error, "response", None)
+    return cast("dict[str, Any]", answer) if isinstance(answer, dict) else {}
+
 
 DynamoDBItem: TypeAlias = Mapping[str, Mapping[str, Any]]
 """An item as DynamoDB sends it: each attribute is a mapping from its type to its value, as in ``{"version": {"N": "7"}}``."""

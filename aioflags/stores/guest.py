@@ -16,10 +16,8 @@ from typing import Generic, Protocol, TypeVar
 import anyio
 
 from aioflags.errors import StoreError
-from aioflags.runtime.cancellation import contain_cancellation
+from aioflags.runtime.event_loops import contain_cancellation
 from aioflags.runtime.logs import describe_error, printable
-
-__all__ = ["GuestStore", "timeout_reason"]
 
 T = TypeVar("T")
 

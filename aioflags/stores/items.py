@@ -1,4 +1,6 @@
-"""Encode flag and segment definitions as items of a store, and decode them.
+"""Items of stores: how definitions are encoded, the layout that LaunchDarkly's SDKs share, and how attempts are repeated.
+
+Encode flag and segment definitions as items of a store, and decode them.
 
 The text is LaunchDarkly's JSON, because other SDKs read it, too. Fields that are ``None`` are left out, since
 some SDKs do not accept null.
@@ -8,23 +10,24 @@ Source: ``data-system.md`` 7.4 and 7.8; ``evaluation.md`` 2.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import msgspec
 
+from aioflags.errors import StoreError
 from aioflags.evaluation.items import Items, completed
-from aioflags.evaluation.ordering import prerequisites_first
+from aioflags.evaluation.operators import prerequisites_first
 from aioflags.model.change import Change, Definition, ObjectKind
 from aioflags.model.flag import FlagDefinition
-from aioflags.model.nesting import check_depth
+from aioflags.model.values import check_depth
 from aioflags.protocol.definitions import put, read_definition
-from aioflags.protocol.documents.problems import UNREADABLE
+from aioflags.protocol.problems import UNREADABLE
 from aioflags.runtime.cooperative import Cooperative, sliced
-from aioflags.runtime.logs import printable
+from aioflags.runtime.logs import Once, printable
 from aioflags.stores.base import StoredItem, StoredItems
-
-__all__ = ["complete", "read_item", "read_items", "stored_items", "stored_version", "write_items"]
 
 _SLICE: Final = 50
 """Items to read or write between two pauses: a millisecond of work or less."""
@@ -148,3 +151,84 @@ def _names(part: type[msgspec.Struct]) -> tuple[tuple[str, str], ...]:
     if part not in _NAMES:
         _NAMES[part] = tuple(zip(part.__struct_fields__, part.__struct_encode_fields__, strict=True))
     return _NAMES[part]
+
+
+# -- The layout of databases that LaunchDarkly's SDKs and its Relay Proxy share: the names in it, and its items as they are
+# read.
+# Source: ``data-system.md`` 7.4; LaunchDarkly's SDKs, which use the same names in all databases.
+
+
+COLLECTIONS: Final[Mapping[ObjectKind, str]] = {ObjectKind.SEGMENT: "segments", ObjectKind.FLAG: "features"}
+"""The name under which a database has all items of a kind. Segments are read and written first, since flags need them."""
+MARKER: Final = "$inited"
+"""The name of what is set when a whole data set was written."""
+
+
+def marker_text(kinds: Collection[ObjectKind]) -> str:
+    """The value of the marker of a data set that has items of ``kinds``. Other SDKs read no value of a marker."""
+    return " ".join([MARKER, *(name for kind, name in COLLECTIONS.items() if kind in kinds)])
+
+
+def listed_kinds(text: bytes | None) -> frozenset[ObjectKind] | None:
+    """The kinds of a :func:`marker_text`; ``None`` without a marker, and for that of another SDK."""
+    words = [] if text is None else text.split(b" ")
+    if not words or words[0] != MARKER.encode():
+        return None
+    return frozenset(kind for kind, name in COLLECTIONS.items() if name.encode() in words)
+
+
+def items_lost(database: str, places: Sequence[str]) -> StoreError:
+    """The error of a data set that lacks the items in these places, which its marker lists."""
+    return StoreError(f"{database} has lost all items of {' and '.join(places)}: a client that writes to it writes them again")
+
+
+class ItemReader:
+    """Makes items of the texts in a database, and logs each one that cannot be read once."""
+
+    __slots__ = ("_database", "_logger", "_unreadable")
+
+    def __init__(self, database: str, logger: logging.Logger) -> None:
+        self._database = database
+        self._logger = logger
+        self._unreadable = Once()
+
+    def __call__(self, kind: ObjectKind, key: str, text: bytes | None) -> StoredItem | None:
+        """The item; ``None`` without a text, or if it cannot be read.
+
+        ``key`` is the one under which the database has the text: a tombstone may have another key in its text.
+        """
+        version = None if text is None else stored_version(text)
+        if text is not None and version is not None:
+            return StoredItem(kind, key, version, text)
+        if self._unreadable((kind, key)):
+            self._logger.warning("%s: %s %s cannot be read and is ignored", self._database, kind, printable(key))
+        return None
+
+
+# -- Retries: how often a store repeats an attempt, and after which pauses.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retries:
+    """At most ``attempts`` attempts, with random pauses between them, whose limit doubles.
+
+    ``first_pause`` and ``max_pause``: upper limits, in seconds, of the first pause and of every pause.
+    """
+
+    attempts: int
+    first_pause: float
+    max_pause: float
+
+    def pause(self, failures: int, chance: float) -> float:
+        """Seconds to wait after ``failures`` failed attempts: 0 after none, then a random part of the limit.
+
+        ``chance`` in [0, 1) is that part. The whole pause is random, because processes that start at one moment would meet again.
+        """
+        return chance * min(self.first_pause * 2.0 ** (failures - 1), self.max_pause) if failures else 0.0
+
+
+LOST_RACE: Final = Retries(attempts=32, first_pause=0.01, max_pause=0.5)
+"""For an upsert while other processes write at the same time. Other SDKs make ten attempts, without pauses.
+
+120 processes need at most 27 attempts each, with a round trip of 20 ms to Redis.
+"""

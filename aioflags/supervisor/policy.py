@@ -11,8 +11,6 @@ from typing import Final
 from aioflags.model.defaults import MAX_REFUSED_RETRY_DELAY, REFUSED_RETRY_DELAY
 from aioflags.transport.backoff import delay
 
-__all__ = ["MOBILE", "SERVER", "Policy"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:

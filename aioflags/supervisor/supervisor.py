@@ -16,29 +16,21 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from aioflags.model.change import ChangeKind, ChangeSet
-from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Result, Update
-from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
+from aioflags.model.change import Basis, ChangeKind, ChangeSet, FallbackDirective, FetchFailure, Result, Update
+from aioflags.model.status import ErrorInfo, FailureKind, SourceState
 from aioflags.runtime import clock
 from aioflags.runtime.event_loops import loop_time
 from aioflags.runtime.logs import display_name
 from aioflags.sources.base import SourceBuilder, SourceContext
-from aioflags.sources.cache import Cache
-from aioflags.supervisor.fallback_state import FallbackState, lifetime
-from aioflags.supervisor.next_snapshot import next_published
-from aioflags.supervisor.options import SourceOptions
-from aioflags.supervisor.rotation import Rotation, RotationEntry
-from aioflags.supervisor.source_run import INITIALIZER, SourceRun, synchronizer_role
-from aioflags.supervisor.state_reporter import StateReporter
-from aioflags.supervisor.state_timer import StateTimer
-from aioflags.supervisor.update_log import UpdateLog
-from aioflags.supervisor.update_sink import UpdateSink
+from aioflags.sources.polling import Cache
+from aioflags.supervisor.next_snapshot import UpdateSink, next_published
+from aioflags.supervisor.rotation import FallbackState, Rotation, RotationEntry, SourceOptions, lifetime
+from aioflags.supervisor.source_run import INITIALIZER, SourceRun, StateTimer, synchronizer_role
+from aioflags.supervisor.update_log import StateReporter, UpdateLog
 from aioflags.supervisor.verdict import Verdict, is_refusal, is_rejection, judge, limits, longest_run, state_after
 
 if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
-
-__all__ = ["Supervisor"]
 
 
 class Supervisor:

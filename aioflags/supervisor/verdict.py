@@ -10,26 +10,12 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from aioflags.model.change import ChangeKind
-from aioflags.model.result import Basis, FallbackDirective, Result, Update
-from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
+from aioflags.model.change import Basis, ChangeKind, FallbackDirective, Result, Update
+from aioflags.model.status import ErrorInfo, FailureKind, SourceState
 from aioflags.protocol.failures import is_recoverable
 
 if TYPE_CHECKING:
     from aioflags.supervisor.policy import Policy
-
-__all__ = [
-    "Verdict",
-    "final_verdict",
-    "is_ready",
-    "is_refusal",
-    "is_rejection",
-    "judge",
-    "judge_expiry",
-    "limits",
-    "longest_run",
-    "state_after",
-]
 
 
 class Verdict(StrEnum):

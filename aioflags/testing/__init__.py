@@ -9,17 +9,12 @@ from aioflags.runtime.lazy import on_demand
 
 if TYPE_CHECKING:
     from aioflags.client_core.overrides import Observation, ObservedEvent
-    from aioflags.testing.changes import FlagChangeLog
-    from aioflags.testing.client import MemoryClient
-    from aioflags.testing.events import EventRecorder
+    from aioflags.testing.client import MemoryClient, MemoryMobileClient
     from aioflags.testing.fault_proxy import FaultProxy
     from aioflags.testing.fault_schedule import Schedule, ScheduledFault
-    from aioflags.testing.flag_overrides import FlagOverrides, overrides
-    from aioflags.testing.flagd import FakeFlagd
-    from aioflags.testing.flags_exist import assert_flags_exist
-    from aioflags.testing.mobile import MemoryMobileClient
-    from aioflags.testing.recorder import FlagRecorder
-    from aioflags.testing.service import FlagsService
+    from aioflags.testing.flag_overrides import FlagOverrides, assert_flags_exist, overrides
+    from aioflags.testing.recorder import EventRecorder, FlagChangeLog, FlagRecorder
+    from aioflags.testing.service import FakeFlagd, FlagsService
     from aioflags.testing.virtual_time import VirtualTimeLoop
 
 __all__ = [
@@ -46,17 +41,12 @@ if not TYPE_CHECKING:
         __name__,
         {
             "aioflags.client_core.overrides": ("Observation", "ObservedEvent"),
-            "aioflags.testing.changes": ("FlagChangeLog",),
-            "aioflags.testing.client": ("MemoryClient",),
-            "aioflags.testing.flagd": ("FakeFlagd",),
-            "aioflags.testing.flags_exist": ("assert_flags_exist",),
-            "aioflags.testing.mobile": ("MemoryMobileClient",),
-            "aioflags.testing.events": ("EventRecorder",),
+            "aioflags.testing.client": ("MemoryClient", "MemoryMobileClient"),
             "aioflags.testing.fault_proxy": ("FaultProxy",),
             "aioflags.testing.fault_schedule": ("Schedule", "ScheduledFault"),
-            "aioflags.testing.flag_overrides": ("FlagOverrides", "overrides"),
-            "aioflags.testing.recorder": ("FlagRecorder",),
-            "aioflags.testing.service": ("FlagsService",),
+            "aioflags.testing.flag_overrides": ("FlagOverrides", "assert_flags_exist", "overrides"),
+            "aioflags.testing.recorder": ("EventRecorder", "FlagChangeLog", "FlagRecorder"),
+            "aioflags.testing.service": ("FakeFlagd", "FlagsService"),
             "aioflags.testing.virtual_time": ("VirtualTimeLoop",),
         },
     )

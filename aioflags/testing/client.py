@@ -1,31 +1,48 @@
-"""MemoryClient: a client whose flags the test sets, with immediate effect.
+"""MemoryClient and MemoryMobileClient: clients whose flags the test sets, with immediate effect.
 
 It can be evaluated without a start, from sync and async tests, and be passed to an application that starts it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
+import anyio
 import msgspec
 
 from aioflags.client.client import Client
+from aioflags.client_core.parts import internals_of
 from aioflags.client_core.typed import plain_key
 from aioflags.config.config import Config
 from aioflags.config.data_system import DataSystem
-from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
+from aioflags.evaluation.all_flags_state import FlagState, flags_state
+from aioflags.mobile.client import MobileClient
+from aioflags.mobile.config import MobileConfig
+from aioflags.mobile.environment import MobileEnvironment
+from aioflags.mobile.modes import ConnectionMode
+from aioflags.mobile.pipelines import ModeDefinition
+from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector, Update
+from aioflags.model.context import Context
+from aioflags.model.detail import FlagEvaluation
 from aioflags.model.flag import FlagDefinition, VariationOrRollout
-from aioflags.model.source_state import SourceState
+from aioflags.model.status import SourceState
 from aioflags.model.values import same_json
 from aioflags.protocol.definitions import put, value_flag
-from aioflags.protocol.documents.document import plain_json, read_document
+from aioflags.protocol.flag_documents import plain_json, read_document
+from aioflags.runtime.clock import now_ms
+from aioflags.runtime.cooperative import run_at_once
+from aioflags.runtime.event_loops import running_loop
 from aioflags.runtime.fork import Lock
 from aioflags.runtime.validation import require
+from aioflags.sources.base import SourceContext
 from aioflags.sources.flag_builder import WANTED, FlagBuilder
+from aioflags.sources.memory import from_function
 
-__all__ = ["MemoryClient", "serving"]
+if TYPE_CHECKING:
+    from aioflags.protocol.client_side import ClientSide
 
 
 class MemoryClient(Client):
@@ -111,3 +128,148 @@ def serving(key: str, value: Any, definition: FlagDefinition | None, version: in
         fallthrough=VariationOrRollout(variation=index or 0),
         off_variation=None if index is None else definition.off_variation,
     )
+
+
+# -- MemoryMobileClient: a client for a mobile key whose flags the test sets, with immediate effect.
+#
+# It can be evaluated without a start, from sync and async tests, and be passed to a program that starts it. Flags are
+# evaluated for the context of the client, as the service would do it.
+
+
+_KEY: Final = "mob-for-tests"
+_USER: Final = Context("a-user")
+_LOOP_LIMIT: Final = 5.0
+"""Seconds that a call in another thread waits for the client's event loop."""
+
+
+class _EvaluatedFlags:
+    """The flags that the test sets, as the service evaluates them for a context."""
+
+    def __init__(self, document: Mapping[str, object] | ChangeSet | None, *, with_reasons: bool) -> None:
+        self.definitions: MemoryClient = MemoryClient(document)
+        self._with_reasons = with_reasons
+        self._holder = internals_of(self.definitions).holder
+
+    def change_set(self, context: Context) -> ChangeSet:
+        """All flags for a valid context."""
+        states = run_at_once(flags_state(self._holder.snapshot, context, with_reasons=self._with_reasons, now_ms=now_ms()))
+        changes = tuple(Change(ObjectKind.FLAG, key, state.flag.version, _evaluation(key, state)) for key, state in states.items())
+        return ChangeSet(kind=ChangeKind.FULL, changes=changes, persist=False)
+
+    async def updates(self, source: SourceContext, _: Callable[[], Selector]) -> AsyncGenerator[Update, None]:
+        """A source: the flags for the context that it is asked for. Later changes are published without it."""
+        context = cast("ClientSide", source.side).context
+        served = None
+        while served is not self._holder.snapshot:  # another flag was set before the update was applied
+            served = self._holder.snapshot
+            yield Update(state=SourceState.VALID, directive=None, change_set=self.change_set(context))
+        await anyio.sleep_forever()
+
+
+class MemoryMobileClient(MobileClient):
+    """A :class:`MobileClient` without a network, whose flags the test sets: ``mobile_flags.set("new-editor", True)``.
+
+    ``document`` has the format of LaunchDarkly's flag files, as in :meth:`Client.local`. Its rules and targets apply to the
+    context. The next evaluation in any thread or task sees a new value, in every connection mode. Iterators over changes get it on
+    the client's event loop. ``identify`` completes without a wait, modes change without a delay, and no events are sent.
+
+    Raises:
+        ConfigError: the document has a mistake.
+    """
+
+    # It has no connections to close, and a fixture cannot close a client that the program under test has started.
+    _warns_if_unclosed: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        document: Mapping[str, object] | ChangeSet | None = None,
+        context: Context = _USER,
+        config: MobileConfig | None = None,
+    ) -> None:
+        given = MobileConfig() if config is None else config
+        self._lock, self._flags = Lock(), _EvaluatedFlags(document, with_reasons=given.evaluation_reasons)
+        definition = ModeDefinition(synchronizers=(from_function("memory", self._flags.updates),))
+        memory = replace(
+            given,
+            modes=dict.fromkeys(ConnectionMode, definition),
+            fdv1_fallback=None,
+            debounce=0,
+            max_cached_contexts=0,
+            bootstrap=None,
+            events=replace(given.events, send_events=False),
+        )
+        super().__init__(_KEY, context, memory)
+        if context.error is None:
+            for environment in self._all:
+                parts = internals_of(environment)
+                parts.holder.publish(parts.holder.snapshot.switched(context, keeps_flags=False))
+        self._publish()
+
+    def set(self, key: str, value: object) -> None:
+        """Serve this value to all contexts from now on. Targets, rules and prerequisites of the flag are removed.
+
+        Raises:
+            ConfigError: ``value`` is not a JSON value, or ``key`` is not a string.
+        """
+        self._flags.definitions.set(key, value)
+        self._publish()
+
+    def remove(self, key: str) -> None:
+        """Remove the flag, if it exists."""
+        self._flags.definitions.remove(key)
+        self._publish()
+
+    def flag(self, key: str) -> FlagBuilder:
+        """A builder that starts from the current flag, or from a new boolean flag. Pass it to :meth:`update`."""
+        return self._flags.definitions.flag(key)
+
+    def update(self, flag: FlagBuilder) -> None:
+        """Add the built flag, with its targets and rules, or replace the flag with its key.
+
+        Raises:
+            ConfigTypeError: ``flag`` is not a builder, as :meth:`flag` returns one.
+        """
+        self._flags.definitions.update(flag)
+        self._publish()
+
+    def _publish(self) -> None:
+        """Publish the flags for the context of the client. Waits for the client's event loop, which changes the context."""
+        loop = self._lifecycle.loop
+        if loop is None or not loop.is_running() or loop is running_loop():
+            self._publish_now()
+            return
+        done: Future[None] = Future()
+
+        def publish() -> None:
+            try:
+                self._publish_now()
+                done.set_result(None)
+            except Exception as error:  # noqa: BLE001 -- raised in the thread of the caller
+                done.set_exception(error)
+
+        loop.call_soon_threadsafe(publish)
+        done.result(_LOOP_LIMIT)
+
+    def _publish_now(self) -> None:
+        with self._lock:
+            for environment in self._all:
+                _publish_to(environment, self._flags)
+
+
+def _publish_to(environment: MobileEnvironment, flags: _EvaluatedFlags) -> None:
+    parts = internals_of(environment)
+    before = parts.holder.snapshot
+    if before.evaluated_for is None:
+        return  # a context that is completed by the start
+    change_set = flags.change_set(before.evaluated_for)
+    after = before.apply(change_set)
+    parts.holder.publish(after)
+    if parts.status.newest.source_state is SourceState.INITIALIZING and not before.has_data:
+        parts.status.report(SourceState.VALID)
+    else:
+        parts.status.announce(before, after, change_set)
+
+
+def _evaluation(key: str, state: FlagState) -> FlagEvaluation:
+    fields = {**state.meta(), "flagVersion": state.flag.version, "value": state.value, "key": key}
+    return msgspec.convert(fields, FlagEvaluation)

@@ -14,8 +14,6 @@ from aioflags.testing import toxics
 from aioflags.testing.fault_proxy import FaultProxy
 from aioflags.testing.toxics import Toxic
 
-__all__ = ["Schedule", "ScheduledFault"]
-
 _CHOICES: Final[Mapping[type[Toxic], Mapping[str, Sequence[object]]]] = {
     toxics.ResetPeer: {"timeout": (0.0, 0.02, 0.2)},
     toxics.Latency: {"latency": (0.05, 0.5, 5.0), "jitter": (0.0, 0.05, 2.0)},

@@ -13,17 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 if TYPE_CHECKING:
-    from aioflags.testing.changes import FlagChangeLog
-    from aioflags.testing.client import MemoryClient
-    from aioflags.testing.events import EventRecorder
+    from aioflags.testing.client import MemoryClient, MemoryMobileClient
     from aioflags.testing.flag_overrides import FlagOverrides
-    from aioflags.testing.flagd import FakeFlagd
-    from aioflags.testing.mobile import MemoryMobileClient
-    from aioflags.testing.recorder import FlagRecorder
-    from aioflags.testing.service import FlagsService
+    from aioflags.testing.recorder import EventRecorder, FlagChangeLog, FlagRecorder
+    from aioflags.testing.service import FakeFlagd, FlagsService
     from aioflags.testing.session_flags import SessionFlags
 
-__all__ = ["fixtures", "named"]
 
 _ON_ASYNCIO: Final = "_aioflags_{name}_on_asyncio_{scope}"
 _ON_ANYIO: Final = "_aioflags_{name}_on_anyio"
@@ -69,7 +64,7 @@ def flags(request: pytest.FixtureRequest) -> MemoryClient:
 
 def mobile_flags(request: pytest.FixtureRequest) -> MemoryMobileClient:
     """A client for a mobile key whose flags the test sets: mobile_flags.set("new-editor", True). Started or not."""
-    from aioflags.testing.mobile import MemoryMobileClient  # noqa: PLC0415
+    from aioflags.testing.client import MemoryMobileClient  # noqa: PLC0415
 
     return MemoryMobileClient(_flags_of_test(request).change_set())
 
@@ -109,7 +104,7 @@ def flag_recorder() -> Generator[FlagRecorder, None, None]:
 def flag_events() -> Generator[EventRecorder, None, None]:
     """The track() and identify() calls of the test: flag_events.assert_tracked("purchase", metric_value=9.5)."""
     from aioflags.client_core.overrides import OVERRIDES  # noqa: PLC0415
-    from aioflags.testing.events import EventRecorder  # noqa: PLC0415
+    from aioflags.testing.recorder import EventRecorder  # noqa: PLC0415
 
     recorder = EventRecorder()
     with OVERRIDES.events_observed(recorder):
@@ -118,7 +113,7 @@ def flag_events() -> Generator[EventRecorder, None, None]:
 
 def flag_changes(request: pytest.FixtureRequest) -> FlagChangeLog:
     """The flags that changed on `flags`, `mobile_flags`, and clients that it follows: await flag_changes.wait_for("theme")."""
-    from aioflags.testing.changes import FlagChangeLog  # noqa: PLC0415
+    from aioflags.testing.recorder import FlagChangeLog  # noqa: PLC0415
 
     log = FlagChangeLog()
     for function in (flags, mobile_flags):
@@ -139,7 +134,7 @@ def flags_service(request: pytest.FixtureRequest) -> FlagsService:
 def fake_flagd(request: pytest.FixtureRequest) -> FakeFlagd:
     """A running flagd in the test's own event loop, on free ports: fake_flagd.set("new-checkout", True)."""
     name = _async_fixture(request, fake_flagd.__name__)
-    import_module("aioflags.testing.flagd")  # import here: on the event loop it would block
+    import_module("aioflags.testing.service")  # import here: on the event loop it would block
     _without_proxy(request.getfixturevalue("monkeypatch"))
     flagd: FakeFlagd = request.getfixturevalue(name)
     return flagd
@@ -147,7 +142,7 @@ def fake_flagd(request: pytest.FixtureRequest) -> FakeFlagd:
 
 def _without_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exempt this machine from the proxy of the environment. The server does it, too, but a test may change the variables."""
-    from aioflags.testing.local_server import exemptions  # noqa: PLC0415
+    from aioflags.testing.service import exemptions  # noqa: PLC0415
 
     for name, value in exemptions(os.environ).items():
         monkeypatch.setenv(name, value)
@@ -217,8 +212,8 @@ def _flagd() -> Callable[[pytest.FixtureRequest], AsyncGenerator[FakeFlagd, None
     """A function for an async fixture with a flagd. Each async plugin needs its own function object."""
 
     async def flagd(request: pytest.FixtureRequest) -> AsyncGenerator[FakeFlagd, None]:
-        from aioflags.devserver.data.flagd_document import read_flagd_document  # noqa: PLC0415
-        from aioflags.testing.flagd import FakeFlagd  # noqa: PLC0415
+        from aioflags.devserver.data.flagd_flags import read_flagd_document  # noqa: PLC0415
+        from aioflags.testing.service import FakeFlagd  # noqa: PLC0415
 
         session_flags = _flags_of_test(request)
         server = FakeFlagd()
@@ -234,7 +229,7 @@ def _flagd() -> Callable[[pytest.FixtureRequest], AsyncGenerator[FakeFlagd, None
 
 def _flags_of_test(request: pytest.FixtureRequest) -> SessionFlags:
     """The flags of the session, and the values of the markers of the test."""
-    from aioflags.testing.markers import marked_values  # noqa: PLC0415
+    from aioflags.testing.flag_overrides import marked_values  # noqa: PLC0415
     from aioflags.testing.session_flags import session_flags_of  # noqa: PLC0415
 
     return session_flags_of(request.config).with_values(marked_values(request.node))

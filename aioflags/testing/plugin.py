@@ -59,7 +59,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
         session_flags = session_flags_of(config)  # report a mistake before any test runs
         if wants_report:
-            from aioflags.testing.unused import UnusedReport  # noqa: PLC0415
+            from aioflags.testing.session_flags import UnusedReport  # noqa: PLC0415
 
             config.pluginmanager.register(UnusedReport(session_flags), "aioflags unused report")
     elif wants_report:
@@ -69,7 +69,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrize tests with ``flag_variations``."""
     if markers := list(metafunc.definition.iter_markers("flag_variations")):
-        from aioflags.testing.markers import VARIATION, variation_cases  # noqa: PLC0415
+        from aioflags.testing.flag_overrides import VARIATION, variation_cases  # noqa: PLC0415
         from aioflags.testing.session_flags import session_flags_of  # noqa: PLC0415
 
         cases = dict(variation_cases(markers[::-1], metafunc.definition, session_flags_of(metafunc.config).definitions))
@@ -85,8 +85,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if is_marked or is_strict:
         from aioflags.client_core.overrides import OVERRIDES  # noqa: PLC0415
         from aioflags.testing.fixtures import named  # noqa: PLC0415
-        from aioflags.testing.markers import check_strict, marked_values  # noqa: PLC0415
-        from aioflags.testing.strict import StrictObserver  # noqa: PLC0415
+        from aioflags.testing.flag_overrides import check_strict, marked_values  # noqa: PLC0415
+        from aioflags.testing.session_flags import StrictObserver  # noqa: PLC0415
 
         stack = item.stash[_STACK] = ExitStack()
         values = marked_values(item)

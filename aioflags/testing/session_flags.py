@@ -3,24 +3,113 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import pytest
 
+from aioflags.client_core.overrides import OVERRIDES, Observation
 from aioflags.errors import ConfigError
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
+from aioflags.model.detail import ErrorKind, ReasonKind
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.flagd import FlagdFlag
-from aioflags.model.nesting import NestingError, check_depth
+from aioflags.model.values import NestingError, check_depth
 from aioflags.protocol.definitions import put
-from aioflags.protocol.documents.document import plain_json
-from aioflags.protocol.flag_documents import FlagDocument, read_flag_document
-from aioflags.runtime.regular_files import read_regular
+from aioflags.protocol.flag_documents import FlagDocument, plain_json, read_flag_document
+from aioflags.runtime.files import read_regular
+from aioflags.runtime.suggest import did_you_mean
 from aioflags.testing.client import serving
+from aioflags.testing.recorder import describe
 
-__all__ = ["SessionFlags", "session_flags_of"]
+# -- The marker ``flags_strict``: a test fails if an evaluation of it fails.
+
+
+class StrictObserver:
+    """Records evaluations that served the default because of an error: unknown flag, invalid context, wrong type."""
+
+    def __init__(self) -> None:
+        self._mistakes: dict[str, None] = {}
+
+    def __call__(self, observation: Observation) -> None:
+        """Record an evaluation, if it failed."""
+        reason = observation.detail.reason
+        if reason.kind is ReasonKind.ERROR:
+            hint = (
+                did_you_mean(observation.key, {**observation.flags, **observation.overrides}, before="; ")
+                if reason.error_kind is ErrorKind.FLAG_NOT_FOUND
+                else ""
+            )
+            self._mistakes[describe(observation) + hint] = None
+
+    def check(self) -> None:
+        """Fail the test if an evaluation failed."""
+        __tracebackhide__ = True
+        if self._mistakes:
+            lines = [
+                "flags_strict: evaluations that failed and served the default:",
+                *self._mistakes,
+                "set the flag (marker flags, fixture flags, --flags-file), or correct its key, its type or the context",
+            ]
+            pytest.fail("\n  ".join(lines), pytrace=False)
+
+
+# -- The report of ``--flags-unused-report``: flags of the session that no test evaluated, also not as a prerequisite.
+
+
+_WORKER_KEY: Final = "aioflags_evaluated"
+
+
+def unused(session_flags: SessionFlags, evaluated: set[str]) -> list[str]:
+    """The sorted keys of flags that were not evaluated. An evaluation of a flag counts for its prerequisites."""
+    definitions: Mapping[str, FlagDefinition | FlagdFlag] = session_flags.definitions
+    reached, waiting = set[str](), list(evaluated)
+    while waiting:
+        key = waiting.pop()
+        if key not in reached:
+            reached.add(key)
+            if isinstance(definition := definitions.get(key), FlagDefinition):
+                waiting += [prerequisite.key for prerequisite in definition.prerequisites or ()]
+    return sorted({*definitions, *(session_flags.values or {})} - reached)
+
+
+class UnusedReport:
+    """The plugin that prints the report. Workers of pytest-xdist send it the keys that they evaluated."""
+
+    def __init__(self, session_flags: SessionFlags) -> None:
+        self._session_flags = session_flags
+        self._evaluated: set[str] = set()
+
+    def observe(self, observation: Observation) -> None:
+        """Record an evaluation."""
+        self._evaluated.add(observation.key)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self) -> Generator[None, object, object]:
+        """Observe the evaluations of all tests."""
+        with OVERRIDES.observed(self.observe):
+            return (yield)
+
+    @pytest.hookimpl
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """In a worker: send its keys."""
+        output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+        if output is not None:
+            output[_WORKER_KEY] = sorted(self._evaluated)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Add the keys of a worker. A worker that crashed sends none."""
+        self._evaluated.update(getattr(node, "workeroutput", {}).get(_WORKER_KEY, ()))
+
+    @pytest.hookimpl
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print the report."""
+        keys = unused(self._session_flags, self._evaluated)
+        terminalreporter.section("flags that no test evaluated")
+        terminalreporter.line("\n".join(keys) if keys else "none")
+
 
 _FILES: Final = "--flags-file"
 _VALUES: Final = "--flags"

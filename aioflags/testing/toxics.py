@@ -16,7 +16,7 @@ from random import Random
 from typing import ClassVar, Final, Literal, TypeAlias, get_args
 
 from aioflags.errors import ConfigError
-from aioflags.runtime.process_bound import ProcessBound
+from aioflags.runtime.fork import ProcessBound
 from aioflags.runtime.validation import require
 
 __all__ = [

@@ -13,9 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Final, TypeVar, TypeVarTuple
 
-from aioflags.runtime.process_bound import ProcessBound
-
-__all__ = ["VirtualTimeLoop"]
+from aioflags.runtime.fork import ProcessBound
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

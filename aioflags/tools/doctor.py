@@ -14,22 +14,20 @@ from urllib.parse import SplitResult, urlsplit
 
 import anyio
 
-from aioflags.config.common_options import custom_addresses
-from aioflags.config.config import ADDRESSES, Config
-from aioflags.config.environment import ADDRESS_VARIABLES, MOBILE_KEYS
+from aioflags.config.config import ADDRESS_VARIABLES, ADDRESSES, MOBILE_KEYS, Config, custom_addresses
 from aioflags.errors import ConfigError
 from aioflags.evaluation.overrides import Overrides
-from aioflags.file_overrides.options import FileOverrides
-from aioflags.file_overrides.session import MAX_LOAD, OverridesSession
 from aioflags.mobile.config import MOBILE_ADDRESSES, MobileConfig
 from aioflags.model.change import ObjectKind, Selector
 from aioflags.model.context import Context
+from aioflags.model.override_options import FileOverrides
 from aioflags.model.secret import DISCARDED_ADVICE, SdkKey
+from aioflags.persistence.file_overrides import MAX_LOAD, OverridesSession
 from aioflags.protocol.client_side import ClientSide
 from aioflags.protocol.dates import read_date
 from aioflags.protocol.directive import read_directive
-from aioflags.protocol.effects import Completed, Effect, Malformed
 from aioflags.protocol.fdv2 import read_poll
+from aioflags.protocol.messages import Completed, Effect, Malformed
 from aioflags.protocol.requests import MOBILE_USER_AGENT, USER_AGENT, identity_headers
 from aioflags.protocol.server_side import SERVER_SIDE
 from aioflags.protocol.side import Side
@@ -38,13 +36,12 @@ from aioflags.runtime.clock import now
 from aioflags.runtime.daemon_threads import SerialThread
 from aioflags.runtime.logs import SILENT, printable
 from aioflags.runtime.suggest import did_you_mean
-from aioflags.sources.poller import read_environment_id
+from aioflags.sources.polling import read_environment_id
 from aioflags.transport.http import HttpTransport
-from aioflags.transport.probe import ProbeFailed, probe
+from aioflags.transport.http_client import RequestFailed
 from aioflags.transport.proxies import EXEMPTIONS, environment_proxy, named_proxy, unread_exemptions
-from aioflags.transport.responses import RequestFailed
 from aioflags.transport.settings import DEFAULT_PORTS
-from aioflags.transport.tls import certificate_problems
+from aioflags.transport.tls import ProbeFailed, certificate_problems, probe
 
 _FIRST_EVENT_TIMEOUT: Final = 10.0
 """Seconds until the first event of a stream. A service sends one at once."""

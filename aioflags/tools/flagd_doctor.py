@@ -16,13 +16,12 @@ import anyio
 from aioflags.errors import ConfigError
 from aioflags.flagd.client import FlagdClient
 from aioflags.flagd.config import FlagdConfig
-from aioflags.flagd.environment import Variables
+from aioflags.flagd.options import Variables
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind
-from aioflags.model.source_state import SourceState
-from aioflags.model.status import StatusReport
+from aioflags.model.status import SourceState, StatusReport
+from aioflags.runtime.files import read_in_time
 from aioflags.runtime.logs import SILENT, printable
-from aioflags.runtime.regular_files import read_in_time
 from aioflags.tools.doctor import Check, Grade, certificate_checks
 from aioflags.tools.lint import lint
 from aioflags.transport.proxies import grpc_proxy, named_proxy, proxy_for

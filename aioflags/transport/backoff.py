@@ -12,8 +12,6 @@ from aioflags.model.defaults import BACKOFF_RESET, MAX_RECONNECT_DELAY, MAX_REFU
 from aioflags.protocol.dates import read_date
 from aioflags.runtime.clock import now
 
-__all__ = ["Backoff", "RetryState", "RetryTimes", "delay", "read_retry_after"]
-
 _BUSY: Final = frozenset({429, 503})
 _MAX_DOUBLINGS: Final = 64
 """Every delay has reached its ceiling before that."""

@@ -1,4 +1,6 @@
-"""HTTP clients: how they are made, and which proxy each one uses.
+"""HTTP clients: how they are made, which proxy each one uses, and what their logs must not show.
+
+HTTP clients: how they are made, and which proxy each one uses.
 
 Source: ``client-surface.md`` 10; ``data-system.md`` 1.7.
 """
@@ -15,16 +17,42 @@ from typing import Final, TypeAlias
 import httpx
 
 from aioflags.errors import ConfigError
+from aioflags.protocol.client_side import public_text
 from aioflags.protocol.failures import network_failure, unexpected
 from aioflags.runtime.daemon_threads import ThreadStartError
-from aioflags.transport.http_client import HttpClient, checked_client
+from aioflags.transport.http_client import CLOSED, HttpClient, RequestFailed, checked_client
 from aioflags.transport.proxies import proxy_for
 from aioflags.transport.resolver import DaemonResolver, resolve_with
-from aioflags.transport.responses import CLOSED, RequestFailed
 from aioflags.transport.settings import DEFAULT_PORTS, Http
 from aioflags.transport.tls import TlsContext
 
-__all__ = ["Clients", "MakeClient", "client_maker"]
+# -- Keeps contexts out of the logs of the HTTP libraries, which log the addresses of requests.
+# Source: ``client-side.md`` 1.2.
+
+
+_LOGGERS: Final = (
+    *("httpx", "httpcore.http11", "httpcore.http2", "httpcore.proxy"),
+    *("httpx2", "httpcore2.http11", "httpcore2.http2", "httpcore2.proxy"),
+)
+"""Loggers of httpx, which logs addresses at ``INFO``, and of httpcore, which logs the target of a redirect at ``DEBUG``;
+then those of httpx2, which logs the same.
+"""
+
+
+def keep_contexts_out_of_logs() -> None:
+    """Replace context and hash in what the HTTP libraries log from now on, also for handlers that are added later."""
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(_hide_context)  # A filter that a logger has is not added again.
+
+
+def _hide_context(record: logging.LogRecord) -> bool:
+    """A filter that keeps every record, and removes what is private from its text."""
+    text = record.getMessage()
+    public = public_text(text)
+    if public != text:
+        record.msg, record.args = public, ()
+    return True
+
 
 _IDLE_TIME: Final = 1.5
 """Seconds that a client keeps an idle connection: less than common servers do, so that it sends nothing on one that they close.

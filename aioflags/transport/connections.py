@@ -20,18 +20,25 @@ from httpx_sse import EventSource, ServerSentEvent
 
 from aioflags.errors import ConfigError
 from aioflags.model.defaults import CLOSE_GRACE, MAX_REDIRECTS, STREAM_READ_TIMEOUT
-from aioflags.model.source_state import ErrorInfo
+from aioflags.model.status import ErrorInfo
 from aioflags.protocol.failures import http_failure, invalid_data, network_failure, unexpected
 from aioflags.transport.clients import Clients, MakeClient
-from aioflags.transport.http_client import HttpClient, HttpRequest, HttpResponse, HttpUrl, TimeoutValues, http_errors
+from aioflags.transport.http_client import (
+    CLOSED,
+    HttpClient,
+    HttpRequest,
+    HttpResponse,
+    HttpUrl,
+    RequestFailed,
+    Response,
+    TimeoutValues,
+    http_errors,
+)
 from aioflags.transport.peers import cause_of, peer_of
 from aioflags.transport.proxies import named_proxy
-from aioflags.transport.responses import CLOSED, RequestFailed, Response
 from aioflags.transport.settings import Http, origin
 from aioflags.transport.stream_limits import BodyError, PaceError, check_coding, events_within, inflate, lively, progressing, utf8
 from aioflags.transport.tls import TlsContext
-
-__all__ = ["HttpConnections"]
 
 _UNNAMED: Final = frozenset({"", "message"})
 _CHUNK: Final = 64 * 1024

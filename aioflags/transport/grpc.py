@@ -20,7 +20,7 @@ from aioflags.errors import ConfigError
 from aioflags.model.defaults import CLOSE_GRACE
 from aioflags.runtime.daemon_threads import SerialThread, ThreadStartError
 from aioflags.runtime.fork import reset_after_fork
-from aioflags.transport.flagd_messages import RpcFailed
+from aioflags.transport.flagd_struct import RpcFailed
 from aioflags.transport.grpc_settings import SHORTEST_USUAL_PING, GrpcSettings
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from aioflags.transport.grpc_calls import FlagdCalls
 
-__all__ = ["FlagdChannel", "Prepare", "require_grpc", "without_fork_support"]
 
 Prepare: TypeAlias = "Callable[[GrpcSettings], Callable[[], FlagdCalls]]"
 

@@ -23,16 +23,23 @@ from google.protobuf.message import DecodeError, Message
 
 from aioflags.errors import ConfigError
 from aioflags.protocol.requests import FLAGD_SELECTOR
-from aioflags.runtime.cancellation import StrayCancellationError, contain_cancellation
 from aioflags.runtime.checkpoints import pause_when_spent
 from aioflags.runtime.cooperative import Budget
-from aioflags.runtime.event_loops import loop_time
+from aioflags.runtime.event_loops import StrayCancellationError, contain_cancellation, loop_time
 from aioflags.runtime.logs import describe_error
-from aioflags.transport.flagd_messages import RpcFailed, ServerEvent, ServerValue, SyncMessage, ValueKind
 from aioflags.transport.flagd_pb import evaluation_v1_pb2 as v1
 from aioflags.transport.flagd_pb import evaluation_v2_pb2 as v2
 from aioflags.transport.flagd_pb import sync_v1_pb2 as sync
-from aioflags.transport.flagd_struct import from_struct, to_struct, whole
+from aioflags.transport.flagd_struct import (
+    RpcFailed,
+    ServerEvent,
+    ServerValue,
+    SyncMessage,
+    ValueKind,
+    from_struct,
+    to_struct,
+    whole,
+)
 from aioflags.transport.grpc_process import channel_closed, channel_opened, is_cut_off, keep_grpc_running
 from aioflags.transport.grpc_settings import EVALUATION_V1, EVALUATION_V2, SYNC, GrpcSettings, channel_arguments
 from aioflags.transport.peers import peer_of
@@ -42,7 +49,6 @@ from aioflags.transport.tls import read_certificates, root_certificates, warn_on
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["FlagdCalls", "prepare"]
 
 M = TypeVar("M", bound=Message)
 

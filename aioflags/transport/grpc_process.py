@@ -18,8 +18,6 @@ import grpc.aio
 
 from aioflags.runtime.fork import Lock
 
-__all__ = ["channel_closed", "channel_opened", "is_cut_off", "keep_grpc_running"]
-
 
 class _Keeper:
     def __init__(self) -> None:

@@ -26,20 +26,6 @@ if TYPE_CHECKING:
 else:  # names for typing.get_type_hints, without an import of gRPC
     ChannelCredentials = ClientInterceptor = object
 
-__all__ = [
-    "CODES",
-    "EVALUATION_V1",
-    "EVALUATION_V2",
-    "SHORTEST_USUAL_PING",
-    "SYNC",
-    "ChannelCredentials",
-    "ClientInterceptor",
-    "GrpcSettings",
-    "GrpcTarget",
-    "channel_arguments",
-    "read_target",
-    "service_config",
-]
 
 EVALUATION_V1: Final = "flagd.evaluation.v1.Service"
 EVALUATION_V2: Final = "flagd.evaluation.v2.Service"

@@ -19,7 +19,7 @@ from aioflags.protocol.failures import network_failure, unexpected
 from aioflags.runtime.daemon_threads import SerialThread, ThreadStartError
 from aioflags.runtime.logs import Once, describe_error
 from aioflags.runtime.logs import logger as package_logger
-from aioflags.transport.responses import CLOSED, RequestFailed, Response
+from aioflags.transport.http_client import CLOSED, RequestFailed, Response
 from aioflags.transport.settings import Http
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from aioflags.transport.connections import HttpConnections
 
-__all__ = ["EventStream", "HttpTransport", "Reply"]
 
 _PREPARE_TIMEOUT: Final = 30.0
 """Seconds that importing httpx may take."""

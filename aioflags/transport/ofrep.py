@@ -13,9 +13,9 @@ from typing import Final
 import anyio
 
 from aioflags.errors import ConfigError
-from aioflags.model.source_state import ErrorInfo, FailureKind
+from aioflags.model.status import ErrorInfo, FailureKind
 from aioflags.protocol.failures import network_failure
-from aioflags.protocol.ofrep_headers import OfrepHeaders, sendable_headers
+from aioflags.protocol.ofrep import OfrepHeaders, sendable_headers
 from aioflags.protocol.requests import FLAGD_SELECTOR, USER_AGENT
 from aioflags.runtime.clock import now
 from aioflags.runtime.event_loops import loop_time
@@ -24,9 +24,7 @@ from aioflags.runtime.logs import logger as package_logger
 from aioflags.runtime.tasks import in_own_task
 from aioflags.transport.backoff import read_retry_after
 from aioflags.transport.http import HttpTransport
-from aioflags.transport.responses import RequestFailed
-
-__all__ = ["OfrepEndpoint", "OfrepReply", "OfrepRequests"]
+from aioflags.transport.http_client import RequestFailed
 
 _MAX_PAUSE: Final = 86_400.0
 """Seconds. A server may ask for a day at most: a wrong clock of the server could ask for years."""

@@ -8,8 +8,6 @@ import re
 import ssl
 from typing import Final, cast
 
-__all__ = ["cause_of", "peer_of"]
-
 _CALL_FAILED: Final = re.compile(r"Connect call failed \('([^']+)', (\d+)")
 """asyncio's text, which has the address in place of the system's message."""
 _VAGUE: Final = "All connection attempts failed"

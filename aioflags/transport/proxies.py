@@ -16,8 +16,6 @@ from urllib.parse import SplitResult, urlsplit
 from aioflags.runtime.logs import Once, logger, printable
 from aioflags.transport.settings import DEFAULT_PORTS, Http
 
-__all__ = ["EXEMPTIONS", "environment_proxy", "grpc_proxy", "named_proxy", "proxy_for", "unread_exemptions"]
-
 EXEMPTIONS: Final = "names, .suffixes, addresses, networks such as 10.0.0.0/8, or *"
 """What ``NO_PROXY`` may have."""
 _SOCKS_PORT: Final = 1080

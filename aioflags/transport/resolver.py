@@ -20,8 +20,6 @@ import httpx
 
 from aioflags.runtime.daemon_threads import DaemonThreads
 
-__all__ = ["DaemonResolver", "Resolve", "resolve_with"]
-
 Resolve: TypeAlias = Callable[[str, int], Sequence[str]]
 """Addresses of a host, for a port. May block; raises ``OSError``."""
 

@@ -19,7 +19,6 @@ from aioflags.runtime.validation import TEXT, has_query, positive, public_addres
 if TYPE_CHECKING:
     from aioflags.transport.http_client import HttpClient
 
-__all__ = ["DEFAULT_PORTS", "Http", "origin"]
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 """The port of a URL without one, by scheme."""

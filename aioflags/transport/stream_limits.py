@@ -15,8 +15,6 @@ from typing import Final, Protocol
 
 import anyio
 
-__all__ = ["BodyError", "PaceError", "check_coding", "events_within", "inflate", "lively", "progressing", "utf8"]
-
 _STEP: Final = 65536
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _BOM: Final = b"\xef\xbb\xbf"

@@ -9,9 +9,9 @@ import sys
 import anyio
 import pytest
 
-from aioflags.cli.console import COMMANDS, is_attended, read_commands, run_command
+from aioflags.cli.serve import COMMANDS, is_attended, read_commands, run_command
 from aioflags.devserver import ServerState, create_app, serve
-from aioflags.model.result import FallbackDirective
+from aioflags.model.change import FallbackDirective
 
 pytestmark = pytest.mark.real_time
 
@@ -74,7 +74,7 @@ async def test_commands_are_read_until_the_input_ends() -> None:
 
 ATTENDED = """
 import os, signal, sys
-from aioflags.cli.console import is_attended
+from aioflags.cli.serve import is_attended
 
 terminal = os.open(sys.argv[1], os.O_RDWR)  # by a process that leads a session: its terminal from now on
 print(is_attended(terminal))

@@ -8,8 +8,7 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from aioflags.cli.demo import present
-from aioflags.cli.scenario import MissedError, Scene
+from aioflags.cli.demo import MissedError, Scene, present
 
 pytestmark = pytest.mark.real_time
 

@@ -16,7 +16,7 @@ import pytest
 from aioflags import Context, FlagdClient, FlagdConfig
 from aioflags.cli.commands import commands
 from aioflags.cli.watch import follow
-from aioflags.testing.flagd import FakeFlagd
+from aioflags.testing.service import FakeFlagd
 from tests.cli.program import AIOFLAGS
 from tests.support.cli_runner import CliRunner
 

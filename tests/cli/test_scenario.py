@@ -9,7 +9,7 @@ import anyio
 import msgspec
 import pytest
 
-from aioflags.cli.scenario import MissedError, Scene, _Stage
+from aioflags.cli.demo import MissedError, Scene, _Stage
 from aioflags.client.client import Client
 from aioflags.devserver import ServerState, create_app, serve
 from tests.cli.program import AIOFLAGS

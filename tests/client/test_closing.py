@@ -10,8 +10,8 @@ import pytest
 
 from aioflags import BigSegments, Client, Config, DataSystem, Events, Persistence
 from aioflags.model.defaults import CLOSE_TIMEOUT
-from aioflags.model.source_state import SourceState
-from aioflags.plugins.plugin import EnvironmentMetadata, Plugin
+from aioflags.model.status import SourceState
+from aioflags.plugins import EnvironmentMetadata, Plugin
 from aioflags.sources import ChangeSet, MemorySource, Selector, SourceContext, Update
 from aioflags.testing.virtual_time import VirtualTimeLoop
 from tests.support.canaries import KEY

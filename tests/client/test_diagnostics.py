@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from aioflags import Config, DataSystem, Events, Http, Persistence
-from aioflags.client.diagnostics import describe_client
+from aioflags.client.assembly import describe_client
 from aioflags.sources import Fdv1Polling, MemorySource, Polling, Streaming
 from aioflags.stores import ConsulStore, DiskStore, DynamoDBStore, RedisStore
 from tests.support.memory_store import MemoryStore

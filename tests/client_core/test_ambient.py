@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aioflags import Client, Context, current_context, use_context
-from aioflags.client_core.ambient import _INNERMOST
+from aioflags.client_core.fast_path import _INNERMOST
 from tests.support.hostile import Lazy
 
 DOCUMENT = {

@@ -8,10 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 from aioflags.client_core.condition import TABLE, Condition, Fact, FactKind, advance, derive
-from aioflags.client_core.step_events import event_kinds, status_error
-from aioflags.model.source_state import ErrorCode, ErrorInfo, FailureKind, SourceState
-from aioflags.model.status import Status, StatusError
-from aioflags.model.status_event import EventKind
+from aioflags.client_core.status_steps import event_kinds, status_error
+from aioflags.model.status import ErrorCode, ErrorInfo, EventKind, FailureKind, SourceState, Status, StatusError
 
 DOWN = ErrorInfo(kind=FailureKind.NETWORK_ERROR, message="down", time=1.0)
 UNUSABLE = ErrorInfo(kind=FailureKind.INVALID_DATA, message="not JSON", time=2.0)

@@ -11,7 +11,7 @@ import pytest
 from aioflags import Client, Config, ConfigError, Context, EvaluationDetail, Flag, Hook, ReasonKind, use_context
 from aioflags.client_core.evaluator import Evaluator
 from aioflags.client_core.overrides import OVERRIDES, Observation
-from aioflags.hooks.hook import EvaluationCall
+from aioflags.hooks import EvaluationCall
 
 USER, OTHER = Context("user-1"), Context("user-2")
 THEME = Flag("theme", default="light")

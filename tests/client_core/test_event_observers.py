@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from aioflags.client_core.event_queue import EventQueue
-from aioflags.model.status_event import Event, EventKind
+from aioflags.client_core.handlers import EventQueue
+from aioflags.model.status import Event, EventKind
 from aioflags.runtime.logs import logger
 from tests.support.status_clients import StatusClient, settle, shown
 

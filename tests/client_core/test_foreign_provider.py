@@ -11,8 +11,7 @@ import pytest
 import aioflags.client_core
 from aioflags import Status
 from aioflags.client_core.foreign_provider import EventListener, ForeignProvider
-from aioflags.model.source_state import ErrorCode, ErrorInfo
-from aioflags.model.status_event import Event, EventKind
+from aioflags.model.status import ErrorCode, ErrorInfo, Event, EventKind
 from tests.support.status_clients import DOWN, FATAL, StatusClient, settle, shown
 
 

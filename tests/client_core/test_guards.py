@@ -14,7 +14,7 @@ import pytest
 
 import aioflags
 from aioflags import Context, ErrorKind, Status
-from aioflags.model.source_state import SourceState
+from aioflags.model.status import SourceState
 from aioflags.sources import read_document
 from tests.support.evaluating_clients import EvaluatingClient
 from tests.support.status_clients import StatusClient

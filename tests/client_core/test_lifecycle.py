@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable
 import pytest
 
 from aioflags import LifecycleError, NotReadyError
-from aioflags.model.source_state import SourceState
+from aioflags.model.status import SourceState
 from aioflags.plugins import Plugin
 from aioflags.sources import ChangeSet, Selector, SourceContext, Update
 from tests.support.scripted_clients import REFUSED, USER, all_tasks, client_of, data_after, refused, seconds

@@ -12,7 +12,7 @@ import pytest
 
 from aioflags import LifecycleError, Status, StatusReport
 from aioflags.client_core.condition import Fact, FactKind
-from aioflags.model.status_event import Event, EventKind
+from aioflags.model.status import Event, EventKind
 from aioflags.runtime.logs import logger
 from tests.support.scripted_clients import all_tasks
 from tests.support.status_clients import DOWN, StatusClient, settle, shown

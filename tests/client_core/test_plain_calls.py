@@ -27,7 +27,7 @@ from aioflags.events.options import MobileEvents
 from aioflags.hooks import Hook
 from aioflags.migration import Operation, Origin, Stage
 from aioflags.mobile.client import MobileClient
-from aioflags.model.source_state import SourceState
+from aioflags.model.status import SourceState
 from aioflags.sources import MemorySource
 from aioflags.testing import MemoryClient, MemoryMobileClient
 from tests.support.canaries import KEY
@@ -181,12 +181,12 @@ async def test_every_plain_method_can_be_called(make: Callable[[], Any], place: 
 
 NEEDS_NO_TASK: Final = {"Event", "Lock", "run"}
 CALLED_BY_TASKS: Final = {
-    ("big_segments/lookup.py", "_time_limit"),
+    ("persistence/big_segments.py", "_time_limit"),
     ("client_core/handlers.py", "start"),
     ("persistence/reader.py", "__init__"),
     ("runtime/tasks.py", "start"),
-    ("sources/ping_polls.py", "__init__"),
-    ("stores/redis_connection.py", "turns"),
+    ("sources/stream_source.py", "__init__"),
+    ("stores/redis_flags.py", "turns"),
     ("transport/connections.py", "_until_closed"),
 }
 

@@ -10,7 +10,7 @@ import pytest
 
 from aioflags import Client, Config, Context, DataSystem, FlagChange, Status, ValueChange
 from aioflags.evaluation.overrides import NO_OVERRIDES
-from aioflags.model.status_event import Event
+from aioflags.model.status import Event
 from aioflags.supervisor.next_snapshot import publish_overrides
 from tests.support.feed import Feed, full
 from tests.support.overridden_clients import override, overrides_in

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from aioflags.client_core.report_target import FastPath, fast_path, report_target
+from aioflags.client_core.answers import FastPath, fast_path, report_target
 from aioflags.events.options import Events
 from aioflags.events.recorder import DISABLED_RECORDER, Recorder
 

@@ -13,7 +13,7 @@ import pytest
 
 from aioflags import Status, StatusReport
 from aioflags.client_core.flag_changes import FlagChange, FlagChanges
-from aioflags.model.status_event import Event, EventKind
+from aioflags.model.status import Event, EventKind
 from tests.support.status_clients import FATAL, StatusClient, settle, shown
 
 Moment = Callable[[StatusClient, Callable[[], object]], Awaitable[None]]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aioflags import Client, Config, DataSystem, NotReadyError
-from aioflags.model.source_state import SourceState
+from aioflags.model.status import SourceState
 from aioflags.sources import MemorySource, Selector, SourceBuilder, SourceContext, Update, from_function
 from tests.support.scripted_clients import USER, all_tasks, cancel_root_before_its_first_step, client_of, data_after
 from tests.support.status_clients import Idle, StatusClient

@@ -12,9 +12,9 @@ from aioflags.client_core.flag_changes import FlagTracker
 from aioflags.client_core.status import StatusCell
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeKind, ChangeSet, Selector
-from aioflags.model.source_state import FailureKind
+from aioflags.model.status import FailureKind
 from aioflags.runtime.broadcast import LatestIterator
-from aioflags.supervisor.holder import SnapshotHolder
+from aioflags.supervisor.next_snapshot import SnapshotHolder
 
 DOWN = ErrorInfo(kind=FailureKind.NETWORK_ERROR, message="down", time=1.0)
 REFUSED = ErrorInfo(kind=FailureKind.ERROR_RESPONSE, message="refused", time=2.0, status_code=401)

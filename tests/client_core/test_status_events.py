@@ -10,9 +10,8 @@ import pytest
 
 from aioflags import NotReadyError, Status
 from aioflags.model.change import ChangeKind, ChangeSet
-from aioflags.model.metadata import FlagMetadata
-from aioflags.model.source_state import ErrorCode, SourceState
-from aioflags.model.status_event import Event, EventKind
+from aioflags.model.detail import FlagMetadata
+from aioflags.model.status import ErrorCode, Event, EventKind, SourceState
 from tests.support.status_clients import FATAL, UNUSABLE, StatusClient, flag_set, settle, shown
 
 Step = Callable[[StatusClient], object]

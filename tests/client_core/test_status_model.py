@@ -18,8 +18,7 @@ import pytest
 from aioflags import Status, StatusReport
 from aioflags.client_core.condition import Fact, FactKind
 from aioflags.client_core.observers import EventIterator, Subscription
-from aioflags.model.source_state import SourceState
-from aioflags.model.status_event import Event, EventKind
+from aioflags.model.status import Event, EventKind, SourceState
 from aioflags.testing import VirtualTimeLoop
 from tests.support.status_clients import DOWN, FATAL, UNUSABLE, StatusClient
 

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from aioflags import ConfigError, NotReadyError, Status, StatusReport
-from aioflags.model.source_state import ErrorCode
-from aioflags.model.status_event import EventKind
+from aioflags.model.status import ErrorCode, EventKind
 from tests.support.status_clients import DOWN, FATAL, StatusClient, settle
 
 CHANGED = EventKind.CONFIGURATION_CHANGED

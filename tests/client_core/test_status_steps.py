@@ -9,9 +9,7 @@ import pytest
 
 from aioflags import Status
 from aioflags.client_core.condition import Fact, FactKind
-from aioflags.model.source_state import ErrorCode
-from aioflags.model.status import StatusError
-from aioflags.model.status_event import Event
+from aioflags.model.status import ErrorCode, Event, StatusError
 from tests.support.status_clients import DOWN, FATAL, UNUSABLE, Idle, StatusClient, flag_set, settle, shown
 
 # -- restart

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aioflags import Config, ConfigError, DataSystem, FileOverrides, FlagdConfig, Http, MobileConfig
-from aioflags.config.environment import from_environment
+from aioflags.config.config import from_environment
 from aioflags.sources import Fdv1FallbackOptions, Fdv1Polling, Fdv1Streaming, MemorySource, Polling, Streaming
 from aioflags.stores import ConsulStore, DynamoDBStore, RedisStore
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from aioflags import Config, DataSystem, FlagdConfig, Http, MobileConfig
-from aioflags.runtime.read_only import ReadOnlyMapping
+from aioflags.runtime.value_classes import ReadOnlyMapping
 from aioflags.sources import FileSource, MemorySource
 from aioflags.stores import FileStorage
 

@@ -14,13 +14,12 @@ import pytest
 import trustme
 
 from aioflags.devserver import Fault, FaultKind, GrpcCode, RunningFlagd, ServerState, create_app, serve, serve_flagd
-from aioflags.devserver.data.flagd_document import read_flagd_document
+from aioflags.devserver.data.flagd_flags import read_flagd_document
 from aioflags.devserver.flagd.services import ServiceOptions
 from aioflags.flagd.client import FlagdClient
 from aioflags.flagd.config import FlagdConfig
 from aioflags.model.context import Context
-from aioflags.model.status import Status
-from aioflags.model.status_event import EventKind
+from aioflags.model.status import EventKind, Status
 from tests.conformance.config_options import OPTION_STEPS, arguments_of
 from tests.conformance.connections import CHANGING, CONNECTION_STEPS, OUTAGE_STEPS, PACE, Connected, FlagOrigin
 from tests.conformance.evaluations import EVALUATION_STEPS, Details, Flag

@@ -19,7 +19,7 @@ from aioflags.flagd.client import FlagdClient
 from aioflags.flagd.config import FlagdConfig
 from aioflags.model.status import Status
 from aioflags.openfeature import AioFlagsProvider
-from aioflags.testing.flagd import FakeFlagd
+from aioflags.testing.service import FakeFlagd
 from tests.conformance.evaluations import EVALUATION_STEPS, Details, Flag
 from tests.conformance.features import Case, cases, cases_of, needs_data, parameters
 from tests.conformance.flag_sets import in_memory_flags

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aioflags.devserver import Endpoint, ServerState, create_app
-from aioflags.devserver.data.fill_defaults import fill_defaults
+from aioflags.devserver.data.history import fill_defaults
 from aioflags.model.change import ObjectKind
 
 DOCUMENT = {"flags": {"a": {"on": True}}, "flagValues": {"long": "x" * 1000}, "segments": {"s": {}}}

@@ -11,10 +11,9 @@ import pytest
 from aioflags.devserver import Endpoint, ServerState, create_app, serve
 from aioflags.evaluation.client_side import CLIENT_SIDE
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.model.change import ChangeKind
+from aioflags.model.change import ChangeKind, FallbackDirective, Update
 from aioflags.model.context import Context
-from aioflags.model.result import FallbackDirective, Update
-from aioflags.model.source_state import SourceState
+from aioflags.model.status import SourceState
 from aioflags.protocol.client_side import ClientSide
 from aioflags.sources import Fdv1FallbackOptions, Polling, Streaming
 from aioflags.sources.base import SourceContext

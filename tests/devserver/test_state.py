@@ -11,10 +11,9 @@ import msgspec
 import pytest
 
 from aioflags.devserver import Endpoint, Fault, FaultKind, ServerState, read_objects
-from aioflags.devserver.data.fill_defaults import fill_defaults
+from aioflags.devserver.data.history import fill_defaults
 from aioflags.errors import ConfigError
-from aioflags.model.change import ChangeKind, ObjectKind
-from aioflags.model.result import FallbackDirective
+from aioflags.model.change import ChangeKind, FallbackDirective, ObjectKind
 
 DOCUMENT = {"flags": {"a": {"on": True, "version": 5}, "b": {"on": False}}, "segments": {"s": {}}}
 

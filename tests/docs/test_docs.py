@@ -134,7 +134,7 @@ def test_every_extra_is_listed() -> None:
 
 
 def test_every_variable_that_a_client_is_made_from_is_listed() -> None:
-    source = (ROOT / "aioflags" / "config" / "environment.py").read_text(encoding="utf-8")
+    source = (ROOT / "aioflags" / "config" / "config.py").read_text(encoding="utf-8")
     names = {node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     assert rows("Environment variables") == {name for name in names if re.match(r"(LAUNCHDARKLY|LD|AIOFLAGS)_", name)}
 

@@ -20,7 +20,7 @@ import pytest
 
 from aioflags import Client, Config, Context
 from aioflags.devserver import ServerState, create_app, serve
-from aioflags.devserver.data.objects import read_objects
+from aioflags.devserver.data.history import read_objects
 from aioflags.testing import FakeFlagd
 from tests.support.canaries import KEY, WATCH
 

@@ -9,13 +9,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from aioflags.evaluation.compiled import Evaluation
+from aioflags.evaluation.items import Evaluation
 from aioflags.evaluation.overrides import Overrides
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
+from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, SegmentDefinition
 from aioflags.model.context import Context
 from aioflags.model.flag import FlagDefinition
-from aioflags.model.segment import SegmentDefinition
 from aioflags.runtime.cooperative import run_at_once
 
 __all__ = [

@@ -11,9 +11,8 @@ from aioflags.evaluation.all_flags_state import flag_values, flags_state, given_
 from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.scope import Scope
 from aioflags.model.context import Context
-from aioflags.model.detail import BigSegmentsStatus, EvaluationDetail, Reason, ReasonKind
+from aioflags.model.detail import BigSegmentsStatus, EvaluationDetail, Membership, Reason, ReasonKind
 from aioflags.model.flag import FlagDefinition
-from aioflags.model.membership import Membership
 from aioflags.runtime.cooperative import run_at_once
 from tests.evaluation.data import flag, segment, snapshot_of
 

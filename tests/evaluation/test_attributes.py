@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aioflags.evaluation.attributes import clean_kind, finder, reference
+from aioflags.evaluation.clauses import clean_kind, finder, reference
 from aioflags.model.context import Context
 
 USER = Context("k", name="N", attributes={"a": {"b": 1}, "/a/b": 2, "kind of": 3})

@@ -8,8 +8,7 @@ import re
 import pytest
 
 from aioflags.evaluation.backtracking import _SUCCESS, _Analysis
-from aioflags.evaluation.character_sets import ANY, BEYOND, END, NULLABLE
-from aioflags.evaluation.pattern_tree import parse
+from aioflags.evaluation.pattern_tree import ANY, BEYOND, END, NULLABLE, parse
 
 
 def first(pattern: str) -> int:

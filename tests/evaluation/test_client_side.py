@@ -10,12 +10,11 @@ import msgspec
 import pytest
 
 from aioflags.evaluation.client_side import CLIENT_SIDE, MAX_PREREQUISITES
-from aioflags.evaluation.compiled import Evaluation
+from aioflags.evaluation.items import Evaluation
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.context import Context
-from aioflags.model.detail import BigSegmentsStatus, ErrorKind, EvaluationDetail, Reason, ReasonKind
-from aioflags.model.flag_evaluation import FlagEvaluation
+from aioflags.model.detail import BigSegmentsStatus, ErrorKind, EvaluationDetail, FlagEvaluation, Reason, ReasonKind
 
 K = Context("k")
 UNKNOWN = Reason(kind="UNKNOWN")

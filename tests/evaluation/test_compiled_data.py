@@ -8,15 +8,12 @@ from typing import NoReturn
 
 import pytest
 
-from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, ReportProblem
 from aioflags.evaluation.compiled_data import CompiledData, DefinitionLog
 from aioflags.evaluation.flags import compile_flag
-from aioflags.evaluation.items import Items
-from aioflags.evaluation.launchdarkly import LAUNCHDARKLY, LaunchDarklyDialect
-from aioflags.evaluation.segments import compile_segment
-from aioflags.model.change import ObjectKind
+from aioflags.evaluation.items import CompiledFlag, CompiledSegment, Items, ReportProblem
+from aioflags.evaluation.launchdarkly import LAUNCHDARKLY, LaunchDarklyDialect, compile_segment
+from aioflags.model.change import ObjectKind, SegmentDefinition
 from aioflags.model.flag import Clause, FlagDefinition, FlagRule
-from aioflags.model.segment import SegmentDefinition
 from aioflags.runtime.logs import logger
 
 

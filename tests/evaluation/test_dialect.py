@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from aioflags.evaluation.answers import Tracking
-from aioflags.evaluation.compiled import CompiledFlag
 from aioflags.evaluation.flags import compile_flag
+from aioflags.evaluation.items import CompiledFlag
 from aioflags.evaluation.launchdarkly import LaunchDarklyDialect
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.context import Context

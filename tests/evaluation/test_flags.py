@@ -9,7 +9,7 @@ import pytest
 
 from aioflags.evaluation.answers import direct_prerequisites, malformed
 from aioflags.evaluation.flags import PrerequisiteAnswers
-from aioflags.evaluation.visits import MalformedError
+from aioflags.evaluation.scope import MalformedError
 from aioflags.model.context import Context
 from tests.evaluation.data import context, flag, outcome, segment, snapshot_of
 

@@ -14,19 +14,17 @@ import pytest
 
 from aioflags.evaluation.all_flags_state import flag_values, flags_state
 from aioflags.evaluation.answers import Answer
-from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment, ReportProblem
 from aioflags.evaluation.explain.flags import explain
 from aioflags.evaluation.flags import compile_flag
-from aioflags.evaluation.launchdarkly import LaunchDarklyDialect
+from aioflags.evaluation.items import CompiledFlag, CompiledSegment, ReportProblem
+from aioflags.evaluation.launchdarkly import LaunchDarklyDialect, compile_segment
 from aioflags.evaluation.scope import Scope
-from aioflags.evaluation.segments import compile_segment
 from aioflags.evaluation.snapshot import Snapshot
+from aioflags.model.change import SegmentDefinition
 from aioflags.model.context import Context
-from aioflags.model.detail import BigSegmentsStatus, EvaluationDetail
+from aioflags.model.detail import BigSegmentsStatus, EvaluationDetail, Membership
 from aioflags.model.explanation import Explanation, ExplanationStep, StepKind
 from aioflags.model.flag import FlagDefinition
-from aioflags.model.membership import Membership
-from aioflags.model.segment import SegmentDefinition
 from aioflags.runtime.cooperative import run_at_once
 from tests.evaluation.data import change_set, changes, flag, outcome, segment, snapshot_of
 from tests.evaluation.generator import world

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioflags.evaluation.hashing import bucket_digest, bucket_prefix, bucket_text, threshold
+from aioflags.evaluation.rollouts import bucket_digest, bucket_prefix, bucket_text, threshold
 
 
 @pytest.mark.parametrize(

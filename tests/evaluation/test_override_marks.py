@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from aioflags.evaluation.compiled import CompiledSegment
 from aioflags.evaluation.explain.flags import explain
+from aioflags.evaluation.items import CompiledSegment
 from aioflags.evaluation.scope import Scope, SharedScopeError
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, Reason

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioflags.evaluation.parsing import parse_number, parse_time, parse_version
+from aioflags.evaluation.operators import parse_number, parse_time, parse_version
 
 
 def _versions(number: Any, *pairs: Any) -> list[Any]:

@@ -9,13 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aioflags.evaluation.patterns import (
-    MAX_PATTERN_LENGTH,
-    MAX_SUBJECT_LENGTH,
-    compile_pattern,
-    installed_re2,
-    max_length_without_re2,
-)
+from aioflags.evaluation.backtracking import MAX_SUBJECT_LENGTH
+from aioflags.evaluation.patterns import MAX_PATTERN_LENGTH, compile_pattern, installed_re2, max_length_without_re2
 from tests.evaluation.search_times import LIMIT, slowest
 from tests.evaluation.test_backtracking import FLAGS, HOPELESS, LINEAR, PIECES, SUPERLINEAR
 

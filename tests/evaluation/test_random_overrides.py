@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from aioflags.evaluation.compiled import CompiledFlag, CompiledSegment
+from aioflags.evaluation.items import CompiledFlag, CompiledSegment
 from aioflags.evaluation.overrides import overlaid
 from aioflags.evaluation.scope import Scope
 from aioflags.evaluation.snapshot import Snapshot

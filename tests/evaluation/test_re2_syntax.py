@@ -9,8 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aioflags.evaluation.pattern_tree import compile_tree, parse, shortened
-from aioflags.evaluation.patterns import installed_re2
-from aioflags.evaluation.re2_syntax import Re2Pattern, UntranslatableError, re2_pattern
+from aioflags.evaluation.patterns import Re2Pattern, UntranslatableError, installed_re2, re2_pattern
 from tests.evaluation.test_backtracking import FLAGS, PIECES
 
 pytest.importorskip("re2", reason="the extra re2 is what this is about")

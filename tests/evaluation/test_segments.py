@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from aioflags.evaluation.compiled import Evaluation
+from aioflags.evaluation.items import Evaluation
 from aioflags.evaluation.scope import FindMembership
 from aioflags.model.context import Context
-from aioflags.model.detail import BigSegmentsStatus
-from aioflags.model.membership import Membership
+from aioflags.model.detail import BigSegmentsStatus, Membership
 from tests.evaluation.data import context, flag, matches, outcome, segment, snapshot_of
 
 USER_A = Context("userKeyA")

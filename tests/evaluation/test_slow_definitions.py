@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from aioflags.evaluation.launchdarkly import LAUNCHDARKLY, SLOW_PARTS, SLOW_PATTERN_LENGTH
-from aioflags.evaluation.slow_definitions import slow_items
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeSet, ObjectKind
-from aioflags.protocol.documents.document import read_document
+from aioflags.protocol.flag_documents import read_document
 from aioflags.runtime.cooperative import run_at_once
+from aioflags.supervisor.next_snapshot import slow_items
 
 
 def change_set(values: list[Any], op: str = "matches") -> ChangeSet:

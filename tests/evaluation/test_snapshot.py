@@ -14,8 +14,7 @@ from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector
 from aioflags.model.context import Context
-from aioflags.model.detail import ErrorKind
-from aioflags.model.metadata import FlagMetadata
+from aioflags.model.detail import ErrorKind, FlagMetadata
 from aioflags.runtime.cooperative import run_at_once
 from tests.evaluation.data import change_set, changes, flag, outcome, segment, snapshot_of
 

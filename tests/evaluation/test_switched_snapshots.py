@@ -8,7 +8,7 @@ from aioflags.evaluation.client_side import CLIENT_SIDE
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector
 from aioflags.model.context import Context
-from aioflags.model.flag_evaluation import FlagEvaluation
+from aioflags.model.detail import FlagEvaluation
 
 ANNA, BEN = Context("anna"), Context("ben")
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from aioflags.evaluation.value_types import MISMATCH, expected_type, fit, mismatch
+from aioflags.evaluation.decoding import MISMATCH
+from aioflags.evaluation.value_types import expected_type, fit, mismatch
 
 BIG = 10**400
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aioflags.evaluation.operators import OPERATORS
-from aioflags.evaluation.work import MAX_WORK, cost_of
+from aioflags.evaluation.scope import MAX_WORK, cost_of
 from aioflags.model.context import Context
 from tests.evaluation.data import flag, outcome, segment, snapshot_of
 

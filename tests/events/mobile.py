@@ -14,9 +14,9 @@ from aioflags.events.payloads import payloads
 from aioflags.events.recorder import Recorder
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.context import Context
-from aioflags.model.flag_evaluation import FlagEvaluation
-from aioflags.protocol.event_policy import MOBILE_EVENTS
+from aioflags.model.detail import FlagEvaluation
 from aioflags.protocol.redaction import Redaction
+from aioflags.protocol.side import MOBILE_EVENTS
 from tests.support.events import FAR, U1, short
 
 __all__ = ["SNAPSHOT", "evaluate", "mobile_recorder", "sent", "sent_in_short"]

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from aioflags import Client, Context, Events
-from aioflags.client_core.data_answers import DataAnswers
-from aioflags.client_core.evaluation_log import EvaluationLog
+from aioflags.client_core.answers import DataAnswers, EvaluationLog
 from aioflags.client_core.evaluator import Evaluator
 from aioflags.client_core.flags import Flags
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.events.batch import Batch
 from aioflags.events.recorder import Recorder
+from aioflags.events.summarizer import Batch
 from aioflags.sources import MemorySource
 from tests.support.events import U1, document
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from aioflags import Context
-from aioflags.events.context_deduplicator import ContextDeduplicator
+from aioflags.events.shaping import ContextDeduplicator
 from tests.support.events import client_with_events
 
 

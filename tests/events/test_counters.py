@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from aioflags.events.counters import HAS_GIL, Counter, CounterBlock, has_gil
+from aioflags.events.summary import HAS_GIL, Counter, CounterBlock, has_gil
 
 
 def test_reading_a_counter_does_not_change_it() -> None:

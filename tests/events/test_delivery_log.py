@@ -8,7 +8,7 @@ import logging
 import httpx
 import pytest
 
-from aioflags.events.delivery_log import DeliveryLog, describe_amount
+from aioflags.events.sender import DeliveryLog, describe_amount
 from aioflags.runtime.logs import logger
 from tests.support.events import U1, ClientWithEvents, client_with_events
 from tests.support.scripted_http import Answer, Service

@@ -16,12 +16,11 @@ import pytest
 from aioflags import Client, Config, DataSystem, Events
 from aioflags.events.diagnostics import Diagnostics
 from aioflags.events.recorder import Recorder
-from aioflags.events.send_gate import SendGate
-from aioflags.events.sender import Sender
+from aioflags.events.sender import Sender, SendGate
 from aioflags.model.event import StreamAttempt
 from aioflags.protocol.diagnostics import Configuration, Description, Platform, Sdk
 from aioflags.sources import Fdv1Streaming, MemorySource, SourceBuilder, Streaming
-from aioflags.transport.responses import Response
+from aioflags.transport.http_client import Response
 from tests.support.canaries import KEY
 from tests.support.events import U1, U2, document, records
 from tests.support.scripted_http import HANG, Answer, Service, payload, sse, stream_of

@@ -16,9 +16,8 @@ from aioflags import Events
 from aioflags.client_core.parts import internals_of
 from aioflags.events.outbox import Outbox
 from aioflags.events.recorder import Recorder
-from aioflags.events.send_gate import SendGate
-from aioflags.events.sender import Post, Sender
-from aioflags.transport.responses import Response
+from aioflags.events.sender import Post, Sender, SendGate
+from aioflags.transport.http_client import Response
 from tests.support.canaries import KEY
 from tests.support.events import U1, U2, client_with_events, unstarted_client
 from tests.support.scripted_http import HANG, Answer, Service

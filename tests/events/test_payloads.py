@@ -10,14 +10,14 @@ from typing import Any, cast
 import pytest
 
 from aioflags import Context
-from aioflags.events.batch import Batch
 from aioflags.events.payloads import EventPayload, compressed, payloads
+from aioflags.events.summarizer import Batch
 from aioflags.events.summary import Summary, SummaryEntry
 from aioflags.model.defaults import MAX_PAYLOAD_BYTES
 from aioflags.model.event import AnalyticsEvent, IdentifyEvent, IndexEvent
 from aioflags.protocol.event_json import EventEncoder
-from aioflags.protocol.event_policy import MOBILE_EVENTS
 from aioflags.protocol.redaction import Redaction, is_large
+from aioflags.protocol.side import MOBILE_EVENTS
 from tests.support.canaries import SECRET
 from tests.support.events import U1, client_with_events, records, short
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aioflags import Context
-from aioflags.events.batch import Batch
+from aioflags.events.summarizer import Batch
 from aioflags.model.event import IndexEvent
 from tests.events.recorders import drained, evaluate, fast_evaluation, recorder
 from tests.support.events import U1, U2

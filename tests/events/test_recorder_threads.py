@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from aioflags import Context
-from aioflags.events.counters import HAS_GIL
+from aioflags.events.summary import HAS_GIL
 from aioflags.model.event import EvaluationEvent
 from tests.events.recorders import evaluate, fast_evaluation, recorder, snapshot_of
 from tests.support.events import U1, U2, client_with_events

@@ -12,14 +12,13 @@ from typing import Any, Final
 import anyio
 import pytest
 
-from aioflags.events.batch import Batch
 from aioflags.events.diagnostics import Diagnostics
 from aioflags.events.options import MobileEvents
 from aioflags.events.outbox import Outbox
 from aioflags.events.recorder import Recorder
-from aioflags.events.send_gate import SendConditions, SendGate
-from aioflags.events.sender import Sender
-from aioflags.protocol.event_policy import MOBILE_EVENTS
+from aioflags.events.sender import SendConditions, Sender, SendGate
+from aioflags.events.summarizer import Batch
+from aioflags.protocol.side import MOBILE_EVENTS
 from tests.events.mobile import evaluate
 from tests.events.test_diagnostics import DESCRIPTION
 from tests.events.test_outbox import post_to

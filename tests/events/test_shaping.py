@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from aioflags.evaluation.answers import Answer, PrerequisiteEvaluation, Tracking
-from aioflags.evaluation.compiled import CompiledFlag, Evaluation
+from aioflags.evaluation.items import CompiledFlag, Evaluation
 from aioflags.events.shaping import EvaluatedFlag, EvaluationShaper, evaluated_flags
 from aioflags.model.context import Context
 from aioflags.model.detail import NO_REASON, ErrorKind, EvaluationDetail, Reason, ReasonKind

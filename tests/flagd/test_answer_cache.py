@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from aioflags.flagd.answer_cache import AnswerCache
-from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
-from aioflags.model.metadata import FlagMetadata
+from aioflags.flagd.rpc import AnswerCache
+from aioflags.model.detail import ErrorKind, EvaluationDetail, FlagMetadata, Reason, ReasonKind
 
 
 def answer(value: Any = True, kind: ReasonKind | str = ReasonKind.STATIC) -> EvaluationDetail[Any]:

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from aioflags import Context, FlagdClient, FlagdConfig, Hook
-from aioflags.hooks.hook import TrackCall
+from aioflags.hooks import TrackCall
 from aioflags.testing import EventRecorder
 from tests.support.scripted_flagd import FLAGS, INTERNAL, Diary, ScriptedFlagd, flag, flags
 from tests.support.status_clients import settle

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from aioflags import ConfigError, FlagdClient, FlagdConfig, NotReadyError, Status
-from aioflags.model.source_state import ErrorCode
+from aioflags.model.status import ErrorCode
 from tests.support.scripted_flagd import Diary, flag
 
 

@@ -11,10 +11,10 @@ import os
 import pytest
 
 from aioflags import FlagdClient, Status
-from aioflags.flagd.answer_cache import AnswerCache
+from aioflags.flagd.rpc import AnswerCache
 from aioflags.model.detail import EvaluationDetail, Reason, ReasonKind
 from aioflags.runtime.logs import logger
-from aioflags.transport.flagd_messages import RpcFailed
+from aioflags.transport.flagd_struct import RpcFailed
 from aioflags.transport.grpc import FlagdChannel
 from aioflags.transport.grpc_process import channel_closed, channel_opened, is_cut_off
 from tests.support.flagd_parts import grpc_settings

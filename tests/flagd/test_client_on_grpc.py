@@ -19,8 +19,7 @@ from aioflags.errors import NotReadyError
 from aioflags.flagd.client import FlagdClient
 from aioflags.flagd.config import FlagdConfig
 from aioflags.model.context import Context
-from aioflags.model.status import Status
-from aioflags.model.status_event import Event
+from aioflags.model.status import Event, Status
 from aioflags.transport.flagd_pb import evaluation_v2_pb2 as v2
 from aioflags.transport.grpc_settings import EVALUATION_V2, SYNC
 from tests.support.flagd_server import SILENCE, Fail, FlagdServer, Step, event, flag_set

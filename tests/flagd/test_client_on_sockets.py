@@ -16,7 +16,7 @@ import pytest
 
 from aioflags import Context, FlagdClient, FlagdConfig, Status
 from aioflags.testing import FaultProxy, toxics
-from aioflags.testing.flagd import FakeFlagd
+from aioflags.testing.service import FakeFlagd
 from aioflags.transport.flagd_pb import evaluation_v1_pb2 as v1
 from aioflags.transport.grpc_settings import EVALUATION_V1, SYNC
 from tests.support.flagd_server import SILENCE, FlagdServer, event, flag_set

@@ -12,8 +12,8 @@ import pytest
 
 from aioflags import Context, Status
 from aioflags.model.detail import ErrorKind
-from aioflags.model.source_state import ErrorCode
-from aioflags.transport.flagd_messages import RpcFailed, ServerEvent
+from aioflags.model.status import ErrorCode
+from aioflags.transport.flagd_struct import RpcFailed, ServerEvent
 from tests.support.scripted_flagd import (
     DENIED,
     END,

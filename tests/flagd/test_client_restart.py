@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from aioflags import FlagdClient, FlagdConfig, Status
-from aioflags.transport.flagd_messages import ServerValue
 from aioflags.transport.flagd_pb import evaluation_v2_pb2 as v2
+from aioflags.transport.flagd_struct import ServerValue
 from aioflags.transport.grpc_settings import EVALUATION_V2, SYNC
 from tests.support.flagd_server import SILENCE, FlagdServer, event, flag_set
 from tests.support.scripted_clients import all_tasks, seconds

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aioflags import ConfigError, FlagdClient, Status
-from aioflags.transport.flagd_messages import RpcFailed, ServerEvent, ServerValue
+from aioflags.transport.flagd_struct import RpcFailed, ServerEvent, ServerValue
 from tests.support.scripted_clients import seconds
 from tests.support.scripted_flagd import DENIED, INTERNAL, READY, Diary, ScriptedFlagd, changed, value
 from tests.support.status_clients import settle

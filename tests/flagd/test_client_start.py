@@ -13,7 +13,7 @@ import pytest
 
 from aioflags import FlagdClient, NotReadyError, Status
 from aioflags.model.detail import ErrorKind
-from aioflags.model.source_state import ErrorCode
+from aioflags.model.status import ErrorCode
 from tests.support.scripted_clients import all_tasks, seconds
 from tests.support.scripted_flagd import DENIED, END, FLAGS, INTERNAL, READY, UNUSABLE, Diary, ScriptedFlagd, value
 from tests.support.status_clients import settle

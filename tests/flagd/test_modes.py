@@ -11,16 +11,14 @@ import pytest
 
 from aioflags.evaluation.flagd.dialect import flagd_dialect
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.flagd.config import FlagdConfig, Resolver
+from aioflags.flagd.config import FlagdConfig
 from aioflags.flagd.modes import Mode, mode_of
 from aioflags.flagd.rpc import RpcEvaluation
-from aioflags.model.change import ChangeKind, Selector
+from aioflags.model.change import ChangeKind, Selector, Update
 from aioflags.model.context import Context
-from aioflags.model.result import Update
+from aioflags.model.flagd import Resolver
 from aioflags.sources.base import SourceContext, closing
-from aioflags.sources.flagd_events import FlagdEvents
-from aioflags.sources.flagd_stream import FlagdStreamOptions
-from aioflags.sources.flagd_sync import FlagdSync
+from aioflags.sources.flagd_stream import FlagdEvents, FlagdStreamOptions, FlagdSync
 from aioflags.transport.flagd_pb import evaluation_v2_pb2 as v2
 from aioflags.transport.grpc_settings import EVALUATION_V2, SYNC
 from tests.support.flagd_server import SILENCE, FlagdServer, Step, event, flag_set

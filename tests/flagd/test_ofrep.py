@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from aioflags.client_core.remote import RemoteEvaluation
-from aioflags.flagd.ofrep import OfrepEvaluation
+from aioflags.flagd.modes import OfrepEvaluation
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, EvaluationDetail, ReasonKind
 from aioflags.transport.http import HttpTransport

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from aioflags.devserver import ServerState, create_app
-from aioflags.flagd.ofrep import OfrepEvaluation
-from aioflags.flagd.server_answers import attributes_of
+from aioflags.flagd.modes import OfrepEvaluation
+from aioflags.flagd.rpc import attributes_of
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, ReasonKind
 from aioflags.protocol.ofrep import request_body

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from aioflags import Client, Config, ConfigError, Hook
-from aioflags.hooks.hook import EvaluationCall
-from aioflags.plugins.plugin import EnvironmentMetadata, Plugin
+from aioflags.hooks import EvaluationCall
+from aioflags.plugins import EnvironmentMetadata, Plugin
 from tests.support.hooks import DOCUMENT, USER, EntryPoint, RecordingHook, client_with, every_entry_point
 
 # -- hooks that are never called

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from aioflags import Client, Config, Context, Hook
-from aioflags.hooks.deferred import DeferredHooks
-from aioflags.hooks.hook import TrackCall
+from aioflags.client_core.hook_runner import DeferredHooks
+from aioflags.hooks import TrackCall
 from tests.support.canaries import secretive
 
 USER = secretive("anna")

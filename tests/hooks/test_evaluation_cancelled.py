@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from aioflags import BigSegments, Client, Config, ConfigError, EvaluationDetail
-from aioflags.hooks.hook import EvaluationCall
+from aioflags.hooks import EvaluationCall
 from tests.support.hooks import USER, RecordingHook, WaitingHook, client_with
 from tests.support.scripted_memberships import ScriptedMemberships
 

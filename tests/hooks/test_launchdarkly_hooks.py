@@ -12,7 +12,7 @@ import pytest
 from ldclient.integrations.test_data import TestData
 
 from aioflags import Hook
-from aioflags.hooks.hook import EvaluationCall, Metadata
+from aioflags.hooks import EvaluationCall, Metadata
 from tests.support.hooks import USER, client_with
 
 HOOK_FOR_LAUNCHDARKLY = """

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from aioflags import Client, EvaluationDetail, Hook
-from aioflags.hooks.hook import EvaluationCall
+from aioflags.hooks import EvaluationCall
 from tests.support.hooks import USER, EntryPoint, FailingHook, RecordingHook, client_with, every_entry_point
 
 # -- order and data

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from aioflags import Client, Config, Context, EvaluationDetail, Hook
-from aioflags.hooks.hook import EvaluationCall
+from aioflags.hooks import EvaluationCall
 from tests.support.hooks import AWAITED, NOT_AWAITED, USER, EntryPoint, RecordingHook, WaitingHook, client_with
 
 

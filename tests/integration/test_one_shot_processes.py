@@ -16,7 +16,7 @@ from typing import TypeVarTuple
 import pytest
 
 from aioflags import Client, Config, Status
-from aioflags.sources.poll_on_demand import PollOnDemand
+from aioflags.sources.base import PollOnDemand
 from aioflags.testing.virtual_time import VirtualTimeLoop
 from tests.integration.one_shot_clients import FDV1, FLAGS, USER, one_shot
 from tests.support.canaries import KEY

@@ -18,11 +18,11 @@ import redis
 
 from aioflags import BigSegments, Client, Config, Context, DataSystem, Events, Hook, Persistence
 from aioflags.devserver import ServerState
-from aioflags.hooks.hook import EvaluationCall, TrackCall
+from aioflags.hooks import EvaluationCall, TrackCall
 from aioflags.migration import Migrator, Stage
 from aioflags.model.detail import EvaluationDetail
 from aioflags.otel import EventsHook, MetricsPlugin, TracingHook
-from aioflags.plugins.plugin import EnvironmentMetadata, Plugin
+from aioflags.plugins import EnvironmentMetadata, Plugin
 from aioflags.sentry import SentryHook
 from aioflags.sources import FileSource, MemorySource, Polling, Streaming
 from aioflags.stores import DiskStore, RedisStore

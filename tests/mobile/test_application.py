@@ -9,8 +9,14 @@ from typing import Any
 import pytest
 
 from aioflags import Context, MobileClient, MobileConfig
-from aioflags.mobile.application import Application, Program, find_application, usable_application
-from aioflags.mobile.device import read_device, read_operating_system
+from aioflags.mobile.context_additions import (
+    Application,
+    Program,
+    find_application,
+    read_device,
+    read_operating_system,
+    usable_application,
+)
 from aioflags.runtime.version import __version__
 from tests.support.canaries import KEY
 from tests.support.scripted_http import Service, intent, poll_of

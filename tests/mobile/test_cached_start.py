@@ -14,19 +14,17 @@ from aioflags.client_core.status import StatusCell
 from aioflags.evaluation.client_side import CLIENT_SIDE
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.mobile.flag_cache import FlagCaches
-from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector
+from aioflags.model.change import Change, ChangeKind, ChangeSet, FallbackDirective, ObjectKind, Selector, Update
 from aioflags.model.context import Context
-from aioflags.model.flag_evaluation import FlagEvaluation
-from aioflags.model.result import FallbackDirective, Update
-from aioflags.model.source_state import SourceState
+from aioflags.model.detail import FlagEvaluation
+from aioflags.model.status import SourceState
 from aioflags.sources.base import SourceBuilder, SourceContext
-from aioflags.sources.cache import Cache
-from aioflags.sources.function import from_function
+from aioflags.sources.memory import from_function
+from aioflags.sources.polling import Cache
 from aioflags.stores.storage import MemoryStorage, Storage
-from aioflags.supervisor.fallback_state import FallbackState
-from aioflags.supervisor.holder import SnapshotHolder
-from aioflags.supervisor.options import SourceOptions
+from aioflags.supervisor.next_snapshot import SnapshotHolder
 from aioflags.supervisor.policy import MOBILE
+from aioflags.supervisor.rotation import FallbackState, SourceOptions
 from aioflags.supervisor.supervisor import Supervisor
 from tests.support.device_storages import LOGGER, ScriptedStorage, cache_of, device_storage
 

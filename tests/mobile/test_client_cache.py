@@ -12,15 +12,12 @@ import anyio
 import pytest
 
 from aioflags.mobile.client import MobileClient
-from aioflags.mobile.flag_cache import FlagCaches
+from aioflags.mobile.flag_cache import FlagCaches, environment_namespace
 from aioflags.mobile.pipelines import ModeDefinition
-from aioflags.mobile.storage_keys import environment_namespace
 from aioflags.model.context import Context
-from aioflags.model.identify import IdentifyStatus
-from aioflags.model.source_state import SourceState
+from aioflags.model.status import IdentifyStatus, SourceState
 from aioflags.sources import Polling, Streaming
-from aioflags.stores.file_storage import FileStorage
-from aioflags.stores.storage import MemoryStorage, Storage
+from aioflags.stores.storage import FileStorage, MemoryStorage, Storage
 from tests.support.canaries import KEY
 from tests.support.device_storages import LOGGER, ScriptedStorage, device_storage
 from tests.support.mobile_service import (

@@ -11,7 +11,7 @@ import pytest
 from aioflags.events.options import MobileEvents
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind
-from aioflags.model.source_state import SourceState
+from aioflags.model.status import SourceState
 from tests.support.mobile_service import (
     ANNA,
     BEN,

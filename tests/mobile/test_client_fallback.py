@@ -10,13 +10,22 @@ import httpx
 import pytest
 
 from aioflags.mobile.pipelines import ModeDefinition
-from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector
-from aioflags.model.flag_evaluation import FlagEvaluation
-from aioflags.model.identify import IdentifyStatus
-from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Result, Update
-from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
+from aioflags.model.change import (
+    Basis,
+    Change,
+    ChangeKind,
+    ChangeSet,
+    FallbackDirective,
+    FetchFailure,
+    ObjectKind,
+    Result,
+    Selector,
+    Update,
+)
+from aioflags.model.detail import FlagEvaluation
+from aioflags.model.status import ErrorInfo, FailureKind, IdentifyStatus, SourceState
 from aioflags.sources import Polling, SourceContext, Streaming, from_function
-from aioflags.sources.cache import Cache
+from aioflags.sources.polling import Cache
 from aioflags.stores.storage import MemoryStorage
 from tests.support.mobile_service import (
     DOWN,

@@ -10,7 +10,7 @@ import pytest
 
 from aioflags import Status
 from aioflags.mobile.modes import ConnectionMode
-from aioflags.model.identify import IdentifyStatus
+from aioflags.model.status import IdentifyStatus
 from tests.support.forks import succeeds_in_a_child
 from tests.support.mobile_service import BEN, MobileService, mobile_client, named
 from tests.support.scripted_http import Answer

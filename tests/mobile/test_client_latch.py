@@ -10,10 +10,9 @@ import pytest
 
 from aioflags.mobile.client import MobileClient
 from aioflags.mobile.pipelines import ModeDefinition
-from aioflags.model.identify import IdentifyStatus
-from aioflags.model.source_state import SourceState
+from aioflags.model.status import IdentifyStatus, SourceState
 from aioflags.sources import Polling, Streaming
-from aioflags.sources.cache import Cache
+from aioflags.sources.polling import Cache
 from aioflags.stores.storage import MemoryStorage
 from tests.support.canaries import KEY
 from tests.support.mobile_service import (

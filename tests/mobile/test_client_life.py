@@ -15,9 +15,7 @@ from aioflags.events.options import MobileEvents
 from aioflags.mobile.client import MobileClient
 from aioflags.mobile.modes import ConnectionMode
 from aioflags.model.context import Context
-from aioflags.model.identify import IdentifyStatus
-from aioflags.model.source_state import SourceState
-from aioflags.model.status import StatusReport
+from aioflags.model.status import IdentifyStatus, SourceState, StatusReport
 from aioflags.stores.storage import MemoryStorage
 from tests.support.canaries import KEY
 from tests.support.mobile_service import (

@@ -15,9 +15,9 @@ from aioflags.events.options import MobileEvents
 from aioflags.mobile.client import MobileClient
 from aioflags.mobile.modes import ConnectionMode
 from aioflags.mobile.pipelines import ModeDefinition, Pipeline, pipelines
-from aioflags.model.source_state import SourceState
+from aioflags.model.status import SourceState
 from aioflags.sources import Fdv1FallbackOptions, Polling, Streaming
-from aioflags.sources.cache import Cache
+from aioflags.sources.polling import Cache
 from tests.support.device_storages import LOGGER
 from tests.support.mobile_service import BEN, DOWN, UP_TO_DATE, MobileService, mobile_client, named, polled
 

@@ -9,8 +9,7 @@ import anyio
 import pytest
 
 from aioflags.mobile.pipelines import ModeDefinition
-from aioflags.model.identify import IdentifyStatus
-from aioflags.model.source_state import SourceState
+from aioflags.model.status import IdentifyStatus, SourceState
 from aioflags.sources import Streaming
 from aioflags.stores.storage import MemoryStorage
 from tests.support.device_storages import ScriptedStorage

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from aioflags.model.detail import ErrorKind
-from aioflags.model.source_state import FailureKind, SourceState
+from aioflags.model.status import FailureKind, SourceState
 from tests.support.mobile_service import (
     DOWN,
     MobileService,

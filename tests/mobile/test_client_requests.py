@@ -10,9 +10,9 @@ import pytest
 
 from aioflags.mobile.pipelines import ModeDefinition
 from aioflags.model.context import Context
-from aioflags.model.identify import IdentifyStatus
+from aioflags.model.status import IdentifyStatus
 from aioflags.sources import Fdv1FallbackOptions, Polling, Streaming
-from aioflags.sources.cache import Cache
+from aioflags.sources.polling import Cache
 from tests.support.canaries import KEY
 from tests.support.mobile_service import (
     BEN,

@@ -10,10 +10,8 @@ import anyio
 import pytest
 
 from aioflags.mobile.pipelines import ModeDefinition
-from aioflags.model.change import Selector
-from aioflags.model.identify import IdentifyStatus
-from aioflags.model.result import Update
-from aioflags.model.source_state import SourceState
+from aioflags.model.change import Selector, Update
+from aioflags.model.status import IdentifyStatus, SourceState
 from aioflags.sources import Polling, SourceContext, Streaming, from_function
 from aioflags.stores.storage import MemoryStorage
 from tests.support.mobile_service import (

@@ -13,7 +13,7 @@ import pytest
 from aioflags.mobile.client import MobileClient
 from aioflags.mobile.modes import ConnectionMode
 from aioflags.model.context import Context
-from aioflags.model.identify import IdentifyStatus
+from aioflags.model.status import IdentifyStatus
 from aioflags.stores.storage import MemoryStorage
 from tests.support.mobile_service import (
     ANNA,

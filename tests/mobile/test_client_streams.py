@@ -11,9 +11,9 @@ import pytest
 
 from aioflags.mobile.pipelines import ModeDefinition
 from aioflags.model.context import Context
-from aioflags.model.source_state import SourceState
+from aioflags.model.status import SourceState
 from aioflags.sources import Polling, Streaming
-from aioflags.sources.cache import Cache
+from aioflags.sources.polling import Cache
 from tests.support.mobile_service import (
     DOWN,
     REFUSED,

@@ -11,10 +11,10 @@ import anyio
 import pytest
 
 from aioflags import Status
-from aioflags.hooks.hook import Hook, IdentifyCall
+from aioflags.hooks import Hook, IdentifyCall
 from aioflags.model.context import Context
-from aioflags.model.identify import IdentifyResult, IdentifyStatus
-from aioflags.plugins.plugin import EnvironmentMetadata, MobilePlugin
+from aioflags.model.status import IdentifyResult, IdentifyStatus
+from aioflags.plugins import EnvironmentMetadata, MobilePlugin
 from aioflags.stores import MemoryStorage
 from tests.support.canaries import KEY
 from tests.support.forks import succeeds_in_a_child

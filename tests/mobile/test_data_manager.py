@@ -10,8 +10,7 @@ import pytest
 from aioflags import Context, Status
 from aioflags.mobile.client import MobileClient
 from aioflags.mobile.modes import ConnectionMode
-from aioflags.model.identify import IdentifyStatus
-from aioflags.model.source_state import SourceState
+from aioflags.model.status import IdentifyStatus, SourceState
 from aioflags.stores.storage import MemoryStorage
 from tests.support.mobile_service import ANNA, BEN, DOWN, UP_TO_DATE, Hit, MobileService, mobile_client, named
 from tests.support.scripted_http import HANG, Answer

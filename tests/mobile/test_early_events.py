@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from aioflags.events.options import MobileEvents
-from aioflags.hooks.hook import Hook, TrackCall
+from aioflags.hooks import Hook, TrackCall
 from aioflags.model.context import Context
 from tests.support.device_storages import ScriptedStorage
 from tests.support.mobile_service import ANNA, BEN, MobileService, mobile_client

@@ -6,11 +6,8 @@ from typing import Any
 
 import pytest
 
-from aioflags.mobile.application import Application
-from aioflags.mobile.device import Device, OperatingSystem
-from aioflags.mobile.environment_attributes import EnvironmentAttributes
-from aioflags.mobile.generated_keys import GeneratedKeys
-from aioflags.mobile.storage_keys import digest
+from aioflags.mobile.context_additions import Application, Device, EnvironmentAttributes, OperatingSystem
+from aioflags.mobile.flag_cache import GeneratedKeys, digest
 from aioflags.model.context import Context
 from aioflags.runtime.version import __version__
 from aioflags.stores.storage import MemoryStorage, Storage

@@ -10,9 +10,9 @@ import anyio
 import pytest
 
 from aioflags.errors import LifecycleError
-from aioflags.hooks.hook import Hook, IdentifyCall
+from aioflags.hooks import Hook, IdentifyCall
 from aioflags.mobile.client import MobileClient
-from aioflags.model.identify import IdentifyStatus
+from aioflags.model.status import IdentifyStatus
 from tests.support.canaries import KEY
 from tests.support.mobile_service import BEN, REFUSED, UP_TO_DATE, Hit, MobileService, mobile_client, named
 from tests.support.scripted_http import HANG, Answer

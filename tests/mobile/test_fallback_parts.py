@@ -13,13 +13,12 @@ import pytest
 import aioflags.sources
 from aioflags.mobile.modes import ConnectionMode
 from aioflags.mobile.pipelines import ModeDefinition, pipelines
-from aioflags.model.change import ChangeSet
-from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Update
-from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
+from aioflags.model.change import Basis, ChangeSet, FallbackDirective, FetchFailure, Update
+from aioflags.model.status import ErrorInfo, FailureKind, SourceState
 from aioflags.protocol.client_side import ClientSide
 from aioflags.sources import Fdv1FallbackOptions, Polling, Streaming
 from aioflags.sources.base import closing
-from aioflags.sources.poller import PollOutcome
+from aioflags.sources.polling import PollOutcome
 from aioflags.supervisor.rotation import Rotation
 from aioflags.supervisor.verdict import Verdict
 from tests.support.device_storages import LOGGER

@@ -13,7 +13,7 @@ import pytest
 from aioflags import ConfigError, Flag
 from aioflags.client_core.fast_path import MOBILE, with_constant_path, with_fast_detail
 from aioflags.events.options import MobileEvents
-from aioflags.hooks.hook import EvaluationCall, Hook
+from aioflags.hooks import EvaluationCall, Hook
 from aioflags.mobile.client import MobileClient
 from tests.support.mobile_service import BEN, MobileService, mobile_client, polled, put
 from tests.support.scripted_http import HANG, Answer, intent, poll_of, sse, stream_of

@@ -17,15 +17,13 @@ from hypothesis import strategies as st
 
 from aioflags.evaluation.client_side import CLIENT_SIDE
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.mobile.flag_cache import ContextCache, FlagCaches
-from aioflags.mobile.storage_keys import context_id, digest, environment_namespace
+from aioflags.mobile.flag_cache import ContextCache, FlagCaches, context_id, digest, environment_namespace
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.context import Context
-from aioflags.model.flag_evaluation import FlagEvaluation
+from aioflags.model.detail import FlagEvaluation
 from aioflags.runtime import clock
 from aioflags.sources.base import CachedFlags
-from aioflags.stores.file_storage import FileStorage
-from aioflags.stores.storage import MemoryStorage, Storage
+from aioflags.stores.storage import FileStorage, MemoryStorage, Storage
 from tests.support.device_storages import LOGGER, ScriptedStorage, cache_of, device_storage
 
 KEY = "mob-key"

@@ -9,12 +9,10 @@ from typing import Any, cast
 import anyio
 import pytest
 
-from aioflags.mobile.application import Application
-from aioflags.mobile.context_additions import ContextAdditions
-from aioflags.mobile.generated_keys import GeneratedKeys
+from aioflags.mobile.context_additions import Application, ContextAdditions
+from aioflags.mobile.flag_cache import GeneratedKeys
 from aioflags.model.context import Context
-from aioflags.stores.file_storage import FileStorage
-from aioflags.stores.storage import MemoryStorage, Storage
+from aioflags.stores.storage import FileStorage, MemoryStorage, Storage
 from tests.support.device_storages import LOGGER, ScriptedStorage, device_storage
 from tests.support.mobile_service import MobileService, mobile_client
 

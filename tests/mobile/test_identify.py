@@ -12,16 +12,13 @@ import anyio
 import pytest
 
 from aioflags.events.options import MobileEvents
-from aioflags.hooks.hook import Hook, IdentifyCall
+from aioflags.hooks import Hook, IdentifyCall
 from aioflags.mobile.client import MobileClient
 from aioflags.mobile.pipelines import ModeDefinition
-from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector
+from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector, Update
 from aioflags.model.context import Context
-from aioflags.model.detail import ErrorKind
-from aioflags.model.flag_evaluation import FlagEvaluation
-from aioflags.model.identify import IdentifyResult, IdentifyStatus
-from aioflags.model.result import Update
-from aioflags.model.source_state import SourceState
+from aioflags.model.detail import ErrorKind, FlagEvaluation
+from aioflags.model.status import IdentifyResult, IdentifyStatus, SourceState
 from aioflags.sources import SourceContext, from_function
 from aioflags.stores.storage import MemoryStorage
 from tests.support.mobile_service import (

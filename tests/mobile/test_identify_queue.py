@@ -13,7 +13,7 @@ import pytest
 from anyio.abc import TaskGroup
 
 from aioflags.mobile.identify_queue import MAX_TURN, ContextChange, IdentifyQueue, Outcome, Switch
-from aioflags.model.identify import IdentifyResult, IdentifyStatus
+from aioflags.model.status import IdentifyResult, IdentifyStatus
 
 DONE = IdentifyResult(IdentifyStatus.COMPLETED)
 COMPLETED, TIMEOUT, SHED, ERROR = (

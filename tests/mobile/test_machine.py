@@ -24,7 +24,7 @@ from aioflags.mobile.client import MobileClient
 from aioflags.mobile.config import MobileConfig, Profile
 from aioflags.mobile.modes import ConnectionMode
 from aioflags.model.context import Context
-from aioflags.model.identify import IdentifyResult, IdentifyStatus
+from aioflags.model.status import IdentifyResult, IdentifyStatus
 from aioflags.testing import VirtualTimeLoop
 from tests.support.faulty_mobile_service import Behaviour, Endpoint, FaultyMobileService, OpenRequest
 

@@ -10,8 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-from aioflags.mobile.mode_selector import ModeSelector
-from aioflags.mobile.modes import ConnectionMode, Facts, ModeInEffect, ModeRules, OfflineReason, resolve
+from aioflags.mobile.modes import ConnectionMode, Facts, ModeInEffect, ModeRules, ModeSelector, OfflineReason, resolve
 
 STREAMING, POLLING, OFFLINE = ConnectionMode.STREAMING, ConnectionMode.POLLING, ConnectionMode.OFFLINE
 BACKGROUND, ONE_SHOT = ConnectionMode.BACKGROUND, ConnectionMode.ONE_SHOT

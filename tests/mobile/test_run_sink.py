@@ -13,15 +13,13 @@ from aioflags.client_core.status import StatusCell
 from aioflags.evaluation.client_side import CLIENT_SIDE
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.mobile.activation import Activation
+from aioflags.mobile.data_manager import RunSink
 from aioflags.mobile.flag_cache import FlagCaches
-from aioflags.mobile.run_sink import RunSink
-from aioflags.model.identify import IdentifyResult
-from aioflags.model.source_state import SourceState
+from aioflags.model.status import IdentifyResult, SourceState
 from aioflags.protocol.client_side import ClientSide
 from aioflags.runtime.logs import SILENT
-from aioflags.stores.device_storage import DeviceStorage
-from aioflags.stores.storage import MemoryStorage
-from aioflags.supervisor.holder import SnapshotHolder
+from aioflags.stores.storage import DeviceStorage, MemoryStorage
+from aioflags.supervisor.next_snapshot import SnapshotHolder
 
 ANNA = Context("anna")
 REPORTS: dict[str, Callable[[RunSink], object]] = {

@@ -8,7 +8,7 @@ import pytest
 
 from aioflags.mobile.modes import ConnectionMode
 from aioflags.model.context import Context
-from aioflags.model.identify import IdentifyStatus
+from aioflags.model.status import IdentifyStatus
 from tests.support.raw_mobile_service import mobile_client, raw_mobile_service
 
 pytestmark = pytest.mark.real_time

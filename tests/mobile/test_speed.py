@@ -16,7 +16,7 @@ import pytest
 
 from aioflags import Client, Config, Context, DataSystem, Events
 from aioflags.mobile.modes import ConnectionMode
-from aioflags.model.identify import IdentifyStatus
+from aioflags.model.status import IdentifyStatus
 from aioflags.sources import MemorySource
 from aioflags.stores import MemoryStorage
 from tests.benchmarks.timing import LoopWatch, least

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from aioflags import Client, Context
-from aioflags.model.conversion import json_value
+from aioflags.model.attributes import json_value
 from tests.support.hostile import OBJECTS, Lazy, Raises, RaisingMapping, RaisingZone, numpy_scalar
 
 EAST = dt.timezone(dt.timedelta(hours=2))

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from aioflags.model.detail import BigSegmentsStatus, ErrorKind, EvaluationDetail, Reason, ReasonKind
-from aioflags.model.metadata import FlagMetadata
+from aioflags.model.detail import BigSegmentsStatus, ErrorKind, EvaluationDetail, FlagMetadata, Reason, ReasonKind
 
 
 @pytest.mark.parametrize(

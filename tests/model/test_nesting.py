@@ -15,14 +15,13 @@ from hypothesis import strategies as st
 
 from aioflags import Context
 from aioflags.model.change import ObjectKind
-from aioflags.model.nesting import MAX_DEPTH, NestingError, check_depth, is_too_deep
+from aioflags.model.values import MAX_DEPTH, NestingError, check_depth, is_too_deep
 from aioflags.protocol.definitions import value_flag
-from aioflags.protocol.documents.document import DocumentError, read_document
-from aioflags.protocol.effects import Completed, Malformed
 from aioflags.protocol.event_json import try_json
-from aioflags.protocol.fdv1 import Fdv1Reader, read_latest_all
 from aioflags.protocol.fdv2 import Fdv2Reader, read_poll
-from aioflags.protocol.messages import read_message
+from aioflags.protocol.flag_documents import DocumentError, read_document
+from aioflags.protocol.messages import Completed, Malformed, read_message
+from aioflags.protocol.server_side import Fdv1Reader, read_latest_all
 from aioflags.stores.base import StoredItem
 from aioflags.stores.items import read_item, stored_version
 from tests.support.canaries import secretive

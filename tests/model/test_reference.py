@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aioflags.model.attributes import AttributeReference
 from aioflags.model.context import Context
-from aioflags.model.reference import AttributeReference
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from aioflags.model.change import ChangeKind, ChangeSet, Selector
-from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Update
-from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
+from aioflags.model.change import Basis, ChangeKind, ChangeSet, FallbackDirective, FetchFailure, Selector, Update
+from aioflags.model.status import ErrorInfo, FailureKind, SourceState
 
 ERROR = ErrorInfo(kind=FailureKind.NETWORK_ERROR, message="refused", time=1.0)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from aioflags.model.segment import SegmentDefinition
+from aioflags.model.change import SegmentDefinition
 
 
 def decoded(document: object) -> SegmentDefinition:

@@ -6,8 +6,7 @@ import asyncio
 from typing import Any
 
 from aioflags.model.context import Context
-from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
-from aioflags.model.metadata import FlagMetadata
+from aioflags.model.detail import ErrorKind, EvaluationDetail, FlagMetadata, Reason, ReasonKind
 from tests.openfeature.scripted_clients import ScriptedClient
 
 __all__ = ["FlagdLikeClient", "RemoteClient"]

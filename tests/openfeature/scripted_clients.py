@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Final
 
 from aioflags import Client, Config, DataSystem, ErrorInfo, Events
-from aioflags.model.source_state import FailureKind, SourceState
+from aioflags.model.status import FailureKind, SourceState
 from aioflags.sources import SourceContext, Update, from_function, read_document
 
 __all__ = ["DOWN", "REFUSED", "ScriptedClient"]

@@ -13,7 +13,7 @@ import pytest
 from openfeature.evaluation_context import EvaluationContext
 
 from aioflags import Context
-from aioflags.evaluation.openfeature.launchdarkly import NO_KEY
+from aioflags.evaluation.openfeature import NO_KEY
 from aioflags.openfeature.contexts import converter
 from aioflags.runtime.logs import class_name
 

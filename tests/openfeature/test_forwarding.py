@@ -15,7 +15,7 @@ from openfeature.provider import AbstractProvider, ProviderStatus
 
 from aioflags import Status
 from aioflags.openfeature import AioFlagsProvider
-from aioflags.openfeature.sdk import LIFECYCLE_MARKER, has_lifecycle_marker
+from aioflags.openfeature.contexts import LIFECYCLE_MARKER, has_lifecycle_marker
 from tests.openfeature.handler_logs import HandlerLog
 from tests.openfeature.scripted_clients import ScriptedClient
 from tests.openfeature.test_life_cycle import ANNA, FLAGS, status, until

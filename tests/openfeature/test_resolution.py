@@ -13,7 +13,7 @@ from openfeature.exception import ErrorCode
 from openfeature.flag_evaluation import Reason
 
 from aioflags import Client, Config, Context
-from aioflags.evaluation.openfeature.launchdarkly import error_of, reason_of
+from aioflags.evaluation.openfeature import error_of, reason_of
 from aioflags.hooks import Hook
 from aioflags.model.detail import ErrorKind, EvaluationDetail, ReasonKind
 from aioflags.model.detail import Reason as ReasonOfTheClient

@@ -10,7 +10,7 @@ from openfeature.evaluation_context import EvaluationContext
 from openfeature.track import TrackingEventDetails
 
 from aioflags import Client, FlagdClient, FlagdConfig, Hook
-from aioflags.hooks.hook import TrackCall
+from aioflags.hooks import TrackCall
 from aioflags.openfeature import AioFlagsProvider
 from aioflags.testing import EventRecorder
 

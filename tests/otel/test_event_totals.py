@@ -13,9 +13,9 @@ from aioflags.client_core.flag_changes import FlagTracker
 from aioflags.client_core.status import StatusCell
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.events.recorder import Recorder
-from aioflags.otel.event_totals import EventTotals, SumKey
+from aioflags.otel.metrics import EventTotals, SumKey
 from aioflags.runtime.logs import logger
-from aioflags.supervisor.holder import SnapshotHolder
+from aioflags.supervisor.next_snapshot import SnapshotHolder
 from tests.support.events import U1
 
 

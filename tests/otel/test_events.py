@@ -12,7 +12,7 @@ from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.trace import TracerProvider
 
 from aioflags import Client, Config, ConfigError, Context, EvaluationDetail, Reason, ReasonKind
-from aioflags.hooks.hook import EvaluationCall
+from aioflags.hooks import EvaluationCall
 from aioflags.model.detail import ErrorKind
 from aioflags.otel import EventsHook, MetricsPlugin, TracingHook
 from aioflags.testing import overrides

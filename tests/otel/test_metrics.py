@@ -16,9 +16,8 @@ from opentelemetry.metrics import CallbackOptions
 
 from aioflags import Client, Config, DataSystem, Events
 from aioflags.otel import MetricsPlugin
-from aioflags.otel.event_totals import EventTotals, SumKey
-from aioflags.otel.metrics import _measured_with, _TotalsCache
-from aioflags.plugins.plugin import EnvironmentMetadata, SdkMetadata
+from aioflags.otel.metrics import EventTotals, SumKey, _measured_with, _TotalsCache
+from aioflags.plugins import EnvironmentMetadata, SdkMetadata
 from aioflags.sources import FileSource, MemorySource
 from tests.support.canaries import KEY
 from tests.support.feed import Feed, full

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from aioflags import EvaluationDetail, Hook, Reason, ReasonKind
-from aioflags.hooks.hook import EvaluationCall
+from aioflags.hooks import EvaluationCall
 from aioflags.otel import TracingHook
 from tests.support.otel import ANNA, INVALID, USER, Traces, client_with
 

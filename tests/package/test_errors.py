@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aioflags.errors import ConfigError, FlagsError, LifecycleError, NotReadyError
-from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
-from aioflags.model.status import Status, StatusReport
+from aioflags.model.status import ErrorInfo, FailureKind, SourceState, Status, StatusReport
 
 WAITING = StatusReport(seq=1, status=Status.NOT_READY, source_state=SourceState.INITIALIZING, since=0.0, source_since=0.0)
 REFUSED = StatusReport(

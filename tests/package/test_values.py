@@ -52,10 +52,10 @@ from aioflags import (
     stores,
     testing,
 )
-from aioflags.model.metadata import FlagMetadata
-from aioflags.model.nesting import NestingError
-from aioflags.protocol.documents.document import DocumentError
-from aioflags.runtime.cancellation import StrayCancellationError
+from aioflags.model.detail import FlagMetadata
+from aioflags.model.values import NestingError
+from aioflags.protocol.flag_documents import DocumentError
+from aioflags.runtime.event_loops import StrayCancellationError
 from aioflags.runtime.logs import logger
 from aioflags.sources import Change, ChangeKind, ChangeSet, FailureKind, FallbackDirective, ObjectKind, Selector
 from aioflags.stores.files import FolderMissingError

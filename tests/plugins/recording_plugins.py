@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from aioflags import Client, Config, Hook
-from aioflags.plugins.plugin import EnvironmentMetadata, Plugin
+from aioflags.plugins import EnvironmentMetadata, Plugin
 from tests.support.canaries import secretive
 
 USER = secretive("anna")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aioflags import Client, Hook
-from aioflags.plugins.plugin import EnvironmentMetadata, Plugin
+from aioflags.plugins import EnvironmentMetadata, Plugin
 from tests.plugins.recording_plugins import USER, FailingPlugin, RecordingPlugin, WaitingPlugin, client_with, errors
 from tests.support.hooks import RecordingHook
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from aioflags import Client, Config, ConfigError, FlagdConfig, Hook
-from aioflags.plugins.plugin import EnvironmentMetadata, Plugin
+from aioflags.plugins import EnvironmentMetadata, Plugin
 from tests.plugins.recording_plugins import USER, RecordingPlugin, client_with
 
 

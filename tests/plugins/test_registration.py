@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aioflags import BigSegments, Client, Config, DataSystem, Events, LifecycleError, StoreStatus
-from aioflags.plugins.plugin import ApplicationMetadata, EnvironmentMetadata, Plugin, SdkMetadata
+from aioflags.plugins import ApplicationMetadata, EnvironmentMetadata, Plugin, SdkMetadata
 from aioflags.runtime.clock import now_ms
 from aioflags.runtime.version import __version__
 from aioflags.sources import Selector, SourceContext, SourceState, Update, from_function

@@ -6,9 +6,8 @@ from enum import StrEnum
 
 import pytest
 
-from aioflags.model.change import Change, ObjectKind
+from aioflags.model.change import Change, ObjectKind, SegmentDefinition
 from aioflags.model.flag import FlagDefinition
-from aioflags.model.segment import SegmentDefinition
 from aioflags.protocol.definitions import has_version, put, read_definition, value_flag
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioflags.model.result import FallbackDirective
+from aioflags.model.change import FallbackDirective
 from aioflags.protocol.directive import read_directive, read_goodbye, shape_directive
 
 PACKAGE = Path(__file__).parent.parent.parent / "aioflags"

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioflags.protocol.envelope import check_syntax, cut_events, split_events
-from aioflags.protocol.fdv2 import read_poll
+from aioflags.protocol.fdv2 import check_syntax, cut_events, read_poll, split_events
 from aioflags.runtime.cooperative import run_at_once
 from tests.support.fdv2_messages import Event, completed, intent, poll_body, put, transferred
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aioflags.protocol.event_policy import MOBILE_EVENTS, SERVER_EVENTS, EventPolicy
+from aioflags.protocol.side import MOBILE_EVENTS, SERVER_EVENTS, EventPolicy
 
 
 @pytest.mark.parametrize(

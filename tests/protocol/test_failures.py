@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aioflags.model.source_state import ErrorInfo, FailureKind
+from aioflags.model.status import ErrorInfo, FailureKind
 from aioflags.protocol.failures import http_failure, invalid_data, is_recoverable, network_failure, server_failure, unexpected
 
 PASSING = {400, 408, 429}

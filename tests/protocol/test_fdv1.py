@@ -11,8 +11,8 @@ import pytest
 
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeKind, ChangeSet, ObjectKind
-from aioflags.protocol.effects import NOTHING, Effect, Malformed
-from aioflags.protocol.fdv1 import Fdv1Reader, read_latest_all
+from aioflags.protocol.messages import NOTHING, Effect, Malformed
+from aioflags.protocol.server_side import Fdv1Reader, read_latest_all
 from aioflags.runtime.cooperative import run_at_once
 from tests.support.fdv2_messages import completed
 

@@ -8,11 +8,9 @@ import logging
 
 import pytest
 
-from aioflags.model.change import ChangeKind, ObjectKind, Selector
-from aioflags.model.result import FallbackDirective
-from aioflags.protocol.effects import NOTHING, Completed, Effect, Goodbye, Malformed, Nothing, ServerError
+from aioflags.model.change import ChangeKind, FallbackDirective, ObjectKind, Selector
 from aioflags.protocol.fdv2 import TRANSITIONS, Fdv2Reader, Phase, read_poll
-from aioflags.protocol.messages import Input, read_message
+from aioflags.protocol.messages import NOTHING, Completed, Effect, Goodbye, Input, Malformed, Nothing, ServerError, read_message
 from aioflags.runtime.cooperative import run_at_once
 from tests.support.fdv2_messages import Connection, Event, completed, delete, event, intent, poll_body, put, transferred
 

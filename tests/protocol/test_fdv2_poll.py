@@ -7,10 +7,9 @@ import logging
 
 import pytest
 
-from aioflags.model.change import ChangeKind, ChangeSet, Selector
-from aioflags.model.result import FallbackDirective
-from aioflags.protocol.effects import Effect, Goodbye, Malformed, ServerError
+from aioflags.model.change import ChangeKind, ChangeSet, FallbackDirective, Selector
 from aioflags.protocol.fdv2 import read_poll
+from aioflags.protocol.messages import Effect, Goodbye, Malformed, ServerError
 from aioflags.runtime.cooperative import run_at_once
 from tests.support.fdv2_messages import Event, completed, delete, event, intent, poll_body, put, transferred
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioflags.protocol.effects import NOTHING, Completed, Effect, Malformed
-from aioflags.protocol.fdv1 import read_latest_all
 from aioflags.protocol.fdv2 import Fdv2Reader, Phase, read_poll
+from aioflags.protocol.messages import NOTHING, Completed, Effect, Malformed
+from aioflags.protocol.server_side import read_latest_all
 from aioflags.runtime.cooperative import run_at_once
 from tests.support.fdv2_messages import Event, delete, event, intent, poll_body, put, transferred
 

@@ -8,8 +8,7 @@ import pytest
 
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.flagd import FlagdFlag
-from aioflags.protocol.documents.document import DocumentError
-from aioflags.protocol.flag_documents import read_flag_document
+from aioflags.protocol.flag_documents import DocumentError, read_flag_document
 
 FLAGD = '{"flags": {"a": {"state": "ENABLED", "variants": {"on": true}}}}'
 

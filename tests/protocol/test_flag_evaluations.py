@@ -11,10 +11,10 @@ from aioflags.evaluation.client_side import CLIENT_SIDE
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeKind, ChangeSet
 from aioflags.model.context import Context
-from aioflags.model.flag_evaluation import FlagEvaluation
-from aioflags.protocol.effects import NOTHING, Completed, Effect, Malformed
+from aioflags.model.detail import FlagEvaluation
+from aioflags.protocol.client_side import FLAG_EVALUATIONS, Fdv1EvaluationReader, read_flag_map
 from aioflags.protocol.fdv2 import Fdv2Reader, read_poll
-from aioflags.protocol.flag_evaluations import FLAG_EVALUATIONS, Fdv1EvaluationReader, read_flag_map
+from aioflags.protocol.messages import NOTHING, Completed, Effect, Malformed
 from aioflags.runtime.cooperative import run_at_once
 from tests.support.fdv2_messages import Event, completed, delete, event, intent, poll_body, transferred
 

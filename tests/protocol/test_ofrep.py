@@ -10,10 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioflags.model.detail import ErrorKind, ReasonKind
-from aioflags.model.resolved import ResolvedFlag
-from aioflags.protocol.ofrep import flag_url, read_entry, read_flag, read_metadata, request_body
-from aioflags.protocol.ofrep_bulk import read_flags
+from aioflags.model.detail import ErrorKind, ReasonKind, ResolvedFlag
+from aioflags.protocol.ofrep import flag_url, read_entry, read_flag, read_flags, read_metadata, request_body
 from aioflags.runtime.cooperative import run_at_once
 
 BASE = "https://ofrep.test"

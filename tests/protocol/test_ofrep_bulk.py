@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aioflags.model.detail import ErrorKind, ReasonKind
-from aioflags.protocol.ofrep_bulk import (
+from aioflags.protocol.ofrep import (
     EventStreamAddress,
     Refetch,
     ResolvedFlags,

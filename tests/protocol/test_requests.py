@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from aioflags.errors import ConfigError
 from aioflags.model.change import Selector
 from aioflags.model.secret import SdkKey
-from aioflags.protocol.ofrep_headers import sendable_headers
+from aioflags.protocol.ofrep import sendable_headers
 from aioflags.protocol.requests import (
     header_text,
     identity_headers,

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from aioflags.protocol.documents.document import read_document
-from aioflags.protocol.versions import Versions
+from aioflags.protocol.definitions import Versions
+from aioflags.protocol.flag_documents import read_document
 
 Step = tuple[dict[str, Any], int]
 

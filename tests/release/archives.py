@@ -9,7 +9,7 @@ from pathlib import Path
 
 LARGEST_WHEEL = 1_020_000
 """Bytes. docs/explanation/performance.md says why, and what weighs."""
-NEEDED = ("aioflags/py.typed", "aioflags/devserver/control/page_files/page.js", "aioflags/devserver/control/page_files/page.html")
+NEEDED = ("aioflags/py.typed", "aioflags/devserver/page_files/page.js", "aioflags/devserver/page_files/page.html")
 ZIP_RECORDS = 30 + 46
 """Bytes that a zip file needs for a member beside its data and twice its name, about."""
 

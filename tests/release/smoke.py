@@ -32,7 +32,7 @@ def main() -> None:
         importlib.import_module(f"aioflags.{name}")
     files = importlib.resources.files("aioflags")
     expect(files.joinpath("py.typed").is_file(), "py.typed is missing")
-    pages = files.joinpath("devserver", "control", "page_files")
+    pages = files.joinpath("devserver", "page_files")
     expect(all(pages.joinpath(name).is_file() for name in PAGES), "a file of the page is missing")
     expect(asyncio.run(evaluated()) is True, "Client.local has not evaluated the flag")
     if extra:

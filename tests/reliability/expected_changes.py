@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeAlias, cast
 
 from aioflags.model.change import Change, ChangeKind, ChangeSet
+from aioflags.model.detail import FlagEvaluation
 from aioflags.model.flag import FlagDefinition
-from aioflags.model.flag_evaluation import FlagEvaluation
 from aioflags.model.flagd import FlagdFlag
 
 __all__ = [

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
 from aioflags import Client, Config, Context, Events, FlagdClient, FlagdConfig, Http, MobileClient, MobileConfig, MobileEvents
-from aioflags.devserver.data.flagd_document import constant_flagd_flag
+from aioflags.devserver.data.flagd_flags import constant_flagd_flag
 from aioflags.testing import FakeFlagd, FlagsService
 
 __all__ = ["KINDS", "AnyClient", "AnyServer", "address_of", "make_client", "make_server", "running_server", "value_now"]

@@ -21,19 +21,17 @@ from aioflags.evaluation.flagd.dialect import flagd_dialect
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.context import Context
-from aioflags.model.detail import ErrorKind
-from aioflags.model.flag_evaluation import FlagEvaluation
+from aioflags.model.detail import ErrorKind, FlagEvaluation
 from aioflags.model.flagd import FlagdFlag
-from aioflags.protocol.documents.document import DocumentError
-from aioflags.protocol.documents.document import utf8 as checked
-from aioflags.protocol.effects import Completed, Effect, Goodbye, Malformed
-from aioflags.protocol.fdv1 import Fdv1Reader, read_latest_all
+from aioflags.protocol.client_side import FLAG_EVALUATIONS, Fdv1EvaluationReader, read_flag_map
+from aioflags.protocol.definitions import Versions
 from aioflags.protocol.fdv2 import Fdv2Reader, read_poll
-from aioflags.protocol.flag_documents import read_flag_document
-from aioflags.protocol.flag_evaluations import FLAG_EVALUATIONS, Fdv1EvaluationReader, read_flag_map
+from aioflags.protocol.flag_documents import DocumentError, read_flag_document
+from aioflags.protocol.flag_documents import utf8 as checked
 from aioflags.protocol.flagd import FlagSetError, read_flag_set
-from aioflags.protocol.ofrep_bulk import ResolvedFlags, read_flags
-from aioflags.protocol.versions import Versions
+from aioflags.protocol.messages import Completed, Effect, Goodbye, Malformed
+from aioflags.protocol.ofrep import ResolvedFlags, read_flags
+from aioflags.protocol.server_side import Fdv1Reader, read_latest_all
 from aioflags.runtime.cooperative import run_at_once
 from aioflags.stores.base import StoredItem
 from aioflags.stores.items import read_item

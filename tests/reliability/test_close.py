@@ -12,7 +12,7 @@ import pytest
 
 from aioflags import DataSystem, EvaluationDetail, EventKind, Hook, LifecycleError, Status
 from aioflags.hooks import EvaluationCall
-from aioflags.plugins.plugin import AnyPlugin
+from aioflags.plugins import AnyPlugin
 from tests.reliability.plugin import Figures
 from tests.reliability.scoreboard import batches
 from tests.reliability.scripted_worlds import CLOSE_TIMEOUT, EVENTS, KINDS, AnyClient, ScriptedWorld, world_of

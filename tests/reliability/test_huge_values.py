@@ -18,14 +18,14 @@ import pytest
 
 from aioflags import Client, Config, Context, DataSystem, Events
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.events.batch import Batch
 from aioflags.events.payloads import payloads
+from aioflags.events.summarizer import Batch
 from aioflags.model.change import ChangeSet
 from aioflags.model.event import CustomEvent
-from aioflags.protocol.documents.document import read_document
-from aioflags.protocol.effects import Completed
-from aioflags.protocol.fdv1 import read_latest_all
+from aioflags.protocol.flag_documents import read_document
+from aioflags.protocol.messages import Completed
 from aioflags.protocol.redaction import Redaction
+from aioflags.protocol.server_side import read_latest_all
 from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.supervisor.next_snapshot import next_snapshot
 from tests.benchmarks.timing import LoopWatch

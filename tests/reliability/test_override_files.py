@@ -16,7 +16,7 @@ import anyio
 import pytest
 
 from aioflags import DataSystem, FileOverrides
-from aioflags.runtime.replaced_files import replace_file
+from aioflags.runtime.files import replace_file
 from tests.reliability.history import History, Reads, Value
 from tests.reliability.replay import replayable
 from tests.reliability.scoreboard import FORM, Form

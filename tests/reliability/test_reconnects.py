@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from aioflags import Client, Config, Events
-from aioflags.transport.flagd_messages import RpcFailed
+from aioflags.transport.flagd_struct import RpcFailed
 from tests.reliability.plugin import Figures
 from tests.reliability.scoreboard import FORM, Form, amount
 from tests.reliability.worlds import ANN, KEYS, Fdv1, Fdv1Poll, Fdv2, Fdv2Poll, HttpWorld, Mobile

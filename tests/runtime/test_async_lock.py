@@ -7,7 +7,7 @@ import asyncio
 import anyio
 import pytest
 
-from aioflags.runtime.async_lock import ForkSafeAsyncLock
+from aioflags.runtime.event_loops import ForkSafeAsyncLock
 
 
 async def test_tasks_get_the_lock_one_at_a_time_in_order() -> None:

@@ -11,11 +11,11 @@ import anyio
 import pytest
 
 from aioflags import BigSegments, Client, Config, DataSystem, Hook, Persistence
-from aioflags.hooks.hook import EvaluationCall, TrackCall
+from aioflags.hooks import EvaluationCall, TrackCall
 from aioflags.migration import Migrator, ReadOrder, Stage
 from aioflags.model.detail import EvaluationDetail
-from aioflags.plugins.plugin import EnvironmentMetadata, Plugin
-from aioflags.runtime.cancellation import StrayCancellationError, contain_cancellation, is_cancelled
+from aioflags.plugins import EnvironmentMetadata, Plugin
+from aioflags.runtime.event_loops import StrayCancellationError, contain_cancellation, is_cancelled
 from aioflags.sources import MemorySource
 from tests.support.canaries import secretive
 from tests.support.feed import Feed, change, changes, full

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aioflags.runtime.edit_lock import edit_lock
+from aioflags.cli.override import edit_lock
 
 
 def test_a_second_edit_waits_until_the_first_one_has_ended(tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ import pytest
 import redis
 
 from aioflags import Client, Config, DataSystem, Events, FlagdClient, Hook
-from aioflags.hooks.hook import EvaluationCall, TrackCall
+from aioflags.hooks import EvaluationCall, TrackCall
 from aioflags.model.change import Change, ChangeKind, ChangeSet
-from aioflags.plugins.plugin import EnvironmentMetadata, Plugin
-from aioflags.protocol.versions import Versions
+from aioflags.plugins import EnvironmentMetadata, Plugin
+from aioflags.protocol.definitions import Versions
 from aioflags.runtime.fork import Lock, reset_after_fork
 from aioflags.sources import MemorySource
 from aioflags.stores import RedisStore

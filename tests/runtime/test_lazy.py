@@ -122,9 +122,7 @@ def test_importing_the_client_does_not_load(left_out: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("options", "left_out"),
     [
-        pytest.param(
-            "", ("aioflags.protocol.documents.document", "aioflags.sources.memory", "aioflags.sources.file"), id="documents"
-        ),
+        pytest.param("", ("aioflags.protocol.flag_documents", "aioflags.sources.memory", "aioflags.sources.file"), id="documents"),
         pytest.param("", ("aioflags.persistence.", "aioflags.stores.items"), id="a store that is not configured"),
         pytest.param("", ("aioflags.big_segments.",), id="big segments that are not configured"),
         pytest.param("", ("httpx", "httpcore"), id="HTTP before the start"),

@@ -17,9 +17,9 @@ import pytest
 from aioflags import Client, Config, ConfigError, DataSystem, Events, Http
 from aioflags.devserver import FlagFile, ServerState, watch
 from aioflags.model.change import ObjectKind
-from aioflags.runtime.regular_files import read_regular
+from aioflags.runtime.files import read_regular
 from aioflags.sources import FileSource
-from aioflags.sources.file_watching import Files, Texts, follow
+from aioflags.sources.file import Files, Texts, follow
 from tests.support.canaries import secretive
 
 pytestmark = [pytest.mark.real_time, pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no FIFOs")]

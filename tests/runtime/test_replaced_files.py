@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from aioflags.runtime.replaced_files import replace_file, replace_private_file
+from aioflags.runtime.files import replace_file, replace_private_file
 from tests.support.forks import succeeds_in_a_child
 
 GROUP = 4242

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from aioflags.runtime.single_flight import SingleFlight
+from aioflags.runtime.tasks import SingleFlight
 
 
 class CountedCall:

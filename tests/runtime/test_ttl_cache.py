@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from aioflags.runtime.ttl_cache import TtlCache
+from aioflags.persistence.big_segments import TtlCache
 
 
 class At:

@@ -11,8 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
-from aioflags.model.change import Selector
-from aioflags.model.result import Update
+from aioflags.model.change import Selector, Update
 from aioflags.sources.base import SourceContext
 from aioflags.sources.flagd_stream import FlagdStreamOptions, FlagdStreamSource
 from aioflags.transport.grpc import FlagdChannel

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from aioflags.model.change import Selector
-from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Update
+from aioflags.model.change import Basis, FallbackDirective, FetchFailure, Selector, Update
 from aioflags.sources import Latching, Polling
 from aioflags.sources.base import closing
 from aioflags.sources.polling import PollingSource

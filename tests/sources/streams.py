@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aioflags.model.result import Update
+from aioflags.model.change import Update
 from aioflags.sources.streaming import StreamingSource
 from tests.support.scripted_http import Service, first, intent, payload, sse, stream_of, updates_of
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector
-from aioflags.model.flag_evaluation import FlagEvaluation
-from aioflags.model.result import Basis
+from aioflags.model.change import Basis, Change, ChangeKind, ChangeSet, ObjectKind, Selector
+from aioflags.model.detail import FlagEvaluation
 from aioflags.sources.base import CachedFlags, FlagCache, SourceContext
-from aioflags.sources.cache import Cache
+from aioflags.sources.polling import Cache
 
 CHANGES = (Change(ObjectKind.FLAG, "a", 3, FlagEvaluation(key="a", version=3, value=True)),)
 

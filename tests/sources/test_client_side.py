@@ -8,9 +8,9 @@ from typing import Any
 import anyio
 import pytest
 
+from aioflags.model.change import Basis, FallbackDirective, FetchFailure, Result
 from aioflags.model.context import Context
-from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Result
-from aioflags.model.source_state import FailureKind
+from aioflags.model.status import FailureKind
 from aioflags.protocol.client_side import ClientSide
 from aioflags.sources import Fdv1FallbackOptions, Polling, Streaming
 from tests.support.canaries import KEY

@@ -9,7 +9,7 @@ import pytest
 from aioflags import Client, Config, Context, DataSystem
 from aioflags.errors import ConfigError
 from aioflags.model.change import ChangeKind, Selector
-from aioflags.model.source_state import FailureKind, SourceState
+from aioflags.model.status import FailureKind, SourceState
 from aioflags.protocol.server_side import ServerSide
 from aioflags.sources import Fdv1FallbackOptions, Fdv1Polling, Latching
 from aioflags.sources.fdv1 import Fdv1Poller

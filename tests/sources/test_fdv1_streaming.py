@@ -9,12 +9,11 @@ import httpx
 import pytest
 
 from aioflags import Client, Config, DataSystem
-from aioflags.model.change import ChangeKind
-from aioflags.model.result import Update
-from aioflags.model.source_state import FailureKind, SourceState
+from aioflags.model.change import ChangeKind, Update
+from aioflags.model.status import FailureKind, SourceState
 from aioflags.protocol.server_side import ServerSide
 from aioflags.sources import Fdv1Streaming
-from aioflags.sources.fdv1_streaming import Fdv1Streamer
+from aioflags.sources.fdv1 import Fdv1Streamer
 from tests.support.canaries import KEY, secretive
 from tests.support.scripted_http import Answer, Service, first, flag, nothing_selected, selecting, sse, stream_of, updates_of
 

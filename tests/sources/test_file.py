@@ -14,10 +14,9 @@ import anyio
 import pytest
 
 from aioflags import Client, Config, ConfigError, DataSystem, SourceState, Status
-from aioflags.model.change import ChangeKind, ChangeSet, ObjectKind, Selector
+from aioflags.model.change import Basis, ChangeKind, ChangeSet, FetchFailure, ObjectKind, Selector, Update
 from aioflags.model.flag import FlagDefinition
-from aioflags.model.result import Basis, FetchFailure, Update
-from aioflags.model.source_state import FailureKind
+from aioflags.model.status import FailureKind
 from aioflags.sources import FileSource, SourceContext
 from aioflags.sources.base import closing
 from tests.support.canaries import secretive

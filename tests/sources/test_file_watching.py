@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from aioflags.sources.base import closing
-from aioflags.sources.file_watching import Files, Texts, follow
+from aioflags.sources.file import Files, Texts, follow
 
 Edits = AsyncGenerator[Texts | OSError, None]
 
@@ -291,7 +291,7 @@ WITHOUT_WATCHFILES = """
 import asyncio, sys
 from pathlib import Path
 sys.modules["watchfiles"] = None
-from aioflags.sources.file_watching import Files, follow
+from aioflags.sources.file import Files, follow
 
 async def main():
     files = Files([Path(sys.argv[1])])

@@ -16,7 +16,7 @@ from aioflags.model.change import ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.context import Context
 from aioflags.model.flag import FlagDefinition
 from aioflags.protocol.definitions import put
-from aioflags.protocol.documents.document import read_document
+from aioflags.protocol.flag_documents import read_document
 from aioflags.sources.flag_builder import FlagBuilder
 
 ANN, BEN = Context("ann", attributes={"country": "de", "plan": "free"}), Context("ben", attributes={"country": "fr"})

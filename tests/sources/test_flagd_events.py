@@ -12,8 +12,8 @@ import grpc
 import pytest
 
 from aioflags.model.change import ChangeKind
-from aioflags.sources.flagd_events import FlagdEvents, FlagdEventsSource, read_event
-from aioflags.transport.flagd_messages import ServerEvent
+from aioflags.sources.flagd_stream import FlagdEvents, FlagdEventsSource, read_event
+from aioflags.transport.flagd_struct import ServerEvent
 from aioflags.transport.grpc import FlagdChannel
 from aioflags.transport.grpc_calls import FlagdCalls
 from aioflags.transport.grpc_settings import EVALUATION_V1, EVALUATION_V2, GrpcSettings

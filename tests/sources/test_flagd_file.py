@@ -14,10 +14,9 @@ from typing import Any
 import anyio
 import pytest
 
-from aioflags.model.change import ChangeKind, ChangeSet
+from aioflags.model.change import ChangeKind, ChangeSet, Update
 from aioflags.model.flagd import FlagdFlag
-from aioflags.model.result import Update
-from aioflags.model.source_state import ErrorCode, FailureKind, SourceState
+from aioflags.model.status import ErrorCode, FailureKind, SourceState
 from aioflags.sources.base import SourceContext
 from aioflags.sources.flagd_file import FlagdFile
 from tests.support.scripted_http import updates_of

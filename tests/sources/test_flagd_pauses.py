@@ -9,8 +9,8 @@ from collections.abc import Collection
 
 import pytest
 
-from aioflags.sources.flagd_sync import FlagdSyncSource
-from aioflags.transport.flagd_messages import RpcFailed
+from aioflags.sources.flagd_stream import FlagdSyncSource
+from aioflags.transport.flagd_struct import RpcFailed
 from aioflags.transport.grpc import FlagdChannel
 from tests.sources.flagd_streams import CONTEXT, shape, take
 from tests.support.flagd_parts import grpc_settings, stream_options, sync_builder

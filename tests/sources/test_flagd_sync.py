@@ -15,8 +15,8 @@ import anyio
 import grpc
 import pytest
 
-from aioflags.model.source_state import ErrorCode, SourceState
-from aioflags.sources.flagd_sync import FlagdSyncSource
+from aioflags.model.status import ErrorCode, SourceState
+from aioflags.sources.flagd_stream import FlagdSyncSource
 from aioflags.transport.flagd_pb import sync_v1_pb2 as sync
 from aioflags.transport.grpc_settings import EVALUATION_V2, SYNC
 from tests.sources.flagd_streams import CONTEXT, Line, line, shape, take, updates

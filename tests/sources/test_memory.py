@@ -11,11 +11,10 @@ import pytest
 
 from aioflags.errors import ConfigError
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.model.change import ChangeKind, ChangeSet, Selector
+from aioflags.model.change import Basis, ChangeKind, ChangeSet, Selector, Update
 from aioflags.model.context import Context
-from aioflags.model.result import Basis, Update
-from aioflags.model.source_state import SourceState
-from aioflags.protocol.documents.document import DocumentError, read_document
+from aioflags.model.status import SourceState
+from aioflags.protocol.flag_documents import DocumentError, read_document
 from aioflags.sources.base import SourceContext, closing
 from aioflags.sources.memory import MemorySource, _Queue
 

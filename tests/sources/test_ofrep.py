@@ -11,12 +11,11 @@ import anyio
 import httpx
 import pytest
 
-from aioflags.flagd.server_answers import attributes_of
-from aioflags.model.change import ChangeKind
+from aioflags.flagd.rpc import attributes_of
+from aioflags.model.change import ChangeKind, Update
 from aioflags.model.context import Context
-from aioflags.model.resolved import ResolvedFlag
-from aioflags.model.result import Update
-from aioflags.model.source_state import ErrorCode, FailureKind, SourceState
+from aioflags.model.detail import ResolvedFlag
+from aioflags.model.status import ErrorCode, FailureKind, SourceState
 from aioflags.protocol.ofrep import request_body
 from aioflags.sources.ofrep import OfrepBulk, OfrepBulkSource
 from tests.support.flagd_parts import ofrep_endpoint

@@ -10,7 +10,7 @@ import anyio
 import httpx
 import pytest
 
-from aioflags.model.source_state import SourceState
+from aioflags.model.status import SourceState
 from tests.sources.test_ofrep import BASE, flags, following, pauses, seen, tags, values
 from tests.support.scripted_http import HANG, Answer, Service, Step, stream_of
 

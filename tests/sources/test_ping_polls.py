@@ -9,9 +9,9 @@ import anyio
 import httpx
 import pytest
 
+from aioflags.model.change import Basis, FallbackDirective, Update
 from aioflags.model.context import Context
-from aioflags.model.result import Basis, FallbackDirective, Update
-from aioflags.model.source_state import FailureKind, SourceState
+from aioflags.model.status import FailureKind, SourceState
 from aioflags.protocol.client_side import ClientSide
 from aioflags.sources import Fdv1Streaming, Streaming
 from aioflags.sources.streaming import StreamingSource

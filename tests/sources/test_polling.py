@@ -8,9 +8,8 @@ import anyio
 import pytest
 
 from aioflags.errors import ConfigError
-from aioflags.model.change import Selector
-from aioflags.model.result import Basis, FetchFailure
-from aioflags.model.source_state import FailureKind, SourceState
+from aioflags.model.change import Basis, FetchFailure, Selector
+from aioflags.model.status import FailureKind, SourceState
 from aioflags.protocol.server_side import ServerSide
 from aioflags.sources import Polling
 from aioflags.transport.http import HttpTransport

@@ -8,9 +8,8 @@ import anyio
 import httpx
 import pytest
 
-from aioflags.model.change import ChangeKind
-from aioflags.model.result import Basis, FallbackDirective, FetchFailure
-from aioflags.model.source_state import FailureKind, SourceState
+from aioflags.model.change import Basis, ChangeKind, FallbackDirective, FetchFailure
+from aioflags.model.status import FailureKind, SourceState
 from aioflags.sources import Latching
 from tests.sources.polls import GOOD, HEADER, NOT_MODIFIED, TAGGED, UP_TO_DATE, fetched, latch_of, source_of, updates
 from tests.support.scripted_http import DIRECTED, HANG, Answer, Service, first, intent, payload, poll_body, poll_of, updates_of

@@ -7,8 +7,8 @@ from typing import TypeAlias
 import anyio
 import pytest
 
+from aioflags.model.change import Basis, FetchFailure
 from aioflags.model.context import Context
-from aioflags.model.result import Basis, FetchFailure
 from aioflags.protocol.client_side import ClientSide
 from aioflags.sources import Fdv1FallbackOptions, Polling, Streaming
 from aioflags.sources.base import SourceContext

@@ -11,7 +11,7 @@ import pytest
 
 from aioflags.errors import ConfigError
 from aioflags.model.change import ChangeKind
-from aioflags.model.source_state import FailureKind, SourceState
+from aioflags.model.status import FailureKind, SourceState
 from aioflags.protocol.server_side import ServerSide
 from aioflags.runtime.cooperative import SLICE
 from aioflags.sources import Streaming

@@ -6,8 +6,8 @@ import anyio
 import httpx
 import pytest
 
-from aioflags.model.result import FallbackDirective
-from aioflags.model.source_state import FailureKind, SourceState
+from aioflags.model.change import FallbackDirective
+from aioflags.model.status import FailureKind, SourceState
 from aioflags.sources import Latching
 from tests.sources.streams import FULL, GOOD, PUT, source_of, states, updates
 from tests.support.scripted_http import DIRECTED, HANG, Answer, Service, first, intent, payload, sse, stream_of, updates_of

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from aioflags.model.event import StreamAttempt
-from aioflags.model.source_state import FailureKind, SourceState
+from aioflags.model.status import FailureKind, SourceState
 from aioflags.sources import Streaming
 from tests.sources.streams import FULL, GOOD, PUT, source_of, states, updates
 from tests.support.scripted_http import HANG, Answer, Service, first, intent, payload, selecting, sse, stream_of, updates_of

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from aioflags import StoreError
 from aioflags.runtime.cooperative import run_at_once
-from aioflags.stores.consul_entries import (
+from aioflags.stores.consul_connection import (
     MAX_VALUE,
     ConsulEntry,
     ConsulWrite,

@@ -15,9 +15,8 @@ import pytest
 from aioflags import Http, StoreError
 from aioflags.model.change import ObjectKind
 from aioflags.stores import ConsulStore, Store, StoreContext, StoredItem
-from aioflags.stores.consul_connection import ConsulConnection, ConsulServer
-from aioflags.stores.consul_entries import MAX_VALUE
-from aioflags.stores.consul_flags import ConsulFlags
+from aioflags.stores.consul import ConsulFlags
+from aioflags.stores.consul_connection import MAX_VALUE, ConsulConnection, ConsulServer
 from tests.support.consul_server import kept_in, put_into
 from tests.support.played_consul import ConsulAnswer, PlayedConsul
 

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from aioflags.errors import StoreError
-from aioflags.stores.device_storage import DeviceStorage
+from aioflags.stores.storage import DeviceStorage
 from tests.support.device_storages import ScriptedStorage, device_storage
 
 Call = Callable[[DeviceStorage], Awaitable[object]]

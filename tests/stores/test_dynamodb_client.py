@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from aioflags.errors import StoreError
-from aioflags.stores.dynamodb_client import DynamoDBClient
+from aioflags.stores.dynamodb_connection import DynamoDBClient
 from tests.support.dynamodb_server import CREDENTIALS, TABLE, DynamoDBServer
 from tests.support.forks import succeeds_in_a_child
 
@@ -94,13 +94,13 @@ def test_the_first_client_of_a_process_blocks_the_event_loop_for_a_moment_only(d
     """In a process that has not imported botocore: an event loop that was blocked by it has a task that was late."""
     program = f"""
 import asyncio, time
-from aioflags.stores.dynamodb_client import DynamoDBClient
+from aioflags.stores.dynamodb_connection import DynamoDBClient
 from blockbuster import blockbuster_ctx
 
 async def main():
     with blockbuster_ctx("aioflags") as alarm:
         for function in alarm.functions.values():
-            function.can_block_in("aioflags/stores/dynamodb_client.py", {{"_credentials"}})
+            function.can_block_in("aioflags/stores/dynamodb_connection.py", {{"_credentials"}})
         client = DynamoDBClient(region=None, endpoint_url={dynamodb.url!r}, timeout=2)
         assert "botocore" not in __import__("sys").modules
         making = asyncio.create_task(client.get())

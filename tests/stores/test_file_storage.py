@@ -18,8 +18,8 @@ import pytest
 from aioflags.errors import ConfigError, StoreError
 from aioflags.model.defaults import MAX_RESPONSE_BYTES
 from aioflags.stores.disk import DiskStore
-from aioflags.stores.file_storage import FileStorage
 from aioflags.stores.files import read_own
+from aioflags.stores.storage import FileStorage
 from tests.stores.disk_files import other_files
 from tests.stores.test_disk_writes import FailingSystem
 from tests.stores.test_hanging_disk import HangingSystem

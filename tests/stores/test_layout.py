@@ -7,7 +7,7 @@ import pytest
 from aioflags.model.change import ObjectKind
 from aioflags.runtime.logs import logger
 from aioflags.stores import StoredItem
-from aioflags.stores.layout import ItemReader, listed_kinds, marker_text
+from aioflags.stores.items import ItemReader, listed_kinds, marker_text
 
 FLAG, SEGMENT = ObjectKind.FLAG, ObjectKind.SEGMENT
 

@@ -15,8 +15,7 @@ from redis.exceptions import ConnectionError, MaxConnectionsError, WatchError  #
 from aioflags import StoreError
 from aioflags.model.change import ObjectKind
 from aioflags.stores import RedisStore, Store, StoreContext, StoredItem
-from aioflags.stores.redis_connection import RedisConnection
-from aioflags.stores.redis_flags import RedisFlags
+from aioflags.stores.redis_flags import RedisConnection, RedisFlags
 from tests.support.redis_server import UNNAMED, RedisCluster, RedisServer
 
 CONTEXT = StoreContext(environment="an environment")

@@ -17,7 +17,7 @@ from aioflags import BigSegments, Client, Config, Context, DataSystem, StoreErro
 from aioflags.model.change import ObjectKind
 from aioflags.runtime.clock import now_ms
 from aioflags.stores import RedisStore, StoreContext, StoredItem
-from aioflags.stores.memberships import context_hash
+from aioflags.stores.base import context_hash
 from tests.support.canaries import KEY
 from tests.support.feed import Feed, change, changes, full
 from tests.support.redis_server import RedisCluster, RedisServer, WatchedRedis

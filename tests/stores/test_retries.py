@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aioflags.stores.retries import LOST_RACE
+from aioflags.stores.items import LOST_RACE
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aioflags.stores.file_storage import FileStorage
-from aioflags.stores.storage import ListedStorage, MemoryStorage, Storage
+from aioflags.stores.storage import FileStorage, ListedStorage, MemoryStorage, Storage
 
 
 @pytest.fixture(params=["memory", "files"])

@@ -15,7 +15,7 @@ import redis.asyncio
 from aioflags import StoreError
 from aioflags.model.change import ObjectKind
 from aioflags.stores import ConsulStore, DiskStore, DynamoDBStore, RedisStore, Store, StoreContext, StoredItem, StoredItems
-from aioflags.stores.layout import COLLECTIONS
+from aioflags.stores.items import COLLECTIONS
 from tests.support.consul_server import put_into
 from tests.support.dynamodb_server import TABLE, DynamoDBServer
 from tests.support.memory_store import MemoryStore

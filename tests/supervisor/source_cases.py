@@ -8,7 +8,7 @@ from typing import Literal
 
 import anyio
 
-from aioflags.model.source_state import SourceState
+from aioflags.model.status import SourceState
 from aioflags.supervisor.policy import SERVER, Policy
 from tests.support.scripted_sources import HANG, Script, World, valid
 

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from aioflags.model.result import FallbackDirective
-from aioflags.supervisor.fallback_state import FallbackState, lifetime
+from aioflags.model.change import FallbackDirective
+from aioflags.supervisor.rotation import FallbackState, lifetime
 
 DIRECTIVE = FallbackDirective(ttl=None, origin="header")
 

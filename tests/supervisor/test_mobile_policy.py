@@ -8,9 +8,8 @@ from typing import Any
 import anyio
 import pytest
 
-from aioflags.model.change import ChangeSet
-from aioflags.model.result import Basis, FallbackDirective
-from aioflags.sources.cache import Cache
+from aioflags.model.change import Basis, ChangeSet, FallbackDirective
+from aioflags.sources.polling import Cache
 from aioflags.supervisor.policy import MOBILE
 from tests.supervisor.source_cases import INTERRUPTED, OFF, VALID, Case, check_case
 from tests.support.scripted_sources import DIRECTIVE, HANG, World, basis, data, down, failure, off, valid

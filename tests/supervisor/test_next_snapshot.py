@@ -14,15 +14,13 @@ from aioflags.evaluation.compiled_data import BulkUse
 from aioflags.evaluation.items import Item
 from aioflags.evaluation.launchdarkly import LAUNCHDARKLY
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.model.change import ChangeKind, ChangeSet, ObjectKind, Selector
+from aioflags.model.change import ChangeKind, ChangeSet, ObjectKind, Selector, Update
 from aioflags.model.context import Context
 from aioflags.model.flag import FlagDefinition
-from aioflags.model.result import Update
-from aioflags.model.source_state import SourceState
-from aioflags.protocol.documents.document import read_document
-from aioflags.runtime.async_lock import ForkSafeAsyncLock
-from aioflags.supervisor.next_snapshot import next_published
-from aioflags.supervisor.update_sink import UpdateSink
+from aioflags.model.status import SourceState
+from aioflags.protocol.flag_documents import read_document
+from aioflags.runtime.event_loops import ForkSafeAsyncLock
+from aioflags.supervisor.next_snapshot import UpdateSink, next_published
 from tests.support.pauses import pauses_until
 from tests.support.scripted_sources import HANG, World
 

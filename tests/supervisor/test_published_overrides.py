@@ -9,9 +9,8 @@ import pytest
 
 from aioflags.evaluation.overrides import NO_OVERRIDES, overlaid
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.model.change import ChangeKind, ChangeSet
-from aioflags.model.result import Update
-from aioflags.model.source_state import SourceState
+from aioflags.model.change import ChangeKind, ChangeSet, Update
+from aioflags.model.status import SourceState
 from aioflags.supervisor.next_snapshot import next_published, publish_overrides
 from tests.support.feed import change, changes, full
 from tests.support.overridden_clients import overrides_in

@@ -12,13 +12,11 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from aioflags.model.change import Selector
-from aioflags.model.result import Basis, FetchFailure, Result, Update
-from aioflags.model.source_state import SourceState
+from aioflags.model.change import Basis, FetchFailure, Result, Selector, Update
+from aioflags.model.status import SourceState
 from aioflags.sources.base import SourceContext
 from aioflags.supervisor.policy import SERVER
-from aioflags.supervisor.source_run import FDV1, INITIALIZER, SYNCHRONIZER, Role, SourceRun
-from aioflags.supervisor.state_timer import StateTimer
+from aioflags.supervisor.source_run import FDV1, INITIALIZER, SYNCHRONIZER, Role, SourceRun, StateTimer
 from aioflags.supervisor.verdict import Verdict, judge, limits
 from tests.support.scripted_sources import DIRECTIVE, HANG, Script, World, basis, down, failure, off, valid
 

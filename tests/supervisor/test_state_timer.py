@@ -8,8 +8,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from aioflags.model.source_state import SourceState
-from aioflags.supervisor.state_timer import StateTimer
+from aioflags.model.status import SourceState
+from aioflags.supervisor.source_run import StateTimer
 
 INITIALIZING, VALID, INTERRUPTED, OFF = list(SourceState)[:4]
 LIMITS = {INITIALIZING: 10.0, INTERRUPTED: 60.0, VALID: 300.0}

@@ -13,10 +13,9 @@ import pytest
 from aioflags.evaluation.compiled_data import BulkUse
 from aioflags.evaluation.launchdarkly import LAUNCHDARKLY
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.model.change import ChangeKind, ChangeSet, Selector
+from aioflags.model.change import Basis, ChangeKind, ChangeSet, FallbackDirective, Selector, Update
 from aioflags.model.flag import FlagDefinition
-from aioflags.model.result import Basis, FallbackDirective, Update
-from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
+from aioflags.model.status import ErrorInfo, FailureKind, SourceState
 from tests.supervisor.source_cases import GOOD, INTERRUPTED, OFF, SILENT, VALID
 from tests.support.scripted_sources import DIRECTIVE, HANG, Script, World, basis, data, failure, off, valid
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aioflags.model.result import FallbackDirective
+from aioflags.model.change import FallbackDirective
 from tests.supervisor.source_cases import GOOD, INTERRUPTED, OFF, SILENT, VALID, Case, check_case
 from tests.support.scripted_sources import DIRECTIVE, HANG, World, basis, down, failure, off, valid
 

@@ -8,8 +8,8 @@ import math
 import anyio
 import pytest
 
-from aioflags.model.result import FallbackDirective
-from aioflags.model.source_state import SourceState
+from aioflags.model.change import FallbackDirective
+from aioflags.model.status import SourceState
 from tests.supervisor.source_cases import INTERRUPTED, OFF, SILENT, VALID
 from tests.support.scripted_sources import DIRECTIVE, HANG, Script, World, basis, down, failure, off, valid
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from aioflags.model.result import FallbackDirective, Update
-from aioflags.model.source_state import FailureKind, SourceState
+from aioflags.model.change import FallbackDirective, Update
+from aioflags.model.status import FailureKind, SourceState
 from tests.supervisor.source_cases import GOOD, INTERRUPTED, OFF, SILENT, VALID
 from tests.support.scripted_sources import DIRECTIVE, HANG, Script, World, basis, data, down, failure, off, valid
 

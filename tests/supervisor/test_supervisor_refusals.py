@@ -8,8 +8,8 @@ from typing import Any, Final
 import anyio
 import pytest
 
-from aioflags.model.result import FallbackDirective, Update
-from aioflags.model.source_state import SourceState
+from aioflags.model.change import FallbackDirective, Update
+from aioflags.model.status import SourceState
 from aioflags.runtime.clock import now
 from tests.supervisor.source_cases import GOOD, INTERRUPTED, OFF, VALID
 from tests.support.scripted_sources import DIRECTIVE, HANG, Script, World, down, failure, off, valid

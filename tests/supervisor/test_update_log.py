@@ -10,8 +10,8 @@ from typing import Any, Final
 import anyio
 import pytest
 
-from aioflags.model.result import FallbackDirective, FetchFailure, Update
-from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
+from aioflags.model.change import FallbackDirective, FetchFailure, Update
+from aioflags.model.status import ErrorInfo, FailureKind, SourceState
 from aioflags.supervisor.update_log import UpdateLog
 from aioflags.supervisor.verdict import Verdict
 from tests.support.scripted_sources import DIRECTIVE, HANG, Script, World, down, error, failure, off, valid

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from aioflags.model.result import Result
-from aioflags.model.source_state import SourceState
+from aioflags.model.change import Result
+from aioflags.model.status import SourceState
 from aioflags.supervisor.policy import SERVER
 from aioflags.supervisor.verdict import Verdict, final_verdict, is_ready, judge, judge_expiry, limits, state_after
 from tests.support.scripted_sources import DIRECTIVE, basis, down, failure, off, valid

@@ -18,11 +18,10 @@ from typing import Any, Literal, cast
 import anyio
 import pytest
 
-from aioflags.model.change import Change, ChangeKind, ChangeSet
+from aioflags.model.change import Basis, Change, ChangeKind, ChangeSet, FallbackDirective, FetchFailure, Update
 from aioflags.model.defaults import CLOSE_GRACE
-from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Update
-from aioflags.model.source_state import SourceState
-from aioflags.supervisor.fallback_state import lifetime
+from aioflags.model.status import SourceState
+from aioflags.supervisor.rotation import lifetime
 from tests.support.scripted_sources import (
     DIRECTIVE,
     HANG,

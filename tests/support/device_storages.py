@@ -10,8 +10,7 @@ import anyio
 from aioflags.mobile.flag_cache import ContextCache, FlagCaches
 from aioflags.model.context import Context
 from aioflags.protocol.event_json import as_json
-from aioflags.stores.device_storage import DeviceStorage
-from aioflags.stores.storage import MemoryStorage, Storage
+from aioflags.stores.storage import DeviceStorage, MemoryStorage, Storage
 
 LOGGER = logging.getLogger("aioflags")
 

@@ -6,15 +6,12 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aioflags.client_core.base_client import BaseClient
-from aioflags.client_core.core_client import Core
-from aioflags.client_core.data_answers import DataAnswers
-from aioflags.client_core.evaluation_log import EvaluationLog
+from aioflags.client_core.answers import DataAnswers, EvaluationLog
+from aioflags.client_core.core_client import BaseClient, Core
 from aioflags.client_core.evaluator import Evaluator
+from aioflags.client_core.hook_runner import DeferredHooks, HookRunner
 from aioflags.events.recorder import DISABLED_RECORDER
 from aioflags.hooks import EvaluationCall, Hook
-from aioflags.hooks.deferred import DeferredHooks
-from aioflags.hooks.runner import HookRunner
 from aioflags.runtime.logs import logger
 from tests.support.status_clients import StatusClient
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeSet
-from aioflags.protocol.effects import Completed, Effect
 from aioflags.protocol.fdv2 import Fdv2Reader
+from aioflags.protocol.messages import Completed, Effect
 
 Event = tuple[str, bytes]
 

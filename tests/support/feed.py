@@ -7,9 +7,8 @@ from collections.abc import AsyncGenerator, Callable
 
 import msgspec
 
-from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector
-from aioflags.model.result import Update
-from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
+from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector, Update
+from aioflags.model.status import ErrorInfo, FailureKind, SourceState
 from aioflags.protocol.definitions import read_definition
 from aioflags.sources import SourceContext, Synchronizer
 

@@ -8,9 +8,7 @@ from typing import Any, Final
 from aioflags.flagd.config import FlagdConfig
 from aioflags.flagd.modes import mode_of
 from aioflags.flagd.rpc import RpcEvaluation
-from aioflags.sources.flagd_events import FlagdEvents
-from aioflags.sources.flagd_stream import FlagdStreamOptions
-from aioflags.sources.flagd_sync import FlagdSync
+from aioflags.sources.flagd_stream import FlagdEvents, FlagdStreamOptions, FlagdSync
 from aioflags.transport.grpc import FlagdChannel
 from aioflags.transport.grpc_settings import GrpcSettings, GrpcTarget
 from aioflags.transport.ofrep import OfrepEndpoint

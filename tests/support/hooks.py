@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aioflags import Client, Config, Context, EvaluationDetail, Hook
-from aioflags.hooks.hook import EvaluationCall
+from aioflags.hooks import EvaluationCall
 from tests.support.canaries import secretive
 
 USER = secretive("anna")

@@ -15,7 +15,7 @@ from aioflags.events.options import MobileEvents
 from aioflags.mobile.client import MobileClient
 from aioflags.mobile.config import MobileConfig
 from aioflags.model.context import Context
-from aioflags.model.identify import IdentifyResult
+from aioflags.model.status import IdentifyResult
 from aioflags.transport.settings import Http
 from tests.support.canaries import KEY, WATCH
 from tests.support.scripted_http import Answer, Body, Step, intent, poll_of, sse, stream_of, wait

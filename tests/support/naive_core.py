@@ -12,12 +12,10 @@ from typing import Protocol
 from aioflags import Context, NotReadyError, Status, StatusReport
 from aioflags.client_core.foreign_provider import EventListener, ForeignProvider
 from aioflags.model.detail import ErrorKind
-from aioflags.model.source_state import ErrorInfo, SourceState
-from aioflags.model.status_event import Event, EventKind
+from aioflags.model.status import ErrorInfo, Event, EventKind, SourceState
 from aioflags.runtime.logs import logger
 from aioflags.sources import SourceContext, Update, from_function
-from aioflags.supervisor.fallback_state import FallbackState
-from aioflags.supervisor.options import SourceOptions
+from aioflags.supervisor.rotation import FallbackState, SourceOptions
 from aioflags.supervisor.supervisor import Supervisor
 from aioflags.transport.settings import Http
 from tests.support.evaluating_clients import EvaluatingClient, PausingHook

@@ -8,7 +8,7 @@ from typing import Any
 from aioflags import Client
 from aioflags.client_core.parts import internals_of
 from aioflags.evaluation.overrides import Overrides
-from aioflags.protocol.documents.document import read_document
+from aioflags.protocol.flag_documents import read_document
 from aioflags.supervisor.next_snapshot import publish_overrides
 
 __all__ = ["override", "overrides_in"]

@@ -17,7 +17,7 @@ from aioflags.mobile.modes import ConnectionMode
 from aioflags.mobile.pipelines import ModeDefinition
 from aioflags.model.context import Context
 from aioflags.sources import Polling, Streaming
-from aioflags.sources.cache import Cache
+from aioflags.sources.polling import Cache
 from tests.support.canaries import WATCH
 
 __all__ = ["RawMobileService", "mobile_client", "raw_mobile_service"]

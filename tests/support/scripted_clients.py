@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from aioflags import Client, Config, DataSystem, ErrorInfo
-from aioflags.model.source_state import FailureKind, SourceState
+from aioflags.model.status import FailureKind, SourceState
 from aioflags.sources import MemorySource, Selector, SourceContext, Update, from_function
 from tests.support.canaries import secretive
 

@@ -18,9 +18,9 @@ import anyio
 
 from aioflags import FlagdClient, FlagdConfig
 from aioflags.flagd.modes import Mode, mode_of
-from aioflags.model.status_event import Event
+from aioflags.model.status import Event
 from aioflags.runtime.logs import logger
-from aioflags.transport.flagd_messages import RpcFailed, ServerEvent, ServerValue, SyncMessage, ValueKind
+from aioflags.transport.flagd_struct import RpcFailed, ServerEvent, ServerValue, SyncMessage, ValueKind
 from aioflags.transport.grpc import FlagdChannel
 from aioflags.transport.grpc_calls import FlagdCalls
 from aioflags.transport.grpc_settings import GrpcSettings

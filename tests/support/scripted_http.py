@@ -13,8 +13,7 @@ import anyio
 import httpx
 import httpx2
 
-from aioflags.model.change import Selector
-from aioflags.model.result import Update
+from aioflags.model.change import Selector, Update
 from aioflags.sources.base import SourceContext, Synchronizer, closing
 from aioflags.transport.settings import Http
 from tests.support.canaries import WATCH

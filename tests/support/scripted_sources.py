@@ -16,17 +16,25 @@ from typing import Any, Final, Literal, TypeAlias
 import anyio
 
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector
+from aioflags.model.change import (
+    Basis,
+    Change,
+    ChangeKind,
+    ChangeSet,
+    FallbackDirective,
+    FetchFailure,
+    ObjectKind,
+    Selector,
+    Update,
+)
 from aioflags.model.defaults import CLOSE_GRACE
 from aioflags.model.flag import FlagDefinition
-from aioflags.model.result import Basis, FallbackDirective, FetchFailure, Update
-from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
-from aioflags.runtime.async_lock import ForkSafeAsyncLock
+from aioflags.model.status import ErrorInfo, FailureKind, SourceState
+from aioflags.runtime.event_loops import ForkSafeAsyncLock
 from aioflags.sources.base import SourceBuilder, SourceContext
-from aioflags.supervisor.fallback_state import FallbackState
-from aioflags.supervisor.holder import SnapshotHolder
-from aioflags.supervisor.options import SourceOptions
+from aioflags.supervisor.next_snapshot import SnapshotHolder
 from aioflags.supervisor.policy import SERVER, Policy
+from aioflags.supervisor.rotation import FallbackState, SourceOptions
 from aioflags.supervisor.supervisor import Supervisor
 
 HANG: Final = math.inf

@@ -8,18 +8,16 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 
 import anyio
 
+from aioflags.client_core.client_methods import StatusMethods
 from aioflags.client_core.flag_changes import FlagTracker
 from aioflags.client_core.lifecycle import Lifecycle
 from aioflags.client_core.status import OnStep, StatusCell
-from aioflags.client_core.status_methods import StatusMethods
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeSet
-from aioflags.model.source_state import ErrorInfo, FailureKind, SourceState
-from aioflags.model.status import StatusReport
-from aioflags.model.status_event import Event, EventKind
+from aioflags.model.status import ErrorInfo, Event, EventKind, FailureKind, SourceState, StatusReport
 from aioflags.runtime.logs import logger
 from aioflags.sources import MemorySource
-from aioflags.supervisor.holder import SnapshotHolder
+from aioflags.supervisor.next_snapshot import SnapshotHolder
 
 DOWN = ErrorInfo(kind=FailureKind.NETWORK_ERROR, message="down", time=1.0)
 UNUSABLE = ErrorInfo(kind=FailureKind.INVALID_DATA, message="not JSON", time=2.0)

@@ -139,7 +139,7 @@ def test_a_traceback_shows_the_test_and_no_line_of_the_library(project: Project)
         from aiohttp import web
         from aioflags import Client, Flag
         from aioflags.aiohttp import setup
-        from aioflags.web.application_client import RequestFlags
+        from aioflags.client_core.application_client import RequestFlags
         from aioflags.testing import assert_flags_exist
 
         def test_declared():
@@ -155,9 +155,9 @@ def test_a_traceback_shows_the_test_and_no_line_of_the_library(project: Project)
         ini=AUTOMATIC,
     )
     ran.assert_outcomes(failed=3)
-    ran.stdout.no_fnmatch_line("*aioflags/testing/flags_exist.py:*")
+    ran.stdout.no_fnmatch_line("*aioflags/testing/flag_overrides.py:*")
     ran.stdout.no_fnmatch_line("*aioflags/aiohttp.py:*")
-    ran.stdout.no_fnmatch_line("*aioflags/web/application_client.py:*")
+    ran.stdout.no_fnmatch_line("*aioflags/client_core/application_client.py:*")
     ran.stdout.fnmatch_lines(["E*the flag 'teme' is not in the document; did you mean 'theme'?"])
 
 

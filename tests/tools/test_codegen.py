@@ -17,12 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aioflags import Client, Context, Flag
+from aioflags.cli.codegen import constant_names, declarations, declare_the_same, declared_type
 from aioflags.errors import ConfigError
 from aioflags.model.values import same_json
-from aioflags.protocol.documents.document import read_document
-from aioflags.protocol.flag_documents import read_flag_document, read_flag_documents
+from aioflags.protocol.flag_documents import read_document, read_flag_document, read_flag_documents
 from aioflags.testing import assert_flags_exist
-from aioflags.tools.codegen import constant_names, declarations, declare_the_same, declared_type
 
 WILD = [
     '"; import os #',

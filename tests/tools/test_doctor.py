@@ -14,7 +14,7 @@ from aioflags import Config, DataSystem, FileOverrides, Http, MobileConfig
 from aioflags.devserver import Endpoint, Fault, FaultKind, ServerState, create_app, serve
 from aioflags.runtime.clock import now
 from aioflags.tools.doctor import Check, Grade, run_checks
-from aioflags.transport.probe import probe
+from aioflags.transport.tls import probe
 from tests.support.canaries import KEY, WATCH
 from tests.support.raw_server import answering, ok, raw_server, saying, tunnel_to
 

@@ -10,7 +10,7 @@ import pytest
 from aioflags import FlagdConfig
 from aioflags.devserver import Fault, FaultKind
 from aioflags.runtime.logs import SILENT
-from aioflags.testing.flagd import FakeFlagd
+from aioflags.testing.service import FakeFlagd
 from aioflags.tools.doctor import Check, Grade
 from aioflags.tools.flagd_doctor import run_flagd_checks
 from tests.support.raw_server import raw_server, saying

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aioflags.cli.override import OverrideFile
 from aioflags.model.values import same_json
-from aioflags.tools.override_file import OverrideFile
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(
     ["on", "1e3", "0o7", "0x1F", "~", "null", "<<", "=", "- a", "a: b", "# no", "1_000", "1:30", "2001-01-01", " a ", "\ufeff"]

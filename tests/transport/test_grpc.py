@@ -27,8 +27,8 @@ from aioflags import FlagdClient, FlagdConfig
 from aioflags.devserver import ServerState
 from aioflags.devserver.flagd.server import serve_flagd
 from aioflags.errors import ConfigError
-from aioflags.transport.flagd_messages import RpcFailed, SyncMessage
 from aioflags.transport.flagd_pb import sync_v1_pb2 as sync
+from aioflags.transport.flagd_struct import RpcFailed, SyncMessage
 from aioflags.transport.grpc import FlagdChannel, require_grpc
 from aioflags.transport.grpc_settings import EVALUATION_V2, SYNC, GrpcTarget, read_target
 from tests.support.flagd_parts import grpc_settings

@@ -15,8 +15,8 @@ import grpc
 import grpc.aio
 import pytest
 
-from aioflags.transport.flagd_messages import RpcFailed
 from aioflags.transport.flagd_pb import evaluation_v1_pb2 as v1
+from aioflags.transport.flagd_struct import RpcFailed
 from aioflags.transport.grpc_calls import FlagdCalls
 from tests.support.flagd_parts import grpc_settings, rpc_evaluation
 from tests.support.flagd_server import struct

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aioflags.testing.flagd import FakeFlagd
+from aioflags.testing.service import FakeFlagd
 
 pytestmark = [pytest.mark.real_time, pytest.mark.slow]
 

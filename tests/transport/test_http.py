@@ -18,10 +18,10 @@ import pytest
 import respx
 
 from aioflags.errors import ConfigError
-from aioflags.model.source_state import FailureKind
+from aioflags.model.status import FailureKind
 from aioflags.protocol.failures import http_failure, network_failure
 from aioflags.transport.http import HttpTransport
-from aioflags.transport.responses import RequestFailed
+from aioflags.transport.http_client import RequestFailed
 from aioflags.transport.settings import Http
 from tests.support.canaries import KEY
 from tests.support.full_loop import FullLoop, run_full

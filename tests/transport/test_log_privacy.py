@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from aioflags.transport.log_privacy import keep_contexts_out_of_logs
+from aioflags.transport.clients import keep_contexts_out_of_logs
 
 
 @pytest.mark.parametrize("version", ["", "2"], ids=["httpx", "httpx2"])

@@ -14,8 +14,8 @@ import pytest
 
 from aioflags.runtime.clock import now
 from aioflags.transport.http import HttpTransport
+from aioflags.transport.http_client import RequestFailed
 from aioflags.transport.ofrep import OfrepRequests
-from aioflags.transport.responses import RequestFailed
 from tests.support.flagd_parts import ofrep_endpoint
 from tests.support.scripted_http import HANG, Answer, Service
 

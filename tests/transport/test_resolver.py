@@ -246,7 +246,7 @@ def test_the_program_ends_although_the_resolver_hangs() -> None:
     script = """
 import asyncio, time
 from aioflags.transport.http import HttpTransport
-from aioflags.transport.responses import RequestFailed
+from aioflags.transport.http_client import RequestFailed
 from aioflags.transport.settings import Http
 import aioflags.transport.resolver as resolver, socket
 socket.getaddrinfo = lambda *_, **__: time.sleep(3600)

@@ -20,10 +20,10 @@ import httpx2
 import pytest
 import trustme
 
-from aioflags.model.source_state import FailureKind
+from aioflags.model.status import FailureKind
 from aioflags.transport.http import HttpTransport
+from aioflags.transport.http_client import RequestFailed
 from aioflags.transport.ofrep import OfrepRequests
-from aioflags.transport.responses import RequestFailed
 from aioflags.transport.settings import Http
 from tests.support.flagd_parts import ofrep_endpoint
 from tests.support.full_loop import no_free_descriptor

@@ -19,7 +19,7 @@ import msgspec
 import pydantic
 
 from aioflags import Client, Context, EvaluationDetail, Flag, FlagChange, Flags, Hook, Http, ReasonKind, Status, ValueChange
-from aioflags.hooks.hook import EvaluationCall, TrackCall
+from aioflags.hooks import EvaluationCall, TrackCall
 from aioflags.migration import Failure, Migrator, OpTracker, Result, Stage, WriteResult
 from aioflags.testing import MemoryClient
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from aioflags import Client, ConfigError, Context, FlagdClient, LifecycleError, Status, use_context
-from aioflags.web.application_client import ApplicationClient, RequestFlags
+from aioflags.client_core.application_client import ApplicationClient, RequestFlags
 from tests.web.flagd_document import DOCUMENT
 
 FLAGS: dict[str, Any] = {

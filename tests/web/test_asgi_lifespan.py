@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from aioflags.web.asgi_lifespan import LifespanApplication
+from aioflags.django import LifespanApplication
 
 REQUEST = {"type": "http"}
 

@@ -32,7 +32,7 @@ from aioflags import (
     use_context,
 )
 from aioflags.litestar import CurrentClient, CurrentFlags, FlagsPlugin, client_of, flags_of
-from aioflags.model.metadata import FlagMetadata
+from aioflags.model.detail import FlagMetadata
 from aioflags.sources import MemorySource
 from tests.web.flagd_document import DOCUMENT
 

@@ -1,4 +1,6 @@
-"""The served flags as LaunchDarkly's service evaluates them for client-side SDKs: one context, and the flags that it may see.
+"""Evaluated flags for client-side SDKs: the context of a request, the flags that it may see, their versions.
+
+The served flags as LaunchDarkly's service evaluates them for client-side SDKs: one context, and the flags that it may see.
 
 The only place that makes such payloads: polls and streams of FDv2 and FDv1 send the objects that are made here.
 
@@ -7,23 +9,127 @@ Source: ``client-side.md`` 2.1; ``evaluation.md`` 2.1 and 6.
 
 from __future__ import annotations
 
+import base64
+import binascii
+import json
+import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final, cast
 
 import msgspec
 
-from aioflags.devserver.data.audience import Audience
-from aioflags.devserver.data.flag_versions import evaluation_versions
-from aioflags.devserver.data.history import Transfer
-from aioflags.devserver.data.objects import ObjectName, ServedObject
-from aioflags.devserver.data.served_snapshot import ServedSnapshot
-from aioflags.devserver.state import ServerState
+from aioflags.devserver.data.history import ObjectName, ServedObject, Transfer
+from aioflags.devserver.data.served_data import Audience
+from aioflags.devserver.decode import decode_json
+from aioflags.devserver.state import ServedSnapshot, ServerState
+from aioflags.errors import ConfigError
 from aioflags.evaluation.all_flags_state import FlagState, flags_state
 from aioflags.model.change import ChangeKind, ObjectKind
 from aioflags.model.context import Context
+from aioflags.model.values import check_depth, type_name
+from aioflags.protocol.problems import UNREADABLE, located_problem
 from aioflags.runtime.clock import now_ms
 from aioflags.runtime.cooperative import run_at_once
+
+# -- Reads the contexts that requests have: in base64 in the path, or as JSON. A mistake becomes a one-line error.
+# Source: ``client-side.md`` 1.3.
+
+
+MAX_CONTEXT_BYTES: Final = 1024 * 1024
+"""The longest accepted body with a context."""
+MAX_ENCODED_LENGTH: Final = 48 * 1024
+"""The longest accepted context in a path. Longer paths soon fail in servers and proxies."""
+
+_STANDARD_ALPHABET: Final = str.maketrans("-_", "+/")
+_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
+
+def read_encoded_context(text: str) -> Context:
+    """Read a context from the path of a request: its JSON in base64, in the alphabet for URLs or the standard one.
+
+    Raises:
+        ConfigError: the text is too long, not base64, or not a valid context.
+    """
+    if len(text) > MAX_ENCODED_LENGTH:
+        raise ConfigError(f"the context in the path has {len(text)} characters; {MAX_ENCODED_LENGTH} are accepted. Send a REPORT")
+    unpadded = text.rstrip("=").translate(_STANDARD_ALPHABET)
+    try:
+        decoded = base64.b64decode(unpadded + "=" * (-len(unpadded) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise ConfigError("the context in the path is not base64") from None
+    return read_context(decoded)
+
+
+def read_context(text: bytes) -> Context:
+    """Read a context from its JSON. U+FFFD takes the place of half of a surrogate pair, as in services that are written in Go.
+
+    Raises:
+        ConfigError: the text is not a valid context.
+    """
+    try:
+        check_depth(text)
+        decoded: Any = decode_json(text)
+        if b"\\u" in text:
+            decoded = _unicode(decoded)
+    except UNREADABLE as error:
+        raise ConfigError(located_problem("the context", error, text)) from None
+    if not isinstance(decoded, dict):
+        raise ConfigError(f"the context: expected an object, got {type_name(decoded)}")
+    context = decoded_context(cast("dict[str, object]", decoded))
+    if not context.canonical_key:
+        raise ConfigError("the context cannot be used: the key is empty")
+    return context
+
+
+def _unicode(decoded: Any) -> Any:
+    """The same values, all of whose text can be encoded. A program may have half of a surrogate pair from the name of a file."""
+    text = json.dumps(decoded, ensure_ascii=False)
+    return decoded if _LONE_SURROGATE.search(text) is None else json.loads(_LONE_SURROGATE.sub("\ufffd", text))
+
+
+def decoded_context(decoded: Mapping[str, object]) -> Context:
+    """The context of decoded JSON. Without a ``kind`` it is a legacy user.
+
+    Raises:
+        ConfigError: the context is not valid.
+    """
+    context = Context.from_dict(decoded) if "kind" in decoded else Context.from_legacy_user(decoded)
+    if context.error is not None:
+        raise ConfigError(f"the context cannot be used: {context.error}")
+    return context
+
+
+# -- The version of each evaluated flag: the newest version of the data in which the flag, or what it depends on, changed.
+#
+# Client-side SDKs ignore a change whose version is not newer. The version of the definition stays the same if only a segment
+# changes.
+
+
+def evaluation_versions(
+    objects: Iterable[ServedObject], dependencies: Mapping[ObjectName, AbstractSet[ObjectName]]
+) -> dict[ObjectName, int]:
+    """The version of each object, of deleted objects too.
+
+    Args:
+        objects: all objects, deleted ones included.
+        dependencies: the objects on which each object depends directly. They need not exist, and cycles are possible.
+    """
+    dependents: defaultdict[ObjectName, list[ObjectName]] = defaultdict(list)
+    for name, needed in dependencies.items():
+        for other in needed:
+            dependents[other].append(name)
+    versions: dict[ObjectName, int] = {}
+    for served in sorted(objects, key=lambda served: served.since, reverse=True):
+        pending = [(served.kind, served.key)]
+        while pending:
+            name = pending.pop()
+            if name not in versions:  # The first visit has the newest version.
+                versions[name] = served.since
+                pending += dependents[name]
+    return versions
 
 
 class ClientFlags:

@@ -1,4 +1,6 @@
-"""The served flags and segments with their versions, so that a client gets only what changed since its basis.
+"""The served flags and segments with their versions, split from documents, with defaults filled in.
+
+The served flags and segments with their versions, so that a client gets only what changed since its basis.
 
 Deletions are kept as well. Beyond a thousand deletions the oldest is forgotten, and a client with an older basis gets a full
 transfer.
@@ -10,15 +12,151 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from operator import is_
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from aioflags.devserver.data.fill_defaults import fill_defaults
-from aioflags.devserver.data.objects import ObjectName, ServedObject
 from aioflags.model.change import ChangeKind, ObjectKind
+from aioflags.model.values import check_depth
+from aioflags.protocol.definitions import SECTIONS
+from aioflags.protocol.flag_documents import DocumentError, decoded, plain_json, read_document, utf8
+from aioflags.protocol.problems import UNREADABLE, read_problem
+from aioflags.runtime.suggest import did_you_mean
+
+# -- Splits a flag document into its flags and segments, each as it was written, unknown properties included.
+#
+# ``aioflags/protocol/documents`` validates the document.
+
+
+ObjectName: TypeAlias = tuple[ObjectKind, str]
+Objects: TypeAlias = Mapping[ObjectName, Mapping[str, Any]]
+"""Flags and segments as JSON objects. Each has its ``key`` and a ``version``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedObject:
+    """A flag or segment as clients get it, or a deleted one.
+
+    ``body`` is its JSON; ``None`` if it is deleted. ``since`` is the payload version in which it got this state.
+    """
+
+    kind: ObjectKind
+    key: str
+    version: int
+    body: msgspec.Raw | None
+    since: int
+
+
+def read_objects(document: bytes | str | Mapping[str, object], *, name: str | None = None) -> Objects:
+    """The flags and segments of a document.
+
+    Args:
+        document: JSON or YAML text, or decoded JSON.
+        name: the file name, which selects the format and appears in errors.
+
+    Raises:
+        DocumentError: the document has a mistake.
+    """
+    document = decoded(document, name)
+    read_document(document, name=name)
+    sections = _sections(document, name)
+    objects: dict[ObjectName, Mapping[str, Any]] = {}
+    for section, kind in SECTIONS.items():
+        for key, written in sections.get(section, {}).items():
+            if not written.get("deleted"):
+                objects[kind, key] = {"key": key, "version": 1, **written}
+    for key, value in sections.get("flagValues", {}).items():
+        objects[ObjectKind.FLAG, key] = constant_flag(key, value)
+    return objects
+
+
+def not_found_message(kind: ObjectKind, key: str, keys: Iterable[str]) -> str:
+    """The error for an unknown key, with a suggestion from the known keys."""
+    return f"there is no {kind.value} {key!r}{did_you_mean(key, keys, before=', ')}"
+
+
+def constant_flag(key: str, value: object) -> dict[str, Any]:
+    """The flag for an entry of ``flagValues``: it serves one value to every context."""
+    return {"key": key, "version": 1, "on": True, "variations": [value], "fallthrough": {"variation": 0}, "offVariation": None}
+
+
+def _sections(document: bytes | str | Mapping[str, object], name: str | None) -> dict[str, dict[str, Any]]:
+    """The sections of a valid document, decoded."""
+    try:
+        if isinstance(document, Mapping):
+            decoded: Any = plain_json(document)
+        else:
+            text = utf8(document, name)
+            check_depth(text)
+            decoded = msgspec.json.decode(text)
+        return {section: content for section, content in decoded.items() if content is not None}
+    except UNREADABLE as error:
+        # Validation skips unknown properties, so only their content can fail here.
+        raise DocumentError(str(read_problem(error)), file=name) from None
+
+
+# -- Fills in the default of each property that a flag or segment leaves out.
+#
+# LaunchDarkly always writes these properties, so SDKs rely on them: some refuse the whole payload if one clause has no
+# ``attribute``. A property without a default, such as the variation of a target, is required in a document.
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """The defaults of an object, and the shapes of its nested objects: lists of objects, except for the names in ``_SINGLE``."""
+
+    defaults: Mapping[str, object]
+    parts: Mapping[str, _Shape] = field(default_factory=dict[str, "_Shape"])
+
+
+_SINGLE: Final = frozenset({"fallthrough", "rollout"})
+_CLAUSE: Final = _Shape({"attribute": "", "op": "", "values": []})
+"""Without ``contextKind``, because it changes the meaning of ``attribute`` from a plain name to a reference."""
+_TARGET: Final = _Shape({"values": []})
+_TARGET_OF_KIND: Final = _Shape({"contextKind": "user", "values": []})
+_FALLTHROUGH: Final = _Shape({}, {"rollout": _Shape({"variations": []})})
+_FLAG_RULE: Final = _Shape({"clauses": [], "trackEvents": False}, {**_FALLTHROUGH.parts, "clauses": _CLAUSE})
+_SEGMENT_RULE: Final = _Shape({"clauses": []}, {"clauses": _CLAUSE})
+
+_SHAPES: Final = {
+    ObjectKind.FLAG: _Shape(
+        {"on": False, "variations": [], "fallthrough": {}, "prerequisites": [], "targets": [], "rules": [], "salt": ""},
+        {"targets": _TARGET, "contextTargets": _TARGET_OF_KIND, "rules": _FLAG_RULE, "fallthrough": _FALLTHROUGH},
+    ),
+    ObjectKind.SEGMENT: _Shape(
+        {"included": [], "excluded": [], "rules": [], "salt": ""},
+        {"rules": _SEGMENT_RULE, "includedContexts": _TARGET_OF_KIND, "excludedContexts": _TARGET_OF_KIND},
+    ),
+}
+
+
+def fill_defaults(kind: ObjectKind, written: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A flag or segment as decoded JSON, with defaults for properties that are missing or ``null``. Its meaning does not change.
+
+    ``written`` is not modified. If nothing is missing, it is returned itself.
+    """
+    return _filled(written, _SHAPES[kind])
+
+
+def _filled(written: Mapping[str, Any], shape: _Shape) -> Mapping[str, Any]:
+    """Returns the object itself if nothing is missing, so that most of a large document is not copied."""
+    filled: dict[str, Any] = {name: default for name, default in shape.defaults.items() if written.get(name) is None}
+    for name, part in shape.parts.items():
+        nested: Any = written.get(name)
+        if nested is None:
+            continue
+        if name in _SINGLE:
+            if (complete := _filled(nested, part)) is not nested:
+                filled[name] = complete
+            continue
+        complete_items = [_filled(item, part) for item in nested]
+        if not all(map(is_, complete_items, nested)):
+            filled[name] = complete_items
+    return {**written, **filled} if filled else written
+
 
 _BASIS: Final = re.compile(r"\(p:(?P<payload>[^:()]+):(?P<version>\d{1,18})\)")
 _MAX_DELETIONS: Final = 1000

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aioflags.devserver.data.objects import ObjectName
+from aioflags.devserver.data.history import ObjectName
 from aioflags.model.change import ObjectKind
 from aioflags.model.values import JsonValue, same_json
 

@@ -1,26 +1,38 @@
-"""Evaluates the served flags for the clients of flagd's evaluation services and of OFREP.
+"""Evaluates the served flags for flagd's evaluation services and for OFREP, which is served here.
+
+Evaluates the served flags for the clients of flagd's evaluation services and of OFREP.
 
 Flags in flagd's format follow flagd's rules. Flags in LaunchDarkly's format follow LaunchDarkly's, with the contexts
-and words of ``evaluation/openfeature/launchdarkly.py``; the variant is the index of the variation.
+and words of ``evaluation/openfeature.py``; the variant is the index of the variation.
 
 Source: ``flagd.md`` 5 and 9.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from aioflags.devserver.clients import ClientRecord
 from aioflags.devserver.data.flagd_flags import FlagdView, read_selector
-from aioflags.devserver.data.served_snapshot import ServedSnapshot
-from aioflags.devserver.state import ServerState
+from aioflags.devserver.decode import TooLargeError, read_body
+from aioflags.devserver.endpoints import Endpoint
+from aioflags.devserver.state import ServedSnapshot, ServerState
+from aioflags.errors import ConfigError
 from aioflags.evaluation.explain.flags import explain
-from aioflags.evaluation.jsonlogic.coercion import Kind, is_object, kind_of
-from aioflags.evaluation.openfeature.context_data import TARGETING_KEY, context_data
-from aioflags.evaluation.openfeature.launchdarkly import NO_KEY, context_with_kinds, error_of, reason_of
+from aioflags.evaluation.jsonlogic.coercion import Kind, kind_of
+from aioflags.evaluation.openfeature import NO_KEY, TARGETING_KEY, context_data, context_with_kinds, error_of, reason_of
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.context import Context
+from aioflags.model.values import check_depth, is_object
+from aioflags.protocol.problems import UNREADABLE, located_problem
+from aioflags.protocol.requests import FLAGD_SELECTOR
 
 _ABSENT: Final = object()
 _SINGLE_TYPES: Final = frozenset({Kind.BOOLEAN, Kind.NUMBER, Kind.TEXT, Kind.OBJECT})
@@ -168,3 +180,102 @@ def _flagd_context(context: Mapping[str, Any], snapshot: Snapshot) -> Context:
 
 def _failure(error: str, message: str, metadata: Mapping[str, Any] | None = None) -> Resolution:
     return Resolution(reason="ERROR", has_value=False, metadata=dict(metadata or {}), error=error, message=message)
+
+
+# -- OFREP: the evaluation of flags over HTTP, one flag or all of them.
+# Source: ``flagd.md`` 9.
+
+
+class _RequestError(Exception):
+    """The request cannot be answered. ``code`` is OFREP's error code."""
+
+    def __init__(self, code: str, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.code, self.status = code, status
+
+
+class OfrepHandlers:
+    """The handlers of OFREP's two endpoints."""
+
+    def __init__(self, state: ServerState) -> None:
+        self._state = state
+        self._evaluator = ServedEvaluator(state)
+
+    async def one(self, request: Request) -> Response:
+        """Evaluate the flag of the path."""
+        key: str = request.path_params["key"]
+        try:
+            context = await _context(request)
+            resolution = self._evaluator.resolve(key, context, request.headers.get(FLAGD_SELECTOR))
+        except (_RequestError, ConfigError) as error:
+            return _error(error, key)
+        except ClientDisconnect:
+            return Response(status_code=400)
+        self._record_sent(request, resolution.reason)
+        status = 200 if resolution.error is None else 404 if resolution.error == "FLAG_NOT_FOUND" else 400
+        return _json(_result(key, resolution), status)
+
+    async def all(self, request: Request) -> Response:
+        """Evaluate all flags; 304 if the client already has these results."""
+        selector = request.headers.get(FLAGD_SELECTOR)
+        try:
+            context = await _context(request)
+            resolutions = self._evaluator.resolve_all(context, selector)
+            metadata = self._evaluator.metadata(selector)
+        except (_RequestError, ConfigError) as error:
+            return _error(error)
+        except ClientDisconnect:
+            return Response(status_code=400)
+        body = msgspec.json.encode({"flags": [_result(key, found) for key, found in resolutions.items()], "metadata": metadata})
+        tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+        known_tags = (known.strip().removeprefix("W/") for known in request.headers.get("If-None-Match", "").split(","))
+        if tag in known_tags:
+            self._record_sent(request, "unchanged")
+            return Response(status_code=304, headers={"ETag": tag})
+        self._record_sent(request, "all")
+        return Response(body, headers={"ETag": tag, "Cache-Control": "no-cache"}, media_type="application/json")
+
+    def _record_sent(self, request: Request, what: str) -> None:
+        client: ClientRecord = request.state.client
+        self._state.clients.record_sent(client, Endpoint.OFREP, what, self._state.version)
+
+
+async def _context(request: Request) -> Mapping[str, Any]:
+    """The context in the body of a request. Raises :class:`_RequestError`."""
+    try:
+        text = await read_body(request)
+    except TooLargeError as error:
+        raise _RequestError("GENERAL", str(error), 413) from None
+    try:
+        check_depth(text)
+        decoded: Any = msgspec.json.decode(text) if text else {}
+    except UNREADABLE as error:
+        raise _RequestError("PARSE_ERROR", located_problem("", error, text)) from None
+    context: Any = decoded.get("context", {}) if is_object(decoded) else None
+    if not is_object(context):
+        raise _RequestError("INVALID_CONTEXT", 'expected an object with the object "context"')
+    return context
+
+
+def _result(key: str, resolution: Resolution) -> dict[str, Any]:
+    """The JSON of a result or an error."""
+    metadata = {"metadata": resolution.metadata} if resolution.metadata else {}
+    if resolution.error is not None:
+        code = "GENERAL" if resolution.error == "TYPE_MISMATCH" else resolution.error  # OFREP does not have this code
+        return {"key": key, "errorCode": code, "errorDetails": resolution.message, **metadata}
+    result: dict[str, Any] = {"key": key, "reason": resolution.reason, **metadata}
+    if resolution.variant is not None:
+        result["variant"] = resolution.variant
+    if resolution.has_value:
+        result["value"] = resolution.value
+    return result
+
+
+def _error(error: _RequestError | ConfigError, key: str | None = None) -> Response:
+    code, status = (error.code, error.status) if isinstance(error, _RequestError) else ("GENERAL", 400)
+    fields = {"errorCode": code, "errorDetails": str(error)}
+    return _json(fields if key is None else {"key": key, **fields}, status)
+
+
+def _json(content: Mapping[str, Any], status: int) -> Response:
+    return Response(msgspec.json.encode(content), status, {"Cache-Control": "no-cache"}, "application/json")

@@ -27,14 +27,14 @@ except ModuleNotFoundError as _missing:
     _message = f'flagd\'s gRPC services need {_package}: pip install "aioflags[flagd]"'
     raise ModuleNotFoundError(_message, name=_missing.name) from None
 
-from aioflags.devserver.faults.faults import FaultKind
+from aioflags.devserver.endpoints import GRPC_ENDPOINTS, Endpoint
+from aioflags.devserver.faults import FaultKind
 from aioflags.devserver.flagd.relay import Relay
 from aioflags.devserver.flagd.services import ServiceOptions, evaluation_services, sync_service
-from aioflags.devserver.protocol.endpoints import GRPC_ENDPOINTS, Endpoint
 from aioflags.devserver.serve import LOOPBACK
 from aioflags.devserver.state import ServerState
+from aioflags.runtime.fork import ProcessBound
 from aioflags.runtime.logs import logger
-from aioflags.runtime.process_bound import ProcessBound
 from aioflags.transport.grpc_process import keep_grpc_running
 
 _SYNC: Final = frozenset({Endpoint.SYNC_FLAGS, Endpoint.FETCH_ALL_FLAGS, Endpoint.GET_METADATA})

@@ -1,4 +1,4 @@
-"""flagd's gRPC services: sync.v1, evaluation.v1 and evaluation.v2.
+"""flagd's gRPC services: sync.v1, evaluation.v1 and evaluation.v2; and which flags changed for a stream.
 
 Source: ``flagd.md`` 2.
 """
@@ -18,18 +18,44 @@ from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 
 from aioflags.devserver.data.flagd_flags import FlagdFlags, read_selector
+from aioflags.devserver.endpoints import Endpoint
 from aioflags.devserver.flagd.evaluation import Resolution, ServedEvaluator
-from aioflags.devserver.flagd.injection import CallFaults, Cut, ServicerContext
-from aioflags.devserver.flagd.served_changes import ServedChanges
-from aioflags.devserver.protocol.endpoints import Endpoint
-from aioflags.devserver.state import ServerState
+from aioflags.devserver.flagd.relay import CallFaults, Cut, ServicerContext
+from aioflags.devserver.state import ServedSnapshot, ServerState
 from aioflags.errors import ConfigError
-from aioflags.evaluation.jsonlogic.coercion import Kind, is_object
-from aioflags.model.values import is_number
+from aioflags.evaluation.jsonlogic.coercion import Kind
+from aioflags.model.change import ChangeKind, ChangeSet
+from aioflags.model.values import is_number, is_object
 from aioflags.protocol.requests import FLAGD_SELECTOR
 from aioflags.transport.flagd_pb import evaluation_v1_pb2, evaluation_v2_pb2, sync_v1_pb2
 from aioflags.transport.flagd_struct import from_struct, to_struct
 from aioflags.transport.grpc_settings import EVALUATION_V1, EVALUATION_V2, SYNC
+
+# -- Which flags changed since an event stream last reported changes, whatever the format of the flags is.
+
+
+_ANYTHING = ChangeSet(kind=ChangeKind.FULL)
+
+
+class ServedChanges:
+    """The changes of the flags that a selector selects. A flag of LaunchDarkly also changes with its segments and prerequisites."""
+
+    def __init__(self, state: ServerState, selector: str | None) -> None:
+        self._flagd = state.flagd
+        self._selector = read_selector(selector)
+        self._served = ServedSnapshot(state)
+        self._view = None if self._flagd is None else self._flagd.view(self._selector)
+        self._snapshot = self._served.current()
+
+    def since_last_call(self) -> dict[str, str]:
+        """What happened to each flag since the last call: ``write``, ``update`` or ``delete``."""
+        if self._flagd is not None and self._view is not None:
+            before, self._view = self._view, self._flagd.view(self._selector)
+            return self._view.changes_since(before)
+        old, self._snapshot = self._snapshot, self._served.current()
+        changed = sorted(self._snapshot.changed_since(old, _ANYTHING))
+        return {key: "delete" if key not in self._snapshot.flags else "update" if key in old.flags else "write" for key in changed}
+
 
 _NOT_JSON: Final = '{"flags": {"a": '
 _STOPPING: Final = "the server stops"

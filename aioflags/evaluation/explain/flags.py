@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from aioflags.evaluation.answers import Answer, malformed
+from aioflags.evaluation.decoding import MISMATCH
 from aioflags.evaluation.explain.clauses import BucketPlacement, ClauseExplainer
 from aioflags.evaluation.flags import answer_of, off_answer, targets_in_order
-from aioflags.evaluation.openfeature.dialect import OpenFeatureDialect
-from aioflags.evaluation.scope import FindMembership, Scope
-from aioflags.evaluation.value_types import MISMATCH, has_fraction
-from aioflags.evaluation.visits import MalformedError
+from aioflags.evaluation.openfeature import OpenFeatureDialect
+from aioflags.evaluation.scope import FindMembership, MalformedError, Scope
+from aioflags.evaluation.value_types import has_fraction
 from aioflags.model.change import ObjectKind
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
 from aioflags.model.explanation import Explanation, ExplanationStep, StepKind, shown

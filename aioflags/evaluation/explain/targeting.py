@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, cast
 
-from aioflags.evaluation.explain.operators import null_problem
-from aioflags.evaluation.jsonlogic.coercion import truthy
-from aioflags.evaluation.jsonlogic.work import RuleError
+from aioflags.evaluation.explain.clauses import null_problem
+from aioflags.evaluation.jsonlogic.coercion import RuleError, truthy
 from aioflags.model.explanation import ExplanationStep, StepKind, as_json, shown
 from aioflags.model.flagd import FlagdFlag
 

@@ -12,10 +12,9 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from aioflags.model.detail import FlagMetadata
 from aioflags.model.flagd import REFERENCE, Evaluators, FlagdFlag
-from aioflags.model.metadata import FlagMetadata
-from aioflags.model.nesting import SCALARS
-from aioflags.model.values import is_array, is_object, same_json
+from aioflags.model.values import SCALARS, is_array, is_object, same_json
 
 _REFERENCE: Final = "$ref"
 _NOTHING: Final[Mapping[str, Any]] = {}

@@ -1,4 +1,6 @@
-"""Rollouts: the operator ``fractional``.
+"""The operator ``fractional``: rollouts, with the hashes and encodings that they need.
+
+Rollouts: the operator ``fractional``.
 
 The same seed always gets the same variant. The hash of the seed, scaled to the sum of the weights, falls into the range of one
 bucket. Version 3 hashes a CBOR encoding of the seed, version 2 its text.
@@ -9,17 +11,165 @@ Source: ``flagd.md`` 6.4.
 from __future__ import annotations
 
 import functools
+import math
+import struct
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from aioflags.evaluation.flagd.cbor import NotEncodableError, encode, encode_text, head
-from aioflags.evaluation.flagd.murmur3 import murmur3
-from aioflags.evaluation.jsonlogic.coercion import Kind, is_array, kind_of
+from aioflags.evaluation.jsonlogic.coercion import UNIT, Kind, charge, check_length, kind_of
 from aioflags.evaluation.jsonlogic.expressions import Data, Expression, Operator, Rule, Site
 from aioflags.evaluation.jsonlogic.variables import member
-from aioflags.evaluation.jsonlogic.work import UNIT, charge, check_length
+from aioflags.model.values import MAX_DEPTH, is_array, is_object
+from aioflags.runtime.logs import class_name
+
+# -- MurmurHash3, the 32-bit variant for x86 with seed 0.
+# Source: ``flagd.md`` 6.4.
+
+
+_MASK: Final = 0xFFFFFFFF
+
+
+def murmur3(data: bytes) -> int:
+    """The hash of bytes, as an unsigned number of 32 bits."""
+    length = len(data)
+    blocks, tail = length >> 2, length & 3
+    result = 0
+    for block in struct.unpack_from(f"<{blocks}I", data):
+        mixed = block * 0xCC9E2D51 & 0xFFFFFFFF
+        result ^= (mixed << 15 | mixed >> 17) * 0x1B873593 & 0xFFFFFFFF
+        result = ((result << 13 | result >> 19) * 5 + 0xE6546B64) & 0xFFFFFFFF
+    if tail:
+        mixed = int.from_bytes(data[-tail:], "little") * 0xCC9E2D51 & _MASK
+        result ^= (mixed << 15 | mixed >> 17) * 0x1B873593 & _MASK
+    result ^= length
+    result = (result ^ result >> 16) * 0x85EBCA6B & _MASK
+    result = (result ^ result >> 13) * 0xC2B2AE35 & _MASK
+    return result ^ result >> 16
+
+
+# -- CBOR: the deterministic encoding of JSON values (RFC 8949, 4.2.1), which rollouts hash.
+# Source: ``flagd.md`` 6.4.
+
+
+_MIN_INTEGER: Final = -(2**63)
+_MAX_INTEGER: Final = 2**64 - 1
+_FLOATS: Final = ((">e", b"\xf9"), (">f", b"\xfa"), (">d", b"\xfb"))
+_UNSIGNED, _NEGATIVE, _TEXT, _ARRAY, _MAP = 0, 1, 3, 4, 5
+
+
+class NotEncodableError(ValueError):
+    """A value without an encoding: NaN, an infinity, half a surrogate pair, an unknown type, or nesting without end."""
+
+
+def encode(value: Any) -> bytes:
+    """Encode a JSON value.
+
+    Raises:
+        NotEncodableError: The value, or a part of it, has no encoding.
+        RuleError: The encoding is too long.
+    """
+    parts: list[bytes] = []
+    _Encoder(parts).write(value, 0)
+    return b"".join(parts)
+
+
+def head(major: int, number: int) -> bytes:
+    """The first bytes of an item: its major type and its number, in the shortest form."""
+    if number < 24:
+        return bytes([major << 5 | number])
+    size = 0 if number < 1 << 8 else 1 if number < 1 << 16 else 2 if number < 1 << 32 else 3
+    return bytes([major << 5 | 24 + size]) + number.to_bytes(1 << size, "big")
+
+
+def encode_text(text: str) -> bytes:
+    """Encode a text."""
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:
+        raise NotEncodableError("half a surrogate pair") from None
+    return head(_TEXT, len(data)) + data
+
+
+class _Encoder:
+    """Writes items to a list. It counts bytes, because ``reduce`` can make arrays that contain one array very often."""
+
+    __slots__ = ("_length", "_parts")
+
+    def __init__(self, parts: list[bytes]) -> None:
+        self._parts = parts
+        self._length = 0
+
+    def write(self, value: Any, depth: int) -> None:
+        kind = kind_of(value)
+        if kind < Kind.ARRAY:
+            self._add(_scalar(kind, value))
+        elif depth >= MAX_DEPTH:
+            raise NotEncodableError("nested too deeply")
+        elif kind is Kind.ARRAY:
+            self._write_array(value, depth + 1)
+        elif is_object(value):
+            self._write_map(value, depth + 1)
+        else:
+            raise NotEncodableError(f"not a JSON value: {class_name(value)}")
+
+    def _write_array(self, values: Sequence[Any], depth: int) -> None:
+        self._add(head(_ARRAY, len(values)))
+        for value in values:
+            self.write(value, depth)
+
+    def _write_map(self, members: Mapping[Any, Any], depth: int) -> None:
+        self._add(head(_MAP, len(members)))
+        encoded = [(encode_text(name), value) for name, value in members.items() if isinstance(name, str)]
+        if len(encoded) < len(members):
+            raise NotEncodableError("a name that is not a text")
+        # Shorter names come first, because the length is encoded in front of them.
+        for name, value in sorted(encoded, key=lambda member: member[0]):
+            self._add(name)
+            self.write(value, depth)
+
+    def _add(self, item: bytes) -> None:
+        self._length += len(item)
+        check_length(self._length, charged=len(item))
+        self._parts.append(item)
+
+
+def _scalar(kind: Kind, value: Any) -> bytes:
+    if kind is Kind.TEXT:
+        return encode_text(value)
+    if kind is Kind.NUMBER:
+        return _number(value)
+    return b"\xf6" if kind is Kind.NULL else b"\xf5" if value else b"\xf4"
+
+
+def _number(value: float) -> bytes:
+    """A whole number in the range of 64 bits as an integer, any other as a float."""
+    if not isinstance(value, int):
+        if not math.isfinite(value):
+            raise NotEncodableError("not a finite number")
+        if not value.is_integer():
+            return _float(value)
+    whole = int(value)
+    if _MIN_INTEGER <= whole <= _MAX_INTEGER:
+        return head(_UNSIGNED, whole) if whole >= 0 else head(_NEGATIVE, -1 - whole)
+    try:
+        return _float(float(whole))
+    except OverflowError:
+        raise NotEncodableError("a number beyond all floats") from None
+
+
+def _float(value: float) -> bytes:
+    """The shortest of three forms that gives back the same value."""
+    for layout, first in _FLOATS:
+        try:
+            packed = struct.pack(layout, value)
+        except OverflowError:
+            continue
+        if struct.unpack(layout, packed)[0] == value:
+            return first + packed
+    raise NotEncodableError("not a finite number")
+
 
 LATEST_VERSION: Final = 3
 VERSIONS: Final = (2, 3)

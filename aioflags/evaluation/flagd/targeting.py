@@ -1,4 +1,6 @@
-"""Targeting: the rule of a flag becomes a function of the context.
+"""Targeting: the rule of a flag becomes a function of the context, with flagd's own operators.
+
+Targeting: the rule of a flag becomes a function of the context.
 
 The result is the JSON value that the rule gives. Which variant that selects is not decided here.
 
@@ -7,24 +9,100 @@ Source: ``flagd.md`` 5.1 and 6.1.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from aioflags.evaluation.flagd.affixes import AFFIXES
 from aioflags.evaluation.flagd.fractional import LATEST_VERSION, VERSIONS, fractional
-from aioflags.evaluation.flagd.sem_ver import SEM_VER
-from aioflags.evaluation.jsonlogic.compiler import (
-    NOTHING_SHARED,
-    STANDARD_OPERATORS,
-    SharedRules,
-    compile_rule,
-    unknown_operator,
-)
-from aioflags.evaluation.jsonlogic.expressions import Expression, Operator, Site, literal
-from aioflags.evaluation.jsonlogic.work import RuleError
+from aioflags.evaluation.jsonlogic.coercion import UNIT, Kind, charge, kind_of, to_text
+from aioflags.evaluation.jsonlogic.compiler import NOTHING_SHARED, STANDARD_OPERATORS, SharedRules, compile_rule, unknown_operator
+from aioflags.evaluation.jsonlogic.expressions import Data, Expression, Operator, Site, function, literal
+from aioflags.evaluation.operators import Version, parse_version
 from aioflags.runtime.clock import now_ms
 
-__all__ = ["FLAGD_PATHS", "OPERATOR_NAMES", "RuleError", "Targeting", "compile_targeting"]
+# -- Affixes: the operators ``starts_with`` and ``ends_with``.
+# Source: ``flagd.md`` 6.6.
+
+
+def _affix(test: Callable[[str, str], bool]) -> Operator:
+    """An operator on exactly two texts. Anything else gives null, not ``false``."""
+
+    def compare(*values: Any) -> bool | None:
+        if len(values) != 2:
+            return None
+        text, affix = values
+        return test(text, affix) if isinstance(text, str) and isinstance(affix, str) else None
+
+    return function(compare)
+
+
+AFFIXES: Final[Mapping[str, Operator]] = {"starts_with": _affix(str.startswith), "ends_with": _affix(str.endswith)}
+
+
+# -- Versions: the operator ``sem_ver``.
+# Source: ``flagd.md`` 6.5.
+
+
+def _same_major(left: Version, right: Version) -> bool:
+    return left[0] == right[0]
+
+
+def _same_minor(left: Version, right: Version) -> bool:
+    return left[:2] == right[:2]
+
+
+COMPARISONS: Final[Mapping[str, Callable[[Version, Version], bool]]] = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "^": _same_major,
+    "~": _same_minor,
+}
+
+
+def read_version(value: Any) -> Version | None:
+    """A version from a text or number: one ``v`` in front is ignored, and minor and patch may be missing."""
+    kind = kind_of(value)
+    if kind is not Kind.TEXT and kind is not Kind.NUMBER:
+        return None
+    text = to_text(value)
+    if len(text) > UNIT:
+        charge(len(text) // UNIT)
+    return parse_version(text[1:] if text[:1] in ("v", "V") else text)
+
+
+def _comparison(name: Any) -> Callable[[Version, Version], bool] | None:
+    return COMPARISONS.get(name) if isinstance(name, str) else None
+
+
+def _compare(*values: Any) -> bool | None:
+    if len(values) != 3:
+        return None
+    left, right, compare = read_version(values[0]), read_version(values[2]), _comparison(values[1])
+    return compare(left, right) if left is not None and right is not None and compare is not None else None
+
+
+_GENERAL: Final = function(_compare)
+
+
+def _build(arguments: Sequence[Expression], site: Site) -> Expression:
+    """``sem_ver``; the usual test against a literal version reads the literal here."""
+    if len(arguments) != 3 or arguments[0].is_literal or not (arguments[1].is_literal and arguments[2].is_literal):
+        return _GENERAL.build(arguments, site)
+    read, compare, right = arguments[0].rule, _comparison(arguments[1].value), read_version(arguments[2].value)
+
+    def compare_with_literal(data: Data) -> bool | None:
+        left = read_version(read(data))
+        return compare(left, right) if left is not None and right is not None and compare is not None else None
+
+    return Expression(compare_with_literal)
+
+
+SEM_VER: Final[Mapping[str, Operator]] = {"sem_ver": Operator(_build)}
+
 
 Targeting: TypeAlias = Callable[[Mapping[str, Any]], Any]
 """The result of a flag's rule for the data of a context. It raises :class:`RuleError` alone, with the problem."""

@@ -14,17 +14,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from aioflags.evaluation.jsonlogic.arithmetic import ARITHMETIC
-from aioflags.evaluation.jsonlogic.arrays import ARRAYS
-from aioflags.evaluation.jsonlogic.coercion import is_array, is_object
-from aioflags.evaluation.jsonlogic.comparison import COMPARISON
-from aioflags.evaluation.jsonlogic.expressions import Data, Expression, Operator, Rule, Site, literal
+from aioflags.evaluation.jsonlogic.coercion import UNMETERED_SIZE, RuleError, guarded, metered
+from aioflags.evaluation.jsonlogic.expressions import COMPARISON, Data, Expression, Operator, Rule, Site, literal
 from aioflags.evaluation.jsonlogic.logic import LOGIC
-from aioflags.evaluation.jsonlogic.membership import MEMBERSHIP
-from aioflags.evaluation.jsonlogic.text import TEXT
+from aioflags.evaluation.jsonlogic.operators import ARITHMETIC, ARRAYS, MEMBERSHIP, TEXT
 from aioflags.evaluation.jsonlogic.variables import VARIABLES
-from aioflags.evaluation.jsonlogic.work import UNMETERED_SIZE, RuleError, guarded, metered
-from aioflags.model.nesting import MAX_DEPTH, SCALARS, is_too_deep
+from aioflags.model.values import MAX_DEPTH, SCALARS, is_array, is_object, is_too_deep
 
 STANDARD_OPERATORS: Final[Mapping[str, Operator]] = {
     **VARIABLES,

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from aioflags.evaluation.jsonlogic.coercion import Kind, is_array, is_object, kind_of, to_number, to_text
+from aioflags.evaluation.jsonlogic.coercion import Kind, charge, check_length, kind_of, to_number, to_text
 from aioflags.evaluation.jsonlogic.expressions import Data, Expression, Operator, Rule, Site, argument
-from aioflags.evaluation.jsonlogic.work import charge, check_length
+from aioflags.model.values import is_array, is_object
 
 
 def member(value: Any, name: str) -> Any:

@@ -5,37 +5,207 @@ Source: ``data-system.md`` 9.1.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import functools
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 import msgspec
+from msgspec import inspect
 
-from aioflags.model.change import ObjectKind, RuledDefinition
-from aioflags.model.flag import FlagDefinition
-from aioflags.model.nesting import check_depth
-from aioflags.model.segment import SegmentDefinition
-from aioflags.model.values import type_name
+from aioflags.evaluation.clauses import SEGMENT_MATCH
+from aioflags.model.change import ObjectKind, RuledDefinition, SegmentDefinition
+from aioflags.model.flag import Clause, FlagDefinition
+from aioflags.model.values import check_depth, is_number, type_name
 from aioflags.protocol.definitions import SECTIONS, value_flag
-from aioflags.protocol.documents.document import DocumentError, is_yaml, plain_json, read_document, utf8
-from aioflags.protocol.documents.places import Path, Place, Places, places_of_json
-from aioflags.protocol.documents.problems import UNREADABLE, read_problem
-from aioflags.protocol.documents.yaml_text import YamlError, read_yaml
+from aioflags.protocol.flag_documents import DocumentError, is_yaml, plain_json, read_document, utf8
 from aioflags.protocol.flagd import is_flag_set
+from aioflags.protocol.problems import UNREADABLE, Path, Place, Places, places_of_json, read_problem
+from aioflags.protocol.yaml_text import YamlError, read_yaml
 from aioflags.runtime.suggest import did_you_mean
 from aioflags.tools.lint.findings import RULES, LintFinding, LintRemark, quoted, spelled
 from aioflags.tools.lint.flagd import check_flag_set
-from aioflags.tools.lint.flags import check_flag
-from aioflags.tools.lint.references import (
-    Edge,
-    check_cycles,
-    check_prerequisites,
-    check_segments_of,
-    prerequisite_edges,
-    segment_edges,
+from aioflags.tools.lint.flags import check_flag, check_segment, check_variation
+
+# -- Checks references between flags and segments: missing prerequisites, missing segments, cycles.
+
+
+Edge: TypeAlias = tuple[str, Path]
+"""A key that a flag or segment refers to, and the path of the reference."""
+
+
+def prerequisite_edges(flag: FlagDefinition, path: Path) -> list[Edge]:
+    """The prerequisites of a flag."""
+    return [
+        (prerequisite.key, (*path, "prerequisites", index, "key")) for index, prerequisite in enumerate(flag.prerequisites or ())
+    ]
+
+
+def segment_edges(rules: Iterable[Iterable[Clause] | None], path: Path) -> list[Edge]:
+    """The segments in the clauses of rules."""
+    return [
+        (value, (*path, "rules", number, "clauses", index, "values", position))
+        for number, clauses in enumerate(rules)
+        for index, clause in enumerate(clauses or ())
+        if clause.op == SEGMENT_MATCH
+        for position, value in enumerate(clause.values or ())
+        if isinstance(value, str)
+    ]
+
+
+def check_prerequisites(flag: FlagDefinition, path: Path, flags: Mapping[str, FlagDefinition]) -> Iterator[LintRemark]:
+    """Check that the prerequisites of a flag exist, with their variations."""
+    for prerequisite, (key, at) in zip(flag.prerequisites or (), prerequisite_edges(flag, path), strict=True):
+        needed = flags.get(key)
+        if needed is None:
+            yield LintRemark(
+                "missing-prerequisite", at, f"unknown flag {quoted(key)}", did_you_mean(key, flags, quote=quoted) or None
+            )
+        else:
+            yield from check_variation(needed, prerequisite.variation, (*at[:-1], "variation"))
+
+
+def check_segments_of(edges: Iterable[Edge], segments: Mapping[str, SegmentDefinition]) -> Iterator[LintRemark]:
+    """Check that the segments of these references exist."""
+    for key, at in edges:
+        if key not in segments:
+            yield LintRemark(
+                "missing-segment", at, f"unknown segment {quoted(key)}", did_you_mean(key, segments, quote=quoted) or None
+            )
+
+
+def check_cycles(graph: Mapping[str, list[Edge]]) -> Iterator[tuple[str, LintRemark]]:
+    """Each cycle of references: the key with the reference that closes it, and a remark at that reference."""
+    done: set[str] = set()
+    for start in graph:
+        # Not recursive: a chain may be longer than the recursion limit.
+        stack: dict[str, Iterator[Edge]] = {} if start in done else {start: iter(graph[start])}
+        while stack:
+            key, edges = next(reversed(stack.items()))
+            for needed, at in edges:
+                if needed in stack:
+                    keys = list(stack)
+                    cycle = " → ".join([*keys[keys.index(needed) :], needed])
+                    yield key, LintRemark("cycle", at, f"this is a cycle: {cycle}")
+                elif needed in graph and needed not in done:
+                    stack[needed] = iter(graph[needed])
+                    break
+            else:
+                stack.popitem()
+                done.add(key)
+
+
+# -- Checks the properties and types of a definition, and reports every mistake, not only the first.
+#
+# The expected types are those of the structs that definitions are decoded to, so the two cannot disagree.
+
+
+_STRUCTS: Final[dict[ObjectKind, type[RuledDefinition]]] = {ObjectKind.FLAG: FlagDefinition, ObjectKind.SEGMENT: SegmentDefinition}
+_NAMES: Final[tuple[tuple[type[inspect.Type], str], ...]] = (
+    (inspect.BoolType, "boolean"),
+    (inspect.IntType, "whole number"),
+    (inspect.FloatType, "number"),
+    (inspect.StrType, "string"),
+    (inspect.VarTupleType, "array"),
+    (inspect.StructType, "object"),
+    (inspect.NoneType, "null"),
 )
-from aioflags.tools.lint.segments import check_segment
-from aioflags.tools.lint.shapes import check_shape
+_UNUSABLE: Final = object()
+
+
+def check_shape(kind: ObjectKind, data: object, path: Path) -> tuple[RuledDefinition, list[LintRemark]]:
+    """The definition in ``data`` at ``path``, and its mistakes. A placeholder or default replaces a wrong value."""
+    struct = _STRUCTS[kind]
+    walk = _Walk()
+    value = walk.value(_type_of(struct), data, path)
+    return msgspec.convert({} if value is _UNUSABLE else value, struct), walk.remarks
+
+
+@functools.cache
+def _type_of(struct: type[RuledDefinition]) -> inspect.Type:
+    return inspect.type_info(struct)
+
+
+class _Walk:
+    """One walk through a definition: returns each value without its mistakes, and collects remarks on them."""
+
+    def __init__(self) -> None:
+        self.remarks: list[LintRemark] = []
+
+    def value(self, expected_type: inspect.Type, value: Any, path: Path) -> Any:
+        options = expected_type.types if isinstance(expected_type, inspect.UnionType) else (expected_type,)
+        for option in options:
+            if _fits(option, value):
+                return self._inside(option, value, path)
+        expected = " or ".join(name for option in options for kind, name in _NAMES if isinstance(option, kind))
+        got = "fractional number" if isinstance(value, float) and "whole" in expected else type_name(value)
+        self.remarks.append(LintRemark("wrong-type", path, f"expected {expected}, got {got}"))
+        return _UNUSABLE
+
+    def _inside(self, expected_type: inspect.Type, value: Any, path: Path) -> Any:
+        match expected_type:
+            case inspect.StructType():
+                return self._struct(expected_type, value, path)
+            case inspect.VarTupleType():
+                items = [self.value(expected_type.item_type, inner, (*path, index)) for index, inner in enumerate(value)]
+                return [_placeholder(expected_type.item_type) if inner is _UNUSABLE else inner for inner in items]
+            case _:
+                return value
+
+    def _struct(self, expected_type: inspect.StructType, value: Mapping[str, Any], path: Path) -> dict[str, Any]:
+        fields = {struct_field.encode_name: struct_field for struct_field in expected_type.fields}
+        values: dict[str, Any] = {}
+        for name, inner in value.items():
+            if name in fields:
+                values[name] = self.value(fields[name].type, inner, (*path, name))
+            # The service sends properties that aioflags does not use, so report only names that look like a misspelling.
+            elif suggestion := did_you_mean(name, set(fields) - set(value), quote=quoted):
+                self.remarks.append(LintRemark("unknown-property", (*path, name), "unknown property", suggestion))
+        for name, struct_field in fields.items():
+            if struct_field.required and name not in values:
+                self.remarks.append(LintRemark("missing-property", path, f"missing required property {quoted(name)}"))
+                values[name] = _UNUSABLE
+        usable = {name: inner for name, inner in values.items() if inner is not _UNUSABLE}
+        return usable | {name: _placeholder(fields[name].type) for name in values if fields[name].required and name not in usable}
+
+
+def _fits(expected_type: inspect.Type, value: object) -> bool:
+    """Whether a value has the type, without a look at the values inside it."""
+    match expected_type:
+        case inspect.AnyType():
+            return True
+        case inspect.NoneType():
+            return value is None
+        case inspect.BoolType():
+            return isinstance(value, bool)
+        case inspect.IntType():
+            return isinstance(value, int) and not isinstance(value, bool)
+        case inspect.FloatType():
+            return is_number(value)
+        case inspect.StrType():
+            return isinstance(value, str)
+        case inspect.VarTupleType():
+            return isinstance(value, list)
+        case inspect.StructType():
+            return isinstance(value, dict)
+        case _:
+            raise AssertionError(f"unexpected type in a definition: {expected_type!r}")
+
+
+def _placeholder(expected_type: inspect.Type) -> Any:
+    """A value of the type, to replace an unusable one."""
+    match expected_type:
+        case inspect.StructType():
+            return {
+                struct_field.encode_name: _placeholder(struct_field.type)
+                for struct_field in expected_type.fields
+                if struct_field.required
+            }
+        case inspect.IntType():
+            return 0
+        case _:
+            return ""
+
 
 _VALUES: Final = "flagValues"
 _SECTIONS: Final = (*SECTIONS, _VALUES)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from aioflags.protocol.documents.document import joined
-from aioflags.protocol.documents.places import Path
+from aioflags.protocol.flag_documents import joined
+from aioflags.protocol.problems import Path
 from aioflags.runtime.logs import printable
 
 

@@ -12,8 +12,6 @@ from typing import Final
 from google.protobuf import message_factory, struct_pb2
 from google.protobuf.message import Message
 
-__all__ = ["message_classes"]
-
 _POOL: Final = struct_pb2.DESCRIPTOR.pool
 """The default pool. It has the descriptor of Struct, which the messages refer to, because ``struct_pb2`` is imported."""
 

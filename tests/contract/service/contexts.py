@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from aioflags import Context
-from aioflags.model.reference import AttributeReference
+from aioflags.model.attributes import AttributeReference
 from tests.contract.service.service_params import Params
 
 __all__ = ["ContextBuildParams", "ContextComparisonPairParams", "ContextConvertParams", "build", "compare", "convert"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aioflags import EvaluationDetail
-from aioflags.hooks.hook import EvaluationCall, Hook, TrackCall
+from aioflags.hooks import EvaluationCall, Hook, TrackCall
 from tests.contract.service.callbacks import CallbackQueue, Callbacks
 from tests.contract.service.service_params import HookParams
 

@@ -11,19 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aioflags.devserver import ServerState, read_objects
-from aioflags.devserver.data.audience import Audience
 from aioflags.devserver.data.client_flags import ClientFlags, ContextFlags
-from aioflags.devserver.data.objects import ServedObject
-from aioflags.devserver.data.served_snapshot import ServedSnapshot
-from aioflags.devserver.protocol.encoding import CLIENT_SIDE as ENCODING
-from aioflags.devserver.protocol.encoding import fdv2_messages, frame, poll_body
+from aioflags.devserver.data.history import ServedObject
+from aioflags.devserver.data.served_data import Audience
+from aioflags.devserver.responses import CLIENT_SIDE as ENCODING
+from aioflags.devserver.responses import fdv2_messages, frame, poll_body
+from aioflags.devserver.state import ServedSnapshot
 from aioflags.evaluation.client_side import CLIENT_SIDE
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeKind, ObjectKind
 from aioflags.model.context import Context
-from aioflags.protocol.effects import Completed, Effect
+from aioflags.protocol.client_side import FLAG_EVALUATIONS, Fdv1EvaluationReader, read_flag_map
 from aioflags.protocol.fdv2 import read_poll
-from aioflags.protocol.flag_evaluations import FLAG_EVALUATIONS, Fdv1EvaluationReader, read_flag_map
+from aioflags.protocol.messages import Completed, Effect
 from aioflags.runtime.cooperative import Cooperative, run_at_once
 
 ANN, BOB = Context("ann"), Context("bob")

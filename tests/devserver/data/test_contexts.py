@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from aioflags.devserver.data.contexts import MAX_ENCODED_LENGTH, read_context, read_encoded_context
+from aioflags.devserver.data.client_flags import MAX_ENCODED_LENGTH, read_context, read_encoded_context
 from aioflags.errors import ConfigError
 from aioflags.model.context import Context
 

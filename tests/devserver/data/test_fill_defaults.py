@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from aioflags.devserver import ServerState, read_objects
-from aioflags.devserver.data.fill_defaults import fill_defaults
+from aioflags.devserver.data.history import fill_defaults
 from aioflags.model.change import ObjectKind
 from aioflags.protocol.definitions import read_definition
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from aioflags.devserver.data.content import read_content
-from aioflags.devserver.data.flagd_document import FlagdDocument, is_flagd_document, read_flagd_document, wire_flags
-from aioflags.protocol.documents.document import DocumentError
+from aioflags.devserver.data.flagd_flags import FlagdDocument, is_flagd_document, read_flagd_document, wire_flags
+from aioflags.devserver.data.served_data import read_content
+from aioflags.protocol.flag_documents import DocumentError
 
 ON = {"state": "ENABLED", "variants": {"on": True, "off": False}, "defaultVariant": "on"}
 

@@ -9,8 +9,7 @@ import msgspec
 import pytest
 
 from aioflags.devserver import ServerState, read_objects
-from aioflags.devserver.data.flagd_document import FlagdDocument, read_flagd_document
-from aioflags.devserver.data.flagd_flags import FlagdFlags, read_selector
+from aioflags.devserver.data.flagd_flags import FlagdDocument, FlagdFlags, read_flagd_document, read_selector
 from aioflags.errors import ConfigError
 
 ON = {"state": "ENABLED", "variants": {"on": True, "off": False}, "defaultVariant": "on"}

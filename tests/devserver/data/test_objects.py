@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioflags.devserver.data.objects import read_objects
+from aioflags.devserver.data.history import read_objects
 from aioflags.model.change import ObjectKind
-from aioflags.protocol.documents.document import DocumentError
+from aioflags.protocol.flag_documents import DocumentError
 
 FLAG, SEGMENT = ObjectKind.FLAG, ObjectKind.SEGMENT
 

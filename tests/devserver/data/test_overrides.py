@@ -15,7 +15,7 @@ from aioflags.errors import ConfigError
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.context import Context
 from aioflags.model.detail import ReasonKind
-from aioflags.protocol.documents.document import read_document
+from aioflags.protocol.flag_documents import read_document
 
 ME = Context("me")
 OTHER = Context("other")

@@ -11,7 +11,7 @@ import pytest
 
 from aioflags.devserver import Endpoint, Fault, ServerState
 from aioflags.devserver.decode import decode
-from aioflags.devserver.flagd.injection import CallFaults
+from aioflags.devserver.flagd.relay import CallFaults
 
 
 class Aborted(Exception):  # noqa: N818 -- as gRPC's

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from aioflags.devserver import Fault, FaultKind, ServerState, create_app
-from aioflags.devserver.protocol.endpoints import LAUNCHDARKLY_ENDPOINTS, Endpoint
+from aioflags.devserver.endpoints import LAUNCHDARKLY_ENDPOINTS, Endpoint
 from tests.devserver.endpoint_requests import request_to
 
 ENABLED = {"state": "ENABLED", "variants": {"on": True, "off": False}, "defaultVariant": "on"}

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from aioflags.devserver import Endpoint, ServerState
-from aioflags.devserver.data.flagd_document import read_flagd_document
+from aioflags.devserver.data.flagd_flags import read_flagd_document
 from aioflags.devserver.flagd.server import RunningFlagd, serve_flagd
 from aioflags.devserver.flagd.services import ServiceOptions
 from aioflags.transport.flagd_struct import from_struct

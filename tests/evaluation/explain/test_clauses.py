@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from aioflags.model.detail import BigSegmentsStatus
+from aioflags.model.detail import BigSegmentsStatus, Membership
 from aioflags.model.explanation import StepKind
-from aioflags.model.membership import Membership
 from tests.evaluation.data import flag, segment
 from tests.evaluation.explain.data import IN_S, INVALID, SHARES, clause, explanation_of, rule, walk
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from aioflags.evaluation.compiled import Evaluation
 from aioflags.evaluation.explain.flags import explain
+from aioflags.evaluation.items import Evaluation
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.context import Context
 from aioflags.model.explanation import Explanation, StepKind

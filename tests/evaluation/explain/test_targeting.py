@@ -8,12 +8,11 @@ import pytest
 
 from aioflags.evaluation.explain.flags import explain
 from aioflags.evaluation.flagd.fractional import seed_hash, subject_hash
-from aioflags.evaluation.openfeature.resolved import RESOLVED
+from aioflags.evaluation.openfeature import RESOLVED
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.context import Context
-from aioflags.model.detail import ErrorKind
-from aioflags.model.resolved import ResolvedFlag
+from aioflags.model.detail import ErrorKind, ResolvedFlag
 from tests.evaluation.flagd.data import document, flag, loaded
 
 IS_B = {"==": [{"var": "plan"}, "b"]}

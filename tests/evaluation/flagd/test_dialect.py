@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from aioflags.evaluation.flagd.dialect import SLOW_RULE_LENGTH, flagd_dialect
-from aioflags.evaluation.slow_definitions import slow_items
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ObjectKind
 from aioflags.model.context import Context
 from aioflags.model.flagd import FlagdFlag
 from aioflags.protocol.flagd import read_flag_set
 from aioflags.runtime.cooperative import run_at_once
+from aioflags.supervisor.next_snapshot import slow_items
 from tests.evaluation.flagd.data import document, flag, loaded, outcome
 
 K = Context("k")

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from aioflags.evaluation.flagd.targeting import RuleError, compile_targeting
+from aioflags.evaluation.flagd.targeting import compile_targeting
+from aioflags.evaluation.jsonlogic.coercion import RuleError
 from tests.evaluation.flagd.random_rules import random_data, random_rule
 from tests.evaluation.flagd.reference import FLAG_KEY, UNKNOWN_OPERATOR, reference
 

@@ -10,11 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioflags.evaluation.flagd.cbor import encode
-from aioflags.evaluation.flagd.fractional import seed_hash, subject_hash
-from aioflags.evaluation.flagd.murmur3 import murmur3
+from aioflags.evaluation.flagd.fractional import encode, murmur3, seed_hash, subject_hash
 from aioflags.evaluation.flagd.targeting import compile_targeting
-from aioflags.evaluation.openfeature.context_data import context_data
+from aioflags.evaluation.openfeature import context_data
 
 ALPHA_BETA_GAMMA = [["alpha", 50], ["beta", 30], ["gamma", 20]]
 SEED = {"cat": [{"var": "$flagd.flagKey"}, {"var": "email"}]}

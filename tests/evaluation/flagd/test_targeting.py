@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from aioflags.evaluation.flagd.targeting import RuleError, compile_targeting
-from aioflags.evaluation.openfeature.context_data import context_data
+from aioflags.evaluation.flagd.targeting import compile_targeting
+from aioflags.evaluation.jsonlogic.coercion import RuleError
+from aioflags.evaluation.openfeature import context_data
 from aioflags.model.context import Context
 
 NOW = 1_700_000_000

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aioflags.evaluation.jsonlogic.compiler import compile_rule
-from aioflags.evaluation.jsonlogic.decision_table import decision_table, intersection
+from aioflags.evaluation.jsonlogic.logic import decision_table, intersection
 
 
 def var(name: str) -> Any:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from aioflags.evaluation.jsonlogic.coercion import MAX_TEXT, MAX_WORK, RuleError
 from aioflags.evaluation.jsonlogic.compiler import SharedRules, compile_rule
-from aioflags.evaluation.jsonlogic.work import MAX_TEXT, MAX_WORK, RuleError
 
 BIG = {"list": list(range(1000)), "text": "x" * (MAX_TEXT // 2 + 1), "needle": "y"}
 LIST = {"var": "list"}

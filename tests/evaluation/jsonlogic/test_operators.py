@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aioflags.evaluation.jsonlogic.coercion import RuleError
 from aioflags.evaluation.jsonlogic.compiler import STANDARD_OPERATORS, compile_rule
-from aioflags.evaluation.jsonlogic.work import RuleError
 
 DATA = {
     "email": "a@b.com",

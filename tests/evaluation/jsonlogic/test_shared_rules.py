@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from aioflags.evaluation.flagd.targeting import compile_targeting
+from aioflags.evaluation.jsonlogic.coercion import RuleError
 from aioflags.evaluation.jsonlogic.compiler import SharedRules, compile_rule
-from aioflags.evaluation.jsonlogic.work import RuleError
 
 
 @pytest.mark.speed

@@ -13,17 +13,14 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from aioflags.mobile.flag_cache import FlagCaches
-from aioflags.mobile.storage_keys import context_id, environment_namespace
+from aioflags.mobile.flag_cache import FlagCaches, context_id, environment_namespace
 from aioflags.model.change import ChangeKind, ChangeSet
 from aioflags.model.context import Context
 from aioflags.runtime.cooperative import run_at_once
 from aioflags.stores.base import StoreContext
-from aioflags.stores.device_storage import DeviceStorage
 from aioflags.stores.disk import DiskFlags
-from aioflags.stores.file_storage import FileStorage
 from aioflags.stores.items import read_items
-from aioflags.stores.storage import MemoryStorage
+from aioflags.stores.storage import DeviceStorage, FileStorage, MemoryStorage
 from tests.reliability.expected_changes import Expected, evaluated_map, only_change_sets_of
 
 __all__ = ["DISK", "close", "disk_store", "file_storage", "flag_cache", "sealed"]

@@ -18,15 +18,14 @@ from time import thread_time
 from typing import Any, Final, TypeAlias
 
 from aioflags.evaluation.explain.flags import explain
-from aioflags.evaluation.flagd.sem_ver import read_version
-from aioflags.evaluation.flagd.targeting import compile_targeting
-from aioflags.evaluation.jsonlogic.work import RuleError
-from aioflags.evaluation.parsing import parse_time, parse_version
+from aioflags.evaluation.flagd.targeting import compile_targeting, read_version
+from aioflags.evaluation.jsonlogic.coercion import RuleError
+from aioflags.evaluation.operators import parse_time, parse_version
 from aioflags.evaluation.patterns import compile_pattern
+from aioflags.model.attributes import AttributeReference
 from aioflags.model.change import ChangeSet
 from aioflags.model.context import Context
 from aioflags.model.event import IdentifyEvent
-from aioflags.model.reference import AttributeReference
 from aioflags.protocol.dates import read_date
 from aioflags.protocol.directive import read_directive, read_goodbye
 from aioflags.protocol.event_json import EventEncoder

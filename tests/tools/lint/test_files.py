@@ -6,7 +6,7 @@ import pytest
 
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.context import Context
-from aioflags.protocol.documents.document import read_document
+from aioflags.protocol.flag_documents import read_document
 from aioflags.tools.lint import Level, LintFinding, lint
 from tests.evaluation.generator import World, world
 from tests.tools.lint.documents import GOOD, findings, segment, with_clause

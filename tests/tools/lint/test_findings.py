@@ -9,7 +9,7 @@ import pytest
 from aioflags.evaluation.clauses import SEGMENT_MATCH
 from aioflags.evaluation.operators import OPERATORS
 from aioflags.tools.lint import RULES
-from aioflags.tools.lint.clauses import USABLE_VALUES
+from aioflags.tools.lint.flags import USABLE_VALUES
 from tests.tools.lint.documents import GOOD, ROLLOUT, Found, clause, findings, flag, rule, rule_path_text, segment, with_clause
 
 FLOAT = "give a float as default, such as 0.0"

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from aioflags.cli.lint import sarif
 from aioflags.runtime.version import __version__
 from aioflags.tools.lint import RULES, lint
-from aioflags.tools.lint.sarif import sarif
 
 
 def results(name: str, text: bytes) -> list[Any]:

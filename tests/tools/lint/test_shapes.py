@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from aioflags.protocol.documents.document import DocumentError, read_document
+from aioflags.protocol.flag_documents import DocumentError, read_document
 from aioflags.tools.lint import lint
 
 LEAVES = st.sampled_from([None, True, 0, 1, -3, 1.0, 1.5, 2**70, "", "user", "in"])

@@ -1,1 +1,0 @@
-"""Big segments: which of them contain a context, asked of a store."""

@@ -1,1 +1,0 @@
-"""The analytics events that the development server received, and their validation."""

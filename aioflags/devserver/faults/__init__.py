@@ -1,1 +1,0 @@
-"""Faults that tests and users inject into the responses of the development server."""

@@ -1,1 +1,0 @@
-"""LaunchDarkly's protocols on the side of the server: endpoints, messages, streams."""

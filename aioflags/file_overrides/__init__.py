@@ -1,1 +1,0 @@
-"""File overrides: local files whose flags and segments count instead of the service's, while a client runs."""

@@ -1,1 +1,0 @@
-"""Code that the integrations with web frameworks share."""
