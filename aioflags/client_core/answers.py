@@ -160,6 +160,8 @@ class EvaluationLog:
                 | ErrorKind.TARGETING_KEY_MISSING
             ):
                 text = message or _TEXTS.get(kind, kind.value)
+                if kind is ErrorKind.CLIENT_NOT_READY and not self._cell.was_started:
+                    text = "the client was not started"
                 is_not_ready = kind in {ErrorKind.CLIENT_NOT_READY, ErrorKind.PROVIDER_NOT_READY}
                 level = self._not_ready_level if is_not_ready else logging.WARNING
                 self._logger.log(level, "%s: %s; serving the default", shown, printable(text))

@@ -106,6 +106,8 @@ class StatusCell:
         """Whether a warning has said that a source failed."""
         self.is_start_logged: bool = False
         """Whether a warning has said that the start brought no data, or none that a source has confirmed."""
+        self.was_started: bool = False
+        """Whether the client was started at any time, also before a fork."""
         self.is_forked: bool = False
         """Whether the client was started before this process was forked, and not in this process."""
         self.is_fork_logged: bool = False
@@ -250,7 +252,7 @@ class StatusCell:
 
     def open(self, loop: asyncio.AbstractEventLoop) -> None:
         """The client starts on ``loop``: facts that were posted before count now."""
-        self.is_forked = False
+        self.was_started, self.is_forked = True, False
         self._posted.open(loop)
 
     def close(self) -> None:

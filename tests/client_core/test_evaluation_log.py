@@ -11,6 +11,7 @@ import pytest
 from aioflags import Client, Config, Context, Flag
 from aioflags.testing import FlagOverrides
 from tests.support.client_flags import DOCUMENT, USER
+from tests.support.scripted_clients import client_of, data_after
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,17 @@ async def test_an_unknown_key_is_logged(key: str, level: int, ending: str, caplo
             await client.variation(key, USER, 0)
     (record,) = (record for record in caplog.records if "unknown flag" in record.getMessage())
     assert (record.levelno, record.getMessage()) == (level, f"{key}: unknown flag; serving the default{ending}")
+
+
+async def test_a_client_that_was_not_started_logs_that_and_not_that_data_are_missing(caplog: pytest.LogCaptureFixture) -> None:
+    client = client_of(data_after(60), start_wait=0)
+    assert client.variation_nowait("f", USER, 0) == 0
+    assert caplog.messages == ["f: the client was not started; serving the default"]
+    caplog.clear()
+    await client.start()
+    assert client.variation_nowait("g", USER, 0) == 0
+    await client.aclose()
+    assert "g: there is no flag data; serving the default" in caplog.messages
 
 
 async def test_a_repeated_problem_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
