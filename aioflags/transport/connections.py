@@ -33,6 +33,7 @@ from aioflags.transport.http_client import (
     Response,
     TimeoutValues,
     http_errors,
+    lost_connections,
 )
 from aioflags.transport.peers import cause_of, peer_of
 from aioflags.transport.proxies import named_proxy
@@ -73,6 +74,7 @@ class HttpConnections:
         keeps_idle: bool = False,
     ) -> None:
         self._settings = settings
+        self._keeps_idle = keeps_idle
         self._persistence = {} if keeps_idle else {"Connection": "close"}
         self._redirect_origins = _origins(settings.redirect_origins)
         self._new_clients = partial(Clients, settings, make_client, tls)
@@ -154,7 +156,21 @@ class HttpConnections:
     async def _send(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
     ) -> tuple[HttpResponse, float | None]:
-        """The response with its body unread, and the read timeout of the client. Redirects are not followed."""
+        """The response with its body unread, and the read timeout of the client. Redirects are not followed.
+
+        With idle connections, a request whose connection is lost before the response is sent once more: a server may close an idle
+        connection at the moment when the next request arrives.
+        """
+        try:
+            return await self._send_once(method, url, headers, body)
+        except RequestFailed as failure:
+            if not (self._keeps_idle and isinstance(failure.__cause__, lost_connections())):
+                raise
+        return await self._send_once(method, url, headers, body)
+
+    async def _send_once(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+    ) -> tuple[HttpResponse, float | None]:
         with self._request_failures(url, self._shared):
             client = await self._shared.for_url(url)
             sent = {**self._persistence, **headers}

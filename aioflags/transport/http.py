@@ -61,7 +61,8 @@ class HttpTransport:
 
     An async context manager; leaving it closes the shared clients. After that it can be entered again, also on another event loop.
 
-    ``idle_connections``: how many connections of shared clients stay open for the next request.
+    ``idle_connections``: how many connections of shared clients stay open for the next request. With it, a request whose
+    connection is lost before the response is sent once more, so it must be one that may arrive twice.
     """
 
     def __init__(self, settings: Http, logger: logging.Logger = package_logger, *, idle_connections: int = 0) -> None:

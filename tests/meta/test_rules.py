@@ -57,7 +57,7 @@ def carried() -> set[str]:
         pytest.param("EVT-D", 11, id="diagnostics"),
         pytest.param("S-", 100, id="the client side"),
         pytest.param("F-", 54, id="the directive on the client side"),
-        pytest.param("FL-", 82, id="flagd"),
+        pytest.param("FL-", 83, id="flagd"),
         pytest.param("OF-", 39, id="status and OpenFeature"),
         pytest.param("OF-R", 36, id="the status's requirements"),
         pytest.param("OF-A", 12, id="races of status and events"),

@@ -214,13 +214,53 @@ async def test_a_gzip_bomb_is_refused_without_blocking_the_loop(library: HttpLib
 @pytest.mark.slow
 @pytest.mark.parametrize(("pause", "connections"), [pytest.param(0.5, 1, id="used"), pytest.param(2.0, 2, id="closed in time")])
 async def test_an_idle_connection_is_used_again_only_before_servers_close_it(pause: float, connections: int) -> None:
-    """gunicorn closes an idle connection after two seconds. A request that it reaches at that moment would be lost."""
+    """gunicorn closes an idle connection after two seconds, and loses a request that reaches it at that moment."""
     async with raw_server(answering(ok(), ok())) as server, HttpTransport(Http(), idle_connections=4) as transport:
         requests = OfrepRequests(ofrep_endpoint(f"http://127.0.0.1:{server.port}"), transport)
         for wait in (0, pause):
             await asyncio.sleep(wait)
             assert (await requests.post(f"http://127.0.0.1:{server.port}/", b"")).body == b"{}"
         assert server.connections == connections
+
+
+@pytest.mark.parametrize("loses", ["close", "abort"])
+@pytest.mark.holds("FL-83")
+async def test_a_request_whose_kept_connection_is_lost_is_sent_once_more(library: HttpLibrary, loses: str) -> None:
+    sent: list[bytes] = []
+
+    async def talk(server: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):
+            await reader.readuntil(b"\r\n\r\n")
+            sent.append(await reader.readexactly(4))
+            if len(sent) in losing:
+                getattr(writer.transport, loses)()
+                return
+            writer.write(ok())
+            await writer.drain()
+
+    async def post() -> bytes:
+        async with transport.exchange("POST", f"http://127.0.0.1:{server.port}/", {}, b"body") as reply:
+            return await reply.read()
+
+    async with raw_server(talk) as server, HttpTransport(http_of(library), idle_connections=4) as transport:
+        losing = {2}
+        assert [await post(), await post()] == [b"{}", b"{}"]
+        assert (sent, server.connections) == ([b"body"] * 3, 2)
+        losing = {4, 5}
+        with pytest.raises(RequestFailed) as caught:
+            await post()
+        assert caught.value.error.kind is FailureKind.NETWORK_ERROR
+        assert len(sent) == 5
+
+
+async def test_a_request_of_a_transport_that_keeps_no_connection_is_sent_once(library: HttpLibrary) -> None:
+    async def talk(server: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
+
+    async with raw_server(talk) as server, HttpTransport(http_of(library)) as transport:
+        with pytest.raises(RequestFailed):
+            await transport.post(f"http://127.0.0.1:{server.port}/", {}, b"")
+        assert len(server.heads) == 1
 
 
 # -- threads
