@@ -48,6 +48,15 @@ async def test_a_program_of_threads_follows_flags_and_sends_its_events(flags_ser
     assert flags_service.state.open_streams[Endpoint.STREAM] == 0
 
 
+async def test_a_program_that_forgets_to_stop_ends_and_sends_its_events(flags_service: FlagsService, tmp_path: Path) -> None:
+    recipe = Recipe(tmp_path, flags_service, "synchronous-programs.md")
+    program_text = "import flags\nfrom aioflags import Context\n\nflags.start()\nflags.client.track('priced', Context('anna'))\n"
+    (tmp_path / "forgetful.py").write_text(program_text, encoding="utf-8")
+    async with recipe.running("-W", "error", "forgetful.py") as program:
+        await program.end(None)
+    await until_tracked(flags_service, ["anna"])
+
+
 @pytest.mark.parametrize("method", METHODS)
 async def test_the_processes_of_a_pool_follow_flags_and_send_their_events(
     method: str, flags_service: FlagsService, tmp_path: Path
