@@ -20,6 +20,7 @@ from aioflags.errors import ConfigError
 from aioflags.protocol.client_side import public_text
 from aioflags.protocol.failures import network_failure, unexpected
 from aioflags.runtime.daemon_threads import ThreadStartError
+from aioflags.runtime.logs import describe_error
 from aioflags.transport.http_client import CLOSED, HttpClient, RequestFailed, checked_client
 from aioflags.transport.proxies import proxy_for
 from aioflags.transport.resolver import DaemonResolver, resolve_with
@@ -77,10 +78,10 @@ def client_maker(
     a client keeps for its next request. The server would close those of a client that polls before its next poll.
 
     The function returned raises :class:`ConfigError` if the proxy of a client cannot be used, or if a ``client_factory`` returns
-    something else than a client.
+    something else than a client; ``RuntimeError`` if it raises.
     """
     if (factory := settings.client_factory) is not None:
-        return lambda _, __: checked_client(factory())
+        return lambda _, __: _made_by(factory)
     resolver = DaemonResolver()
 
     def make(proxy: str | None, tls: ssl.SSLContext | None) -> httpx.AsyncClient:
@@ -104,6 +105,15 @@ def client_maker(
         return httpx.AsyncClient(transport=transport, timeout=timeout, trust_env=False, follow_redirects=False, cookies=jar)
 
     return make
+
+
+def _made_by(factory: Callable[[], HttpClient]) -> HttpClient:
+    try:
+        client = factory()
+    except Exception as error:
+        # Not as it is: a missing certificate or an unreadable NO_PROXY would look like a failure of the network, or of the address.
+        raise RuntimeError(f"client_factory raised {describe_error(error)}") from error
+    return checked_client(client)
 
 
 def _proxy(url: str, context: ssl.SSLContext) -> httpx.Proxy:
@@ -151,7 +161,8 @@ class Clients:
 
         Raises:
             RequestFailed: the clients were closed, or certificates cannot be read.
-            ConfigError: the proxy cannot be used.
+            ConfigError: the proxy cannot be used, or ``client_factory`` returned something else than a client.
+            RuntimeError: ``client_factory`` raised.
             httpx.InvalidURL: the URL is invalid.
         """
         target, proxy = httpx.URL(url), self.proxy_for(url)

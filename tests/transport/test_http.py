@@ -220,6 +220,30 @@ async def test_an_unexpected_exception_is_a_failure_of_the_request_with_one_trac
     assert record.exc_info is not None
 
 
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        pytest.param(httpx.InvalidURL("Invalid port: ':'"), "InvalidURL: Invalid port: ':'", id="an invalid URL, as of NO_PROXY"),
+        pytest.param(FileNotFoundError(2, "No such file", "ca.pem"), "FileNotFoundError: .*'ca.pem'", id="a missing certificate"),
+        pytest.param(ConnectionRefusedError("asked for a token"), "ConnectionRefusedError: asked", id="a failure of the network"),
+        pytest.param(ValueError("a bad value"), "ValueError: a bad value", id="a bad value"),
+    ],
+)
+async def test_what_a_factory_raises_is_not_taken_for_a_failure_of_the_network_or_the_address(
+    error: Exception, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails() -> NoReturn:
+        raise error
+
+    async with HttpTransport(Http(client_factory=fails)) as transport:
+        with pytest.raises(RequestFailed, match=f"client_factory raised {text}") as caught:
+            await transport.post(HOME, {}, b"[]")
+    assert caught.value.error.kind is FailureKind.UNKNOWN
+    assert HOME.partition("//")[2] not in str(caught.value)
+    (record,) = caplog.records
+    assert record.message.startswith("the HTTP client failed: ")
+
+
 async def _head(open_: Callable[[str, dict[str, str]], AbstractAsyncContextManager[object]]) -> None:
     async with open_(HOME, {}):
         pass
