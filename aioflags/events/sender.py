@@ -19,7 +19,7 @@ from aioflags.events.payloads import EventPayload, compressed
 from aioflags.model.defaults import EVENT_RETRY_DELAY
 from aioflags.protocol.dates import read_date
 from aioflags.protocol.event_json import EVENT_SCHEMA
-from aioflags.protocol.failures import http_failure, is_recoverable
+from aioflags.protocol.failures import http_failure, is_recoverable, located
 from aioflags.protocol.side import SERVER_EVENTS, EventPolicy
 from aioflags.runtime.broadcast import Signal
 from aioflags.runtime.fork import reset_after_fork
@@ -319,10 +319,10 @@ class Sender:
         try:
             response = await self._transport_post(url, headers, body)
         except RequestFailed as failed:
-            return _Attempt(SendOutcome.RETRY, failed.error.message, {})
+            return _Attempt(SendOutcome.RETRY, str(located(failed.error, url)), {})
         self._has_answered = True
         outcome = outcome_of(response.status)
-        reason = "" if outcome is SendOutcome.SENT else http_failure(response.status).message
+        reason = "" if outcome is SendOutcome.SENT else str(located(http_failure(response.status), url))
         return _Attempt(outcome, reason, response.headers)
 
     def _note_time(self, headers: Mapping[str, str]) -> None:

@@ -15,7 +15,8 @@ from tests.support.scripted_http import Answer, Service
 
 OK = Answer(202)
 REFUSED = Answer(after=httpx.ConnectError("refused"))
-WHY = "the service answered 503 Service Unavailable"
+URL = "https://events.launchdarkly.com/bulk"
+WHY = f"the service answered 503 Service Unavailable ({URL})"
 RETRY = "could not send {}, will retry in 1 s: {}"
 DROPPED = "dropped {} (more drops are logged at DEBUG until a payload is delivered): {}"
 
@@ -95,6 +96,13 @@ async def test_a_payload_with_only_counts_is_described_as_counts(caplog: pytest.
     ]
 
 
+async def test_a_failed_connection_is_logged_with_the_address(caplog: pytest.LogCaptureFixture) -> None:
+    async with client_with_events(service=service_that_takes(REFUSED, REFUSED)) as sending:
+        await send_payload(sending, "a")
+    why = f"ConnectError: refused ({URL})"
+    assert logged(caplog)[:2] == [RETRY.format("2 events", why), DROPPED.format("2 events", why)]
+
+
 async def test_a_close_during_an_outage_logs_how_many_events_were_dropped(caplog: pytest.LogCaptureFixture) -> None:
     async with client_with_events(service=service_that_takes(*[Answer(503)] * 4)) as sending:
         await send_payload(sending, "a")
@@ -107,7 +115,7 @@ async def test_a_refusal_during_an_outage_logs_how_many_events_were_dropped(capl
     async with client_with_events(service=service_that_takes(Answer(503), Answer(503), Answer(401))) as sending:
         await send_payload(sending, "a")
         await send_payload(sending, "b")
-    refusal = "the service answered 401 Unauthorized: the key is probably invalid"
+    refusal = f"the service answered 401 Unauthorized: the key is probably invalid ({URL})"
     assert logged(caplog)[2:] == [f"stopped sending events: the service refuses them permanently; dropped: 3 events: {refusal}"]
 
 
@@ -121,7 +129,8 @@ async def test_an_outage_of_diagnostics_is_logged_once_at_info(caplog: pytest.Lo
             await asyncio.sleep(60)
     assert with_diagnostics <= 2
     assert not logged(caplog)
-    lost = [RETRY.format("a diagnostic event", WHY), DROPPED.format("a diagnostic event", WHY)]
+    why = WHY.replace("bulk", "diagnostic")
+    lost = [RETRY.format("a diagnostic event", why), DROPPED.format("a diagnostic event", why)]
     assert [line for line in logged(caplog, logging.INFO) if "diagnostic" in line] == lost
 
 

@@ -125,7 +125,7 @@ async def test_several_refusals_are_logged_once(caplog: pytest.LogCaptureFixture
         stats = sending.client.stats
     assert (stats.events_sent, stats.events_dropped) == (1, 3)
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    refusal = "the service answered 401 Unauthorized: the key is probably invalid"
+    refusal = "the service answered 401 Unauthorized: the key is probably invalid (https://events.launchdarkly.com/bulk)"
     assert warnings == [
         f"stopped sending events: the service refuses them permanently; dropped: 2 events: {refusal}",
         "closed during an outage of the events service; dropped: 1 event",
