@@ -105,7 +105,7 @@ class DataUpdates:
         writes = persistence is not None and persistence.mode == "read_write"
         return writes and bool(sources) and all(isinstance(source, LocalSource) for source in sources)
 
-    def _has(self, *builders: type[SourceBuilder]) -> bool:
+    def _has(self, *builders: type[SourceBuilder | LocalSource]) -> bool:
         return any(isinstance(builder, builders) for builder in (*self.system.initializers, *self.system.synchronizers))
 
     @property
@@ -121,6 +121,11 @@ class DataUpdates:
 
     def open(self) -> None:
         """The client starts. Plugins have not seen it yet."""
+        if self._config.offline and (self.system.overrides or self._has(LocalSource)):
+            self._logger.warning(
+                "offline: every evaluation returns its default; the flags of files and of memory are not used "
+                "(without offline they need no network, and Events(send_events=False) sends no events)"
+            )
         if self._config.offline or not (self._has_sources or self.store_session):
             # There are no data to wait for.
             self._cell.report(SourceState.VALID)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aioflags import Client, Config, DataSystem
-from aioflags.sources import MemorySource, Selector, SourceContext, Update, from_function
+from aioflags import Client, Config, DataSystem, FileOverrides
+from aioflags.sources import FileSource, MemorySource, Selector, SourceContext, Update, from_function
 from tests.support.client_flags import DOCUMENT, USER
 
 
@@ -30,6 +32,47 @@ async def test_an_offline_client_is_ready_at_once_and_serves_defaults() -> None:
     assert (await client.all_flags_state(USER)).to_json_dict() == {"$flagsState": {}, "$valid": False}
     assert (await client.flags(USER)).all() == {}
     await client.aclose()
+
+
+def no_local_flags(_: Path) -> Client:
+    return Client("", Config(offline=True, data_system=DataSystem.polling()))
+
+
+def of_a_document(_: Path) -> Client:
+    return Client.local(DOCUMENT, Config(offline=True))
+
+
+def of_a_file(path: Path) -> Client:
+    return Client.local(path, Config(offline=True))
+
+
+def of_a_source(path: Path) -> Client:
+    return Client("", Config(offline=True, data_system=DataSystem.custom(initializers=[FileSource(path)])))
+
+
+def of_overrides(path: Path) -> Client:
+    return Client("", Config(offline=True, data_system=DataSystem(overrides=FileOverrides(path))))
+
+
+@pytest.mark.parametrize(
+    ("make", "warned"),
+    [
+        pytest.param(no_local_flags, False, id="no local flags"),
+        pytest.param(of_a_document, True, id="a document"),
+        pytest.param(of_a_file, True, id="a file"),
+        pytest.param(of_a_source, True, id="a FileSource"),
+        pytest.param(of_overrides, True, id="override files"),
+        pytest.param(Client.local, False, id="a file of a client that is not offline"),
+    ],
+)
+async def test_an_offline_client_warns_that_local_flags_are_not_used(
+    make: Callable[[Path], Client], warned: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "flags.json"
+    path.write_text(json.dumps(DOCUMENT), encoding="utf-8")
+    async with make(path):
+        pass
+    assert ("offline: every evaluation returns its default" in caplog.text) is warned
 
 
 async def silent(context: SourceContext, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:
