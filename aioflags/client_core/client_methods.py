@@ -171,7 +171,10 @@ class SendingMethods:
         _outbox = None  # unless the client sends events
 
     def flush(self) -> None:
-        """Requests that the events recorded so far are sent now. From any thread, without a wait."""
+        """Requests that the events recorded so far are sent now. From any thread, without a wait.
+
+        The event loop sends them afterwards: at the end of a program use :meth:`flush_and_wait`, or close the client.
+        """
         if self._outbox is not None:
             self._cell.warn_of_fork()
             self._outbox.flush()

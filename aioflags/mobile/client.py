@@ -270,7 +270,10 @@ class MobileClient(MobileEnvironment):
     # -- events
 
     def flush(self) -> None:
-        """Requests that the events recorded so far are sent now. From any thread, without a wait."""
+        """Requests that the events recorded so far are sent now. From any thread, without a wait.
+
+        The event loop sends them afterwards: at the end of a program use :meth:`flush_and_wait`, or close the client.
+        """
         for each in self._all:
             SendingMethods.flush(each)
 
