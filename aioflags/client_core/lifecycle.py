@@ -329,6 +329,10 @@ class Lifecycle:
             error: BaseException | None = asyncio.CancelledError("the client's task was cancelled by other code")
             if not root.cancelled() and (error := root.exception()) is not None:
                 self._logger.error("stopped after an internal error (please report)", exc_info=error)
+            elif root.cancelled():
+                # asyncio.run does so at its end, also after sys.exit.
+                text = "the client's task was cancelled, and what was not sent is lost: await aclose(), or use async with"
+                self._logger.warning(text)
             self._cell.failed(unexpected(error or RuntimeError("the client's task ended by itself")))
         self._prepared.set()
 

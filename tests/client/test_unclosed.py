@@ -122,6 +122,19 @@ def test_an_interpreter_that_exits_warns(argument: str, count: int) -> None:
     assert "Exception ignored" not in ended.stderr
 
 
+def test_a_loop_that_ends_before_the_close_leaves_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    client = Client.local({})
+
+    async def leave() -> None:
+        await client.start()
+        sys.exit(3)
+
+    with pytest.raises(SystemExit):
+        asyncio.run(leave())
+    assert caplog.messages == ["the client's task was cancelled, and what was not sent is lost: await aclose(), or use async with"]
+    asyncio.run(client.aclose())
+
+
 async def test_a_running_client_that_is_dropped_is_collected_at_once() -> None:
     clients = [Client.local({"flagValues": {"theme": "dark"}})]
     await clients[0].start()
