@@ -30,7 +30,7 @@ async def price(request: web.Request) -> web.Response:
 @routes.get("/ready")
 async def ready(request: web.Request) -> web.Response:
     client = client_of(request)
-    return web.Response(status=200 if client.is_initialized and not client.status.is_final else 503)
+    return web.Response(status=200 if client.is_initialized and not client.report.is_final else 503)
 
 
 def user_of(request: web.Request) -> Context:

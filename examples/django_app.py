@@ -44,7 +44,7 @@ def price(request: FlagsRequest) -> HttpResponse:
 
 async def ready(_request: HttpRequest) -> HttpResponse:
     client = current_client()
-    return HttpResponse(status=200 if client.is_initialized and not client.status.is_final else 503)
+    return HttpResponse(status=200 if client.is_initialized and not client.report.is_final else 503)
 
 
 urlpatterns = [path("checkout", checkout), path("price", price), path("ready", ready)]

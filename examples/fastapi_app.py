@@ -27,7 +27,7 @@ def price(flags: CurrentFlags) -> int:
 
 @router.get("/ready")
 async def ready(client: CurrentClient) -> Response:
-    return Response(status_code=200 if client.is_initialized and not client.status.is_final else 503)
+    return Response(status_code=200 if client.is_initialized and not client.report.is_final else 503)
 
 
 def user_of(request: Request) -> Context:

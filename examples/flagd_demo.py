@@ -21,7 +21,7 @@ FOR_PROS = {
 
 async def show(step: str, client: FlagdClient) -> None:
     detail = await client.variation_detail("new-checkout", ANNA, False)
-    print(f"{step}: {client.status.status}, new-checkout is {detail.value} ({detail.reason.kind})")
+    print(f"{step}: {client.status}, new-checkout is {detail.value} ({detail.reason.kind})")
 
 
 async def main() -> None:

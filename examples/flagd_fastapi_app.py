@@ -53,8 +53,8 @@ async def checkout(request: Request) -> str:
 async def ready(request: Request, response: Response) -> dict[str, Status]:
     """Whether the service has flags, also old ones. This is the rule for in-process: with rpc the status decides."""
     client: FlagdClient = request.app.state.flagd
-    response.status_code = 200 if client.is_initialized and not client.status.is_final else 503
-    return {"flags": client.status.status}
+    response.status_code = 200 if client.is_initialized and not client.report.is_final else 503
+    return {"flags": client.status}
 
 
 def create_app(make_client: Callable[[], FlagdClient]) -> FastAPI:

@@ -27,7 +27,7 @@ def price(flags: CurrentFlags) -> int:
 
 @get("/ready")
 async def ready(flags_client: CurrentClient) -> Response[None]:
-    is_ready = flags_client.is_initialized and not flags_client.status.is_final
+    is_ready = flags_client.is_initialized and not flags_client.report.is_final
     return Response(None, status_code=200 if is_ready else 503)
 
 

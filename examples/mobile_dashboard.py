@@ -65,7 +65,7 @@ class Dashboard(logging.Handler):
         client, info = self.client, self.client.connection_info
         age = "never" if info.last_success is None else f"{time() - info.last_success:.0f} s ago"
         facts = Text(
-            f"user {client.context.key}   {client.status.status}   {info.mode}   protocol {info.active_protocol or 'none'}   "
+            f"user {client.context.key}   {client.status}   {info.mode}   protocol {info.active_protocol or 'none'}   "
             f"last answer {age}"
         )
         table = Table("flag", "value", "changed", expand=True)

@@ -1,7 +1,7 @@
 """A source of your own: flags from a file that somebody else keeps writing.
 
 A source is one async generator function. It yields what it finds, good or bad, and the client does the rest: it serves the
-newest good data, shows the trouble in ``client.status``, and closes the generator when the program ends.
+newest good data, shows the trouble in ``client.report``, and closes the generator when the program ends.
 """
 
 import asyncio
@@ -55,7 +55,7 @@ async def main(path: Path) -> None:
             print("then:", (await anext(changes)).new_value)
 
         publish('{"flags": {"banner": }}')
-        async for report in client.statuses():
+        async for report in client.reports():
             if report.last_error is not None:
                 print("a mistake:", report.last_error.message)
                 break

@@ -105,7 +105,7 @@ async def main(path: Path) -> None:
         print("from the service:", await client.variation("banner", user, "none"))
     async with Client("sdk-key", config(service(None))) as client:
         print("from the store:", await client.variation("banner", user, "none"))
-        print("which is", client.status.status)
+        print("which is", client.status)
 
 
 with TemporaryDirectory() as folder:

@@ -118,10 +118,10 @@ class _Stage:
             with anyio.fail_after(self._step_timeout):
                 notice = await act()
         except (TimeoutError, StopAsyncIteration):
-            status = self._client.status
+            report = self._client.report
             raise MissedError(
-                f"{step}: it did not happen within {self._step_timeout:g} s. The client is {status.status}, "
-                f"its source {status.source_state}{f': {status.last_error.message}' if status.last_error else ''}"
+                f"{step}: it did not happen within {self._step_timeout:g} s. The client is {report.status}, "
+                f"its source {report.source_state}{f': {report.last_error.message}' if report.last_error else ''}"
             ) from None
         return Scene(
             step=step,
@@ -150,11 +150,11 @@ class _Stage:
         return f"A flag was flipped on the server, and the stream pushed the change. {await self._now()}"
 
     async def _drop(self) -> str:
-        streams, before = self._state.requests[Endpoint.STREAM], self._client.status
+        streams, before = self._state.requests[Endpoint.STREAM], self._client.report
         with self._client.changes(_KEY, _USER) as changes:
             self._serving.drop_connections()
             self._state.flip(_KEY)
-            async for report in self._client.statuses():
+            async for report in self._client.reports():
                 if report.seq > before.seq:
                     break
             meanwhile = await self._value()

@@ -100,7 +100,7 @@ async def follow(client: BaseClient, keys: Sequence[str], context: Context | Non
 
 
 async def _statuses(client: BaseClient, show: Callable[[News], None]) -> None:
-    async for report in client.statuses():
+    async for report in client.reports():
         error = report.last_error.message if report.last_error else None
         show({"status": report.status.value, "sourceState": report.source_state.value, "lastError": error})
 

@@ -71,14 +71,19 @@ class StatusMethods:
     # -- status
 
     @property
-    def status(self) -> StatusReport:
-        """The status of now."""
+    def status(self) -> Status:
+        """How reliable evaluations are now, in one word. :attr:`report` has the cause."""
+        return self._cell.newest.status
+
+    @property
+    def report(self) -> StatusReport:
+        """The newest report: the status, the state of the sources, since when, and the errors."""
         return self._cell.newest
 
-    def statuses(self) -> LatestIterator[StatusReport]:
-        """``async for report in client.statuses()``: the status of now, then each newer one.
+    def reports(self) -> LatestIterator[StatusReport]:
+        """``async for report in client.reports()``: the newest report, then each newer one.
 
-        A slow reader skips statuses, but never the last one. Ends when the client has closed.
+        A slow reader skips reports, but never the last one. Ends when the client has closed.
         """
         return LatestIterator(self._cell.reports, self._lifecycle.check_loop)
 

@@ -381,7 +381,7 @@ class Evaluator:
             has_data=snapshot.has_data and not self._data.is_offline,
             source=cell.source,
             age=cell.data_age,
-            status=cell.newest,
+            report=cell.newest,
             environment_id=cell.environment_id,
         )
         return replace(explanation, origin=origin)

@@ -90,7 +90,7 @@ class ExplanationStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataOrigin:
-    """Where the flag data of a client came from, and the status of the client.
+    """Where the flag data of a client came from, and the report of the client.
 
     ``has_data``: the client has flag data. ``source``: the name of the source that delivered the newest data; ``age``: the seconds
     since the service sent them, ``None`` if that is unknown, as for data of a store. Both are ``None`` for data that the client was
@@ -100,34 +100,34 @@ class DataOrigin:
     has_data: bool
     source: str | None
     age: float | None
-    status: StatusReport
+    report: StatusReport
     environment_id: str | None = None
 
     def __str__(self) -> str:
-        status = self.status
+        report = self.report
         if self.has_data:
             text = f"data from {printable(self.source or 'what the client was made with')}"
             if self.age is not None:
                 text += f", {self.age:.0f} s ago"
-            elif self.source and not status.source_state.is_valid:
+            elif self.source and not report.source_state.is_valid:
                 text += ", of unknown age"
         else:
             text = "no flag data"
-        text += f"; the client is {status.status.value}, its source {status.source_state.value}"
-        if status.last_error and not status.source_state.is_valid:
-            text += f"; the last error: {printable(status.last_error)}"
+        text += f"; the client is {report.status.value}, its source {report.source_state.value}"
+        if report.last_error and not report.source_state.is_valid:
+            text += f"; the last error: {printable(report.last_error)}"
         return text
 
     def to_dict(self) -> dict[str, Any]:
         """The origin as JSON. Unknown fields are ``null``."""
-        error = self.status.last_error
+        error = self.report.last_error
         return {
             "hasData": self.has_data,
             "source": self.source,
             "ageSeconds": self.age,
-            "status": self.status.status.value,
-            "sourceState": self.status.source_state.value,
-            "sourceStateSince": self.status.source_since,
+            "status": self.report.status.value,
+            "sourceState": self.report.source_state.value,
+            "sourceStateSince": self.report.source_since,
             "lastError": error.message if error else None,
             "environmentId": self.environment_id,
         }

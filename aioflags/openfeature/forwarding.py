@@ -70,7 +70,7 @@ class ReadinessWait:
             ProviderFatalError: it cannot get any.
             ProviderNotReadyError: it has none yet.
         """
-        loop, report = loop_of(self._client), self._client.status
+        loop, report = loop_of(self._client), self._client.report
         if not _is_decided(report):
             if loop is None:
                 raise ProviderNotReadyError(
@@ -82,7 +82,7 @@ class ReadinessWait:
                     "before set_provider, or go on: the provider becomes ready with the client"
                 )
             self._wait(loop)
-            report = self._client.status
+            report = self._client.report
         if report.status in _USABLE:
             return
         if report.status is Status.FATAL:
@@ -108,7 +108,7 @@ class ReadinessWait:
 
     async def _decided(self, limit: float) -> None:
         with anyio.move_on_after(limit):
-            async for report in self._client.statuses():
+            async for report in self._client.reports():
                 if _is_decided(report):
                     return
 
@@ -280,7 +280,7 @@ class EventForwarder:
 
     def _settle(self) -> None:
         """Emits what differs from the status that the SDK has written, then forwards events as they come."""
-        self._is_holding, self._settled_seq = False, self._client.status.seq
+        self._is_holding, self._settled_seq = False, self._client.report.seq
         self._correct()
         change, self._change = self._change, None
         if change is not None:
@@ -288,7 +288,7 @@ class EventForwarder:
 
     def _correct(self) -> None:
         """Emits the status of the client if the SDK shows another one."""
-        report = self._client.status
+        report = self._client.report
         if report.status not in _KINDS and self._assumed is not None:
             return  # closed, or between two contexts: the SDK has no event for that
         shown = None if self._reports_lifecycle else self._read_status()

@@ -308,7 +308,7 @@ class AioFlagsProvider(ProcessBound):
         """The result of a detail that was not seen before."""
         set_id = self._client.environment_id
         if detail.reason.kind == ReasonKind.ERROR:
-            is_fatal = self._client.status.status is Status.FATAL
+            is_fatal = self._client.status is Status.FATAL
             return failed(key, detail, default, context, is_fatal=is_fatal, set_id=set_id)
         value: Any = detail.value
         is_structure = value.__class__ is dict or value.__class__ is list

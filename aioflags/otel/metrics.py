@@ -217,7 +217,7 @@ class _MeasuredClients:
     def statuses(self, _options: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
         """The status of each client. Called on the thread that collects, like every callback here."""
         for client, attributes in self._registered():
-            current = client.status.status
+            current = client.status
             yield from (
                 metrics.Observation(int(status is current), attributes | {"aioflags.status": status.value}) for status in Status
             )
@@ -249,7 +249,7 @@ class _MeasuredClients:
         """
         with self._lock:
             clients = list(self._clients)
-        for client in sorted(clients, key=lambda client: client.status.status is not Status.NOT_READY):
+        for client in sorted(clients, key=lambda client: client.status is not Status.NOT_READY):
             snapshot = internals_of(client).holder.snapshot
             flag_set = set_attributes(client.environment_id, snapshot.metadata)
             yield client, provider_attributes(snapshot.dialect.provider_name) | flag_set

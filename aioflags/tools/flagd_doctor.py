@@ -167,10 +167,10 @@ async def _first_report(client: FlagdClient, start_timeout: float) -> StatusRepo
     """Start a client, and wait until it has flags or an error."""
     await client.start(0)
     with anyio.move_on_after(start_timeout):
-        async for report in client.statuses():
+        async for report in client.reports():
             if report.source_state is SourceState.VALID or report.last_error is not None:
                 break
-    return client.status
+    return client.report
 
 
 async def _file(path: Path) -> list[Check]:

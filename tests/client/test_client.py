@@ -159,7 +159,7 @@ async def test_plain_calls_work_in_other_threads() -> None:
         def evaluate() -> None:
             results.append(client.variation_nowait("checkout", USER, False))
             results.append(client.flags_nowait(USER).variation("text", ""))
-            results.append(client.status.status)
+            results.append(client.status)
 
         thread = threading.Thread(target=evaluate)
         thread.start()

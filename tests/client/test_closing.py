@@ -38,11 +38,11 @@ class IgnoresCancellation:
 async def test_a_closed_client_evaluates_and_a_second_close_does_nothing() -> None:
     client = client_of(data_after(1))
     await client.start()
-    reports = client.statuses()
+    reports = client.reports()
     await client.aclose()
     await client.aclose()
-    assert (client.status.status, client.status.source_state) == ("NOT_READY", "OFF")
-    assert [report.seq async for report in reports] == [client.status.seq]
+    assert (client.status, client.report.source_state) == ("NOT_READY", "OFF")
+    assert [report.seq async for report in reports] == [client.report.seq]
     assert await client.variation("f", USER, 0) == 1
     assert client.is_initialized
     assert all_tasks() == set()
@@ -97,9 +97,7 @@ async def test_stores_are_closed_once_and_status_iterators_end_after(
     system = DataSystem.custom(synchronizers=[MemorySource({"f": 1})], persistence=Persistence(store=store))
     big_segments = BigSegments(store=memberships)
     client = Client("", Config(data_system=system, big_segments=big_segments, plugins=[SlowPlugin()], close_timeout=60))
-    iterators = asyncio.gather(
-        last_of(client.statuses()), last_of(client.store_statuses()), last_of(client.big_segments_statuses())
-    )
+    iterators = asyncio.gather(last_of(client.reports()), last_of(client.store_statuses()), last_of(client.big_segments_statuses()))
     await end(client)
     await asyncio.wait_for(iterators, 1)
     assert (store.closed, memberships.closed) == (1, 1)
@@ -115,7 +113,7 @@ async def last_of(statuses: AsyncIterator[object]) -> None:
 async def test_a_client_that_was_never_started_can_be_closed() -> None:
     client = client_of(data_after(1))
     await client.aclose()
-    assert client.status.source_state == "OFF"
+    assert client.report.source_state == "OFF"
 
 
 @pytest.mark.parametrize("delay", [0, 0.5, 1, 4.9])
@@ -205,5 +203,5 @@ async def test_a_close_that_is_cancelled_still_closes(at: int) -> None:
     closing.cancel()
     await asyncio.gather(closing, return_exceptions=True)
     await client.aclose()
-    assert client.status.source_state == "OFF"
+    assert client.report.source_state == "OFF"
     assert all_tasks() == set()

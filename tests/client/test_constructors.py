@@ -103,7 +103,7 @@ async def test_a_local_file_with_a_mistake_is_refused_at_the_start(tmp_path: Pat
     with pytest.raises(ConfigError, match=named) as refused:
         await client.start()
     assert "flags.json" in str(refused.value)
-    assert client.status.source_state == "OFF"
+    assert client.report.source_state == "OFF"
 
 
 def test_a_local_mapping_with_a_mistake_is_refused_at_once() -> None:

@@ -15,7 +15,7 @@ async def test_an_explanation_has_the_source_and_the_age_of_the_data() -> None:
         explanation = await client.explain("checkout", USER)
         assert explanation.detail == await client.variation_detail("checkout", USER, expect=object)
         assert explanation.origin is not None
-        assert (explanation.origin.source, explanation.origin.status) == ("memory", client.status)
+        assert (explanation.origin.source, explanation.origin.report) == ("memory", client.report)
         assert explanation.origin.age is not None
         assert str(explanation).splitlines()[-1] == "data from memory, 0 s ago; the client is READY, its source VALID"
         assert json.loads(json.dumps(explanation.to_dict()))["origin"]["source"] == "memory"

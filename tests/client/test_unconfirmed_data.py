@@ -66,7 +66,7 @@ async def test_data_that_are_confirmed_in_time_log_no_warning(caplog: pytest.Log
 
     system = DataSystem.custom(initializers=[from_function("slow", confirmed)])
     async with Client("", Config(data_system=system, start_wait=5)) as client:
-        assert client.status.status == "READY"
+        assert client.status == "READY"
         await asyncio.sleep(60)
     assert caplog.messages == []
 

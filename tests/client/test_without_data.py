@@ -19,7 +19,7 @@ from tests.support.client_flags import DOCUMENT, USER
 async def test_an_offline_client_is_ready_at_once_and_serves_defaults() -> None:
     system = DataSystem.custom(synchronizers=[MemorySource({"f": 1})])
     async with Client("", Config(offline=True, data_system=system)) as entered:
-        assert entered.status.status == "READY"
+        assert entered.status == "READY"
     client = Client("", Config(offline=True, data_system=system))
     report = await client.start(0)
     assert (report.status, report.source_state) == ("READY", "VALID")
@@ -111,12 +111,12 @@ def test_data_given_at_construction_can_be_evaluated_without_a_loop() -> None:
     client = Client.local(DOCUMENT)
     assert client.variation_nowait("checkout", USER, False) is True
     assert client.is_initialized
-    assert client.status.status == "NOT_READY"
+    assert client.status == "NOT_READY"
     source = MemorySource({"f": "memory"})
     assert Client("", Config(data_system=DataSystem.custom(synchronizers=[source]))).variation_nowait("f", USER, "") == "memory"
 
 
 async def test_without_sources_a_client_is_ready_at_once() -> None:
     async with Client("", Config(data_system=DataSystem(), start_wait=0)) as client:
-        assert (client.status.status, client.status.source_state) == ("READY", "VALID")
+        assert (client.status, client.report.source_state) == ("READY", "VALID")
         assert (await client.variation_detail("f", USER, 1)).reason.error_kind == "FLAG_NOT_FOUND"

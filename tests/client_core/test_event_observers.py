@@ -52,7 +52,7 @@ async def test_iterators_get_the_exact_rest_of_a_run(client: StatusClient) -> No
     everything = client.events()
     iterators: list[tuple[int, Any]] = []
     for value in range(20):
-        iterators.append((client.status.seq, client.events()))
+        iterators.append((client.report.seq, client.events()))
         client.data(f=value)
         if value % 3 == 0:
             client.interrupted()
@@ -101,7 +101,7 @@ async def test_a_handler_finds_the_status_and_the_data_of_its_event_or_newer_one
     values: list[tuple[int, object]] = []
 
     async def follow(event: Event) -> None:
-        assert client.status.seq >= event.seq
+        assert client.report.seq >= event.seq
         values.append((event.seq, client.value("f")))
         await asyncio.sleep(event.seq % 3)
 
@@ -190,11 +190,11 @@ async def test_a_handler_that_raises_is_logged_and_called_again(client: StatusCl
 
 
 def change(seq: int, *keys: str) -> Event:
-    return Event(seq=seq, kind=CHANGED, report=StatusClient().status, flags_changed=keys or None)
+    return Event(seq=seq, kind=CHANGED, report=StatusClient().report, flags_changed=keys or None)
 
 
 def status(seq: int) -> Event:
-    return Event(seq=seq, kind=EventKind.STALE, report=StatusClient().status)
+    return Event(seq=seq, kind=EventKind.STALE, report=StatusClient().report)
 
 
 @pytest.mark.parametrize(

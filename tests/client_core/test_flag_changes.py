@@ -232,7 +232,7 @@ async def test_iterators_register_in_other_threads_while_changes_are_published()
         stop.set()
         for thread in threads:
             await asyncio.to_thread(thread.join)
-        assert client.status.source_state == "VALID"
+        assert client.report.source_state == "VALID"
 
 
 async def test_a_follower_that_raises_affects_neither_the_data_nor_other_followers(caplog: pytest.LogCaptureFixture) -> None:
@@ -250,5 +250,5 @@ async def test_a_follower_that_raises_affects_neither_the_data_nor_other_followe
         source.set("f", 2)
         assert await asyncio.wait_for(anext(changes), 1) == FlagChange("f")
         assert await client.variation("f", USER, 0) == 2
-        assert client.status.source_state == "VALID"
+        assert client.report.source_state == "VALID"
     assert "a follower of flag changes was not notified" in caplog.text

@@ -80,7 +80,7 @@ async def test_the_events_of_a_provider_come_before_what_its_start_did(
     await asyncio.wait({starting})
     assert starting.exception() is provider.error
     await settle()
-    assert client.status.status is status
+    assert client.status is status
     assert shown(seen) == events
     await client.aclose()
 
@@ -97,7 +97,7 @@ async def test_events_after_the_start_are_facts_and_those_of_the_stop_are_not() 
     await adapter.stop()
     await settle()
     assert shown(seen) == ["READY", "ERROR GENERAL", "READY"]
-    assert (client.status.status, provider.stops, provider.listeners) == (Status.NOT_READY, 1, [])
+    assert (client.status, provider.stops, provider.listeners) == (Status.NOT_READY, 1, [])
     await client.aclose()
 
 

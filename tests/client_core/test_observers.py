@@ -196,7 +196,7 @@ async def test_observers_get_what_waits_and_the_last_status_before_the_client_is
     client.cell.post(Fact(kind=FactKind.FATAL))
     await settle()
     assert len(seen) == 3
-    assert client.status.status is Status.NOT_READY
+    assert client.status is Status.NOT_READY
 
 
 @pytest.mark.holds("OF-27", "OF-R35")
@@ -334,7 +334,7 @@ def test_facts_of_threads_keep_their_order_and_never_touch_the_loop() -> None:
                 client.cell.post(Fact(kind=FactKind.INTERRUPTED, error=error))
 
         async def follow() -> None:
-            async for report in client.statuses():
+            async for report in client.reports():
                 if report.last_error:
                     name, _, count = report.last_error.message.partition(":")
                     assert int(count) >= newest.get(name, 0)
@@ -345,7 +345,7 @@ def test_facts_of_threads_keep_their_order_and_never_touch_the_loop() -> None:
         await asyncio.sleep(0)
         await client.aclose()
         await following
-        assert client.status.seq >= 800
+        assert client.report.seq >= 800
         assert 99 in newest.values()
         applied.close()
 

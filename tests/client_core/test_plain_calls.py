@@ -173,7 +173,7 @@ async def test_every_plain_method_can_be_called(make: Callable[[], Any], place: 
                 failed[name] = error
             await asyncio.sleep(0)
     assert failed == {}
-    assert {"changes", "events", "statuses", "on_event", "status", "add_hook"} <= calls.keys()
+    assert {"changes", "events", "reports", "report", "on_event", "status", "add_hook"} <= calls.keys()
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 

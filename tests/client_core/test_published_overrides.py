@@ -51,12 +51,12 @@ async def test_overrides_change_flags_and_not_the_status(
     seen.clear()
     caplog.clear()
     caplog.set_level(logging.INFO)
-    before, age = client.status, client.cell.data_since
+    before, age = client.report, client.cell.data_since
     is_ready = client.cell.readiness.is_set()
     await publish_overrides(client.cell, OVERRIDES)
     await settle()
     assert client.value("f") == "override"
-    after = client.status
+    after = client.report
     assert (after.status, after.source_state, after.since, after.error) == (status, before.source_state, before.since, before.error)
     assert shown(seen) == events
     assert (client.cell.data_since, client.cell.readiness.is_set()) == (age, is_ready)
@@ -85,9 +85,9 @@ async def test_data_after_overrides_make_a_client_ready() -> None:
     client = StatusClient()
     await client.start(0)
     await publish_overrides(client.cell, OVERRIDES)
-    statuses = [client.status.status]
+    statuses = [client.status]
     client.data(f=1, g=2)
-    assert [*statuses, client.status.status] == [Status.NOT_READY, Status.READY]
+    assert [*statuses, client.status] == [Status.NOT_READY, Status.READY]
     assert (client.value("f"), client.value("g")) == ("override", 2)
     assert client.cell.data_summary == "2 flags"
     await client.aclose()

@@ -113,10 +113,10 @@ async def test_an_iterator_that_is_made_while_the_client_is_closed_follows_the_n
     client = StatusClient(restartable=True)
     await client.start(0)
     await client.aclose()
-    events, statuses = client.events(), client.statuses()
+    events, reports = client.events(), client.reports()
     changes = FlagChanges(client.tracker, lambda: None)
-    assert (await anext(statuses)).status is Status.NOT_READY
-    readers = [asyncio.ensure_future(anext(iterator)) for iterator in (events, statuses)]
+    assert (await anext(reports)).status is Status.NOT_READY
+    readers = [asyncio.ensure_future(anext(iterator)) for iterator in (events, reports)]
     await settle()
     assert not any(reader.done() for reader in readers)
     await restarted(client)
@@ -128,17 +128,17 @@ async def test_an_iterator_that_is_made_while_the_client_is_closed_follows_the_n
     await client.aclose()
     assert shown([event async for event in events]) == ["CONFIGURATION_CHANGED f"]
     assert [change async for change in changes] == []
-    assert [report.status async for report in statuses][-1:] == [Status.NOT_READY]
+    assert [report.status async for report in reports][-1:] == [Status.NOT_READY]
 
 
 async def test_a_second_close_ends_the_iterators_that_were_made_since_the_first() -> None:
     client = StatusClient(restartable=True)
     await client.start(0)
     await client.aclose()
-    events, statuses, changes = client.events(), client.statuses(), FlagChanges(client.tracker, lambda: None)
+    events, reports, changes = client.events(), client.reports(), FlagChanges(client.tracker, lambda: None)
     await client.aclose()
     assert [event async for event in events] == []
-    assert [report.status async for report in statuses] == [Status.NOT_READY]
+    assert [report.status async for report in reports] == [Status.NOT_READY]
     assert [change async for change in changes] == []
 
 

@@ -59,7 +59,7 @@ async def test_a_client_without_synchronizers_stays_ready_after_its_initializer(
     source = MemorySource({"f": 1})
     async with Client("", Config(data_system=DataSystem.custom(initializers=[basis_of(source)]))) as client:
         await asyncio.sleep(60)
-        assert (client.status.status, client.status.last_error) == ("READY", None)
+        assert (client.status, client.report.last_error) == ("READY", None)
 
 
 def basis_of(source: MemorySource) -> SourceBuilder:
@@ -127,7 +127,7 @@ async def test_a_root_task_that_an_exception_ends_reports_the_exception(after: f
 
 
 async def first_state_after_valid(client: Client) -> str:
-    async for report in client.statuses():
+    async for report in client.reports():
         if report.source_state != "VALID":
             return report.source_state.value
     return "ended"

@@ -155,7 +155,7 @@ async def test_the_status_and_the_events_after_these_steps(
         if isinstance(waiting := step(client), asyncio.Future):
             await waiting
         await settle()
-    assert client.status.status is status
+    assert client.status is status
     assert shown(seen) == events
     assert all(event.report.seq == event.seq for event in seen)
     await client.aclose()
@@ -177,9 +177,9 @@ async def test_a_fatal_code_of_the_source_ends_a_waiting_start() -> None:
     asyncio.get_running_loop().call_later(1, client.cell.report, SourceState.OFF)
     asyncio.get_running_loop().call_later(2, lambda: client.cell.report(SourceState.OFF, error=FATAL))
     starting = asyncio.create_task(client.start(4))
-    assert (await starting).error == client.status.error
-    assert client.status.error is not None
-    assert client.status.error.code is ErrorCode.PROVIDER_FATAL
+    assert (await starting).error == client.report.error
+    assert client.report.error is not None
+    assert client.report.error.code is ErrorCode.PROVIDER_FATAL
     with pytest.raises(NotReadyError):
         await client.wait_ready()
     await client.aclose()
@@ -199,13 +199,13 @@ async def test_parts_of_the_client_see_the_data_and_not_yet_the_status(caplog: p
     seen: list[tuple[object, Status]] = []
 
     def on_step(events: Sequence[Event], change_set: ChangeSet | None) -> None:
-        seen.append((client.value("f"), client.status.status))
+        seen.append((client.value("f"), client.status))
         raise ZeroDivisionError
 
     client = StatusClient(on_step=on_step)
     client.data(f=1)
     assert seen == [(1, Status.NOT_READY)]
-    assert client.status.status is Status.READY
+    assert client.status is Status.READY
     assert "a part of the client failed" in caplog.text
 
 

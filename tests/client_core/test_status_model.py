@@ -60,11 +60,11 @@ class World:
             close_timeout=30,
             on_step=lambda events, _: self.step(events),
         )
-        self.reports.append(self.client.status)
+        self.reports.append(self.client.report)
 
     def step(self, events: Sequence[Event]) -> None:
         """Inside a step: the client still has the report of before. A fact that is reported here waits for the end of the step."""
-        before = self.client.status
+        before = self.client.report
         self.whole.extend(events)
         for event in events:
             if event.seq != before.seq + 1:
@@ -105,7 +105,7 @@ class World:
 
     def check_step(self) -> None:
         """R1, R7: each step counts one, and changes something or has an event."""
-        newest = self.client.status
+        newest = self.client.report
         if newest is not self.reports[-1]:
             self.reports.append(newest)
         if isinstance(value := self.client.value("f"), int):
@@ -117,7 +117,7 @@ class World:
         chance, client = self.chance, self.client
         match chance.randrange(6):
             case 0:
-                self.iterators.append((client.status.seq, client.events()))
+                self.iterators.append((client.report.seq, client.events()))
             case 1:
                 self.handled.append(seen := [])
                 pause, running = chance.choice([0, 0.1, 2]), list[int]()
@@ -150,7 +150,7 @@ class World:
                 status = chance.choice(list(Status))
 
                 async def entered(report: StatusReport) -> None:
-                    if report.status is not status or client.status.seq < report.seq:
+                    if report.status is not status or client.report.seq < report.seq:
                         self.problems.append(f"a handler of {status} got {report}")
                     if chance.random() < 0.2:
                         self.report()
@@ -164,8 +164,8 @@ class World:
         """R3, R5: the status and the data are at least as new as the event."""
         value = self.client.value("f")
         is_old = event.seq in self.values and isinstance(value, int) and value < self.values[event.seq]
-        if is_old or self.client.status.seq < event.seq:
-            self.problems.append(f"a handler of {event} sees {value} and {self.client.status}")
+        if is_old or self.client.report.seq < event.seq:
+            self.problems.append(f"a handler of {event} sees {value} and {self.client.report}")
 
 
 async def run(seed: int) -> None:
@@ -175,7 +175,7 @@ async def run(seed: int) -> None:
     followed: list[StatusReport] = []
 
     async def follow() -> None:
-        async for report in client.statuses():
+        async for report in client.reports():
             followed.append(report)
             await asyncio.sleep(chance.choice([0, 1]))
 
@@ -193,7 +193,7 @@ async def run(seed: int) -> None:
             tasks.create_task(sources())
         for number in range(2 if seed % 5 == 0 else 0):
             tasks.create_task(asyncio.to_thread(post_facts, client, random.Random(f"{seed}:{number}")))
-    last = client.status
+    last = client.report
     await client.aclose()
     await following
     await check_run(world, followed, last)
@@ -225,14 +225,14 @@ async def check_run(world: World, followed: list[StatusReport], last: StatusRepo
     assert last.status is Status.FATAL or not client.cell.is_fatal
     # R9: the first report, newer ones in order, and the last.
     assert [report.seq for report in followed] == sorted({report.seq for report in followed})
-    assert followed[-1] == client.status
+    assert followed[-1] == client.report
     # R10, R14: each observer has the exact rest of the run.
     for seq, iterator in world.iterators:
         assert [event async for event in iterator] == [event for event in whole if event.seq > seq]
     for seen in world.handled:
         assert [event.seq for event in seen] == sorted(event.seq for event in seen)
-    assert (client.status.status, client.status.source_state) == (Status.NOT_READY, SourceState.OFF)
-    assert replace(client.status, seq=0) != replace(last, seq=0)
+    assert (client.status, client.report.source_state) == (Status.NOT_READY, SourceState.OFF)
+    assert replace(client.report, seq=0) != replace(last, seq=0)
 
 
 @pytest.mark.holds("OF-R1", "OF-R2", "OF-R7")

@@ -63,7 +63,7 @@ async def test_entries_during_a_run_make_one_further_run(client: StatusClient) -
         client.data(f=value)
         await settle()
     await asyncio.sleep(5)
-    assert seen == [1, client.status.seq]
+    assert seen == [1, client.report.seq]
 
 
 async def test_an_entry_that_was_left_before_the_handler_could_start_is_dropped(client: StatusClient) -> None:
@@ -102,11 +102,11 @@ async def test_a_handler_that_is_registered_during_a_reconciling_runs_when_that_
 
 
 @pytest.mark.holds("OF-R9")
-async def test_a_slow_reader_of_statuses_sees_the_first_and_the_last(client: StatusClient) -> None:
+async def test_a_slow_reader_of_reports_sees_the_first_and_the_last(client: StatusClient) -> None:
     seen: list[int] = []
 
     async def read() -> None:
-        async for report in client.statuses():
+        async for report in client.reports():
             seen.append(report.seq)
             await asyncio.sleep(0.1)
 
@@ -121,20 +121,20 @@ async def test_a_slow_reader_of_statuses_sees_the_first_and_the_last(client: Sta
             await asyncio.sleep(0.01)
     await client.aclose()
     await reading
-    assert (seen[0], seen[-1]) == (0, client.status.seq)
+    assert (seen[0], seen[-1]) == (0, client.report.seq)
     assert seen == sorted(set(seen))
     assert len(seen) < 100
 
 
-async def test_changes_of_flags_alone_do_not_wake_readers_of_statuses(client: StatusClient) -> None:
+async def test_changes_of_flags_alone_do_not_wake_readers_of_reports(client: StatusClient) -> None:
     client.data(f=1)
-    statuses = client.statuses()
-    assert (await anext(statuses)).status is Status.READY
-    waiting = asyncio.ensure_future(anext(statuses))
+    reports = client.reports()
+    assert (await anext(reports)).status is Status.READY
+    waiting = asyncio.ensure_future(anext(reports))
     with client.events():
         client.data(f=2)
     await settle()
-    assert client.status.seq == 2
+    assert client.report.seq == 2
     assert not waiting.done()
     waiting.cancel()
 

@@ -20,16 +20,16 @@ async def test_a_client_that_may_restart_starts_empty_and_counts_on() -> None:
     client = StatusClient(restartable=True)
     await client.start(0)
     client.data(f=1)
-    before = client.status.seq
+    before = client.report.seq
     await client.aclose()
     assert client.value("f") == 1
     starting = asyncio.create_task(client.start())
     await asyncio.sleep(1)
-    assert (client.status.status, client.status.source_state, client.status.last_error) == ("NOT_READY", "INITIALIZING", None)
+    assert (client.status, client.report.source_state, client.report.last_error) == ("NOT_READY", "INITIALIZING", None)
     assert client.value("f") is None
     client.data(f=2)
     assert (await starting).status is Status.READY
-    assert client.status.seq > before + 1
+    assert client.report.seq > before + 1
     assert client.workload.runs == 2
     await client.aclose()
 
@@ -47,7 +47,7 @@ async def test_iterators_end_when_the_client_closes_and_handlers_follow_the_next
     await settle()
     assert (shown(old), shown(new)) == (["READY"], ["READY"])
     assert [event async for event in iterator] == []
-    assert (await anext(client.statuses())).status is Status.READY
+    assert (await anext(client.reports())).status is Status.READY
     await client.aclose()
 
 
@@ -59,7 +59,7 @@ async def test_a_start_while_the_client_closes_waits_for_the_end() -> None:
     await client.start(0)
     assert closing.done() or client.workload.runs == 2
     client.data(f=1)
-    assert client.status.status is Status.READY
+    assert client.status is Status.READY
     await closing
     await client.aclose()
 
@@ -98,11 +98,11 @@ async def test_the_first_failure_after_a_start_that_timed_out_is_the_reason_of_t
     late = "no flag data within the time that a start may take"
     assert began.error == StatusError(ErrorCode.PROVIDER_NOT_READY, late)
     client.interrupted()
-    known = client.status
+    known = client.report
     assert known.error == StatusError(ErrorCode.PROVIDER_NOT_READY, f"{late}: down")
     assert (known.status, known.since, known.seq) == (Status.ERROR, began.since, began.seq + 1)
     client.interrupted(UNUSABLE)
-    assert client.status.error == known.error  # why the status began
+    assert client.report.error == known.error  # why the status began
     await client.aclose()
     assert shown(events) == ["ERROR PROVIDER_NOT_READY"]  # the status stayed the same
 
@@ -139,11 +139,11 @@ async def test_overlapping_reconcilings_end_once_with_the_outcome_of_the_last_ca
         client.on_status(Status.READY, ready.append, inline=True)
         for number, error in ends:
             await settle()
-            assert client.status.status is Status.RECONCILING
+            assert client.status is Status.RECONCILING
             assert ready == []
             client.cell.reconciled(number, DOWN if error else None)
         await settle()
-        assert client.status.status is status
+        assert client.status is status
         assert shown(seen) == ["RECONCILING", event]
         assert len(ready) == (status is Status.READY)
 
@@ -154,9 +154,9 @@ async def test_what_happens_during_a_reconciling_counts_at_its_end() -> None:
         client.data(f=1)
         number = client.cell.reconcile()
         client.interrupted()
-        assert client.status.status == "RECONCILING"
+        assert client.status == "RECONCILING"
         client.cell.reconciled(number)
-        assert client.status.status == "STALE"
+        assert client.status == "STALE"
         await client.wait_until(Status.ERROR, 6)
 
 
@@ -170,7 +170,7 @@ async def test_the_end_of_a_call_of_before_a_restart_is_ignored() -> None:
     client.data(f=1)
     client.cell.reconcile()
     client.cell.reconciled(old)
-    assert client.status.status is Status.RECONCILING
+    assert client.status is Status.RECONCILING
     await client.aclose()
 
 
@@ -203,13 +203,13 @@ async def test_a_fact_that_is_not_listed_is_logged_and_ignored(caplog: pytest.Lo
     client = StatusClient()
     client.cell.apply(Fact(kind="eclipse"))  # type: ignore[arg-type]
     assert "the fact 'eclipse' is not listed" in caplog.text
-    assert client.status.seq == 0
+    assert client.report.seq == 0
 
 
 async def test_facts_that_are_posted_before_the_start_count_at_the_start() -> None:
     client = StatusClient()
     client.cell.post(Fact(kind=FactKind.FATAL, error=FATAL))
-    assert client.status.status is Status.NOT_READY
+    assert client.status is Status.NOT_READY
     assert (await client.start()).status is Status.FATAL
     await client.aclose()
 
@@ -221,7 +221,7 @@ def test_facts_for_a_loop_that_is_closed_are_dropped() -> None:
         runner.run(client.start(0))
         runner.run(client.aclose())
     client.cell.post(Fact(kind=FactKind.FATAL, error=replace(FATAL)))
-    assert client.status.status is Status.NOT_READY
+    assert client.status is Status.NOT_READY
 
 
 # -- readers
@@ -233,7 +233,7 @@ async def test_a_reader_between_two_steps_finds_a_pair_that_a_step_produced() ->
         pairs, seen = set[tuple[int, Status, object]](), set[tuple[int, Status, object]]()
 
         def pair() -> tuple[int, Status, object]:
-            return client.status.seq, client.status.status, client.value("f")
+            return client.report.seq, client.status, client.value("f")
 
         async def read() -> None:
             while True:

@@ -186,7 +186,7 @@ class Provider(Connected):
 
     @property
     def is_fatal(self) -> bool:
-        return self.known_client.status.status is Status.FATAL
+        return self.known_client.status is Status.FATAL
 
     def observe(self, kind: str, note: Callable[[Any], None]) -> None:
         if kind == "change":

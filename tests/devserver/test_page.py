@@ -81,7 +81,7 @@ async def test_edits_flips_and_faults_reach_a_connected_client(scene: Scene) -> 
     await page.act("#fault button")
     await page.until("document.querySelector('#faults li')?.innerText.includes('until lifted')")
     with anyio.fail_after(60):
-        while scene.client.status.status is not Status.STALE:
+        while scene.client.status is not Status.STALE:
             await anyio.sleep(0.01)
     assert scene.state.open_streams[Endpoint.STREAM] == 0
     await page.act(f"{ITEM} [data-act=flip]")

@@ -124,7 +124,7 @@ async def test_a_start_without_a_usable_file_fails_and_ends_well_when_there_is_o
         write(path, contents)
     async with client_of(path) as client:
         diary = Diary(client)
-        report = client.status
+        report = client.report
         assert (report.status, report.error and report.error.code) == (Status.ERROR, code)
         with pytest.raises(NotReadyError):
             await client.wait_ready(20)
@@ -148,7 +148,7 @@ async def test_a_document_is_evaluated_before_and_after_the_start() -> None:
     assert client.variation_nowait("a", None, False) is True
     for _ in range(2):
         async with client:
-            assert client.status.status is Status.READY
+            assert client.status is Status.READY
             assert await client.variation("a", None, False) is True
             assert (await client.flags()).variation("a", False) is True
     assert client.variation_nowait("a", None, False) is True

@@ -52,7 +52,7 @@ def test_a_start_in_a_child_that_does_not_connect_is_an_error_with_its_reason(
     client = flagd.client(resolver, deadline=0.2)
 
     async def child() -> None:
-        assert (client.status.status, await shown(client)) == (Status.NOT_READY, before_start)
+        assert (client.status, await shown(client)) == (Status.NOT_READY, before_start)
         flagd.stop()
         report = await client.start()
         assert report.status is Status.ERROR
@@ -71,7 +71,7 @@ def test_a_start_in_a_child_that_does_not_connect_is_an_error_with_its_reason(
         runner.run(client.start())
         runner.run(shown(client))
         assert succeeds_in_a_child(child)
-        assert client.status.status is Status.READY
+        assert client.status is Status.READY
         assert runner.run(shown(client)) == (True, "CACHED" if resolver == "rpc" else "STATIC")
         runner.run(client.aclose())
 

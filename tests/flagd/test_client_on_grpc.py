@@ -97,7 +97,7 @@ async def test_a_client_is_ready_when_its_start_returns(world: World, resolver: 
     world.server.answers[NUMBER] = v2.ResolveFloatResponse(value=1, reason="STATIC", variant="x")
     await world.start()
     async with world.client(resolver=resolver) as client:
-        assert client.status.status is Status.READY
+        assert client.status is Status.READY
         assert await client.variation("a", ANN, 0) == 1
         await world.until(lambda: world.kinds)
         assert world.kinds.count("READY") == 1
@@ -109,13 +109,13 @@ async def test_a_server_that_appears_after_the_start_makes_the_client_ready(worl
     began = asyncio.get_running_loop().time()
     async with world.client() as client:
         assert 0.3 < asyncio.get_running_loop().time() - began < 0.9
-        assert client.status.status is Status.ERROR
+        assert client.status is Status.ERROR
         await world.until(lambda: world.kinds == ["ERROR"])
         with pytest.raises(NotReadyError):
             await client.wait_ready(timeout=0)
         await world.start()
         await world.until(lambda: world.kinds[1:] == ["READY", "CONFIGURATION_CHANGED"])
-        assert str(client.status.status) == "READY"
+        assert str(client.status) == "READY"
 
 
 @pytest.mark.holds("FL-17", "FL-34")
@@ -123,14 +123,14 @@ async def test_a_fatal_code_ends_the_start(world: World) -> None:
     world.server.scripts = {STREAM: [[DENIED]]}
     await world.start()
     async with world.client(deadline=5, fatal_status_codes=["PERMISSION_DENIED"]) as client:
-        assert client.status.status is Status.FATAL
-        assert client.status.error is not None
-        assert client.status.error.code == "PROVIDER_FATAL"
+        assert client.status is Status.FATAL
+        assert client.report.error is not None
+        assert client.report.error.code == "PROVIDER_FATAL"
         await asyncio.sleep(0.2)
         assert len(world.server.received) == 1
         await client.aclose()
         await client.start()
-        assert client.status.status is Status.FATAL
+        assert client.status is Status.FATAL
         assert len(world.server.received) == 1
 
 
@@ -139,7 +139,7 @@ async def test_a_code_that_is_not_fatal_is_retried(world: World) -> None:
     world.server.scripts = {STREAM: [[DENIED]]}
     await world.start()
     async with world.client() as client:
-        assert client.status.status is Status.ERROR
+        assert client.status is Status.ERROR
         assert 3 <= len(world.server.received) <= 13
         await world.until(lambda: len(world.server.received) > 14)
         assert world.kinds == ["ERROR"]
@@ -154,10 +154,10 @@ async def test_a_stream_that_ends_and_comes_back(world: World, end: Fail | None)
     await world.start()
     async with world.client(retry_backoff_max=0.3) as client:
         finish.set()
-        await world.until(lambda: client.status.status is Status.STALE)
+        await world.until(lambda: client.status is Status.STALE)
         assert len(world.server.received) == 1
         assert await client.variation("a", ANN, 0) == 1
-        await world.until(lambda: client.status.status is Status.READY)
+        await world.until(lambda: client.status is Status.READY)
         assert await client.variation("a", ANN, 0) == 2
         await world.until(lambda: world.kinds[-3:] == ["STALE", "READY", "CONFIGURATION_CHANGED"])
         assert "ERROR" not in world.kinds
@@ -172,7 +172,7 @@ async def test_an_outage_longer_than_the_grace(world: World) -> None:
         await world.until(lambda: world.kinds)
         world.seen.clear()
         finish.set()
-        await world.until(lambda: client.status.status is Status.ERROR)
+        await world.until(lambda: client.status is Status.ERROR)
         assert await client.variation("a", ANN, 0) == 1
         back.set()
         await world.until(lambda: world.kinds[-1:] == ["CONFIGURATION_CHANGED"])
@@ -189,7 +189,7 @@ async def test_without_grace_the_end_is_an_error(world: World) -> None:
         await world.until(lambda: world.kinds)
         world.seen.clear()
         finish.set()
-        await world.until(lambda: client.status.status is Status.ERROR and world.kinds)
+        await world.until(lambda: client.status is Status.ERROR and world.kinds)
         assert world.kinds == ["ERROR"]
 
 
@@ -215,10 +215,10 @@ async def test_a_client_that_was_closed_starts_anew(world: World) -> None:
         await client.aclose()
         await client.aclose()
         assert asyncio.get_running_loop().time() - began < 0.5
-        assert (client.status.status, world.kinds) == (Status.NOT_READY, [])
+        assert (client.status, world.kinds) == (Status.NOT_READY, [])
         await world.until(lambda: {task for task in asyncio.all_tasks() - before if "flag" in task.get_name()} == set())
         await client.start()
-        assert client.status.status is Status.READY
+        assert client.status is Status.READY
 
 
 @pytest.mark.holds("FL-36")
@@ -227,7 +227,7 @@ async def test_two_starts_open_one_stream(world: World) -> None:
     await world.start()
     client = FlagdClient(world.config())
     await asyncio.gather(client.start(), client.start())
-    assert (client.status.status, len(world.server.received)) == (Status.READY, 1)
+    assert (client.status, len(world.server.received)) == (Status.READY, 1)
     await client.aclose()
 
 
@@ -252,11 +252,11 @@ async def test_an_unusable_flag_set_makes_the_client_stale(world: World) -> None
     async with world.client() as client:
         bad.set()
         await world.until(lambda: "STALE" in world.kinds)
-        assert client.status.status is Status.STALE
+        assert client.status is Status.STALE
         assert world.seen[-1].error_code == "PARSE_ERROR"
         assert await client.variation("a", ANN, 0) == 1
         good.set()
-        await world.until(lambda: client.status.status is Status.READY)
+        await world.until(lambda: client.status is Status.READY)
         assert len(world.server.received) == 1
         assert await client.variation("a", ANN, 0) == 2
 
@@ -278,7 +278,7 @@ async def test_the_static_context_applies_also_during_an_outage(world: World) ->
     async with world.client(context_enricher=only_region) as client:
         assert [await client.variation(key, ANN, 0) for key in ("region", "zone")] == [1, 0]
         finish.set()
-        await world.until(lambda: client.status.status is Status.STALE)
+        await world.until(lambda: client.status is Status.STALE)
         assert [await client.variation(key, ANN, 0) for key in ("region", "zone")] == [1, 0]
 
 
@@ -287,8 +287,8 @@ async def test_an_unusable_first_flag_set_is_a_parse_error(world: World) -> None
     world.server.scripts = {STREAM: [[BAD, SILENCE]]}
     await world.start()
     async with world.client() as client:
-        assert client.status.error is not None
-        assert (client.status.status, client.status.error.code) == (Status.ERROR, "PARSE_ERROR")
+        assert client.report.error is not None
+        assert (client.status, client.report.error.code) == (Status.ERROR, "PARSE_ERROR")
 
 
 @pytest.mark.holds("FL-67", "FL-68")
@@ -300,11 +300,11 @@ async def test_cached_flags_are_served_while_stale_and_forgotten_after_an_error(
     async with world.client(resolver="rpc", retry_grace_period=0.3) as client:
         reasons = [(await client.variation_detail("a", ANN, 0)).reason.kind for _ in range(2)]
         finish.set()
-        await world.until(lambda: client.status.status is Status.STALE)
+        await world.until(lambda: client.status is Status.STALE)
         reasons.append((await client.variation_detail("a", ANN, 0)).reason.kind)
-        await world.until(lambda: client.status.status is Status.ERROR)
+        await world.until(lambda: client.status is Status.ERROR)
         back.set()
-        await world.until(lambda: client.status.status is Status.READY)
+        await world.until(lambda: client.status is Status.READY)
         reasons.append((await client.variation_detail("a", ANN, 0)).reason.kind)
     assert reasons == ["STATIC", "CACHED", "CACHED", "STATIC"]
 
@@ -313,6 +313,6 @@ async def test_cached_flags_are_served_while_stale_and_forgotten_after_an_error(
 async def test_a_certificate_that_cannot_be_used_is_fatal(resolver: str) -> None:
     options = dict[str, Any](resolver=resolver, tls=True, cert_path="/nowhere/ca.pem")
     async with FlagdClient(FlagdConfig(environment={}, **options)) as client:
-        assert client.status.status is Status.FATAL
-        assert client.status.error is not None
-        assert client.status.error.message.startswith("ConfigError: cert_path: ")
+        assert client.status is Status.FATAL
+        assert client.report.error is not None
+        assert client.report.error.message.startswith("ConfigError: cert_path: ")

@@ -55,7 +55,7 @@ async def line(tmp_path: Path) -> AsyncIterator[tuple[FlagdServer, str]]:
 @pytest.mark.parametrize("resolver", ["in-process", "rpc", "ofrep"])
 async def test_every_resolver_serves_the_same_values(flagd: FakeFlagd, resolver: str) -> None:
     async with FlagdClient(config(resolver, flagd)) as client:
-        assert client.status.status is Status.READY
+        assert client.status is Status.READY
         details = [await client.variation_detail(key, ANN, None, expect=bool) for key in ("static", "targeted", "missing")]
         assert [(each.value, str(each.reason.error_kind or each.reason.kind), each.variant) for each in details] == [
             (True, "STATIC", "on"),
@@ -73,7 +73,7 @@ async def test_a_server_may_appear_late_and_restart(flagd: FakeFlagd, resolver: 
     client = FlagdClient(config(resolver, flagd, deadline=0.3, retry_grace_period=30))
     diary = Diary(client)
     async with client:
-        assert client.status.status is Status.ERROR
+        assert client.status is Status.ERROR
         await flagd.start()
         await client.wait_ready(10)
         await flagd.restart()
@@ -149,7 +149,7 @@ async def test_a_flag_set_of_20_mb_loads(line: tuple[FlagdServer, str]) -> None:
     server.scripts[f"/{SYNC}/SyncFlags"] = [[flag_set(json.dumps(large), region="eu"), SILENCE]]
     await server.start(f"unix:{path}")
     async with FlagdClient(FlagdConfig(resolver="in-process", socket_path=path, deadline=20, environment={})) as client:
-        assert client.status.status is Status.READY
+        assert client.status is Status.READY
         assert await client.variation("a", None, False) is True
 
 

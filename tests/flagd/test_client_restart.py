@@ -59,7 +59,7 @@ async def test_without_a_deadline_a_start_waits_for_the_server(resolver: str) ->
     client = flagd.client(resolver, deadline=0)
     starting = asyncio.create_task(client.start())
     await asyncio.sleep(3600)
-    assert (starting.done(), client.status.status) == (False, Status.NOT_READY)
+    assert (starting.done(), client.status) == (False, Status.NOT_READY)
     flagd.start()
     assert (await starting).status is Status.READY
     await client.aclose()
@@ -109,7 +109,7 @@ def test_a_closed_client_starts_on_another_event_loop(resolver: Any, tmp_path: P
         await served(server, path)
         try:
             async with client:
-                return client.status.status, await client.variation("a", None, False)
+                return client.status, await client.variation("a", None, False)
         finally:
             await server.stop()
 

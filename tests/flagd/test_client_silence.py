@@ -100,7 +100,7 @@ async def test_a_certificate_that_cannot_be_read_for_a_while_is_read_again() -> 
     async with flagd.client() as client:
         flagd.problem = ConfigError("cert_path: the certificates cannot be used: the file is half written")
         await asyncio.sleep(607)
-        assert client.status.status is Status.STALE
+        assert client.status is Status.STALE
         flagd.problem = None
         await client.wait_until(Status.READY, 6)
         assert client.variation_nowait("a", Context("x"), False) is True

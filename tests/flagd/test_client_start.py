@@ -23,7 +23,7 @@ FATAL_CODES = ("PERMISSION_DENIED",)
 
 def error_code(client: FlagdClient) -> ErrorCode | None:
     """Why the status is an error."""
-    return None if client.status.error is None else client.status.error.code
+    return None if client.report.error is None else client.report.error.code
 
 
 @pytest.mark.holds("FL-14")
@@ -148,7 +148,7 @@ async def test_closing_twice_leaves_nothing(scripts: list[list[object]], status:
     await asyncio.gather(client.aclose(), client.aclose())
     await client.aclose()
     await settle()
-    assert (client.status.status, flagd.channels, len(flagd.open_streams)) == (Status.NOT_READY, 0, 0)
+    assert (client.status, flagd.channels, len(flagd.open_streams)) == (Status.NOT_READY, 0, 0)
     assert (all_tasks(), diary.shown) == (set(), before)
     assert seconds() - began < 0.1
 
@@ -159,7 +159,7 @@ async def test_closing_does_not_wait_for_the_pause() -> None:
     client = flagd.client(retry_backoff_max=60)
     await client.start()
     await asyncio.sleep(30)
-    assert client.status.status is Status.ERROR
+    assert client.status is Status.ERROR
     began = seconds()
     await client.aclose()
     assert seconds() - began < 0.1
@@ -200,7 +200,7 @@ async def test_a_fatal_client_stays_fatal() -> None:
     diary = Diary(client)
     await client.start()
     await client.aclose()
-    assert client.status.status is Status.NOT_READY
+    assert client.status is Status.NOT_READY
     assert diary.shown == ["ERROR PROVIDER_FATAL"]
     began = seconds()
     report = await client.start()
@@ -224,7 +224,7 @@ async def test_a_start_that_is_cancelled_leaves_nothing(resolver: str) -> None:
     await asyncio.wait({starting})
     assert starting.cancelled()
     await settle()
-    assert (client.status.status, flagd.channels, flagd.open_streams, all_tasks()) == (Status.NOT_READY, 0, [], set())
+    assert (client.status, flagd.channels, flagd.open_streams, all_tasks()) == (Status.NOT_READY, 0, [], set())
 
 
 @pytest.mark.holds("FL-36")

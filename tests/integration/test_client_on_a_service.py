@@ -37,7 +37,7 @@ async def test_a_refused_stream_with_a_directive_leads_to_fdv1(status: int) -> N
     service = Service(Answer(status).directed(), latest_all(f="from fdv1"))
     async with client_of(service, STREAM_AND_FALLBACK) as client:
         assert await client.variation("f", USER, "") == "from fdv1"
-        assert client.status.source_state == "VALID"
+        assert client.report.source_state == "VALID"
         await asyncio.sleep(315)
     assert paths(service)[0] == "/sdk/stream"
     assert set(paths(service)[1:]) == {"/sdk/latest-all"}
@@ -64,7 +64,7 @@ async def test_an_initializer_with_a_directive_leads_to_fdv1(answer: Answer, bef
     client = client_of(service, system)
     await client.start(1)
     assert await client.variation("f", USER, 0) == before
-    assert (client.status.source_state == "VALID") == (before == 1)
+    assert (client.report.source_state == "VALID") == (before == 1)
     await asyncio.sleep(315)
     assert await client.variation("f", USER, 0) == 2
     await client.aclose()
@@ -93,9 +93,9 @@ async def test_without_a_fallback_a_directive_ends_all_requests() -> None:
     service = Service(Answer(500).directed())
     system = DataSystem.custom(synchronizers=[Streaming(initial_reconnect_delay=0.001)])
     async with client_of(service, system) as client:
-        assert client.status.source_state == "OFF"
-        assert client.status.last_error is not None
-        assert client.status.last_error.status_code == 500
+        assert client.report.source_state == "OFF"
+        assert client.report.last_error is not None
+        assert client.report.last_error.status_code == 500
         await asyncio.sleep(600)
     assert paths(service) == ["/sdk/stream"]
 
@@ -137,7 +137,7 @@ async def test_an_offline_client_makes_no_requests() -> None:
         initializers=[Polling()], synchronizers=[Streaming(), Polling()], fdv1_fallback=Fdv1FallbackOptions()
     )
     async with client_of(service, system, offline=True) as client:
-        assert client.status.source_state == "VALID"
+        assert client.report.source_state == "VALID"
         await asyncio.sleep(3600)
         assert (await client.variation_detail("f", USER, 0)).reason.error_kind == "CLIENT_NOT_READY"
     assert paths(service) == []
@@ -251,13 +251,13 @@ async def test_an_invalid_payload_is_rejected_completely(broken: bytes) -> None:
     service = Service(poll_of(*payload("f", state="s1")), Answer(200, {}, [broken]), poll_of(*payload("f", "g", state="s3")))
     async with client_of(service, DataSystem.custom(synchronizers=[Polling()])) as client:
         await asyncio.sleep(31)
-        assert (client.status.status, client.status.source_state) == ("STALE", "INTERRUPTED")
-        assert client.status.last_error is not None
-        assert client.status.last_error.kind == "INVALID_DATA"
+        assert (client.status, client.report.source_state) == ("STALE", "INTERRUPTED")
+        assert client.report.last_error is not None
+        assert client.report.last_error.kind == "INVALID_DATA"
         assert client.rejected_payloads == 1
         assert (await client.flags(USER)).all() == {"f": 1}
         await asyncio.sleep(30)
-        assert client.status.status == "READY"
+        assert client.status == "READY"
         assert client.rejected_payloads == 1
         assert (await client.flags(USER)).all() == {"f": 1, "g": 1}
     assert [query.get("basis") for query in service.queries] == [None, "s1", "s1"]
@@ -288,7 +288,7 @@ async def test_the_key_is_in_one_header_and_nowhere_else(caplog: pytest.LogCaptu
     with caplog.at_level(logging.DEBUG):
         async with Client("canary-key", Config(http=service.http(), data_system=DataSystem.streaming())) as client:
             await client.variation("f", USER, 0)
-            shown = f"{client!r}{client.status!r}{vars(client)!r}"
+            shown = f"{client!r}{client.report!r}{vars(client)!r}"
     request = service.requests[0]
     assert request.headers["Authorization"] == "canary-key"
     others = {name: value for name, value in request.headers.items() if name.lower() != "authorization"}

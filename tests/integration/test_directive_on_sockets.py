@@ -48,7 +48,7 @@ async def test_closing_the_client_closes_its_stream() -> None:
     async with raw_service(service), asyncio.timeout(120):
         client = client_of(service)
         await client.start()
-        reports = client.statuses()
+        reports = client.reports()
         assert (await anext(reports)).source_state == "VALID"
         await client.aclose()
         assert (await anext(reports)).source_state == "OFF"

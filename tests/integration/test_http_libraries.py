@@ -48,5 +48,5 @@ async def test_a_client_of_flagd_evaluates_over_ofrep(library: HttpLibrary) -> N
         flagd.set("theme", "dark")
         config = FlagdConfig(resolver="ofrep", ofrep_base_url=flagd.ofrep_url, http=http_of(library), deadline=5, environment={})
         async with FlagdClient(config) as client:
-            assert client.status.status is Status.READY
+            assert client.status is Status.READY
             assert await client.variation("theme", USER, "") == "dark"

@@ -54,10 +54,10 @@ def test_an_invalid_deadline(caplog: pytest.LogCaptureFixture) -> None:
 async def test_a_client_that_runs_for_a_day_makes_one_poll() -> None:
     service = Service(FLAGS)
     async with one_shot(service) as client:
-        assert client.status.status is Status.READY
+        assert client.status is Status.READY
         await asyncio.sleep(86_400)
         assert await client.variation("f", USER, 0) == 1
-        assert client.status.status is Status.READY
+        assert client.status is Status.READY
     assert paths(service) == ["/sdk/poll"]
     assert service.all_closed
 
@@ -131,7 +131,7 @@ async def test_after_a_failed_start_a_refresh_polls_again(failure: Answer, caplo
     began = seconds()
     async with one_shot(service) as client:
         assert seconds() == began
-        assert client.status.status is Status.ERROR
+        assert client.status is Status.ERROR
         assert "started without flag data" in caplog.text
         assert "polling interrupted, polls again when refresh() is called; serving defaults: " in caplog.text
         assert (await client.refresh()).status is Status.ERROR
@@ -176,7 +176,7 @@ async def test_after_a_directive_fdv1_is_polled_on_demand() -> None:
     async with one_shot(service) as client:
         await client.refresh()
         assert await client.variation("f", USER, "") == "from fdv1"
-        assert client.status.status is Status.READY
+        assert client.status is Status.READY
         await asyncio.sleep(86_400)
         await client.refresh()
     assert paths(service) == ["/sdk/poll", "/sdk/latest-all", "/sdk/latest-all"]

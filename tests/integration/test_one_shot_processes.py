@@ -99,7 +99,7 @@ def test_an_idle_client_has_no_timer(answers: list[Answer], state: Status) -> No
             client.track("a", USER)
             await client.flush_and_wait(1)
             await client.refresh()
-            assert client.status.status is state
+            assert client.status is state
             assert waiting() == []
 
     with asyncio.Runner(loop_factory=CountingVirtual) as runner:

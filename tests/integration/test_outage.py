@@ -188,7 +188,7 @@ async def test_updates_return_after_a_short_refusal(status: int, had_data: bool)
     if had_data:
         service.fail_now(Answer(status))
         await asyncio.sleep(2.5)
-    report = client.status
+    report = client.report
     assert (report.status, report.source_state) == (Status.ERROR if had_data else Status.FATAL, "OFF")
     assert not report.is_final
     assert report.next_attempt is not None
@@ -196,8 +196,8 @@ async def test_updates_return_after_a_short_refusal(status: int, had_data: bool)
         await client.wait_ready()
     service.failure = None
     await asyncio.sleep(LONGEST_FIRST_PAUSE)
-    assert client.status.status is Status.READY
-    assert client.status.next_attempt is None
+    assert client.status is Status.READY
+    assert client.report.next_attempt is None
     assert await client.variation("f", USER, 0) == 1
     await client.aclose()
 
@@ -207,7 +207,7 @@ async def test_a_lasting_refusal_costs_few_requests_an_hour() -> None:
     service = Flaky(Answer(401))
     async with client_of(service) as client:
         await asyncio.sleep(10 * HOUR)
-        assert client.status.status is Status.FATAL
+        assert client.status is Status.FATAL
     begin = service.times[0] + 1
     assert len([time for time in service.times if begin < time < begin + HOUR]) <= 8
 
@@ -217,7 +217,7 @@ async def test_refusals_end_the_updates_if_configured() -> None:
     service = Flaky(Answer(401))
     system = DataSystem.custom(synchronizers=[Streaming()], refused_retry="never")
     async with client_of(service, system) as client:
-        assert client.status.is_final
+        assert client.report.is_final
         await asyncio.sleep(10 * HOUR)
     assert len(service.times) == 1
 
@@ -226,13 +226,13 @@ async def test_refusals_end_the_updates_if_configured() -> None:
 async def test_a_refused_client_on_demand_starts_again_with_a_refresh() -> None:
     service = Flaky(Answer(401))
     async with client_of(service, DataSystem.on_demand()) as client:
-        assert client.status.status is Status.FATAL
+        assert client.status is Status.FATAL
         await client.refresh()
         assert len(service.times) == 1, "the first pause is not over"
         await asyncio.sleep(10 * HOUR)
         assert len(service.times) == 1, "there is no timer"
         await client.refresh()
-        assert (len(service.times), client.status.status) == (2, Status.FATAL)
+        assert (len(service.times), client.status) == (2, Status.FATAL)
         await asyncio.sleep(2 * LONGEST_FIRST_PAUSE)
         service.failure = None
         assert (await client.refresh()).status is Status.READY
@@ -246,7 +246,7 @@ async def test_a_client_can_be_closed_while_refused_sources_wait() -> None:
     began = asyncio.get_running_loop().time()
     await client.aclose()
     assert asyncio.get_running_loop().time() - began < 1
-    assert client.status.next_attempt is None
+    assert client.report.next_attempt is None
 
 
 # -- the log

@@ -118,7 +118,7 @@ async def test_only_a_trusted_server_gets_a_request(
         client = client_for(kind, Peer(port=server.port, tls=True), ca_file)
         await client.start(0)
         async with asyncio.timeout(30):
-            while not server.requests and client.status.last_error is None and client.status.error is None:
+            while not server.requests and client.report.last_error is None and client.report.error is None:
                 await asyncio.sleep(0.01)
         await client.aclose()
     assert bool(server.requests) is is_trusted
@@ -134,7 +134,7 @@ async def test_a_proxy_that_refuses_a_tunnel_gets_no_key(kind: str, status: int,
         client = client_for(kind, Peer(host="flags.invalid", port=443, tls=True), http=http)
         await client.start(0)
         async with asyncio.timeout(30):
-            while client.status.last_error is None and client.status.error is None:
+            while client.report.last_error is None and client.report.error is None:
                 await asyncio.sleep(0.01)
         await client.aclose()
     assert proxy.heads

@@ -318,7 +318,7 @@ async def test_no_repr_shows_the_key_or_a_private_value(tmp_path: Path) -> None:
             within(
                 *(client, config, keeps.met, migrator, tracker, user, Context.multi(user, Context("o", "org")), hooks),
                 *(await client.flags(user), await client.all_flags_state(user), await client.explain("f", user)),
-                *(asyncio.all_tasks(), client.status, client.stats, client.changes(), client.changes("f", user), Context("")),
+                *(asyncio.all_tasks(), client.report, client.stats, client.changes(), client.changes("f", user), Context("")),
                 *(MemorySource(), Streaming(), FileSource("flags.json")),
                 *(RedisStore(f"redis://user:{KEY}@localhost"), ServerState.of({}), MemoryClient(), FlagChangeLog()),
             )

@@ -288,7 +288,7 @@ async def test_a_context_without_a_key_that_is_not_anonymous_is_an_error() -> No
     assert result.status is IdentifyStatus.ERROR
     assert (client.variation("f", "default"), service.hits) == ("default", [])
     assert (await client.identify(ANNA)).status is IdentifyStatus.COMPLETED
-    assert (client.variation("f", ""), client.status.source_state) == ("poll anna", SourceState.VALID)
+    assert (client.variation("f", ""), client.report.source_state) == ("poll anna", SourceState.VALID)
     await client.aclose()
 
 

@@ -221,14 +221,14 @@ async def test_an_interruption_before_any_data_leaves_the_state_and_sets_the_err
     seen: list[tuple[str, int | None]] = []
 
     async def follow() -> None:
-        async for report in client.statuses():
+        async for report in client.reports():
             error = report.last_error
             seen.append((report.source_state.value, None if error is None else error.status_code))
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(follow)
         await client.start(9)
-        report = client.status
+        report = client.report
         assert report.source_state is SourceState.INITIALIZING
         assert report.last_error is not None
         assert report.last_error.status_code == 503

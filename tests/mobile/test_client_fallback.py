@@ -156,7 +156,7 @@ async def test_a_complete_payload_of_an_initializer_completes_the_start_and_fdv1
     service = MobileService(poll=[polled("s1", f="poll").directed()], fdv1=[Answer(200, {}, [b"{}"], 1)])
     client = mobile_client(service)
     assert ((await client.start()).status, service.seconds) == (IdentifyStatus.COMPLETED, 0)
-    assert (client.variation("f", ""), client.status.source_state) == ("poll", SourceState.VALID)
+    assert (client.variation("f", ""), client.report.source_state) == ("poll", SourceState.VALID)
     await anyio.sleep(60)
     assert client.all() == {}
     await client.aclose()
@@ -265,7 +265,7 @@ async def test_every_result_with_the_directive_leads_to_fdv1(role: str, result: 
         await anyio.sleep(1)
         assert client.variation("f", "") == "fdv1 anna"
         await anyio.sleep(3600)
-        assert client.status.source_state is SourceState.VALID
+        assert client.report.source_state is SourceState.VALID
     assert set(service.endpoints) == {"fdv1"}
 
 
@@ -326,7 +326,7 @@ async def test_the_order_of_one_engagement() -> None:
     client = mobile_client(service)
 
     async def follow_states() -> None:
-        async for report in client.statuses():
+        async for report in client.reports():
             service.log.append(report.source_state.value)
 
     async def follow_flag() -> None:

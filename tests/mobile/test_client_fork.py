@@ -37,7 +37,7 @@ async def test_a_start_in_the_child_goes_on_with_the_context_and_the_protocol(po
 
         async def check() -> None:
             assert (client.variation("f", ""), client.context) == (f"{protocol} ben", BEN)
-            assert client.status.status is Status.NOT_READY
+            assert client.status is Status.NOT_READY
             assert (await client.start()).status is IdentifyStatus.COMPLETED
             await asyncio.sleep(0.1)
             assert client.variation("f", "") == f"{protocol} ben"

@@ -52,8 +52,8 @@ async def test_a_context_after_the_directive_without_fdv1_has_the_cause(mode: st
         await client.set_connection_mode(mode)
         result = await client.identify(BEN, timeout=5)
         assert (result.status, result.error) == (IdentifyStatus.ERROR, LEFT)
-        assert client.status.last_error is not None
-        assert client.status.last_error.message == LEFT
+        assert client.report.last_error is not None
+        assert client.report.last_error.message == LEFT
     assert service.endpoints == ["poll", "stream"]
 
 
@@ -113,11 +113,11 @@ async def test_a_mode_without_a_fallback_makes_no_request_and_the_next_mode_poll
     async with mobile_client(service, debounce=0) as client:
         await client.set_connection_mode("one-shot")
         await anyio.sleep(1000)
-        assert (client.status.source_state, client.variation("f", "")) == (SourceState.OFF, "fdv1 anna")
+        assert (client.report.source_state, client.variation("f", "")) == (SourceState.OFF, "fdv1 anna")
         assert after_the_directive(service) == [("fdv1", "anna", 0)]
         await client.set_connection_mode("streaming")
         await anyio.sleep(1)
-        assert client.status.source_state is SourceState.VALID
+        assert client.report.source_state is SourceState.VALID
     assert after_the_directive(service) == [("fdv1", "anna", 0), ("fdv1", "anna", 1000)]
 
 
@@ -129,7 +129,7 @@ async def test_a_new_context_in_a_mode_without_a_fallback_has_its_kept_flags() -
     service = MobileService(poll=[ERROR])
     async with mobile_client(service, debounce=0, storage=storage, fdv1_fallback=None) as client:
         result = await client.identify(BEN)
-        assert (result.status, client.status.source_state) == (IdentifyStatus.ERROR, SourceState.OFF)
+        assert (result.status, client.report.source_state) == (IdentifyStatus.ERROR, SourceState.OFF)
         assert client.variation("f", "") == "poll ben"
         assert (await client.identify(BEN, wait_for="cached")).status is IdentifyStatus.COMPLETED
     assert service.endpoints == ["poll"]
@@ -295,7 +295,7 @@ async def test_a_directive_whose_time_ended_while_the_client_was_offline_does_no
 async def test_without_a_fallback_fdv2_is_used_again_after_that_time() -> None:
     service = MobileService(poll=[for_seconds(Answer(500), 5)], stream=[streamed("s", f="stream")])
     async with mobile_client(service, fdv1_fallback_recovery="ttl", fdv1_fallback=None, start_wait=1) as client:
-        assert client.status.source_state is not SourceState.OFF
+        assert client.report.source_state is not SourceState.OFF
         await anyio.sleep(10)
         assert client.variation("f", "") == "stream"
     assert [(hit.endpoint, hit.time) for hit in service.hits] == [("poll", 0), ("stream", 5)]
@@ -337,7 +337,7 @@ async def test_a_directive_in_the_mode_one_shot(options: dict[str, Any], endpoin
     assert result.status is status
     await anyio.sleep(24 * 3600)
     assert client.variation("f", "") == ("fdv1 anna" if status is IdentifyStatus.COMPLETED else "")
-    assert (client.status.source_state is SourceState.OFF) is (status is IdentifyStatus.ERROR)
+    assert (client.report.source_state is SourceState.OFF) is (status is IdentifyStatus.ERROR)
     await client.aclose()
     assert service.endpoints == endpoints
 
@@ -349,11 +349,11 @@ async def test_flag_updates_stop_in_the_one_mode_that_has_no_fallback() -> None:
     async with mobile_client(service, modes={"polling": without}, debounce=0) as client:
         await client.set_connection_mode("polling")
         await anyio.sleep(1000)
-        states = [client.status.source_state]
+        states = [client.report.source_state]
         requests = len(service.hits)
         await client.set_connection_mode("streaming")
         await anyio.sleep(1000)
-        states.append(client.status.source_state)
+        states.append(client.report.source_state)
     assert states == [SourceState.OFF, SourceState.VALID]
     assert set(service.endpoints[requests:]) == {"fdv1"}
 

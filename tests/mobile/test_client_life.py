@@ -48,7 +48,7 @@ async def test_a_client_that_was_not_started_sends_nothing_and_serves_defaults()
     assert (info.mode, info.active_protocol, info.last_success, info.fallback.engaged) == ("STREAMING", None, None, False)
     await anyio.sleep(60)
     await client.aclose()
-    assert (service.hits, client.status.source_state) == ([], SourceState.OFF)
+    assert (service.hits, client.report.source_state) == ([], SourceState.OFF)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ async def test_a_start_that_is_cancelled_closes_all_environments() -> None:
         await client.start()
     assert service.open == 0
     for name in ("default", "other"):
-        assert client.environment(name).status.source_state is SourceState.OFF
+        assert client.environment(name).report.source_state is SourceState.OFF
     assert (await client.identify(BEN)).status is ERROR
 
 
@@ -133,7 +133,7 @@ async def test_a_start_that_is_cancelled_closes_the_environments_that_have_flags
     with anyio.move_on_after(1):
         await client.start()
     for name in ("default", "other"):
-        assert client.environment(name).status.source_state is SourceState.OFF
+        assert client.environment(name).report.source_state is SourceState.OFF
 
 
 @pytest.mark.parametrize("cycles", range(1, 60), ids=lambda cycles: f"after {cycles} cycles of the loop")
@@ -144,7 +144,7 @@ async def test_a_start_that_is_cancelled_at_any_moment_closes_all_environments(c
         await anyio.lowlevel.checkpoint()
     start.cancel()
     await asyncio.wait({start})
-    states = {client.environment(name).status.source_state for name in ("default", "other")}
+    states = {client.environment(name).report.source_state for name in ("default", "other")}
     assert (SourceState.OFF in states) is (SourceState.VALID not in states) is start.cancelled()
     await client.aclose()
 
@@ -253,8 +253,8 @@ async def test_a_handler_of_any_environment_may_close_the_client(name: str, capl
     await client.start()
     await anyio.sleep(10)
     assert (took, caplog.messages) == ([0], [])
-    assert client.environment("default").status.source_state is SourceState.OFF
-    assert client.environment("other").status.source_state is SourceState.OFF
+    assert client.environment("default").report.source_state is SourceState.OFF
+    assert client.environment("other").report.source_state is SourceState.OFF
 
 
 async def test_each_environment_keeps_its_own_flags() -> None:

@@ -158,7 +158,7 @@ async def test_in_the_profile_mobile(
 async def test_the_status_has_the_reason_why_a_client_is_offline(steps: list[Act | float], state: SourceState) -> None:
     async with mobile_client(MobileService(), profile="mobile", background_updating=False) as client:
         await run(client, *steps)
-        assert (client.status.source_state, client.status.status) == (state, "READY")
+        assert (client.report.source_state, client.status) == (state, "READY")
 
 
 @pytest.mark.holds("S-34")
@@ -336,7 +336,7 @@ async def test_a_mode_of_the_program_that_only_streams() -> None:
     service = MobileService(stream=[UP_TO_DATE])
     async with mobile_client(service, modes={"streaming": ModeDefinition(synchronizers=(Streaming(),))}) as client:
         await anyio.sleep(400)
-        assert client.status.source_state is SourceState.VALID
+        assert client.report.source_state is SourceState.VALID
     assert service.endpoints == ["stream"]
 
 

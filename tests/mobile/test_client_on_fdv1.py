@@ -42,8 +42,8 @@ async def test_without_a_fallback_the_updates_end(mode: str) -> None:
     service = MobileService(poll=[Answer(200, DIRECTED, [b"{oops"])] if mode == "polling" else [DOWN], stream=[ERROR])
     client = mobile_client(service, fdv1_fallback=None, initial_connection_mode=mode, initial_reconnect_delay=0.001)
     result = await client.start()
-    assert (result.status, client.status.source_state) == (IdentifyStatus.ERROR, SourceState.OFF)
-    assert client.status.last_error is not None
+    assert (result.status, client.report.source_state) == (IdentifyStatus.ERROR, SourceState.OFF)
+    assert client.report.last_error is not None
     sent = len(service.hits)
     await anyio.sleep(3600)
     assert len(service.hits) == sent
@@ -56,7 +56,7 @@ async def test_without_a_fallback_the_payload_that_came_with_it_is_served() -> N
     client = mobile_client(service, fdv1_fallback=None)
     assert (await client.start()).status is IdentifyStatus.COMPLETED
     await anyio.sleep(3600)
-    assert (client.status.source_state, client.variation("f", "")) == (SourceState.OFF, "poll")
+    assert (client.report.source_state, client.variation("f", "")) == (SourceState.OFF, "poll")
     await client.aclose()
     assert service.endpoints == ["poll"]
 
@@ -81,7 +81,7 @@ async def test_a_failing_fdv1_is_polled_at_its_interval() -> None:
     service = MobileService(poll=[ERROR], fdv1=[flags_of_fdv1(f="fdv1"), DOWN])
     async with mobile_client(service) as client:
         await anyio.sleep(950)
-        assert (client.status.source_state, client.variation("f", "")) == (SourceState.INTERRUPTED, "fdv1")
+        assert (client.report.source_state, client.variation("f", "")) == (SourceState.INTERRUPTED, "fdv1")
     assert service.times("fdv1") == [0, 300, 600, 900]
 
 
@@ -90,10 +90,10 @@ async def test_a_refused_fdv1_is_off_until_the_context_changes() -> None:
     service = MobileService(poll=[ERROR], fdv1=[flags_of_fdv1(f="fdv1"), REFUSED, flags_of_fdv1(f="again")])
     async with mobile_client(service) as client:
         await anyio.sleep(3600)
-        assert (client.status.source_state, client.variation("f", "")) == (SourceState.OFF, "fdv1")
+        assert (client.report.source_state, client.variation("f", "")) == (SourceState.OFF, "fdv1")
         assert service.times("fdv1") == [0, 300]
         await client.identify(BEN)
-        assert (client.status.source_state, client.variation("f", "")) == (SourceState.VALID, "again")
+        assert (client.report.source_state, client.variation("f", "")) == (SourceState.VALID, "again")
     assert service.endpoints == ["poll", "fdv1", "fdv1", "fdv1"]
 
 
@@ -121,7 +121,7 @@ async def test_a_change_to_fdv1_never_shows_off(poll: Any, stream: Answer, state
     seen: list[str] = []
 
     async def follow() -> None:
-        async for report in client.statuses():
+        async for report in client.reports():
             if not seen or seen[-1] != report.source_state:
                 seen.append(report.source_state.value)
 

@@ -85,7 +85,7 @@ async def test_after_a_first_payload_these_messages_of_the_stream_lead_to(
         assert client.variation_detail("gone", 0).reason.error_kind is ErrorKind.FLAG_NOT_FOUND
         assert [client.variation(key, None, expect=object) for key in values] == list(values.values())
         assert len(service.to("stream")) == 1
-        assert client.status.source_state is SourceState.VALID
+        assert client.report.source_state is SourceState.VALID
 
 
 # -- data that cannot be used
@@ -131,14 +131,14 @@ async def test_a_stream_with_unusable_data_is_interrupted_and_connects_again(
     async with mobile_client(service) as client:
         with caplog.at_level(logging.INFO, "aioflags"):
             await anyio.sleep(A_SECOND + 0.1)
-        report = client.status
+        report = client.report
         assert (report.source_state, client.variation("f", 0)) == (SourceState.INTERRUPTED, 1)
         assert report.last_error is not None
         assert report.last_error.kind is FailureKind.INVALID_DATA
         assert client.rejected_payloads == 1
         assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) <= 1
         await anyio.sleep(5)
-        assert (client.status.source_state, client.variation("f", 0)) == (SourceState.VALID, 8)
+        assert (client.report.source_state, client.variation("f", 0)) == (SourceState.VALID, 8)
     assert [hit.query.get("basis") for hit in service.to("stream")] == ["s1", "s1"]
 
 
@@ -168,13 +168,13 @@ async def check_poll(answer: Answer) -> None:
     service = MobileService(poll=[polled("s1", f=1), answer, polled("s3", f=8)])
     async with mobile_client(service, initial_connection_mode="polling") as client:
         await anyio.sleep(301)
-        report = client.status
+        report = client.report
         assert (report.source_state, client.variation("f", 0)) == (SourceState.INTERRUPTED, 1)
         assert report.last_error is not None
         assert report.last_error.kind is FailureKind.INVALID_DATA
         assert client.rejected_payloads == 1
         await anyio.sleep(300)
-        assert (client.status.source_state, client.variation("f", 0)) == (SourceState.VALID, 8)
+        assert (client.report.source_state, client.variation("f", 0)) == (SourceState.VALID, 8)
     assert [hit.query.get("basis") for hit in service.to("poll")] == [None, "s1", "s1"]
 
 
@@ -193,13 +193,13 @@ async def test_a_poll_by_fdv1_with_an_unusable_body_keeps_the_flags(body: bytes)
     service = MobileService(poll=[DOWN.directed()], fdv1=[flags_of_fdv1(f=1), Answer(200, {}, [body]), flags_of_fdv1(f=8)])
     async with mobile_client(service) as client:
         await anyio.sleep(301)
-        report = client.status
+        report = client.report
         assert (report.source_state, client.variation("f", 0)) == (SourceState.INTERRUPTED, 1)
         assert report.last_error is not None
         assert report.last_error.kind is FailureKind.INVALID_DATA
         assert client.rejected_payloads == 1
         await anyio.sleep(300)
-        assert (client.status.source_state, client.variation("f", 0)) == (SourceState.VALID, 8)
+        assert (client.report.source_state, client.variation("f", 0)) == (SourceState.VALID, 8)
 
 
 async def test_an_empty_payload_is_a_payload() -> None:

@@ -94,8 +94,8 @@ async def test_a_start_that_times_out_names_the_failure_of_a_poll_before(wait: s
     client = mobile_client(MobileService(poll=[Answer(503, {"Retry-After": wait}), Answer(after=HANG)]))
     result = await client.start(3)
     assert result.status is IdentifyStatus.TIMEOUT
-    assert client.status.last_error is not None
-    assert client.status.last_error.status_code == 503
+    assert client.report.last_error is not None
+    assert client.report.last_error.status_code == 503
     assert client.connection_info.last_failure is not None
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert ["503" in warning for warning in warnings] == [True]
@@ -108,7 +108,7 @@ async def test_if_the_poll_fails_the_first_payload_of_the_stream_completes_the_s
     client = mobile_client(service)
     assert (await client.start()).status is IdentifyStatus.COMPLETED
     assert (service.seconds, client.variation("f", "")) == (1, "stream")
-    assert client.status.source_state is SourceState.VALID
+    assert client.report.source_state is SourceState.VALID
     await client.aclose()
 
 
@@ -128,9 +128,9 @@ async def test_a_client_whose_key_is_refused_everywhere_is_off() -> None:
     result = await client.start()
     assert (result.status, service.seconds) == (IdentifyStatus.ERROR, 0)
     assert "401" in str(result.error)
-    assert (client.status.source_state, client.variation("f", "default")) == (SourceState.OFF, "default")
-    assert client.status.last_error is not None
-    assert client.status.last_error.status_code == 401
+    assert (client.report.source_state, client.variation("f", "default")) == (SourceState.OFF, "default")
+    assert client.report.last_error is not None
+    assert client.report.last_error.status_code == 401
     await anyio.sleep(7200)
     assert service.endpoints == ["poll", "stream", "poll"]
     await client.aclose()
@@ -201,7 +201,7 @@ async def test_the_service_is_asked(poll: Any, stream: Any, seconds: float, requ
     async with mobile_client(service, initial_reconnect_delay=2) as client:
         await anyio.sleep(seconds - service.seconds)
         assert [(hit.endpoint, int(hit.time)) for hit in service.hits] == requests
-        assert client.status.source_state is SourceState.VALID
+        assert client.report.source_state is SourceState.VALID
     assert service.most_open == 1
     assert service.open == 0
 
@@ -212,7 +212,7 @@ async def test_an_only_source_that_fails_keeps_trying() -> None:
     mode = ModeDefinition(synchronizers=(Streaming(),))
     async with mobile_client(service, modes={"streaming": mode}, start_wait=1) as client:
         await anyio.sleep(3600)
-        assert client.status.source_state is SourceState.INITIALIZING
+        assert client.report.source_state is SourceState.INITIALIZING
         assert len(service.hits) > 3600 / 30
     assert set(service.endpoints) == {"stream"}
 
@@ -222,12 +222,12 @@ async def test_a_goodbye_leads_to_one_reconnect_without_an_interruption() -> Non
     parting = stream_of(1.0, sse(intent("xfer-full"), put("f", "half"), ("goodbye", {"reason": "deploy"})))
     service = MobileService(stream=[parting, UP_TO_DATE])
     async with mobile_client(service) as client:
-        reports = client.statuses()
+        reports = client.reports()
         await anext(reports)
         await anyio.sleep(60)
         assert client.variation("f", "") == "poll anna"
-        assert client.status.source_state is SourceState.VALID
-        assert client.status.last_error is None
+        assert client.report.source_state is SourceState.VALID
+        assert client.report.last_error is None
     first, second = service.times("stream")
     assert 1 < second - first <= 1 + 2
 
@@ -244,7 +244,7 @@ async def test_closing_the_client_ends_its_stream_at_once() -> None:
     await anyio.sleep(3600)
     assert service.endpoints == ["poll", "stream"]
     assert client.variation("f", "") == "poll anna"
-    assert (client.status.source_state, client.connection_info.mode) == (SourceState.OFF, "SHUTDOWN")
+    assert (client.report.source_state, client.connection_info.mode) == (SourceState.OFF, "SHUTDOWN")
 
 
 # -- sources of the program
@@ -276,7 +276,7 @@ async def test_a_source_that_ends_by_itself_ends_the_updates() -> None:
     mode = ModeDefinition(synchronizers=(starts.source("own", ends="returns"), Polling()))
     client = mobile_client(service, modes={"streaming": mode})
     result = await client.start()
-    assert (result.status, client.status.source_state) == (IdentifyStatus.ERROR, SourceState.OFF)
+    assert (result.status, client.report.source_state) == (IdentifyStatus.ERROR, SourceState.OFF)
     await anyio.sleep(3600)
     assert (len(starts.times["own"]), service.hits) == (1, [])
     await client.aclose()

@@ -46,7 +46,7 @@ async def test_a_stream_with_the_directive_goes_on_until_its_first_result() -> N
     service = MobileService(stream=[latched(1.0, sse(*transfer("s", f="stream")), HANG)])
     async with mobile_client(service) as client:
         await anyio.sleep(0.9)
-        assert (service.endpoints, client.status.source_state) == (["poll", "stream"], SourceState.VALID)
+        assert (service.endpoints, client.report.source_state) == (["poll", "stream"], SourceState.VALID)
         await anyio.sleep(0.2)
         assert client.variation("f", "") == "fdv1 anna"
     assert (service.times("fdv1"), service.log[3:5]) == ([1], ["stream ended", "fdv1"])

@@ -267,7 +267,7 @@ async def test_calls_after_an_internal_error_end_with_its_reason() -> None:
     await anyio.sleep(1)
     await client.set_connection_mode("polling")
     first, second = await running, await client.identify(CLEO, timeout=None)
-    assert (first.status, second.status, client.status.status) == (ERROR, ERROR, Status.ERROR)
+    assert (first.status, second.status, client.status) == (ERROR, ERROR, Status.ERROR)
     assert "no longer updates its flags" in str(first.error)
     assert "no longer updates its flags" in str(second.error)
     await client.aclose()

@@ -38,9 +38,9 @@ async def test_a_call_that_times_out_before_or_after_the_switch_ends_in_an_error
         await anyio.sleep(1)
         assert (await client.identify(BEN, timeout=timeout)).status is TIMEOUT
         await anyio.sleep(8)
-        assert (client.status.status, client.context) == (Status.ERROR, BEN)
+        assert (client.status, client.context) == (Status.ERROR, BEN)
         assert (await client.identify(ANNA)).status is COMPLETED
-        assert client.status.status is Status.READY
+        assert client.status is Status.READY
 
 
 async def test_flags_that_come_after_the_time_out_end_the_error() -> None:
@@ -53,9 +53,9 @@ async def test_flags_that_come_after_the_time_out_end_the_error() -> None:
         await anyio.sleep(1)
         assert (await client.identify(BEN, timeout=0.5)).status is TIMEOUT
         await anyio.sleep(2)
-        assert client.status.status is Status.ERROR
+        assert client.status is Status.ERROR
         await anyio.sleep(5)
-        assert (client.status.status, client.variation("f", "")) == (Status.READY, "poll ben")
+        assert (client.status, client.variation("f", "")) == (Status.READY, "poll ben")
 
 
 async def test_flags_in_memory_are_enough_for_a_call_that_accepts_cached_ones() -> None:
@@ -64,9 +64,9 @@ async def test_flags_in_memory_are_enough_for_a_call_that_accepts_cached_ones() 
         await anyio.sleep(1)
         assert (await client.identify(ANNA, wait_for="cached")).status is COMPLETED
         assert (service.seconds, client.variation("f", "")) == (1, "poll anna")
-        assert client.status.status is not Status.RECONCILING
+        assert client.status is not Status.RECONCILING
         await anyio.sleep(60)
-        assert client.status.source_state is SourceState.VALID
+        assert client.report.source_state is SourceState.VALID
         assert service.endpoints.count("poll") > 1
 
 
@@ -110,12 +110,12 @@ async def test_back_online_the_state_is_not_valid_before_a_source_reports(*, is_
         await anyio.sleep(1)
         switch(client, is_online=False)
         await anyio.sleep(1)
-        assert client.status.source_state in {SourceState.SET_OFFLINE, SourceState.NETWORK_UNAVAILABLE}
+        assert client.report.source_state in {SourceState.SET_OFFLINE, SourceState.NETWORK_UNAVAILABLE}
         switch(client, is_online=True)
         await anyio.sleep(1)
-        assert (client.status.source_state, client.status.status) == (SourceState.INTERRUPTED, Status.STALE)
+        assert (client.report.source_state, client.status) == (SourceState.INTERRUPTED, Status.STALE)
         await anyio.sleep(60)
-        assert (client.status.source_state, client.status.status) == (SourceState.VALID, Status.READY)
+        assert (client.report.source_state, client.status) == (SourceState.VALID, Status.READY)
 
 
 async def test_a_first_context_that_cannot_be_used_is_the_error_of_the_status(caplog: pytest.LogCaptureFixture) -> None:
@@ -123,14 +123,14 @@ async def test_a_first_context_that_cannot_be_used_is_the_error_of_the_status(ca
     reason = "the context cannot be used: key: expected a string that is not empty"
     async with mobile_client(service, Context("")) as client:
         await anyio.sleep(60)
-        report = client.status
+        report = client.report
         assert (report.status, report.source_state, client.is_initialized) == (Status.ERROR, SourceState.OFF, False)
         assert report.error is not None
         assert (report.error.message, str(report.last_error)) == (reason, reason)
         assert (client.connection_info.active_protocol, service.endpoints) == (None, [])
         assert caplog.messages == [f"{reason}; no flags are requested until identify() is called with another one"]
         assert (await client.identify(BEN)).status is COMPLETED
-        assert (client.status.status, client.variation("f", "")) == (Status.READY, "poll ben")
+        assert (client.status, client.variation("f", "")) == (Status.READY, "poll ben")
 
 
 async def test_a_new_context_without_flags_serves_defaults_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
@@ -147,7 +147,7 @@ async def test_a_client_that_has_all_it_asked_for_has_no_protocol() -> None:
     service = MobileService()
     async with mobile_client(service, profile="cli") as client:
         await anyio.sleep(1)
-        assert (client.status.source_state, client.connection_info.active_protocol) == (SourceState.VALID, None)
+        assert (client.report.source_state, client.connection_info.active_protocol) == (SourceState.VALID, None)
         await client.set_connection_mode("streaming")
         await anyio.sleep(2)
         assert client.connection_info.active_protocol == "fdv2"

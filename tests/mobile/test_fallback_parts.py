@@ -119,10 +119,10 @@ async def test_a_failure_is_classified_where_the_response_is_read(endpoint: str,
     mode = "polling" if endpoint == "poll" else "streaming"
     async with mobile_client(service, initial_connection_mode=mode, start_wait=1) as client:
         await anyio.sleep(301 if endpoint == "poll" else 0.2)
-        error = client.status.last_error
+        error = client.report.last_error
         assert error is not None
         assert error.kind is kind
-        assert client.status.source_state in (SourceState.INTERRUPTED, SourceState.INITIALIZING)
+        assert client.report.source_state in (SourceState.INTERRUPTED, SourceState.INITIALIZING)
 
 
 @pytest.mark.holds("F-36")

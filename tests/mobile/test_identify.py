@@ -245,7 +245,7 @@ async def test_a_context_that_cannot_be_used_changes_nothing(context: Context, c
         assert result.error
         await anyio.sleep(1)
         assert (client.context, client.variation("f", "")) == (ANNA, "poll anna")
-        assert client.status.source_state is SourceState.VALID
+        assert client.report.source_state is SourceState.VALID
         assert service.log == ["poll", "poll ended", "stream"]
     assert len([message for message in caplog.messages if "the context cannot be used" in message]) == 1
 

@@ -147,7 +147,7 @@ async def test_the_client_outlives_its_provider() -> None:
         provider.shutdown()
         found = provider.resolve_boolean_details(flag_key="f", default_value=False, evaluation_context=ANNA)
         assert (found.value, found.error_code) == (False, ErrorCode.PROVIDER_NOT_READY)
-        assert client.status.status is Status.READY
+        assert client.status is Status.READY
         assert (await client.variation_detail("f", None, False)).reason is not None
 
 
@@ -158,8 +158,8 @@ async def test_a_client_that_the_provider_owns_is_closed_with_it() -> None:
     await client.wait_ready()
     api.set_provider_and_wait(AioFlagsProvider(client, owns_client=True))
     api.shutdown()
-    assert client.status.status is Status.READY
-    await until(lambda: client.status.status is Status.NOT_READY)
+    assert client.status is Status.READY
+    await until(lambda: client.status is Status.NOT_READY)
     await client.aclose()
 
 
@@ -168,7 +168,7 @@ async def test_another_thread_waits_until_the_client_is_closed() -> None:
     client = await ScriptedClient()
     provider = AioFlagsProvider(client, owns_client=True)
     await asyncio.to_thread(provider.shutdown)
-    assert client.status.status is Status.NOT_READY
+    assert client.status is Status.NOT_READY
     provider.shutdown()
     await client.aclose()
 

@@ -147,7 +147,7 @@ async def test_a_time_to_wait_is_a_number_of_seconds(
     async with MemoryClient() as client:
         with pytest.raises(error, match=message):
             await call(client, seconds)
-        assert client.status.status == "READY"  # the call has changed nothing
+        assert client.status == "READY"  # the call has changed nothing
 
 
 async def test_a_timeout_of_0_is_accepted() -> None:
@@ -162,7 +162,7 @@ async def test_a_timeout_of_0_is_accepted() -> None:
 FOLLOW: dict[str, Callable[[Client], AsyncIterator[object]]] = {
     "changes of flags": lambda client: client.changes(),
     "changes of a value": lambda client: client.changes("f", USER),
-    "statuses": lambda client: client.statuses(),
+    "reports": lambda client: client.reports(),
 }
 
 

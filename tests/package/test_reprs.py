@@ -26,13 +26,13 @@ async def test_changes_show_how_many_wait() -> None:
         assert repr(flags) == "<FlagChanges, ended, 0 waiting>"
 
 
-async def test_statuses_show_whether_one_waits() -> None:
+async def test_reports_show_whether_one_waits() -> None:
     async with MemoryClient() as client:
-        statuses = client.statuses()
-        assert repr(statuses) == "<LatestIterator, 1 waiting>"
-        await anext(statuses)
-        assert repr(statuses) == "<LatestIterator, 0 waiting>"
-    assert repr(statuses) == "<LatestIterator, ended, 1 waiting>"
+        reports = client.reports()
+        assert repr(reports) == "<LatestIterator, 1 waiting>"
+        await anext(reports)
+        assert repr(reports) == "<LatestIterator, 0 waiting>"
+    assert repr(reports) == "<LatestIterator, ended, 1 waiting>"
 
 
 async def test_a_state_shows_how_many_flags_it_has() -> None:

@@ -28,7 +28,7 @@ async def test_a_store_that_recovers_gets_everything_again() -> None:
         feed.say(changes(change("a", 2, 2)))
         assert await anext(statuses) == StoreStatus(available=False, stale=True)
         assert await client.variation("a", USER, 0) == 2
-        assert client.status.status is Status.READY
+        assert client.status is Status.READY
         feed.say(changes(change("b", None, 2), change("c", 3)))
         store.items[FLAG].clear()
         store.marker = False

@@ -132,7 +132,7 @@ async def test_an_internal_error_in_the_lookup_does_not_stop_the_flags(caplog: p
         await asyncio.sleep(60)
         source.set("f", 2)
         await asyncio.sleep(1)
-        assert (await client.variation("f", USER, 0), client.status.status) == (2, "READY")
+        assert (await client.variation("f", USER, 0), client.status) == (2, "READY")
     assert "internal error" in caplog.text
     assert store.closed == 1
 

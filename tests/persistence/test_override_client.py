@@ -81,7 +81,7 @@ async def test_changes_of_overrides_reach_listeners(file: Path) -> None:
 async def test_overrides_count_before_the_first_data_and_do_not_make_a_client_ready(file: Path, tmp_path: Path) -> None:
     data = tmp_path / "flags.json"
     async with Client("", config(file, source=FileSource(data, notified=False), start_wait=0.1)) as client:
-        assert client.status.status is not Status.READY
+        assert client.status is not Status.READY
         assert await client.variation("a", USER, "") == "override"
         assert (await client.variation_detail("b", USER, "")).reason.error_kind is ErrorKind.CLIENT_NOT_READY
         assert not client.is_initialized
@@ -101,12 +101,12 @@ async def test_the_status_of_overrides_can_be_read(file: Path) -> None:
         assert isinstance(status, OverridesStatus)
         assert (status.flags, status.segments, status.problem) == ({"a": str(file)}, {}, None)
         assert repr(status).startswith(f"OverridesStatus(flags={{'a': '{file}'}}, segments={{}}, since=<2")
-        assert client.status.status is Status.READY
+        assert client.status is Status.READY
         write(file, "{")
         with anyio.fail_after(30):
             while client.overrides_status is None or client.overrides_status.problem is None:
                 await anyio.sleep(0.1)
-        assert client.status.status is Status.READY
+        assert client.status is Status.READY
         assert await client.variation("a", USER, "") == "override"
 
 

@@ -126,7 +126,7 @@ async def test_a_store_that_is_emptied_is_logged_each_time(caplog: pytest.LogCap
             put(store, "new", version)
             await anyio.sleep(25)
             values.append((await value(client), len(warnings_of(caplog))))
-        assert client.status.status == "READY"
+        assert client.status == "READY"
         assert client.store_status == StoreStatus(available=True, stale=False)
     assert values == [("", 1), ("new", 1), ("", 2), ("new", 2)]
     assert warnings_of(caplog) == [EMPTY] * 2

@@ -206,7 +206,7 @@ async def test_a_store_that_cannot_be_built_is_unavailable(problem: object, reas
         feed.say(full(a="streamed"))
         await anyio.sleep(A_MOMENT)
         assert await client.variation("a", USER, "") == "streamed"
-        assert client.status.status is Status.READY
+        assert client.status is Status.READY
         feed.say(changes(change("a", "newer", 2)))
         await anyio.sleep(30)
         assert await client.variation("a", USER, "") == "newer"
@@ -224,14 +224,14 @@ async def test_a_store_that_cannot_be_built_is_unavailable(problem: object, reas
 async def test_a_client_without_sources_is_ready_when_its_store_can_be_built(problem: object, reason: str) -> None:
     builder = FailingBuilder(problem)
     async with Client("", Config(start_wait=1, data_system=DataSystem.daemon(builder))) as client:
-        before = client.status
+        before = client.report
         assert before.status is Status.ERROR
         assert before.last_error is not None
         assert reason in before.last_error.message
         builder.problem = None
         await anyio.sleep(1)
         assert await client.variation("a", USER, "") == "stored"
-        assert client.status.status is Status.READY
+        assert client.status is Status.READY
 
 
 async def test_a_store_that_was_never_built_is_not_closed(caplog: pytest.LogCaptureFixture) -> None:

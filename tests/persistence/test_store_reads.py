@@ -25,7 +25,7 @@ async def test_a_client_without_sources_is_ready_at_once_and_needs_no_marker() -
     async with Client("", daemon(MemoryStore())) as client:
         assert anyio.current_time() == began
         assert client.is_initialized
-        assert client.status.status is Status.READY
+        assert client.status is Status.READY
         assert (await client.variation_detail("a", USER, "")).reason.error_kind == "FLAG_NOT_FOUND"
     async with Client("", daemon(holding(marker=False, a="stored"))) as client:
         assert await client.variation("a", USER, "") == "stored"
@@ -111,10 +111,10 @@ async def test_a_store_that_fails_at_the_start_is_read_later() -> None:
     store = holding(a="stored")
     store.fails = OSError("refused")
     async with Client("", daemon(store)) as client:
-        assert client.status.status is Status.ERROR
-        assert client.status.last_error is not None
-        assert client.status.last_error.kind == "STORE_ERROR"
-        assert "refused" in client.status.last_error.message
+        assert client.status is Status.ERROR
+        assert client.report.last_error is not None
+        assert client.report.last_error.kind == "STORE_ERROR"
+        assert "refused" in client.report.last_error.message
         assert (await client.variation_detail("a", USER, "default")).reason.error_kind == "CLIENT_NOT_READY"
         assert client.store_status == StoreStatus(available=False, stale=True)
         store.fails = None
@@ -168,7 +168,7 @@ async def test_a_store_that_loses_its_marker_is_not_read_until_it_is_back(
             await anyio.sleep(10)
         assert client.store_status is not None
         assert client.store_status.stale
-        assert client.status.status is (Status.STALE if has_sources else Status.READY)
+        assert client.status is (Status.STALE if has_sources else Status.READY)
         assert caplog.text.count("lost the marker") == 1
         put(store, "a", "new", 3)
         put(store, "b", "new", 3)
@@ -275,7 +275,7 @@ async def test_the_last_data_are_served_when_the_store_fails() -> None:
         assert anyio.current_time() - began == pytest.approx(2)
         assert await client.variation("a", USER, "") == "stored"
         assert anyio.current_time() - began == pytest.approx(2)
-        assert client.status.status is Status.READY
+        assert client.status is Status.READY
         store.hangs = False
         put(store, "a", "new", 2)
         await anyio.sleep(3)
@@ -295,11 +295,11 @@ async def test_the_store_serves_until_a_source_has_delivered(
     feed, store = Feed(), holding(a="stored", b="stored")
     async with started(beside(feed, store, mode=mode, cache=cache, cache_ttl=1)) as client:
         assert client.is_initialized
-        assert (client.status.status, client.status.source_state) == (Status.STALE, SourceState.INITIALIZING)
+        assert (client.status, client.report.source_state) == (Status.STALE, SourceState.INITIALIZING)
         assert await client.variation("a", USER, "") == "stored"
         feed.say(full(a="streamed"))
         await anyio.sleep(A_MOMENT)
-        assert (client.status.status, client.status.source_state) == (Status.READY, SourceState.VALID)
+        assert (client.status, client.report.source_state) == (Status.READY, SourceState.VALID)
         store.calls.clear()
         put(store, "a", "edited", 100)
         put(store, "c", "edited", 100)
@@ -342,8 +342,8 @@ async def test_the_store_serves_although_every_source_was_refused_before_it_was_
     feed, store = Feed(), holding(a="stored")
     feed.say(state=SourceState.OFF)
     async with started(beside(feed, store)) as client:
-        assert client.status.source_state is SourceState.OFF
-        assert client.status.status is Status.ERROR
+        assert client.report.source_state is SourceState.OFF
+        assert client.status is Status.ERROR
         assert await client.variation("a", USER, "") == "stored"
 
 

@@ -187,7 +187,7 @@ async def test_a_store_that_is_no_use_does_not_hinder_the_switch(trouble: str) -
     async with Client(KEY, Config(http=service.http(), data_system=system)) as client:
         assert anyio.current_time() - began < 1
         assert await client.variation("f", USER, "") == "from fdv1"
-        assert client.status.status is Status.READY
+        assert client.status is Status.READY
 
 
 def _latest_all(**values: object) -> Answer:

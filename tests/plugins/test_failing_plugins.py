@@ -107,7 +107,7 @@ async def test_a_plugin_that_awaits_a_cancelled_task_has_failed(caplog: pytest.L
             await task
 
     async with client_with(Abandoned("p1", log), RecordingPlugin("p2", log)) as client:
-        assert client.status.status == "READY"
+        assert client.status == "READY"
     assert log[-1] == "p2.register"
     assert errors(caplog) == ["plugin p1: register failed"]
 

@@ -68,7 +68,7 @@ async def test_a_plugin_gets_the_client_before_it_has_data_or_is_ready(resolver:
     flagd = ScriptedFlagd([[FLAGS if resolver == "in-process" else READY]])
     plugin = Recording([])
     async with flagd.client(resolver, plugins=[plugin]) as client:
-        assert client.status.status == "READY"
+        assert client.status == "READY"
     assert plugin.values == [0]
 
 

@@ -80,4 +80,4 @@ async def test_a_client_in_a_kernel_follows_flags_between_two_cells(flags_servic
         assert error.startswith("RuntimeError: asyncio.run() cannot be called from a running event loop")
         await notebook.run("client.track('seen', ANNA)\nprint(await client.flush_and_wait(5))")
         await until_tracked(flags_service, ["anna"])
-        assert await notebook.run("await client.aclose()\nprint(client.status.status.value)") == "NOT_READY\n"
+        assert await notebook.run("await client.aclose()\nprint(client.status.value)") == "NOT_READY\n"

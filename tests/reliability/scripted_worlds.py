@@ -52,7 +52,7 @@ class ScriptedWorld:
         try:
             await self.client.start(5)
         except LifecycleError:
-            assert self.client.status.source_state == "OFF"
+            assert self.client.report.source_state == "OFF"
         else:
             await self.client.wait_ready(5)
             self.change()
@@ -66,7 +66,7 @@ class ScriptedWorld:
         began = seconds()
         await self.client.aclose()
         assert seconds() - began <= CLOSE_TIMEOUT + 0.05
-        assert self.client.status.source_state == "OFF"
+        assert self.client.report.source_state == "OFF"
         await self.read()
         assert all_tasks() == set()
 

@@ -89,11 +89,11 @@ async def _run_client(kind: str, address: str, seconds: float) -> None:
     logging.disable()
     loop, evaluations, reconnects = asyncio.get_running_loop(), 0, 0
     async with make_client(kind, address, _person(0)) as client:
-        began, before = loop.time(), client.status.status
+        began, before = loop.time(), client.status
         next_sample = interval = max(0.5, seconds / 720)
         for round_number in itertools.count(1):
             evaluations += await _work(client, round_number)
-            status = client.status.status
+            status = client.status
             reconnects += status is not before and status.value == "READY"
             before, now = status, loop.time() - began
             if now >= next_sample:

@@ -409,7 +409,7 @@ async def test_a_flag_set_that_inflates(
             async with defused.measured(caplog, figures, allowed=6 * LIMIT + MORE):
                 explode.set()
                 await rejects(client)
-            assert "Decompressed message larger than max" in str(client.status.last_error)
+            assert "Decompressed message larger than max" in str(client.report.last_error)
             assert await value_of(client) == "old"
             assert client.rejected_payloads == 1
 

@@ -108,7 +108,7 @@ async def test_a_refusal_is_reported_soon_after_the_answer(kind: str, figures: F
             await address.answered.wait()
             answered = perf_counter()
             async with asyncio.timeout(10):
-                while client.status.last_error is None and client.status.error is None:
+                while client.report.last_error is None and client.report.error is None:
                     await asyncio.sleep(0.002)
             late = min(late, perf_counter() - answered)
             starting.cancel()

@@ -52,7 +52,7 @@ STARTED: Final[dict[str, Call]] = {
     "start again": lambda client: client.start(),
     "wait_ready": lambda client: client.wait_ready(5),
     "wait_until": lambda client: client.wait_until(Status.FATAL, 5),
-    "a status": lambda client: anext(client.statuses()),
+    "a status": lambda client: anext(client.reports()),
     "an event": first_event,
     "a change": first_change,
 }

@@ -153,7 +153,7 @@ async def test_a_close_ends_in_time_and_leaves_nothing(seeds: range, figures: Fi
             await asyncio.sleep(0.01)  # calls of the client's users end now
             assert took <= CLOSE_TIMEOUT + 0.05, f"{end.__name__}: {took:g} s"
             assert await until_ended_on_the_loop(before) == [], end.__name__
-            assert world.client.status.source_state == "OFF"
+            assert world.client.report.source_state == "OFF"
             with pytest.raises(LifecycleError) if not kind.startswith("flagd") else contextlib.nullcontext():
                 await world.client.start(0)
             await world.client.aclose()

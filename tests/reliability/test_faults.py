@@ -211,7 +211,7 @@ async def refusal(world: World, status: int) -> None:
         proxy.add(toxics.WrongStatus(status=status))
         with anyio.fail_after(LONGEST_REFUSAL):  # time is so fast here that a busy machine takes most of it
             for client in clients:
-                while (error := client.status.last_error) is None or error.status_code != status:
+                while (error := client.report.last_error) is None or error.status_code != status:
                     await anyio.sleep(1)
         world.commit(Random(status))
         proxy.clear()
@@ -278,6 +278,6 @@ async def until_converged(world: World, clients: list[tuple[Any, Reads]], limit:
     for client, reads in clients:
         while not reads.converged(await world.values(client)):
             waited = loop.time() - began
-            assert waited <= limit, f"{waited:.1f} s after the last fault: {client.status}"
+            assert waited <= limit, f"{waited:.1f} s after the last fault: {client.report}"
             await anyio.sleep(0.02)
     return loop.time() - began

@@ -58,7 +58,7 @@ async def silence(world: World, chance: Random, limit: float, recovery: float) -
         world.commit(dict.fromkeys(KEYS, 1))
         await world.client.wait_until(Status.STALE, limit + 0.01)
         noticed = anyio.current_time() - began
-        assert world.client.status.last_error is not None
+        assert world.client.report.last_error is not None
         # The planned end of a stream of events makes the client STALE early. The dead connection is noticed only at the limit.
         spare = limit - noticed if isinstance(world, FlagdRpc) else 0
         await world.client.wait_until(Status.READY, spare + recovery)

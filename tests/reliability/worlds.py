@@ -101,7 +101,7 @@ class World(ABC):
         began = self._loop.time()
         while not await self.has_converged():
             waited = self._loop.time() - began
-            assert waited <= limit, f"no newest flags after {waited:.1f} s: {self.client.status}"
+            assert waited <= limit, f"no newest flags after {waited:.1f} s: {self.client.report}"
             await anyio.sleep(0.01)
         return self._loop.time() - began
 

@@ -213,9 +213,9 @@ async def test_a_client_continues_after_a_cancellation_in_a_hook_or_plugin(guest
         source.set("f", 2)
         await anyio.sleep(60)
         assert await client.variation("f", USER, 0) == 2
-        assert client.status.status == "READY"
+        assert client.status == "READY"
         assert [hook.recorded for hook in chosen.get("hooks", []) if isinstance(hook, CancelledAfterTrack)] in ([], [["second"]])
-    assert client.status.last_error is None
+    assert client.report.last_error is None
 
 
 @pytest.mark.parametrize("at", ["initialized", "load", "get", "replace", "upsert", "is_available", "aclose"])
@@ -234,8 +234,8 @@ async def test_a_client_continues_after_a_cancellation_in_its_store(at: str, cac
             feed.say(changes(change("a", version, version)))
             await anyio.sleep(60)
             assert await client.variation("a", USER, 0) == version
-        assert client.status.status == "READY"
-    assert client.status.last_error is None
+        assert client.status == "READY"
+    assert client.report.last_error is None
     assert store.closed == 1
 
 

@@ -291,11 +291,11 @@ def test_the_tasks_of_the_parent_do_not_run_in_the_child() -> None:
         async def start_anew() -> None:
             await client.start()
             gc.collect()
-            assert client.status.status == "READY"
+            assert client.status == "READY"
 
         loops.clear()
         gc.collect()
-        assert client.status.status == "NOT_READY"
+        assert client.status == "NOT_READY"
         asyncio.new_event_loop().run_until_complete(start_anew())
 
     in_child(child)

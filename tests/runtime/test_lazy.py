@@ -152,7 +152,7 @@ async def main():
         await client.explain("on", anna)
         await client.migration_variation("stage", anna, "off")
         client.track("clicked", anna, {"page": 1}), client.identify(anna), client.secure_mode_hash(anna)
-        client.changes(), client.changes("on", anna), client.statuses(), client.big_segments_statuses()
+        client.changes(), client.changes("on", anna), client.reports(), client.big_segments_statuses()
         print(*sorted(set(sys.modules) - before))
 
 asyncio.run(main())

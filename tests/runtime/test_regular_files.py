@@ -135,7 +135,7 @@ async def test_a_certificate_is_not_read_from_a_file_that_is_not_regular(path: P
     http = Http(ca_certs=str(path)) if option == "ca_certs" else Http(cert_file=str(path))
     with anyio.fail_after(IN_TIME):
         async with Client("sdk-key", Config(http=http, start_wait=1, events=Events(send_events=False))) as client:
-            error = client.status.last_error
+            error = client.report.last_error
     assert error is not None
     assert option in error.message
     assert problem in error.message
@@ -217,9 +217,9 @@ async def test_a_client_serves_its_flags_while_its_file_is_a_fifo_and_follows_th
     async with Client("", Config(data_system=DataSystem.custom(synchronizers=[source]))) as client:
         with anyio.fail_after(IN_TIME):
             await asyncio.to_thread(_put_in_place, path, fifo)
-            while client.status.last_error is None:
+            while client.report.last_error is None:
                 await anyio.sleep(0.01)
-            assert "got a FIFO" in client.status.last_error.message
+            assert "got a FIFO" in client.report.last_error.message
             assert await client.variation("f", USER, 0) == 1
             await asyncio.to_thread(_put_in_place, path, lambda path: values(path, 2))
             while await client.variation("f", USER, 0) != 2:

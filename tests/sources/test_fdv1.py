@@ -207,7 +207,7 @@ async def test_a_client_with_fdv1_polling_as_its_only_source() -> None:
     service = Service(Answer(401), everything())
     system = DataSystem.fdv1(stream=False)
     async with Client(KEY, Config(http=service.http(), data_system=system, payload_filter_key="mobile")) as client:
-        assert client.status.source_state is SourceState.INITIALIZING
+        assert client.report.source_state is SourceState.INITIALIZING
         await client.wait_ready(301)
         assert await client.variation("a", Context("u"), 0) == 1
     assert {str(request.url) for request in service.requests} == {"https://sdk.launchdarkly.com/sdk/latest-all?filter=mobile"}

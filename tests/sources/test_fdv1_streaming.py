@@ -195,7 +195,7 @@ async def test_an_update_is_applied_only_if_its_version_is_newer(events: list[tu
 async def test_a_client_whose_key_is_refused_first_starts_later() -> None:
     service = Service(Answer(401), GOOD)
     async with Client(KEY, Config(http=service.http(), data_system=DataSystem.fdv1())) as client:
-        assert client.status.source_state is SourceState.INITIALIZING
+        assert client.report.source_state is SourceState.INITIALIZING
         await client.wait_ready(301)
         assert await client.variation("f", USER, 0) == 1
 
@@ -210,7 +210,7 @@ async def test_an_outage_keeps_the_data_and_changes_the_status() -> None:
 
 async def _until_valid_again(client: Client) -> AsyncGenerator[Any, None]:
     seen = 0
-    async for report in client.statuses():
+    async for report in client.reports():
         yield report
         seen += report.source_state is SourceState.VALID
         if seen == 2:

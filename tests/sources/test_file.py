@@ -87,8 +87,8 @@ def versions(update: Update) -> dict[str, int]:
 @pytest.mark.holds("DS-62")
 async def test_a_file_as_the_only_source_makes_a_client_ready(file: Path) -> None:
     async with Client("", Config(data_system=DataSystem.custom(initializers=[FileSource(file)]))) as client:
-        assert client.status.status is Status.READY
-        assert client.status.source_state is SourceState.VALID
+        assert client.status is Status.READY
+        assert client.report.source_state is SourceState.VALID
         assert await client.variation("a", USER, 0) == 1
 
 
@@ -172,13 +172,13 @@ async def test_an_invalid_edit_interrupts_and_a_valid_one_recovers(file: Path) -
 
 async def test_a_client_keeps_the_data_from_before_an_invalid_edit(file: Path) -> None:
     async with Client("", Config(data_system=DataSystem.custom(synchronizers=[source(file)]))) as client:
-        statuses = client.statuses()
-        assert (await anext(statuses)).status is Status.READY
+        reports = client.reports()
+        assert (await anext(reports)).status is Status.READY
         write(file, '{"flagValues": ')
-        assert (await anext(statuses)).status is Status.STALE
+        assert (await anext(reports)).status is Status.STALE
         assert await client.variation("a", USER, 0) == 1
         write(file, values(a=2))
-        assert (await anext(statuses)).status is Status.READY
+        assert (await anext(reports)).status is Status.READY
         assert await client.variation("a", USER, 0) == 2
 
 

@@ -125,5 +125,5 @@ async def test_a_wrong_value_ends_its_source_and_the_next_source_runs(caplog: py
     system = DataSystem.custom(synchronizers=[from_function("wrong", wrong), MemorySource({"f": 1})])
     async with Client("", Config(data_system=system)) as client:
         assert await client.variation("f", Context("anna"), 0) == 1
-        assert client.status.source_state == "VALID"
+        assert client.report.source_state == "VALID"
     assert "expected ErrorInfo or None, got str" in caplog.text

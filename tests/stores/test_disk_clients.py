@@ -127,9 +127,9 @@ async def test_a_missing_folder_is_reported_before_the_first_write(
 async def test_a_client_without_sources_reports_a_missing_folder(tmp_path: Path) -> None:
     path = tmp_path / "missing" / "flags"
     async with Client("", Config(start_wait=1, data_system=DataSystem.daemon(DiskStore(path)))) as client:
-        assert client.status.status == "ERROR"
-        assert client.status.last_error is not None
-        assert client.status.last_error.message == f"the store of flag data failed: the folder {path.parent} does not exist"
+        assert client.status == "ERROR"
+        assert client.report.last_error is not None
+        assert client.report.last_error.message == f"the store of flag data failed: the folder {path.parent} does not exist"
 
 
 async def test_a_client_without_sources_reports_an_unusable_file(path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -137,5 +137,5 @@ async def test_a_client_without_sources_reports_an_unusable_file(path: Path, cap
     async with started(beside(Feed(), DiskStore(path), mode="read_only")) as client:
         assert not client.is_initialized
     async with Client("", Config(start_wait=1, data_system=DataSystem.daemon(DiskStore(path)))) as client:
-        assert client.status.last_error is not None
-        assert "another environment" in client.status.last_error.message
+        assert client.report.last_error is not None
+        assert "another environment" in client.report.last_error.message

@@ -148,7 +148,7 @@ class RealCore:
 
     @property
     def status(self) -> str:
-        return self.client.status.status.value
+        return self.client.status.value
 
     async def start(self, body: Body) -> None:
         await self.open()

@@ -39,7 +39,7 @@ DOCUMENT = {
 def test_a_memory_client_can_evaluate_flags_at_once() -> None:
     client = MemoryClient({"flagValues": {"checkout": True}})
     assert isinstance(client, Client)
-    assert (client.status.status, client.is_initialized) == (Status.READY, True)
+    assert (client.status, client.is_initialized) == (Status.READY, True)
     assert client.variation_nowait("checkout", ANNA, False) is True
 
 
@@ -100,7 +100,7 @@ def test_a_document_with_a_mistake_is_refused() -> None:
 
 async def test_a_started_client_is_ready_and_iterators_get_the_changes() -> None:
     async with MemoryClient() as client:
-        assert client.status.status is Status.READY
+        assert client.status is Status.READY
         with client.changes() as changes, client.changes("checkout", ANNA) as values:
             client.set("checkout", 1)
             client.set("checkout", 2)

@@ -36,7 +36,7 @@ DOCUMENT = {
 def test_it_can_evaluate_flags_at_once_without_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     client = MemoryMobileClient(DOCUMENT, BEN)
     assert isinstance(client, MobileClient)
-    assert (client.status.status, client.is_initialized, client.context) == (Status.READY, True, BEN)
+    assert (client.status, client.is_initialized, client.context) == (Status.READY, True, BEN)
     assert (client.variation("greeting", ""), client.all()) == ("welcome", {"greeting": "welcome", "page": "new"})
     assert caplog.text == ""
 

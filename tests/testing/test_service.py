@@ -53,7 +53,7 @@ async def test_a_wait_for_a_client_that_does_not_stream_has_a_limit(service: Fla
 async def test_options_of_a_client_are_passed_on(service: FlagsService) -> None:
     client = service.client(data_system=DataSystem.polling(), start_wait=3.0)
     async with client:
-        assert client.status.status is Status.READY
+        assert client.status is Status.READY
     assert service.config(offline=True).offline
 
 
@@ -67,7 +67,7 @@ async def test_a_value_that_is_not_json_is_refused(service: FlagsService) -> Non
 async def test_faults_can_be_injected(service: FlagsService) -> None:
     service.inject(Fault(kind=FaultKind.STATUS, status=401))
     async with service.client() as client:
-        assert client.status.status is Status.FATAL
+        assert client.status is Status.FATAL
         assert await client.variation("theme", USER, "none") == "none"
 
 

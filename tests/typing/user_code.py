@@ -116,7 +116,7 @@ async def evaluation_methods(client: Client, context: Context) -> None:
 
 
 async def health(client: Client, context: Context) -> dict[str, str | None]:
-    report = client.status
+    report = client.report
     error = None if report.status is Status.READY else report.last_error
     store = client.store_status
     assert_type(store and store.available, bool | None)

@@ -121,8 +121,8 @@ async def test_a_response_that_streams_keeps_the_flags_of_its_beginning(client: 
 async def test_the_client_runs_as_long_as_the_application(client: Client) -> None:
     seen: list[Status] = []
     async with calling(app_of(client)):
-        seen.append(client.status.status)
-    assert [*seen, client.status.status] == [Status.READY, Status.NOT_READY]
+        seen.append(client.status)
+    assert [*seen, client.status] == [Status.READY, Status.NOT_READY]
 
 
 async def test_the_client_can_be_made_by_a_function() -> None:
@@ -204,7 +204,7 @@ async def test_a_second_application_for_one_client_does_not_start(client: Client
         with pytest.raises(LifecycleError, match=r"a function that makes a client for each run: setup\(app, lambda: Client"):
             await second.setup()
         await second.cleanup()
-        assert client.status.status is Status.READY
+        assert client.status is Status.READY
 
 
 def test_an_application_is_set_up_once(client: Client) -> None:

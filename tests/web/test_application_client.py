@@ -33,7 +33,7 @@ def a_client() -> Client:
 async def test_a_client_runs_as_long_as_the_application(make: Callable[[], Any]) -> None:
     service: ApplicationClient[str] = ApplicationClient(make(), None, remedy="")
     async with service.running() as requests:
-        assert requests.client.status.status is Status.READY
+        assert requests.client.status is Status.READY
     with pytest.raises(LifecycleError):
         await requests.client.start()
 
@@ -50,7 +50,7 @@ async def test_a_client_is_closed_when_the_application_fails() -> None:
     with pytest.raises(ZeroDivisionError):
         async with service.running():
             raise ZeroDivisionError
-    assert client.status.status is Status.NOT_READY
+    assert client.status is Status.NOT_READY
 
 
 @pytest.mark.parametrize("overlap", [pytest.param(True, id="during the first"), pytest.param(False, id="after the first")])
@@ -62,7 +62,7 @@ async def test_a_second_run_of_one_client_is_refused_with_a_remedy(*, overlap: b
         if overlap:
             with pytest.raises(LifecycleError, match=message):
                 await service.running().__aenter__()
-            assert requests.client.status.status is Status.READY
+            assert requests.client.status is Status.READY
     if not overlap:
         with pytest.raises(LifecycleError, match=message):
             await service.running().__aenter__()
@@ -72,8 +72,8 @@ async def test_a_client_that_runs_already_is_used_and_closed() -> None:
     client = await a_client()
     service: ApplicationClient[str] = ApplicationClient(client, None, remedy="")
     async with service.running() as requests:
-        assert requests.client.status.status is Status.READY
-    assert client.status.status is Status.NOT_READY
+        assert requests.client.status is Status.READY
+    assert client.status is Status.NOT_READY
 
 
 def plain(request: str) -> Context:
@@ -266,6 +266,6 @@ async def test_a_client_for_flagd_serves_an_application(make: Callable[[], Any])
     service: ApplicationClient[str] = ApplicationClient(make(), plain, remedy="")
     statuses: list[Status] = []
     async with service.running() as requests:
-        statuses.append(requests.client.status.status)
+        statuses.append(requests.client.status)
         assert [(await requests.pin(name)).variation("colour", "") for name in ("anna", "bert")] == ["red", "blue"]
-    assert [*statuses, requests.client.status.status] == [Status.READY, Status.NOT_READY]
+    assert [*statuses, requests.client.status] == [Status.READY, Status.NOT_READY]

@@ -83,8 +83,8 @@ async def test_the_lifespan_starts_the_client_and_closes_it(client: Client) -> N
     seen: list[Status] = []
     async with lifespan(client)(None) as state:
         assert state["flags_client"] is client
-        seen.append(client.status.status)
-    assert [*seen, client.status.status] == [Status.READY, Status.NOT_READY]
+        seen.append(client.status)
+    assert [*seen, client.status] == [Status.READY, Status.NOT_READY]
 
 
 async def test_another_lifespan_runs_inside_that_of_the_client(client: Client) -> None:
@@ -92,9 +92,9 @@ async def test_another_lifespan_runs_inside_that_of_the_client(client: Client) -
 
     @asynccontextmanager
     async def own(app: str) -> AsyncGenerator[dict[str, str], None]:
-        seen.append((app, client.status.status))
+        seen.append((app, client.status))
         yield {"database": "open"}
-        seen.append(client.status.status)
+        seen.append(client.status)
 
     async with lifespan(client, around=own)("the application") as state:
         assert state["database"] == "open"
@@ -133,7 +133,7 @@ async def test_the_client_is_closed_when_the_other_lifespan_fails(client: Client
 
     with pytest.raises(ConnectionError):
         await lifespan(client, around=own)(None).__aenter__()
-    assert client.status.status is Status.NOT_READY
+    assert client.status is Status.NOT_READY
 
 
 async def test_the_lifespan_can_be_entered_inside_another_lifespan(client: Client) -> None:

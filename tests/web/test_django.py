@@ -337,11 +337,11 @@ async def test_the_client_lives_as_long_as_the_server(site: Any, client: Client,
     app = asgi(ASGIHandler())
     server = Server(app)
     assert await server.do("startup") == "lifespan.startup.complete"
-    seen = [client.status.status]
+    seen = [client.status]
     async with served(app) as http:
         assert (await http.get(f"/{name}")).text == "red"
     assert await server.do("shutdown") == "lifespan.shutdown.complete"
-    assert [*seen, client.status.status] == [Status.READY, Status.NOT_READY]
+    assert [*seen, client.status] == [Status.READY, Status.NOT_READY]
 
 
 @pytest.mark.leaves("generators", reason="without a lifespan nothing tells the application that the server ends")
@@ -350,7 +350,7 @@ async def test_a_server_without_a_lifespan_starts_the_client_at_the_first_reques
     async with served(asgi(ASGIHandler())) as http:
         answers = await asyncio.gather(http.get("/awaiting"), http.get("/plain"))
     assert [answer.text for answer in answers] == ["red", "red"]
-    assert client.status.status is Status.READY
+    assert client.status is Status.READY
     await client.aclose()
 
 
@@ -385,7 +385,7 @@ def test_under_wsgi_the_client_runs_in_a_portal(site: Any, client: Client) -> No
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(running()):
         http = httpx.Client(transport=httpx.WSGITransport(WSGIHandler()), base_url="http://site", headers=ANNA)
         assert [http.get(f"/{name}").text for name in ("plain", "awaiting")] == ["red", "red"]
-    assert client.status.status is Status.NOT_READY
+    assert client.status is Status.NOT_READY
 
 
 async def test_an_async_command_runs_the_client(site: Any, client: Client) -> None:

@@ -224,18 +224,18 @@ def test_the_client_starts_before_the_application_and_ends_after_it(client: Clie
 
     @asynccontextmanager
     async def block(_app: Litestar) -> AsyncGenerator[None, None]:
-        seen.append(client.status.status)
+        seen.append(client.status)
         yield
-        seen.append(client.status.status)
+        seen.append(client.status)
 
     def hook() -> None:
-        seen.append(client.status.status)
+        seen.append(client.status)
 
     hooks = {"lifespan": [block]} if own == "lifespan" else {"on_startup": [hook], "on_shutdown": []}
     with TestClient(app_of(client, **hooks)):
-        seen.append(client.status.status)
+        seen.append(client.status)
     assert {*seen} == {Status.READY}
-    seen.append(client.status.status)
+    seen.append(client.status)
     assert seen[-1] is Status.NOT_READY
 
 
