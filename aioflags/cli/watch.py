@@ -78,7 +78,7 @@ async def follow(client: BaseClient, keys: Sequence[str], context: Context | Non
         for key in keys or sorted(values):
             if key not in values and client.is_remote:
                 # A server may leave flags without a default variant out of the answer for all flags.
-                detail = await client.variation_detail(key, context or _ANYONE, expect=object)
+                detail = await client.variation_detail(key, context or _ANYONE)
                 if detail.reason.error_kind is not ErrorKind.FLAG_NOT_FOUND:
                     values[key] = detail.value
             if key in values:
@@ -93,7 +93,7 @@ async def follow(client: BaseClient, keys: Sequence[str], context: Context | Non
             if context is None:
                 show({"flag": change.key})
                 continue
-            value, before = await client.variation(change.key, context, expect=object), shown_values.get(change.key)
+            value, before = await client.variation(change.key, context), shown_values.get(change.key)
             if change.key not in shown_values or not same_json(value, before):
                 shown_values[change.key] = value
                 show({"flag": change.key, "value": value, "before": before})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from aioflags.client_core.fast_path import CLIENT, with_fast_detail, with_fast_path
 from aioflags.client_core.flags import Flags
-from aioflags.client_core.typed import D, Flag, J, PlainKey, T, plain_key
+from aioflags.client_core.typed import Flag, J, PlainKey, T, plain_key
 from aioflags.model.context import Context
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.explanation import Explanation
@@ -36,172 +36,96 @@ class EvaluationMethods:
         _logger: logging.Logger
 
     @overload
-    async def variation(self, key: Flag[T], context: Context | None = None, default: None = None, *, expect: None = None) -> T: ...
+    async def variation(self, key: Flag[T], context: Context | None = None, default: None = None) -> T: ...
     @overload
-    async def variation(self, key: Flag[J], context: Context | None = None, default: J = ..., *, expect: None = None) -> J: ...
+    async def variation(self, key: Flag[J], context: Context | None = None, default: J = ...) -> J: ...
     @overload
-    async def variation(self, key: Flag[T], context: Context | None = None, default: T = ..., *, expect: None = None) -> T: ...
+    async def variation(self, key: Flag[T], context: Context | None = None, default: T = ...) -> T: ...
     @overload
-    async def variation(
-        self, key: Flag[D], context: Context | None = None, default: D | None = None, *, expect: type[T]
-    ) -> T | D: ...
+    async def variation(self, key: PlainKey, context: Context | None = None, default: None = None) -> Any: ...
     @overload
-    async def variation(
-        self, key: PlainKey, context: Context | None = None, default: None = None, *, expect: None = None
-    ) -> Any: ...
+    async def variation(self, key: PlainKey, context: Context | None = None, default: J = ...) -> J: ...
     @overload
-    async def variation(
-        self, key: PlainKey, context: Context | None = None, default: None = None, *, expect: type[T]
-    ) -> T | None: ...
-    @overload
-    async def variation(self, key: PlainKey, context: Context | None = None, default: D = ..., *, expect: type[T]) -> T | D: ...
-    @overload
-    async def variation(self, key: PlainKey, context: Context | None = None, default: J = ..., *, expect: None = None) -> J: ...
-    @overload
-    async def variation(self, key: PlainKey, context: Context | None = None, default: T = ..., *, expect: None = None) -> T: ...
+    async def variation(self, key: PlainKey, context: Context | None = None, default: T = ...) -> T: ...
     @with_fast_path(CLIENT)
-    async def variation(
-        self, key: str, context: Context | None = None, default: Any = None, *, expect: type[Any] | None = None
-    ) -> Any:
+    async def variation(self, key: str, context: Context | None = None, default: Any = None) -> Any:
         """The value of a flag for ``context``, or ``default``.
 
         The type of the default is the type of the value: if the flag's value has another type, the result is the default. ``float``
         takes any number. ``int`` takes any number and truncates it with a ``Client``, and only whole numbers with a
-        ``FlagdClient``. With a default of ``None``, or with ``expect=object``, the value may be any JSON value; ``expect=str``
-        requires a string whatever the default is. Without a ``context`` the ambient one applies (:func:`use_context`). Arrays and
+        ``FlagdClient``. With a default of ``None`` the value may be any JSON value; a :class:`Flag` has a type of its own.
+        Without a ``context`` the ambient one applies (:func:`use_context`). Arrays and
         objects are copies. Suspends only if a hook does, if data has to be fetched first, or if a server evaluates.
         """
         evaluator, store_session = self._evaluator, self._store_session
         snapshot = self._holder.snapshot if store_session is None else await store_session.snapshot(plain_key(key))
-        question = evaluator.question(snapshot, key, context, default, expect, method="variation")
+        question = evaluator.question(snapshot, key, context, default, method="variation")
         if evaluator.may_wait:
             return (await evaluator.detail_awaited(question)).value
         return evaluator.detail(question).value
 
     @overload
-    def variation_nowait(self, key: Flag[T], context: Context | None = None, default: None = None, *, expect: None = None) -> T: ...
+    def variation_nowait(self, key: Flag[T], context: Context | None = None, default: None = None) -> T: ...
     @overload
-    def variation_nowait(self, key: Flag[J], context: Context | None = None, default: J = ..., *, expect: None = None) -> J: ...
+    def variation_nowait(self, key: Flag[J], context: Context | None = None, default: J = ...) -> J: ...
     @overload
-    def variation_nowait(self, key: Flag[T], context: Context | None = None, default: T = ..., *, expect: None = None) -> T: ...
+    def variation_nowait(self, key: Flag[T], context: Context | None = None, default: T = ...) -> T: ...
     @overload
-    def variation_nowait(
-        self, key: Flag[D], context: Context | None = None, default: D | None = None, *, expect: type[T]
-    ) -> T | D: ...
+    def variation_nowait(self, key: PlainKey, context: Context | None = None, default: None = None) -> Any: ...
     @overload
-    def variation_nowait(
-        self, key: PlainKey, context: Context | None = None, default: None = None, *, expect: None = None
-    ) -> Any: ...
+    def variation_nowait(self, key: PlainKey, context: Context | None = None, default: J = ...) -> J: ...
     @overload
-    def variation_nowait(
-        self, key: PlainKey, context: Context | None = None, default: None = None, *, expect: type[T]
-    ) -> T | None: ...
-    @overload
-    def variation_nowait(self, key: PlainKey, context: Context | None = None, default: D = ..., *, expect: type[T]) -> T | D: ...
-    @overload
-    def variation_nowait(self, key: PlainKey, context: Context | None = None, default: J = ..., *, expect: None = None) -> J: ...
-    @overload
-    def variation_nowait(self, key: PlainKey, context: Context | None = None, default: T = ..., *, expect: None = None) -> T: ...
+    def variation_nowait(self, key: PlainKey, context: Context | None = None, default: T = ...) -> T: ...
     @with_fast_path(CLIENT)
-    def variation_nowait(
-        self, key: str, context: Context | None = None, default: Any = None, *, expect: type[Any] | None = None
-    ) -> Any:
+    def variation_nowait(self, key: str, context: Context | None = None, default: Any = None) -> Any:
         """:meth:`variation` as a plain call, from any thread. Data that would have to be fetched first counts as missing."""
         evaluator = self._evaluator
-        return evaluator.detail(
-            evaluator.question(self._holder.snapshot, key, context, default, expect, method="variation_nowait")
-        ).value
+        return evaluator.detail(evaluator.question(self._holder.snapshot, key, context, default, method="variation_nowait")).value
 
     @overload
-    async def variation_detail(
-        self, key: Flag[T], context: Context | None = None, default: None = None, *, expect: None = None
-    ) -> EvaluationDetail[T]: ...
+    async def variation_detail(self, key: Flag[T], context: Context | None = None, default: None = None) -> EvaluationDetail[T]: ...
+    @overload
+    async def variation_detail(self, key: Flag[J], context: Context | None = None, default: J = ...) -> EvaluationDetail[J]: ...
+    @overload
+    async def variation_detail(self, key: Flag[T], context: Context | None = None, default: T = ...) -> EvaluationDetail[T]: ...
     @overload
     async def variation_detail(
-        self, key: Flag[J], context: Context | None = None, default: J = ..., *, expect: None = None
-    ) -> EvaluationDetail[J]: ...
-    @overload
-    async def variation_detail(
-        self, key: Flag[T], context: Context | None = None, default: T = ..., *, expect: None = None
-    ) -> EvaluationDetail[T]: ...
-    @overload
-    async def variation_detail(
-        self, key: Flag[D], context: Context | None = None, default: D | None = None, *, expect: type[T]
-    ) -> EvaluationDetail[T | D]: ...
-    @overload
-    async def variation_detail(
-        self, key: PlainKey, context: Context | None = None, default: None = None, *, expect: None = None
+        self, key: PlainKey, context: Context | None = None, default: None = None
     ) -> EvaluationDetail[Any]: ...
     @overload
-    async def variation_detail(
-        self, key: PlainKey, context: Context | None = None, default: None = None, *, expect: type[T]
-    ) -> EvaluationDetail[T | None]: ...
+    async def variation_detail(self, key: PlainKey, context: Context | None = None, default: J = ...) -> EvaluationDetail[J]: ...
     @overload
-    async def variation_detail(
-        self, key: PlainKey, context: Context | None = None, default: D = ..., *, expect: type[T]
-    ) -> EvaluationDetail[T | D]: ...
-    @overload
-    async def variation_detail(
-        self, key: PlainKey, context: Context | None = None, default: J = ..., *, expect: None = None
-    ) -> EvaluationDetail[J]: ...
-    @overload
-    async def variation_detail(
-        self, key: PlainKey, context: Context | None = None, default: T = ..., *, expect: None = None
-    ) -> EvaluationDetail[T]: ...
+    async def variation_detail(self, key: PlainKey, context: Context | None = None, default: T = ...) -> EvaluationDetail[T]: ...
     @with_fast_detail(CLIENT)
-    async def variation_detail(
-        self, key: str, context: Context | None = None, default: Any = None, *, expect: type[Any] | None = None
-    ) -> EvaluationDetail[Any]:
+    async def variation_detail(self, key: str, context: Context | None = None, default: Any = None) -> EvaluationDetail[Any]:
         """The value of :meth:`variation`, with the variation's index and the reason."""
         evaluator = self._evaluator
         snapshot = await self._newest(key)
-        question = evaluator.question(snapshot, key, context, default, expect, method="variation_detail", with_reason=True)
+        question = evaluator.question(snapshot, key, context, default, method="variation_detail", with_reason=True)
         return await evaluator.detail_awaited(question) if evaluator.may_wait else evaluator.detail(question)
 
     @overload
     def variation_detail_nowait(
-        self, key: Flag[T], context: Context | None = None, default: None = None, *, expect: None = None
+        self, key: Flag[T], context: Context | None = None, default: None = None
     ) -> EvaluationDetail[T]: ...
     @overload
-    def variation_detail_nowait(
-        self, key: Flag[J], context: Context | None = None, default: J = ..., *, expect: None = None
-    ) -> EvaluationDetail[J]: ...
+    def variation_detail_nowait(self, key: Flag[J], context: Context | None = None, default: J = ...) -> EvaluationDetail[J]: ...
+    @overload
+    def variation_detail_nowait(self, key: Flag[T], context: Context | None = None, default: T = ...) -> EvaluationDetail[T]: ...
     @overload
     def variation_detail_nowait(
-        self, key: Flag[T], context: Context | None = None, default: T = ..., *, expect: None = None
-    ) -> EvaluationDetail[T]: ...
-    @overload
-    def variation_detail_nowait(
-        self, key: Flag[D], context: Context | None = None, default: D | None = None, *, expect: type[T]
-    ) -> EvaluationDetail[T | D]: ...
-    @overload
-    def variation_detail_nowait(
-        self, key: PlainKey, context: Context | None = None, default: None = None, *, expect: None = None
+        self, key: PlainKey, context: Context | None = None, default: None = None
     ) -> EvaluationDetail[Any]: ...
     @overload
-    def variation_detail_nowait(
-        self, key: PlainKey, context: Context | None = None, default: None = None, *, expect: type[T]
-    ) -> EvaluationDetail[T | None]: ...
+    def variation_detail_nowait(self, key: PlainKey, context: Context | None = None, default: J = ...) -> EvaluationDetail[J]: ...
     @overload
-    def variation_detail_nowait(
-        self, key: PlainKey, context: Context | None = None, default: D = ..., *, expect: type[T]
-    ) -> EvaluationDetail[T | D]: ...
-    @overload
-    def variation_detail_nowait(
-        self, key: PlainKey, context: Context | None = None, default: J = ..., *, expect: None = None
-    ) -> EvaluationDetail[J]: ...
-    @overload
-    def variation_detail_nowait(
-        self, key: PlainKey, context: Context | None = None, default: T = ..., *, expect: None = None
-    ) -> EvaluationDetail[T]: ...
+    def variation_detail_nowait(self, key: PlainKey, context: Context | None = None, default: T = ...) -> EvaluationDetail[T]: ...
     @with_fast_detail(CLIENT)
-    def variation_detail_nowait(
-        self, key: str, context: Context | None = None, default: Any = None, *, expect: type[Any] | None = None
-    ) -> EvaluationDetail[Any]:
+    def variation_detail_nowait(self, key: str, context: Context | None = None, default: Any = None) -> EvaluationDetail[Any]:
         """:meth:`variation_detail` as a plain call, from any thread."""
         evaluator, snapshot = self._evaluator, self._holder.snapshot
         return evaluator.detail(
-            evaluator.question(snapshot, key, context, default, expect, method="variation_detail_nowait", with_reason=True)
+            evaluator.question(snapshot, key, context, default, method="variation_detail_nowait", with_reason=True)
         )
 
     async def flags(self, context: Context | None = None) -> Flags:

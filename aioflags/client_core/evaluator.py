@@ -10,21 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, TypeAlias, TypedDict
+from typing import Any, Final, Protocol, TypeAlias, TypedDict
 
 from aioflags.client_core.answers import OFFLINE, Answers, DataAnswers, EvaluationLog, Question, fast_path, report_target
-from aioflags.client_core.fast_path import current_context
+from aioflags.client_core.fast_path import TYPED, current_context, with_fast_detail
 from aioflags.client_core.hook_runner import HookRunner
 from aioflags.client_core.overrides import OVERRIDES, Observation
 from aioflags.client_core.status import StatusCell
 from aioflags.client_core.typed import decoder_of, own_default, plain_key
-from aioflags.errors import ConfigError, ConfigTypeError
+from aioflags.errors import ConfigTypeError
 from aioflags.evaluation.all_flags_state import FlagState, flag_values, flags_state, given_states
 from aioflags.evaluation.decoding import MISMATCH, Decoder
 from aioflags.evaluation.explain.flags import explain
 from aioflags.evaluation.scope import FindMembership
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.evaluation.value_types import EXPECTABLE, expected_type, has_fraction
+from aioflags.evaluation.value_types import expected_type, has_fraction
 from aioflags.events.recorder import DISABLED_RECORDER, Recorder
 from aioflags.hooks import EvaluationCall
 from aioflags.model.context import Context, actual_context
@@ -41,6 +41,11 @@ Convert: TypeAlias = "Callable[[EvaluationDetail[Any]], EvaluationDetail[Any]]"
 
 _OVERRIDE: Final = Reason(kind=ReasonKind.OVERRIDE)
 _NO_OVERRIDES: Final[Mapping[str, Any]] = {}
+
+
+class _HasSnapshot(Protocol):
+    @property
+    def snapshot(self) -> Snapshot: ...
 
 
 class _StateOptions(TypedDict):
@@ -159,16 +164,17 @@ class Evaluator:
         key: str,
         context: Context | None,
         default: Any,
-        expect: type | None,
+        expect: type | None = None,
         *,
         method: str,
         with_reason: bool = False,
     ) -> Question:
         """Checks the key and the context of a call, and completes its arguments.
 
+        ``expect`` is the type of the value for a caller whose default has another one; ``object`` is any type.
+
         Raises:
-            ConfigError: ``key`` is not a string, ``context`` is not a :class:`Context`, the default is one, or flags cannot have
-                the expected type.
+            ConfigError: ``key`` is not a string, ``context`` is not a :class:`Context`, or the default is one.
         """
         if self._awaits_fork_warning:
             self._warn_of_fork()
@@ -182,15 +188,27 @@ class Evaluator:
         if type(default) is Context:
             advice = "pinned flags and MobileClient have their own context: variation(key, default)"
             raise ConfigTypeError(f"default: expected a JSON value, got Context ({advice})")
-        # A metaclass of the program may have an __eq__ that raises.
-        if expect is not None and (type(expect) is not type or expect not in EXPECTABLE):
-            raise ConfigError(f"expect: flags cannot be of type {getattr(expect, '__name__', expect)}; object stands for any value")
         return Question(snapshot, key, context, default, decoder if expect is None else expect, method, with_reason)
 
     def _warn_of_fork(self) -> None:
         """The first evaluation in the child of a fork. Later ones may take the fast path."""
         self._cell.warn_of_fork()
         self.update_client()
+
+    # For integrations, whose own interfaces name the type of a value: the default, which may have another type, does not decide it.
+
+    @with_fast_detail(TYPED)
+    def typed_detail(self, holder: _HasSnapshot, key: str, context: Context, default: Any, expect: type) -> EvaluationDetail[Any]:
+        """The value of a flag of type ``expect``, or ``default`` of whatever type, with the reason. ``object`` is any type."""
+        question = self.question(holder.snapshot, key, context, default, expect, method="variation_detail", with_reason=True)
+        return self.detail(question)
+
+    async def typed_detail_awaited(
+        self, snapshot: Snapshot, key: str, context: Context, default: Any, expect: type
+    ) -> EvaluationDetail[Any]:
+        """:meth:`typed_detail` for a caller that can wait."""
+        question = self.question(snapshot, key, context, default, expect, method="variation_detail", with_reason=True)
+        return await self.detail_awaited(question)
 
     # An evaluation passes three functions in turn: hooks, then overrides, then answers.
 

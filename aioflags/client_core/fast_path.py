@@ -93,8 +93,8 @@ def _is_reset(block: _Block, token: Token[_Block]) -> bool:
 class Bindings(msgspec.Struct, frozen=True, kw_only=True):
     """What differs between classes with a fast path: expressions, and two statements that load what several expressions need.
 
-    ``parameters`` and ``arguments`` are those of the slow path; ``target`` is what
-    :func:`aioflags.client_core.answers.report_target` returned.
+    ``parameters`` and ``arguments`` are the slow path's; ``target`` is what
+    :func:`aioflags.client_core.answers.report_target` returned; ``expected`` is the type of the value.
     """
 
     parameters: str
@@ -106,6 +106,7 @@ class Bindings(msgspec.Struct, frozen=True, kw_only=True):
     answer: str
     is_valid: str
     target: str
+    expected: str = "default.__class__"
 
 
 CLIENT: Final = Bindings(
@@ -144,12 +145,25 @@ MOBILE: Final = Bindings(
 )
 """For the details of :class:`MobileClient`: the newest data, and the context that they were evaluated for."""
 
+TYPED: Final = Bindings(
+    parameters="holder, key, context, default, expect",
+    arguments="holder, key, context, default, expect",
+    load_snapshot="snapshot = holder.snapshot",
+    context="context",
+    snapshot="snapshot",
+    answer="snapshot.direct_flags[key](context, snapshot.scope)",
+    is_valid="context.error is None",
+    target="self.report_to",
+    expected="expect",
+)
+"""For :class:`Evaluator`: the context, the data and the type of the call."""
+
 # `by_type` lacks a value whose type differs from the default's, and arrays and objects, which the slow path copies. The hot context
 # is valid, and an entry of `increments` counts one more evaluation without a lock. Any exception leads to the slow path, which
 # meets its cause again and handles it. A typed flag that decodes takes the slow path, since data have JSON. A typed flag without
 # another default fails at first, and is evaluated again with its own.
 _TEMPLATE: Final = """\
-{define} {name}(self, {bound.parameters}, *, expect=None):
+{define} {name}(self, {bound.parameters}):
     {bound.load_context}
     try:
         if key.__class__ is not str and decoder_of(key) is not None:
@@ -157,58 +171,51 @@ _TEMPLATE: Final = """\
         {bound.load_snapshot}
         answer = {bound.answer}
         value = answer.by_type[default.__class__]
-        if expect is None:
-            recorder = {bound.target}
-            if recorder is None:
-                if {bound.is_valid}:
+        recorder = {bound.target}
+        if recorder is None:
+            if {bound.is_valid}:
+                return value
+        else:
+            hot_context = recorder.hot_context
+            if hot_context.context is {bound.context}:
+                try:
+                    hot_context.increments[answer]()
                     return value
-            else:
-                hot_context = recorder.hot_context
-                if hot_context.context is {bound.context}:
-                    try:
-                        hot_context.increments[answer]()
-                        return value
-                    except KeyError:
-                        pass
-                if recorder.is_open and {bound.is_valid}:
-                    recorder.answered({bound.snapshot}, key, {bound.context}, answer, default, value=value)
-                    return value
+                except KeyError:
+                    pass
+            if recorder.is_open and {bound.is_valid}:
+                recorder.answered({bound.snapshot}, key, {bound.context}, answer, default, value=value)
+                return value
     except Exception:
         pass
-    if default is None and expect is None:
+    if default is None:
         default = own_default(key)
         if default is not None:
             return {wait}self.{name}({bound.arguments})
-    return {wait}slow_path(self, {bound.arguments}, expect=expect)
+    return {wait}slow_path(self, {bound.arguments})
 """
 
 
 # `by_type` has the answer's own value if it needs no conversion and no copy; then the answer's own detail is the result. Analytics
 # events need the reason, so with events on the slow path is taken.
 _DETAIL_TEMPLATE: Final = """\
-{define} {name}(self, {bound.parameters}, *, expect=None):
+{define} {name}(self, {bound.parameters}):
     {bound.load_context}
     try:
         if key.__class__ is not str and decoder_of(key) is not None:
             raise LookupError
         {bound.load_snapshot}
         answer = {bound.answer}
-        if (
-            {bound.target} is None
-            and {bound.is_valid}
-            and answer.by_type[default.__class__ if expect is None else expect] is answer.value
-        ):
+        if {bound.target} is None and {bound.is_valid} and answer.by_type[{bound.expected}] is answer.value:
             return answer.detail
     except Exception:
         pass
-    return {wait}slow_path(self, {bound.arguments}, expect=expect)
+    return {wait}slow_path(self, {bound.arguments})
 """
 
 # `constant_answers` is empty before the first context. Each branch loads only what it needs: a local variable costs some 5 ns.
 _CONSTANT_TEMPLATE: Final = """\
-def {name}(self, key, default=None, *, expect=None):
-    if expect is not None:
-        return slow_path(self, key, default, expect=expect)
+def {name}(self, key, default=None):
     try:
         if key.__class__ is not str and decoder_of(key) is not None:
             raise LookupError

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from aioflags.client_core.lifecycle import Lifecycle
     from aioflags.client_core.status import StatusCell
     from aioflags.model.context import Context
+    from aioflags.persistence.session import StoreSession
     from aioflags.protocol.diagnostics import Description
     from aioflags.supervisor.next_snapshot import SnapshotHolder
 
@@ -257,7 +258,7 @@ class Internals(msgspec.Struct, frozen=True, kw_only=True):
     """The parts of a client that other modules of this package read. Not public: they may change in any release.
 
     None of them holds the client, so ``recorder`` and ``status`` can be read after the client was collected. ``changes`` calls its
-    followers; :meth:`BaseClient.changes` can only be awaited. ``has_store``: evaluations may read a persistent store.
+    followers; :meth:`BaseClient.changes` can only be awaited. ``store_session`` reads a persistent store, if there is one.
     """
 
     recorder: Recorder
@@ -266,7 +267,7 @@ class Internals(msgspec.Struct, frozen=True, kw_only=True):
     lifecycle: Lifecycle
     evaluator: Evaluator
     holder: SnapshotHolder
-    has_store: bool
+    store_session: StoreSession | None
 
 
 def internals_of(client: CoreClient) -> Internals:
@@ -278,7 +279,7 @@ def internals_of(client: CoreClient) -> Internals:
         lifecycle=client._lifecycle,
         evaluator=client._evaluator,
         holder=client._holder,
-        has_store=client._store_session is not None,
+        store_session=client._store_session,
     )
 
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 """The type of a flag."""
-D = TypeVar("D")
-"""The type of a default, if ``expect`` names the type of the flag."""
 J = TypeVar("J", dict[str, Any], list[Any])
 """An object or array: the default does not restrict the items of the flag's value."""
 

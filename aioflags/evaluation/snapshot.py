@@ -323,8 +323,8 @@ class Snapshot:
             key: the key of the flag.
             context: the context; without one that the dialect can use, the result is the default.
             default: the value if the flag has none.
-            wanted: the expected type, one of ``value_types.EXPECTABLE``; by default, the type of ``default``. If it is a decoder,
-                the result has the value that it accepts, not decoded.
+            wanted: the expected type, one of ``value_types.CONVERSIONS``, or ``object`` for any; by default, the type of
+                ``default``. If it is a decoder, the result has the value that it accepts, not decoded.
             memberships: looks up big-segment memberships. A context key for which it returns ``None`` is in ``missing`` of the
                 result: fetch the first of these keys and evaluate again, since the others may not be needed then.
             scope: the scope of earlier evaluations for this context. It has its own ``memberships``.

@@ -14,9 +14,6 @@ from aioflags.model.values import fresh, is_array, is_number, type_name
 Conversions: TypeAlias = "Mapping[type | Decoder, Callable[[Any], Any]]"
 """How a value is converted to each type. A decoder, which has its own conversion, is not in it."""
 
-EXPECTABLE: Final = (bool, int, float, str, dict, list, object)
-"""The types that a caller can expect."""
-
 
 def expected_type(default: object) -> type:
     """The type that a default implies; ``object`` means any type. Never raises."""

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from openfeature.exception import ErrorCode
 from openfeature.flag_evaluation import FlagResolutionDetails, Reason
 
-from aioflags.client_core.flags import Flags
 from aioflags.client_core.parts import internals_of, record_tracked
 from aioflags.evaluation.openfeature import IDENTITY, NO_KEY, TARGETING_KEY, context_with_kinds, error_of, reason_of
 from aioflags.model.attributes import ALWAYS_JSON, json_attributes
@@ -158,6 +157,13 @@ class OtherContextError(Exception):
     """A call is for another context than that of the client. The message says so in words, without the keys."""
 
 
+class _Pinned(NamedTuple):
+    """What one call is for: the data, and the context that they were evaluated for."""
+
+    snapshot: Snapshot
+    context: Context
+
+
 class OneContext:
     """The calls of a provider for ``client``, from any thread.
 
@@ -169,18 +175,18 @@ class OneContext:
         self._client = client
         self._holder, self._evaluator = internals.holder, internals.evaluator
         self._convert = converter(has_kinds=True)
-        self._accepted: tuple[Snapshot, Context, Flags] | None = None
-        """The last data, the context of a call that they answer, and the flags for it."""
+        self._accepted: tuple[Snapshot, Context, _Pinned] | None = None
+        """The last data, the context of a call that they answer, and what the call is for."""
 
-    def flags(self, given: EvaluationContext | None) -> Flags:
-        """The flags of the client.
+    def pinned(self, given: EvaluationContext | None) -> _Pinned:
+        """The data of the client, and their context.
 
         Raises:
             OtherContextError: ``given`` is another context than that of the flags, or cannot be used.
         """
         return self._checked(given)[2]
 
-    def _checked(self, given: EvaluationContext | None) -> tuple[Snapshot, Context, Flags]:
+    def _checked(self, given: EvaluationContext | None) -> tuple[Snapshot, Context, _Pinned]:
         snapshot = self._holder.snapshot
         asked, accepted = self._convert(given), self._accepted
         if accepted is not None and accepted[0] is snapshot and accepted[1] is asked:
@@ -191,23 +197,23 @@ class OneContext:
                 raise OtherContextError(asked.error)
             if not _keys(asked).items() <= _keys(active).items():
                 raise OtherContextError("the client has the flags of another context; await its identify() first")
-        self._accepted = accepted = snapshot, asked, Flags(self._evaluator, snapshot, active)
+        self._accepted = accepted = snapshot, asked, _Pinned(snapshot, active)
         return accepted
 
-    def detail(self, key: str, flags: Flags, default: Any, *, expect: type) -> EvaluationDetail[Any]:
+    def detail(self, key: str, pinned: _Pinned, default: Any, expected: type) -> EvaluationDetail[Any]:
         """The value of a flag with its reason."""
-        detail: EvaluationDetail[Any] = flags.variation_detail(key, default, expect=expect)
+        detail: EvaluationDetail[Any] = self._evaluator.typed_detail(pinned, key, pinned.context, default, expected)
         return detail
 
-    async def detail_awaited(self, key: str, flags: Flags, default: Any, *, expect: type) -> EvaluationDetail[Any]:
+    async def detail_awaited(self, key: str, pinned: _Pinned, default: Any, expected: type) -> EvaluationDetail[Any]:
         """:meth:`detail`, which never waits."""
-        return self.detail(key, flags, default, expect=expect)
+        return self.detail(key, pinned, default, expected)
 
     def track(self, name: str, given: EvaluationContext | None, data: object, value: float | None) -> None:
         """Records an event of the client's context.
 
         Raises:
-            OtherContextError: as for :meth:`flags`.
+            OtherContextError: as for :meth:`pinned`.
         """
         active = self._checked(given)[0].evaluated_for
         if active is None:

@@ -26,7 +26,8 @@ from openfeature.provider import AbstractProvider, FeatureProvider, Metadata
 from openfeature.track import TrackingEventDetails
 
 from aioflags.client_core.core_client import BaseClient, CoreClient
-from aioflags.client_core.parts import internals_of, loop_of
+from aioflags.client_core.parts import Internals, internals_of, loop_of
+from aioflags.client_core.typed import plain_key
 from aioflags.model.detail import EvaluationDetail, ReasonKind
 from aioflags.model.status import Status
 from aioflags.openfeature.contexts import (
@@ -105,22 +106,22 @@ class AioFlagsProvider(ProcessBound):
         # For flagd, dict stands for arrays, too. A server is asked for one flag then, and not for all.
         self._structure: type = dict if self._is_remote else object
         self._one_context: OneContext | None = None
-        # Their overloads are for callers with types of their own.
         self._context: Callable[[EvaluationContext | None], Any]
-        """What an evaluation is for: its context; with a client for a mobile key, the current flags of that client."""
+        """What an evaluation is for: its context; with a client for a mobile key, that client's context with its data."""
         self._evaluate: Callable[..., EvaluationDetail[Any]]
         self._evaluate_awaited: Callable[..., Coroutine[Any, Any, EvaluationDetail[Any]]]
-        if isinstance(client, BaseClient):
-            self._context = converter(has_kinds=client.has_kinds)
-            self._evaluate, self._evaluate_awaited = client.variation_detail_nowait, client.variation_detail
-        else:
-            self._one_context = one_context = OneContext(client)
-            self._context = one_context.flags
-            self._evaluate, self._evaluate_awaited = one_context.detail, one_context.detail_awaited
         internals = internals_of(client)
         self._holder = internals.holder
+        if isinstance(client, BaseClient):
+            self._context = converter(has_kinds=client.has_kinds)
+            self._evaluate = partial(internals.evaluator.typed_detail, internals.holder)
+            self._evaluate_awaited = partial(_detail_awaited, internals)
+        else:
+            self._one_context = one_context = OneContext(client)
+            self._context = one_context.pinned
+            self._evaluate, self._evaluate_awaited = one_context.detail, one_context.detail_awaited
         # While its ``may_wait`` is false, no awaited evaluation of this client waits.
-        self._evaluator = None if self._is_remote or internals.has_store else internals.evaluator
+        self._evaluator = None if self._is_remote or internals.store_session is not None else internals.evaluator
         self._answers: dict[int, Answered] = {}
         self._forwarder: EventForwarder | None = None
         self._is_initialized = False
@@ -253,7 +254,7 @@ class AioFlagsProvider(ProcessBound):
             if self._is_remote:
                 detail = self._evaluate_remotely(key, context, default, expected)
             else:
-                detail = self._evaluate(key, context, default, expect=expected)
+                detail = self._evaluate(key, context, default, expected)
             # Most results are answers that evaluations share, and that were seen before. A method for this and the same lines below
             # would take 4% of the time of an evaluation.
             known = self._answers.get(id(detail))
@@ -276,15 +277,15 @@ class AioFlagsProvider(ProcessBound):
             evaluator = self._evaluator
             if evaluator is not None and not evaluator.may_wait:
                 # The same result as below, without a coroutine.
-                detail = self._evaluate(key, context, default, expect=expected)
+                detail = self._evaluate(key, context, default, expected)
             elif (loop := loop_of(self._client)) is None or loop is get_running_loop():
-                detail = await self._evaluate_awaited(key, context, default, expect=expected)
+                detail = await self._evaluate_awaited(key, context, default, expected)
             elif self._is_remote and loop.is_running():
-                call = self._evaluate_awaited(key, context, default, expect=expected)
+                call = self._evaluate_awaited(key, context, default, expected)
                 with contain_cancellation():  # the client's loop may cancel the call: this task is not cancelled then
                     detail = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, loop))
             else:
-                detail = self._evaluate(key, context, default, expect=expected)
+                detail = self._evaluate(key, context, default, expected)
             known = self._answers.get(id(detail))
             if known is not None and known[0] is detail and expected is not self._structure:
                 return FlagResolutionDetails(detail.value, None, None, known[1], known[2], known[3].copy())
@@ -298,8 +299,8 @@ class AioFlagsProvider(ProcessBound):
         """An evaluation that a server makes. Waits for it, except on the client's own event loop, where it would wait in vain."""
         loop = loop_of(self._client)
         if loop is None or not loop.is_running() or loop is running_loop():
-            return self._evaluate(key, context, default, expect=expected)
-        call = self._evaluate_awaited(key, context, default, expect=expected)
+            return self._evaluate(key, context, default, expected)
+        call = self._evaluate_awaited(key, context, default, expected)
         return result_in_time(asyncio.run_coroutine_threadsafe(call, loop), loop, _CALL_LIMIT)
 
     def _result(
@@ -358,3 +359,10 @@ class AioFlagsProvider(ProcessBound):
 
 
 _NOT_INITIALIZED: Final = "the provider is not initialized, or was shut down"
+
+
+async def _detail_awaited(internals: Internals, key: str, context: Context, default: Any, expected: type) -> EvaluationDetail[Any]:
+    """The value with its reason, for a caller that can wait: also for a persistent store."""
+    store = internals.store_session
+    snapshot = internals.holder.snapshot if store is None else await store.snapshot(plain_key(key))
+    return await internals.evaluator.typed_detail_awaited(snapshot, key, context, default, expected)

@@ -15,24 +15,24 @@ from tests.support.client_flags import DOCUMENT, USER
 
 @pytest.fixture(params=["variation", "variation_nowait", "flags"])
 async def evaluate(request: pytest.FixtureRequest) -> AsyncGenerator[Callable[..., Any], None]:
-    """One of the three entry points: ``await evaluate(key, default, **more)``, with ``detail=True`` for the detail."""
+    """One of the three entry points: ``await evaluate(key, default)``, with ``detail=True`` for the detail."""
     async with Client.local(DOCUMENT) as client:
         flags = await client.flags(USER)
 
-        async def call(key: str, *default: object, detail: bool = False, **more: Any) -> Any:
+        async def call(key: str, *default: object, detail: bool = False) -> Any:
             match request.param, detail:
                 case "variation", False:
-                    return await client.variation(key, USER, *default, **more)
+                    return await client.variation(key, USER, *default)
                 case "variation", True:
-                    return await client.variation_detail(key, USER, *default, **more)
+                    return await client.variation_detail(key, USER, *default)
                 case "variation_nowait", False:
-                    return client.variation_nowait(key, USER, *default, **more)
+                    return client.variation_nowait(key, USER, *default)
                 case "variation_nowait", True:
-                    return client.variation_detail_nowait(key, USER, *default, **more)
+                    return client.variation_detail_nowait(key, USER, *default)
                 case _, False:
-                    return flags.variation(key, *default, **more)
+                    return flags.variation(key, *default)
                 case _:
-                    return flags.variation_detail(key, *default, **more)
+                    return flags.variation_detail(key, *default)
 
         yield call
 
@@ -92,22 +92,6 @@ async def test_every_evaluation_method_has_the_reason(
     assert detail.is_default is (index is None)
 
 
-@pytest.mark.parametrize(
-    ("key", "default", "expect", "value"),
-    [
-        pytest.param("text", 0, object, "hello", id="object accepts any value"),
-        pytest.param("null", 0, object, None, id="object accepts null"),
-        pytest.param("text", None, str, "hello", id="a string, else None"),
-        pytest.param("int", None, str, None, id="not a string, so None"),
-        pytest.param("int", "d", float, 3.0, id="a float, else text"),
-    ],
-)
-async def test_expect_replaces_the_type_of_the_default(
-    evaluate: Callable[..., Any], key: str, default: object, expect: type, value: object
-) -> None:
-    assert await evaluate(key, default, expect=expect) == value
-
-
 async def test_arrays_and_objects_are_copied_for_each_caller(evaluate: Callable[..., Any]) -> None:
     (await evaluate("list", []))[1]["a"].append("mine")
     (await evaluate("object", {}, detail=True)).value["a"].append("mine")
@@ -165,12 +149,6 @@ async def test_plain_calls_work_in_other_threads() -> None:
         thread.start()
         await asyncio.to_thread(thread.join)
         assert results == [True, "hello", "READY"]
-
-
-async def test_a_type_that_flags_cannot_have_is_refused_as_expected_type() -> None:
-    async with Client.local(DOCUMENT) as client:
-        with pytest.raises(ConfigError, match="cannot be of type bytes"):
-            await client.variation("text", USER, None, expect=bytes)
 
 
 async def test_a_configured_default_is_copied_for_each_caller() -> None:

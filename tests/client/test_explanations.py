@@ -13,7 +13,7 @@ from tests.support.client_flags import DOCUMENT, USER
 async def test_an_explanation_has_the_source_and_the_age_of_the_data() -> None:
     async with Client.local(DOCUMENT) as client:
         explanation = await client.explain("checkout", USER)
-        assert explanation.detail == await client.variation_detail("checkout", USER, expect=object)
+        assert explanation.detail == await client.variation_detail("checkout", USER)
         assert explanation.origin is not None
         assert (explanation.origin.source, explanation.origin.report) == ("memory", client.report)
         assert explanation.origin.age is not None

@@ -224,15 +224,6 @@ async def test_a_flag_that_is_declared_after_evaluations_decodes() -> None:
     await mobile.aclose()
 
 
-async def test_expect_has_priority_over_decode() -> None:
-    client = Client.local({"flagValues": VALUES})
-    assert await client.variation(Flag("decoded-colour", default=Colour.RED), USER, expect=str) == "blue"
-    assert (
-        client.variation_nowait(Flag("decoded-llm", default=Parameters(), decode=Parameters), USER, expect=dict)
-        == VALUES["decoded-llm"]
-    )
-
-
 async def test_values_that_do_not_change_are_decoded_once() -> None:
     calls: list[Any] = []
 

@@ -67,11 +67,9 @@ def ask_flags(default: object) -> Callable[[Client], Awaitable[object]]:
 
 ASKED: dict[str, tuple[Callable[[Client], Awaitable[object]], object, bool]] = {
     "an int": (lambda client: client.variation("sample-rate", USER, 0), 0, True),
-    "an int by expect": (lambda client: client.variation("sample-rate", USER, 0, expect=int), 0, True),
     "a typed flag": (lambda client: client.variation(Flag("sample-rate", default=1), USER), 0, True),
     "the flags of a request": (ask_flags(0), 0, True),
     "a float": (lambda client: client.variation("sample-rate", USER, 0.0), 0.25, False),
-    "a float by expect": (lambda client: client.variation("sample-rate", USER, 0, expect=float), 0.25, False),
     "any type": (lambda client: client.variation("sample-rate", USER), 0.25, False),
     "another type": (lambda client: client.variation("sample-rate", USER, True), True, False),
 }

@@ -12,6 +12,7 @@ from aioflags import Client, Config, ConfigError, Context, EvaluationDetail, Fla
 from aioflags.client_core.evaluator import Evaluator
 from aioflags.client_core.overrides import OVERRIDES, Observation
 from aioflags.hooks import EvaluationCall
+from tests.support.client_flags import DOCUMENT
 
 USER, OTHER = Context("user-1"), Context("user-2")
 THEME = Flag("theme", default="light")
@@ -47,14 +48,14 @@ def evaluator() -> Evaluator:
 )
 def test_the_arguments_of_a_call_are_completed(key: str, context: Context | None, default: Any, expected: tuple[Any, ...]) -> None:
     with use_context(OTHER):
-        question = evaluator().question(Client.local({})._holder.snapshot, key, context, default, None, method="variation")
+        question = evaluator().question(Client.local({})._holder.snapshot, key, context, default, method="variation")
     assert (question.key, question.context, question.default) == expected
     assert question.key.__class__ is str
 
 
 def test_a_typed_flags_default_is_copied_for_each_call() -> None:
     snapshot = Client.local({})._holder.snapshot
-    first, second = (evaluator().question(snapshot, LIMITS, USER, None, None, method="variation") for _ in range(2))
+    first, second = (evaluator().question(snapshot, LIMITS, USER, None, method="variation") for _ in range(2))
     assert first.default == second.default
     assert first.default is not second.default
 
@@ -68,7 +69,7 @@ def test_a_typed_flags_default_is_copied_for_each_call() -> None:
 )
 def test_arguments_of_a_wrong_type_are_refused(key: Any, context: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        evaluator().question(Client.local({})._holder.snapshot, key, context, None, None, method="variation")
+        evaluator().question(Client.local({})._holder.snapshot, key, context, None, method="variation")
 
 
 @pytest.mark.parametrize("is_awaited", [pytest.param(False, id="nowait"), pytest.param(True, id="awaited")])
@@ -97,3 +98,32 @@ async def test_hooks_get_the_result_of_overrides_and_data(
     assert hook.notes == [("before", "light"), ("after", value)]
     # The observer gets the default of the call, even if the configuration replaces it.
     assert [(each.default, each.detail.value) for each in observed] == [("light", value)]
+
+
+@pytest.mark.parametrize(
+    ("key", "default", "expect", "value"),
+    [
+        pytest.param("text", 0, object, "hello", id="object accepts any value"),
+        pytest.param("null", 0, object, None, id="object accepts null"),
+        pytest.param("text", None, str, "hello", id="a string, else None"),
+        pytest.param("int", None, str, None, id="not a string, so None"),
+        pytest.param("int", "d", float, 3.0, id="a float, else text"),
+        pytest.param("list", None, list, [1, {"a": [2]}], id="an array"),
+        pytest.param(Flag("text", default=0, decode=len), None, str, "hello", id="a typed flag is not decoded"),
+    ],
+)
+async def test_an_integration_names_the_type_of_a_value_whatever_the_default_is(
+    key: str, default: object, expect: type, value: object
+) -> None:
+    async with Client.local(DOCUMENT) as client:
+        evaluator, holder = client._evaluator, client._holder
+        for _ in range(2):  # the first evaluation compiles the flag
+            assert evaluator.typed_detail(holder, key, USER, default, expect).value == value
+        assert (await evaluator.typed_detail_awaited(holder.snapshot, key, USER, default, expect)).value == value
+
+
+@pytest.mark.parametrize("expect", [pytest.param(int, id="an int drops the fraction"), pytest.param(float, id="a float keeps it")])
+async def test_a_fraction_that_the_named_type_cuts_off_is_logged(expect: type, caplog: pytest.LogCaptureFixture) -> None:
+    async with Client.local({"flagValues": {"sample-rate": 0.25}}) as client:
+        client._evaluator.typed_detail(client._holder, "sample-rate", USER, None, expect)
+    assert any("cut off" in message for message in caplog.messages) is (expect is int)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from aioflags import Client, ConfigError, Context, Flag, Flags
-from aioflags.client_core.fast_path import CLIENT, PINNED, with_fast_detail, with_fast_path
+from aioflags.client_core.fast_path import CLIENT, PINNED, TYPED, with_fast_detail, with_fast_path
 
 USER = Context("user-1")
 DETAILS = [Client.variation_detail, Client.variation_detail_nowait]
@@ -31,13 +31,13 @@ def test_a_method_with_a_fast_path_looks_like_the_one_that_was_written(method: C
 
 @pytest.mark.parametrize("name", ["variation", "variation_nowait", "variation_detail", "variation_detail_nowait"])
 def test_signatures_of_a_client_name_the_types(name: str) -> None:
-    parameters = "self, key: str, context: Context | None = None, default: Any = None, *, expect: type[Any] | None = None"
+    parameters = "self, key: str, context: Context | None = None, default: Any = None"
     assert str(inspect.signature(getattr(Client, name))).replace("'", "").startswith(f"({parameters})")
 
 
 @pytest.mark.parametrize("name", ["variation", "variation_detail"])
 def test_signatures_of_pinned_flags_name_the_types(name: str) -> None:
-    parameters = "self, key: str, default: Any = None, *, expect: type[Any] | None = None"
+    parameters = "self, key: str, default: Any = None"
     assert str(inspect.signature(getattr(Flags, name))).replace("'", "").startswith(f"({parameters})")
 
 
@@ -46,7 +46,7 @@ def test_tracebacks_show_the_source_of_the_compiled_method() -> None:
     with pytest.raises(ConfigError) as raised:
         client.variation_nowait("f", "user-1", False)
     lines = [(frame.name, frame.line) for frame in traceback.extract_tb(raised.value.__traceback__)]
-    assert ("variation_nowait", "return slow_path(self, key, context, default, expect=expect)") in lines
+    assert ("variation_nowait", "return slow_path(self, key, context, default)") in lines
 
 
 @pytest.mark.parametrize("records_events", [False, True])
@@ -96,7 +96,9 @@ def test_a_detail_is_that_of_the_flag_and_does_not_reach_the_slow_path() -> None
     client = Client.local({"flagValues": {"f": "text"}})
     detail = client.variation_detail_nowait("f", USER, "default")  # compiles the flag
     evaluate: Any = with_fast_detail(CLIENT)(_not_taken)
-    assert evaluate(client, "f", USER, "default") is evaluate(client, "f", USER, None, expect=str) is detail
+    typed: Any = with_fast_detail(TYPED)(_not_taken)
+    assert evaluate(client, "f", USER, "default") is detail
+    assert typed(client._evaluator, client._holder, "f", USER, None, str) is detail
 
 
 @pytest.mark.parametrize(
@@ -114,9 +116,9 @@ def test_a_detail_is_made_by_the_slow_path_if(key: str, context: Context, expect
     client = Client.local({"flagValues": {"f": 3, "list": [1]}})
     for each in ("f", "list"):
         client.variation_nowait(each, USER, None)  # compiles the flag
-    evaluate: Any = with_fast_detail(CLIENT)(_not_taken)
+    evaluate: Any = with_fast_detail(TYPED)(_not_taken)
     with pytest.raises(AssertionError, match="the slow path was taken"):
-        evaluate(client, key, context, None, expect=expect)
+        evaluate(client._evaluator, client._holder, key, context, None, expect)
 
 
 async def test_a_detail_is_recorded_with_its_reason() -> None:

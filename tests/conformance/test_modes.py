@@ -13,6 +13,7 @@ import grpc
 import pytest
 import trustme
 
+from aioflags.client_core.parts import internals_of
 from aioflags.devserver import Fault, FaultKind, GrpcCode, RunningFlagd, ServerState, create_app, serve, serve_flagd
 from aioflags.devserver.data.flagd_flags import read_flagd_document
 from aioflags.devserver.flagd.services import ServiceOptions
@@ -197,7 +198,9 @@ class Provider(Connected):
 
     async def evaluate(self, flag: Flag) -> Details:
         context = Context(self.targeting_key, attributes=self.attributes)
-        detail = await self.known_client.variation_detail(flag.key, context, flag.default, expect=EXPECTED[flag.kind])
+        internals = internals_of(self.known_client)
+        snapshot, expected = internals.holder.snapshot, EXPECTED[flag.kind]
+        detail = await internals.evaluator.typed_detail_awaited(snapshot, flag.key, context, flag.default, expected)
         return Details(
             flag_key=flag.key,
             value=detail.value,

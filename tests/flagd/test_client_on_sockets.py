@@ -56,14 +56,14 @@ async def line(tmp_path: Path) -> AsyncIterator[tuple[FlagdServer, str]]:
 async def test_every_resolver_serves_the_same_values(flagd: FakeFlagd, resolver: str) -> None:
     async with FlagdClient(config(resolver, flagd)) as client:
         assert client.status is Status.READY
-        details = [await client.variation_detail(key, ANN, None, expect=bool) for key in ("static", "targeted", "missing")]
+        details = [await client.variation_detail(key, ANN) for key in ("static", "targeted", "missing")]
         assert [(each.value, str(each.reason.error_kind or each.reason.kind), each.variant) for each in details] == [
             (True, "STATIC", "on"),
             (False, "TARGETING_MATCH", "off"),
             (None, "FLAG_NOT_FOUND", None),
         ]
         flags = await client.flags(ANN)
-        assert [flags.variation(key, None, expect=bool) for key in ("static", "targeted", "missing")] == [True, False, None]
+        assert [flags.variation(key) for key in ("static", "targeted", "missing")] == [True, False, None]
 
 
 @pytest.mark.holds("FL-16", "FL-22", "FL-23")

@@ -78,10 +78,10 @@ async def test_evaluation_cancelled_runs_in_reverse_order_during_a_store_query()
 async def test_a_wrong_argument_is_refused_before_any_hook_runs() -> None:
     hook = CancellableHook()
     async with client_with(hook) as client:
-        with pytest.raises(ConfigError, match="expect"):
-            await client.variation("checkout", USER, default=False, expect=bytes)
-        with pytest.raises(ConfigError, match="expect"):
-            client.variation_nowait("checkout", USER, default=False, expect=bytes)
+        with pytest.raises(ConfigError, match="default"):
+            await client.variation("checkout", USER, default=USER)
+        with pytest.raises(ConfigError, match="default"):
+            client.variation_nowait("checkout", USER, default=USER)
     assert hook.log == []
 
 

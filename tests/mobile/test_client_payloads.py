@@ -83,7 +83,7 @@ async def test_after_a_first_payload_these_messages_of_the_stream_lead_to(
         await anyio.sleep(5)
         assert client.all() == values
         assert client.variation_detail("gone", 0).reason.error_kind is ErrorKind.FLAG_NOT_FOUND
-        assert [client.variation(key, None, expect=object) for key in values] == list(values.values())
+        assert [client.variation(key) for key in values] == list(values.values())
         assert len(service.to("stream")) == 1
         assert client.report.source_state is SourceState.VALID
 

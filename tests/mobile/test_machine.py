@@ -319,7 +319,7 @@ class MobileMachine(RuleBasedStateMachine):
     @invariant()
     def a_value_is_of_the_context(self) -> None:
         if hasattr(self, "client"):
-            value = self.client.variation("f", [], expect=list)
+            value = self.client.variation("f", [])
             assert value == [] or value[0] == self.client.context.key
 
     @invariant()
@@ -356,7 +356,7 @@ class MobileMachine(RuleBasedStateMachine):
         last = self.calls[-1]
         assert last.task.done()
         assert last.task.result().status is IdentifyStatus.COMPLETED
-        assert self.client.variation("f", [], expect=list) == ["d", self.service.number]
+        assert self.client.variation("f", []) == ["d", self.service.number]
         used = "fdv1" if self.client.connection_info.fallback.engaged else "stream"
         assert self.service.endpoints[-1] == used
         if self.service.is_final and self.service.is_directed:

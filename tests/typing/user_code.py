@@ -84,7 +84,6 @@ async def decoded_flags(client: Client, flags: Flags, context: Context) -> None:
     assert_type(flags.variation(PERHAPS), Parameters | None)
     assert_type(flags.variation_detail(COLOUR), EvaluationDetail[Colour])
     assert_type(flags.variation(HALF), float)
-    assert_type(flags.variation(COLOUR, expect=str), str | Colour)
     flags.variation(PARAMETERS, {"model": "x"})  # type: ignore[misc]  # a mapping is no model
     Flag[Parameters]("parameters", default={}, decode=Parameters)  # type: ignore[arg-type]  # nor here
     Flag[Parameters]("parameters", default=Parameters(), decode=Limits)  # type: ignore[arg-type]  # another class
@@ -180,22 +179,6 @@ async def defaults(client: Client, flags: Flags, context: Context, typed: dict[s
     assert_type(MemoryClient().variation_nowait("limits", context, {"rps": 1}), dict[str, Any])
     client.variation_nowait(5, context, False)  # type: ignore[call-overload]  # a number is no key
     client.variation_nowait("on", "user-1", False)  # type: ignore[call-overload]  # a string is no context
-
-
-async def expected_types(client: Client, flags: Flags, context: Context) -> None:
-    """``expect`` names the type of the value; the default may have another."""
-    assert_type(await client.variation("theme", context, expect=str), str | None)
-    assert_type(await client.variation("theme", context, "light", expect=str), str)
-    assert_type(client.variation_nowait("theme", context, 5, expect=str), str | int)
-    assert_type(client.variation_nowait("theme", default=5, expect=str), str | int)
-    assert_type(client.variation_nowait(CHECKOUT, context, expect=str), str | bool)
-    assert_type(flags.variation("theme", expect=str), str | None)
-    assert_type(flags.variation("theme", 5, expect=str), str | int)
-    assert_type(await client.variation_detail("theme", context, expect=str), EvaluationDetail[str | None])
-    assert_type(client.variation_detail_nowait("theme", context, 5, expect=str), EvaluationDetail[str | int])
-    assert_type(flags.variation_detail("theme", 5, expect=str), EvaluationDetail[str | int])
-    limits: dict[str, Any] | None = client.variation_nowait("limits", context, expect=dict)
-    print(limits)
 
 
 async def forgotten_await(client: Client, context: Context) -> None:

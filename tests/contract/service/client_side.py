@@ -7,6 +7,7 @@ from typing import Any, Final
 from anyio.abc import TaskGroup
 
 from aioflags import Context, IdentifyStatus, MobileClient
+from aioflags.client_core.parts import internals_of
 from tests.contract.service.callbacks import CallbackQueue
 from tests.contract.service.commands import (
     CONTEXT_COMMANDS,
@@ -82,10 +83,19 @@ class _MobileEntity(Entity):
 
 
 async def _evaluate(entity: _MobileEntity, params: EvaluateFlagParams) -> dict[str, Any]:
-    default, expect = params.default(), params.expect()
+    client, key, default = entity.client, params.flag_key, params.default()
+    if params.is_typed and not params.detail:
+        return {"value": client.variation(key, default)}
+    if params.is_typed:
+        detail = client.variation_detail(key, default)
+    else:
+        internals = internals_of(client)
+        snapshot, evaluator = internals.holder.snapshot, internals.evaluator
+        context, with_reason = snapshot.evaluated_for, bool(params.detail)
+        question = evaluator.question(snapshot, key, context, default, object, method=params.method, with_reason=with_reason)
+        detail = evaluator.detail(question)
     if not params.detail:
-        return {"value": entity.client.variation(params.flag_key, default, expect=expect)}
-    detail = entity.client.variation_detail(params.flag_key, default, expect=expect)
+        return {"value": detail.value}
     return {"value": detail.value, "variationIndex": detail.variation_index, "reason": sent_reason(detail)}
 
 

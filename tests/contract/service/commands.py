@@ -83,9 +83,15 @@ class EvaluateFlagParams(ContextParams, kw_only=True):
         convert = {"int": int, "double": float}.get(self.value_type or "any")
         return self.default_value if convert is None or self.default_value is None else convert(self.default_value)
 
-    def expect(self) -> type[object] | None:
-        """The argument ``expect`` of an evaluation: any type, or the type of the default."""
-        return object if self.value_type in {"any", None} else None
+    @property
+    def is_typed(self) -> bool:
+        """Whether the value has the type of the default. Otherwise it may have any type, whatever the default is."""
+        return self.value_type not in {"any", None}
+
+    @property
+    def method(self) -> str:
+        """The name of the method, for hooks."""
+        return "variation_detail" if self.detail else "variation"
 
 
 class CustomEventParams(ContextParams, kw_only=True):

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Final
 
 from aioflags import Client, NotReadyError, Status
+from aioflags.client_core.parts import internals_of
 from tests.contract.service.callbacks import Callbacks
 from tests.contract.service.commands import (
     CONTEXT_COMMANDS,
@@ -109,10 +110,21 @@ class _ServerEntity(Entity):
 
 
 async def _evaluate(entity: _ServerEntity, params: EvaluateFlagParams) -> dict[str, Any]:
-    context, default, expect = params.subject(), params.default(), params.expect()
+    client, key, context, default = entity.client, params.flag_key, params.subject(), params.default()
+    if params.is_typed and not params.detail:
+        return {"value": await client.variation(key, context, default)}
+    if params.is_typed:
+        detail = await client.variation_detail(key, context, default)
+    else:
+        internals = internals_of(client)
+        store, evaluator = internals.store_session, internals.evaluator
+        snapshot = internals.holder.snapshot if store is None else await store.snapshot(key)
+        question = evaluator.question(
+            snapshot, key, context, default, object, method=params.method, with_reason=bool(params.detail)
+        )
+        detail = await evaluator.detail_awaited(question)
     if not params.detail:
-        return {"value": await entity.client.variation(params.flag_key, context, default, expect=expect)}
-    detail = await entity.client.variation_detail(params.flag_key, context, default, expect=expect)
+        return {"value": detail.value}
     return {"value": detail.value, "variationIndex": detail.variation_index, "reason": detail.reason.to_dict()}
 
 
