@@ -36,6 +36,7 @@ GUIDES = {
     "how-to/django.md": 6,
     "how-to/events.md": 3,
     "explanation/fallback-directive.md": 1,
+    "explanation/public-interface.md": 2,
     "how-to/fdv1.md": 1,
     "how-to/fastapi.md": 14,
     "how-to/flagd.md": 4,
