@@ -53,9 +53,9 @@ class EvaluationMethods:
 
         The type of the default is the type of the value: if the flag's value has another type, the result is the default. ``float``
         takes any number. ``int`` takes any number and truncates it with a ``Client``, and only whole numbers with a
-        ``FlagdClient``. With a default of ``None`` the value may be any JSON value; a :class:`Flag` has a type of its own.
-        Without a ``context`` the ambient one applies (:func:`use_context`). Arrays and
-        objects are copies. Suspends only if a hook does, if data has to be fetched first, or if a server evaluates.
+        ``FlagdClient``. With a default of ``None`` the value may be any JSON value; a :class:`Flag` has a type of its own. Without
+        a ``context`` the ambient one applies (:func:`use_context`). Arrays and objects are copies. Suspends only if a hook does, if
+        data has to be fetched first, or if a server evaluates.
         """
         evaluator, store_session = self._evaluator, self._store_session
         snapshot = self._holder.snapshot if store_session is None else await store_session.snapshot(plain_key(key))
