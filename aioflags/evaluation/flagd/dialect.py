@@ -15,9 +15,8 @@ import msgspec
 
 from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.dialect import Comparison, Dialect
-from aioflags.evaluation.explain.clauses import rollout_text
-from aioflags.evaluation.explain.targeting import flagd_steps
 from aioflags.evaluation.flagd.evaluators import FlagComparison, reference_problems, referenced, resolved
+from aioflags.evaluation.flagd.explain import flagd_steps, rollout_text
 from aioflags.evaluation.flagd.fractional import LATEST_VERSION, VERSIONS
 from aioflags.evaluation.flagd.targeting import compile_targeting
 from aioflags.evaluation.items import CompiledFlag, ReportProblem

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from aioflags.evaluation.explain.clauses import argument_problem, bucket_problem, count_problem, sum_problem
+from aioflags.evaluation.flagd.explain import argument_problem, bucket_problem, count_problem, sum_problem
 from aioflags.evaluation.flagd.fractional import read_buckets
 from aioflags.evaluation.flagd.targeting import FLAGD_PATHS, OPERATOR_NAMES
 from aioflags.evaluation.jsonlogic.coercion import to_text
