@@ -165,11 +165,21 @@ def compile_rules(specs: Sequence[RuleSpec[T]], otherwise: RuleOutcome[T], note:
     return otherwise
 
 
+def compile_clause(clause: Clause, note: ReportProblem, *, in_table: bool, clauses: int) -> Predicate:
+    """The predicate of one clause of a rule, with the work that it has there.
+
+    ``in_table``: the clause is one of :func:`leading_in_clauses`. ``clauses``: how many the flag or segment has.
+    """
+    if in_table:
+        return served_by(compile_rules([RuleSpec((clause,), Always(value=True))], Always(value=False), note))
+    return ClauseCompiler(note, clauses)(clause)
+
+
 def _compile_group(specs: Sequence[RuleSpec[T]], otherwise: RuleOutcome[T], compile_clause: ClauseCompiler) -> RuleOutcome[T]:
     in_clauses: list[tuple[int, InClause]] = []
     rules: list[tuple[Rest, RuleOutcome[T]]] = []
     for number, spec in enumerate(specs):
-        leading = _leading_in_clauses(spec.clauses)
+        leading = leading_in_clauses(spec.clauses)
         in_clauses += [(1 << number, clause) for clause in leading]
         rest = map(compile_clause, spec.clauses[len(leading) :])
         rules.append(((*rest, *([spec.last] if spec.last else ())), spec.then))
@@ -182,7 +192,8 @@ def _compile_group(specs: Sequence[RuleSpec[T]], otherwise: RuleOutcome[T], comp
     return _by_tables(kinds, rules, otherwise)
 
 
-def _leading_in_clauses(clauses: Sequence[Clause]) -> list[InClause]:
+def leading_in_clauses(clauses: Sequence[Clause]) -> list[InClause]:
+    """The clauses of a rule that tables evaluate: the first ones, up to one that they cannot."""
     leading: list[InClause] = []
     uses: Counter[tuple[str, str]] = Counter()
     for clause in clauses:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from aioflags.evaluation.clauses import InClause, as_in_clause
 from aioflags.evaluation.operators import scalar_key
-from aioflags.evaluation.rules import _leading_in_clauses
+from aioflags.evaluation.rules import leading_in_clauses
 from aioflags.model.context import Context
 from aioflags.model.flag import Clause
 from aioflags.model.values import same_json
@@ -205,7 +205,7 @@ def test_a_clause_that_tables_can_evaluate(definition: Any, in_clause: InClause 
 
 def test_tables_take_the_clauses_before_the_first_of_another_kind() -> None:
     clauses = [msgspec.convert(clause(op, [op]), Clause) for op in ("in", "!in", "contains", "in")]
-    definition = [(set(clause.scalars), clause.negate) for clause in _leading_in_clauses(clauses)]
+    definition = [(set(clause.scalars), clause.negate) for clause in leading_in_clauses(clauses)]
     assert definition == [({"in"}, False), ({"!in"}, True)]
 
 

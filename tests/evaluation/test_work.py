@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aioflags.evaluation.explain.flags import explain
 from aioflags.evaluation.operators import OPERATORS
 from aioflags.evaluation.scope import MAX_WORK, cost_of
 from aioflags.model.context import Context
@@ -35,6 +36,17 @@ def rules_of(*clauses: dict[str, Any]) -> list[dict[str, Any]]:
         pytest.param(rules_of(clause("matches", *TEXTS[:1000])), "no" * 2000, id="EV-E173 many patterns in a long text"),
         pytest.param(rules_of(clause("in", *OBJECTS)), [{"b": 1}] * 1000, id="EV-E173 many objects, compared with many"),
         pytest.param(rules_of(*[clause("lessThan", 0)] * 1000), [1] * 1000, id="EV-E173 many rules about many elements"),
+        pytest.param(rules_of(*[clause("contains", "x", "y")] * 100), "no" * 500_000, id="EV-E173 many rules about a long text"),
+        pytest.param(
+            [{"clauses": [clause("lessThan", 2), clause("in", "x")], "variation": 0}] * 50,
+            [1] * 10_000,
+            id="EV-E173 a list that is searched after another test",
+        ),
+        pytest.param(
+            [{"clauses": [clause("in", 1)] * 5 + [clause("in", "x")], "variation": 0}] * 50,
+            [1] * 10_000,
+            id="EV-E173 more searches of one attribute than there are tables",
+        ),
     ],
 )
 def test_too_much_work_ends_the_evaluation(rules: list[Any], value: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -44,9 +56,9 @@ def test_too_much_work_ends_the_evaluation(rules: list[Any], value: Any, caplog:
         snapshot = snapshot_of(one, segments=segments)
         caplog.clear()
         with caplog.at_level(logging.ERROR):
-            for _ in range(3):
-                _, index, reason = outcome(snapshot.evaluate("flag", user, None))
-                assert (index, reason) == (None, {"kind": "ERROR", "errorKind": "MALFORMED_FLAG"})
+            evaluations = [snapshot.evaluate("flag", user, None) for _ in range(3)]
+        assert [outcome(one) for one in evaluations] == [(None, None, {"kind": "ERROR", "errorKind": "MALFORMED_FLAG"})] * 3
+        assert explain(snapshot, "flag", user).detail == evaluations[0].detail
         assert [record.getMessage().partition("with this")[2] for record in caplog.records] == [
             f" context is too much work: its clauses take more than {MAX_WORK} steps"
         ]
@@ -64,12 +76,15 @@ def test_too_much_work_ends_the_evaluation(rules: list[Any], value: Any, caplog:
         pytest.param(rules_of(clause("in", *TEXTS)), ["no"] * 9999 + ["text09999"], id="many values, many elements"),
         pytest.param(rules_of(*[clause("contains", "x" * 9)] * 9, clause("contains", "o")), "no" * 10_000, id="long text"),
         pytest.param(rules_of(clause("in", *OBJECTS)), [{"b": 1}] * 9 + [{"a": 999}], id="many objects, some elements"),
+        pytest.param(rules_of(*[clause("in", "x")] * 99, clause("in", 1)), [1] * 10_000, id="many rules that tables test"),
     ],
 )
 def test_an_evaluation_with_less_work_finds_its_rule(rules: list[Any], value: Any) -> None:
     user = Context("k", attributes={"a": value})
     snapshot = snapshot_of(flag(rules=rules))
-    assert outcome(snapshot.evaluate("flag", user, None))[2].get("ruleIndex") == len(rules) - 1
+    evaluation = snapshot.evaluate("flag", user, None)
+    assert outcome(evaluation)[2].get("ruleIndex") == len(rules) - 1
+    assert explain(snapshot, "flag", user).detail == evaluation.detail
 
 
 def test_each_evaluation_in_a_scope_has_the_whole_allowance() -> None:

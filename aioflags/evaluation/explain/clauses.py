@@ -11,15 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from aioflags.evaluation.clauses import SEGMENT_MATCH, ClauseCompiler, clean_kind, finder, named_segments, reference
+from aioflags.evaluation.clauses import SEGMENT_MATCH, clean_kind, finder, named_segments, reference
 from aioflags.evaluation.items import Items
 from aioflags.evaluation.operators import OPERATORS
 from aioflags.evaluation.rollouts import bucket, bucket_digest, bucket_prefix, bucket_text
-from aioflags.evaluation.scope import MalformedError, Scope, worsen
+from aioflags.evaluation.rules import compile_clause, leading_in_clauses
+from aioflags.evaluation.scope import MalformedError, Predicate, Scope, worsen
 from aioflags.model.change import ObjectKind, SegmentDefinition, SegmentRule, SegmentTarget
 from aioflags.model.detail import BigSegmentsStatus
 from aioflags.model.explanation import ExplanationStep, StepKind, as_json, shown
-from aioflags.model.flag import Clause
+from aioflags.model.flag import Clause, FlagRule
 from aioflags.runtime.logs import printable
 
 if TYPE_CHECKING:
@@ -75,22 +76,31 @@ class ClauseExplainer:
         self._overridden = items.overridden
         self._answers: dict[str, bool] = {}
 
-    def all_match(self, clauses: Iterable[Clause] | None, path: str, steps: list[ExplanationStep]) -> bool:
-        """Whether every clause matches. Clauses after the first that does not match are not evaluated."""
+    def all_match(self, clauses: Sequence[Clause], path: str, steps: list[ExplanationStep], total: int) -> bool:
+        """Whether every clause matches. Clauses after the first that does not match are not evaluated.
+
+        ``total``: how many clauses the flag or segment has.
+        """
+        in_tables = len(leading_in_clauses(clauses))
         # A loop, with few calls from here to the clauses of a segment: an explanation must reach the end of a chain of a hundred
         # segments, as an evaluation does, within the interpreter's recursion limit.
-        for index, clause in enumerate(clauses or ()):
-            evaluate = self._is_in_segments if clause.op == SEGMENT_MATCH else self._matches
-            if not evaluate(clause, f"{path}.clauses[{index}]", steps):
+        for index, clause in enumerate(clauses):
+            clause_path = f"{path}.clauses[{index}]"
+            if clause.op == SEGMENT_MATCH:
+                holds = self._is_in_segments(clause, clause_path, steps)
+            else:
+                notes: list[str] = []
+                predicate = compile_clause(clause, notes.append, in_table=index < in_tables, clauses=total)
+                holds = self._matches(clause, predicate, notes, clause_path, steps)
+            if not holds:
                 return False
         return True
 
-    def _matches(self, clause: Clause, path: str, steps: list[ExplanationStep]) -> bool:
-        notes: list[str] = []
+    def _matches(self, clause: Clause, predicate: Predicate, notes: Sequence[str], path: str, steps: list[ExplanationStep]) -> bool:
         subject, value = self._subject(clause)
         holds = None
         try:
-            holds = ClauseCompiler(notes.append)(clause)(self._context, self._scope)
+            holds = predicate(self._context, self._scope)
         finally:
             remarks = [*notes, *(["unknown operator"] if clause.op not in OPERATORS else [])]
             text = f"{subject}; {_question(clause)} {_ANSWERS[holds]}{''.join(f' ({printable(remark)})' for remark in remarks)}"
@@ -192,11 +202,12 @@ class ClauseExplainer:
         visits = self._scope.segments
         visits.enter(segment.key, self._scope, is_leaf=not named_segments(segment.rules))
         holds: bool | None = False
+        total = clause_count(segment.rules)
         for index, rule in enumerate(segment.rules or ()):
             inner: list[ExplanationStep] = []
             path, holds = f"rules[{index}]", None
             try:
-                holds = self.all_match(rule.clauses, path, inner) and self._is_within(segment, rule, path, inner)
+                holds = self.all_match(rule.clauses or (), path, inner, total) and self._is_within(segment, rule, path, inner)
             finally:
                 answer = {True: "matches", False: "does not match", None: "cannot be decided"}[holds]
                 text = f"rule {index} of the segment {answer}"
@@ -243,6 +254,11 @@ class ClauseExplainer:
             text = f"the memberships of {shown(single.key)} {verb} it{_STATUS_REMARKS[membership.status]}"
         steps.append(ExplanationStep(kind=StepKind.LISTS, path="unbounded", text=text, holds=is_member))
         return is_member
+
+
+def clause_count(rules: Iterable[FlagRule | SegmentRule] | None) -> int:
+    """How many clauses the rules have."""
+    return sum(len(rule.clauses or ()) for rule in rules or ())
 
 
 def _question(clause: Clause) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aioflags.evaluation.answers import Answer, malformed
 from aioflags.evaluation.decoding import MISMATCH
-from aioflags.evaluation.explain.clauses import BucketPlacement, ClauseExplainer
+from aioflags.evaluation.explain.clauses import BucketPlacement, ClauseExplainer, clause_count
 from aioflags.evaluation.flags import answer_of, off_answer, targets_in_order
 from aioflags.evaluation.openfeature import OpenFeatureDialect
 from aioflags.evaluation.scope import FindMembership, MalformedError, Scope
@@ -211,8 +211,9 @@ class _Walk:
 
     def _ruled(self, flag: FlagDefinition, steps: list[ExplanationStep]) -> Answer:
         """The answer of the first rule that matches, or of the fallthrough."""
+        total = clause_count(flag.rules)
         for index, rule in enumerate(flag.rules or ()):
-            answer = self._rule(flag, index, rule, steps)
+            answer = self._rule(flag, index, rule, total, steps)
             if answer is not None:
                 return answer
         served, inner, result = flag.fallthrough or _NOTHING, list[ExplanationStep](), "serves nothing"
@@ -225,11 +226,11 @@ class _Walk:
             steps.append(ExplanationStep(kind=StepKind.FALLTHROUGH, path="fallthrough", text=text, steps=tuple(inner)))
         return answer
 
-    def _rule(self, flag: FlagDefinition, index: int, rule: FlagRule, steps: list[ExplanationStep]) -> Answer | None:
+    def _rule(self, flag: FlagDefinition, index: int, rule: FlagRule, total: int, steps: list[ExplanationStep]) -> Answer | None:
         inner: list[ExplanationStep] = []
         path, answer, holds, result = f"rules[{index}]", None, None, "cannot be decided"
         try:
-            holds = self._clauses.all_match(rule.clauses, path, inner)
+            holds = self._clauses.all_match(rule.clauses or (), path, inner, total)
             result = "does not match"
             if holds:
                 result = "matches"
