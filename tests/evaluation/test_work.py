@@ -87,6 +87,18 @@ def test_an_evaluation_with_less_work_finds_its_rule(rules: list[Any], value: An
     assert explain(snapshot, "flag", user).detail == evaluation.detail
 
 
+@pytest.mark.parametrize(
+    ("rules", "is_too_much"), [pytest.param(2, False, id="a few times"), pytest.param(60, True, id="many times")]
+)
+def test_each_use_of_a_segment_counts(rules: int, is_too_much: bool) -> None:
+    uses = [{"clauses": [{"op": "segmentMatch", "values": ["s"]}, clause("in", "x")], "variation": 0}] * rules
+    long = segment("s", rules=[*rules_of(*[clause("contains", *"vwxy")] * 9), {"clauses": []}])
+    user, snapshot = Context("k", attributes={"a": "no" * 200_000}), snapshot_of(flag(rules=uses), segments=[long])
+    evaluation = snapshot.evaluate("flag", user, None)
+    assert (evaluation.detail.reason.error_kind is not None) is is_too_much
+    assert explain(snapshot, "flag", user).detail == evaluation.detail
+
+
 def test_each_evaluation_in_a_scope_has_the_whole_allowance() -> None:
     """An all-flags state evaluates every flag in one scope."""
     snapshot = snapshot_of(flag(rules=rules_of(clause("contains", *TEXTS))))

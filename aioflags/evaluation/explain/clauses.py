@@ -74,7 +74,9 @@ class ClauseExplainer:
         self._scope = scope
         self._segments = items.segments
         self._overridden = items.overridden
-        self._answers: dict[str, bool] = {}
+        self._results: dict[
+            str, tuple[bool, int]
+        ] = {}  # by the key of a segment: the answer, and the steps that were charged for it
 
     def all_match(self, clauses: Sequence[Clause], path: str, steps: list[ExplanationStep], total: int) -> bool:
         """Whether every clause matches. Clauses after the first that does not match are not evaluated.
@@ -158,17 +160,22 @@ class ClauseExplainer:
             steps.append(ExplanationStep(kind=StepKind.SEGMENT, text=text, holds=False, facts={"segment": key}))
             return False
         inner: list[ExplanationStep] = []
-        holds, again = self._answers.get(key), ""
+        holds, again, scope = None, "", self._scope
         try:
-            if holds is None:
+            if key not in self._results:
+                allowance = scope.steps_left
                 if is_overridden:
                     text = "a local override defines the segment, whatever the service defines"
                     inner.append(ExplanationStep(kind=StepKind.OVERRIDE, text=text, facts={"segment": key}))
                 listed = self._membership(segment, inner) if segment.unbounded else self._listing(segment, inner)
-                holds = self._answers[key] = self._rules(segment, inner) if listed is None else listed
+                holds = self._rules(segment, inner) if listed is None else listed
+                self._results[key] = holds, allowance - scope.steps_left
             else:
-                again = ", as shown above"
-                self._scope.segments.recall(key, self._scope)  # raises if the path through it is too long from here
+                known, steps_taken = self._results[key]
+                scope.segments.recall(key, scope)  # raises if the path through it is too long from here
+                if not named_segments(segment.rules):
+                    scope.charge(steps_taken)  # an evaluation evaluates it again
+                holds, again = known, ", as shown above"
         finally:
             answer = {True: "contains the context", False: "does not contain the context", None: "cannot be decided"}[holds]
             text = f"segment {shown(key)}, version {segment.version}, {answer}{again}"
