@@ -8,7 +8,8 @@ Source: ``evaluation.md`` 3.4, 3.8 and 3.9.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from aioflags.evaluation.clauses import SEGMENT_MATCH, clean_kind, finder, named_segments, reference
@@ -27,15 +28,43 @@ if TYPE_CHECKING:
     from aioflags.model.context import Context
 
 
-_ANSWERS: Final = {True: "yes", False: "no", None: "cannot be decided"}
-_STATUS_REMARKS: Final = {
-    BigSegmentsStatus.HEALTHY: "",
-    BigSegmentsStatus.STALE: ", and they are stale",
-    BigSegmentsStatus.STORE_ERROR: ", and their store fails",
-    BigSegmentsStatus.NOT_CONFIGURED: "",
-}
+UNDECIDED: Final = "cannot be decided"
+_STATUS_REMARKS: Final = {BigSegmentsStatus.STALE: ", and they are stale", BigSegmentsStatus.STORE_ERROR: ", and their store fails"}
+_NO_FACTS: Final[Mapping[str, Any]] = {}
 _MAX_VALUES: Final = 5
 """How many values of a clause a text lists."""
+
+
+class OpenStep:
+    """A step that has not ended. If an exception ends it, it keeps the text that it has then."""
+
+    def __init__(self, text: str) -> None:
+        self.text: str = text
+        self.holds: bool | None = None
+
+
+class Steps:
+    """Records the steps of an explanation. ``recorded``: those of the part that is evaluated at this moment."""
+
+    def __init__(self) -> None:
+        self.recorded: list[ExplanationStep] = []
+
+    def add(
+        self, kind: StepKind, text: str, path: str = "", *, holds: bool | None = None, facts: Mapping[str, Any] = _NO_FACTS
+    ) -> None:
+        """Add a step without steps of its own."""
+        self.recorded.append(ExplanationStep(kind=kind, path=path, text=text, holds=holds, facts=facts))
+
+    @contextmanager
+    def within(self, kind: StepKind, path: str, text: str, facts: Mapping[str, Any] = _NO_FACTS) -> Generator[OpenStep, None, None]:
+        """A step that has the steps which are added before its end."""
+        step, outer, inner = OpenStep(text), self.recorded, list[ExplanationStep]()
+        self.recorded = inner
+        try:
+            yield step
+        finally:
+            self.recorded = outer
+            outer.append(ExplanationStep(kind=kind, path=path, text=step.text, holds=step.holds, facts=facts, steps=tuple(inner)))
 
 
 class BucketPlacement:
@@ -67,18 +96,17 @@ class BucketPlacement:
 
 
 class ClauseExplainer:
-    """Evaluates clauses and segments for one context, and appends an explanation of each to ``steps``."""
+    """Evaluates clauses and segments for one context, and adds an explanation of each to ``steps``."""
 
-    def __init__(self, context: Context, scope: Scope, items: Items) -> None:
+    def __init__(self, context: Context, scope: Scope, items: Items, steps: Steps) -> None:
         self._context = context
         self._scope = scope
+        self._steps = steps
         self._segments = items.segments
         self._overridden = items.overridden
-        self._results: dict[
-            str, tuple[bool, int]
-        ] = {}  # by the key of a segment: the answer, and the steps that were charged for it
+        self._results: dict[str, tuple[bool, int]] = {}  # by the key of a segment: the answer, and the steps charged for it
 
-    def all_match(self, clauses: Sequence[Clause], path: str, steps: list[ExplanationStep], total: int) -> bool:
+    def all_match(self, clauses: Sequence[Clause], path: str, total: int) -> bool:
         """Whether every clause matches. Clauses after the first that does not match are not evaluated.
 
         ``total``: how many clauses the flag or segment has.
@@ -89,33 +117,31 @@ class ClauseExplainer:
         for index, clause in enumerate(clauses):
             clause_path = f"{path}.clauses[{index}]"
             if clause.op == SEGMENT_MATCH:
-                holds = self._is_in_segments(clause, clause_path, steps)
+                holds = self._is_in_segments(clause, clause_path)
             else:
                 notes: list[str] = []
                 predicate = compile_clause(clause, notes.append, in_table=index < in_tables, clauses=total)
-                holds = self._matches(clause, predicate, notes, clause_path, steps)
+                holds = self._matches(clause, predicate, notes, clause_path)
             if not holds:
                 return False
         return True
 
-    def _matches(self, clause: Clause, predicate: Predicate, notes: Sequence[str], path: str, steps: list[ExplanationStep]) -> bool:
+    def _matches(self, clause: Clause, predicate: Predicate, notes: Sequence[str], path: str) -> bool:
         subject, value = self._subject(clause)
-        holds = None
-        try:
-            holds = predicate(self._context, self._scope)
-        finally:
-            remarks = [*notes, *(["unknown operator"] if clause.op not in OPERATORS else [])]
-            text = f"{subject}; {_question(clause)} {_ANSWERS[holds]}{''.join(f' ({printable(remark)})' for remark in remarks)}"
-            facts: dict[str, Any] = {
-                "contextKind": clean_kind(clause.context_kind),
-                "attribute": clause.attribute or "",
-                "op": clause.op,
-                "values": list(clause.values or ()),
-                "negate": bool(clause.negate),
-                "found": as_json(value),
-            }
-            steps.append(ExplanationStep(kind=StepKind.CLAUSE, path=path, text=text, holds=holds, facts=facts))
-        return bool(holds)
+        question = f"{subject}; {_question(clause)}"
+        facts: dict[str, Any] = {
+            "contextKind": clean_kind(clause.context_kind),
+            "attribute": clause.attribute or "",
+            "op": clause.op,
+            "values": list(clause.values or ()),
+            "negate": bool(clause.negate),
+            "found": as_json(value),
+        }
+        with self._steps.within(StepKind.CLAUSE, path, f"{question} {UNDECIDED}", facts) as step:
+            holds = step.holds = predicate(self._context, self._scope)
+            remarks = [*notes, *([] if clause.op in OPERATORS else ["unknown operator"])]
+            step.text = f"{question} {_yes(holds)}{''.join(f' ({printable(remark)})' for remark in remarks)}"
+        return holds
 
     def _subject(self, clause: Clause) -> tuple[str, Any]:
         """The text and the value of the attribute that a clause tests."""
@@ -134,56 +160,48 @@ class ClauseExplainer:
 
     # -- segments
 
-    def _is_in_segments(self, clause: Clause, path: str, steps: list[ExplanationStep]) -> bool:
+    def _is_in_segments(self, clause: Clause, path: str) -> bool:
         keys = [value for value in clause.values or () if isinstance(value, str)]
-        inner: list[ExplanationStep] = []
-        holds = None
-        try:
+        question = f"is it {'in none' if clause.negate else 'in one'} of the segments {_enumerated(keys)}?"
+        facts = {"op": clause.op, "values": keys, "negate": bool(clause.negate)}
+        with self._steps.within(StepKind.CLAUSE, path, f"{question} {UNDECIDED}", facts) as step:
             is_in_one = False
             for key in keys:
-                is_in_one = is_in_one or self._is_in(key, inner)
-            holds = is_in_one is not bool(clause.negate)
-        finally:
-            text = f"is it {'in none' if clause.negate else 'in one'} of the segments {_enumerated(keys)}? {_ANSWERS[holds]}"
-            facts = {"op": clause.op, "values": keys, "negate": bool(clause.negate)}
-            steps.append(ExplanationStep(kind=StepKind.CLAUSE, path=path, text=text, holds=holds, facts=facts, steps=tuple(inner)))
-        return bool(holds)
+                is_in_one = is_in_one or self._is_in(key)
+            holds = step.holds = is_in_one is not bool(clause.negate)
+            step.text = f"{question} {_yes(holds)}"
+        return holds
 
-    def _is_in(self, key: str, steps: list[ExplanationStep]) -> bool:
+    def _is_in(self, key: str) -> bool:
         """Whether a segment contains the context. Its steps are listed at its first use."""
-        segment = self._segments.get(key)
+        segment, scope = self._segments.get(key), self._scope
         is_overridden = (ObjectKind.SEGMENT, key) in self._overridden
         if is_overridden:
-            self._scope.note_override()
+            scope.note_override()
         if segment is None:
             text = f"a local override removes segment {shown(key)}" if is_overridden else f"there is no segment {shown(key)}"
-            steps.append(ExplanationStep(kind=StepKind.SEGMENT, text=text, holds=False, facts={"segment": key}))
+            self._steps.add(StepKind.SEGMENT, text, holds=False, facts={"segment": key})
             return False
-        inner: list[ExplanationStep] = []
-        holds, again, scope = None, "", self._scope
-        try:
+        name, facts, again = f"segment {shown(key)}, version {segment.version},", {"segment": key, "version": segment.version}, ""
+        with self._steps.within(StepKind.SEGMENT, "", f"{name} {UNDECIDED}", facts) as step:
             if key not in self._results:
                 allowance = scope.steps_left
                 if is_overridden:
                     text = "a local override defines the segment, whatever the service defines"
-                    inner.append(ExplanationStep(kind=StepKind.OVERRIDE, text=text, facts={"segment": key}))
-                listed = self._membership(segment, inner) if segment.unbounded else self._listing(segment, inner)
-                holds = self._rules(segment, inner) if listed is None else listed
+                    self._steps.add(StepKind.OVERRIDE, text, facts={"segment": key})
+                listed = self._membership(segment) if segment.unbounded else self._listing(segment)
+                holds = self._rules(segment) if listed is None else listed
                 self._results[key] = holds, allowance - scope.steps_left
             else:
-                known, steps_taken = self._results[key]
+                holds, steps_taken = self._results[key]
+                again, step.text = ", as shown above", f"{name} {UNDECIDED}, as shown above"
                 scope.segments.recall(key, scope)  # raises if the path through it is too long from here
                 if not named_segments(segment.rules):
                     scope.charge(steps_taken)  # an evaluation evaluates it again
-                holds, again = known, ", as shown above"
-        finally:
-            answer = {True: "contains the context", False: "does not contain the context", None: "cannot be decided"}[holds]
-            text = f"segment {shown(key)}, version {segment.version}, {answer}{again}"
-            facts = {"segment": key, "version": segment.version}
-            steps.append(ExplanationStep(kind=StepKind.SEGMENT, text=text, holds=holds, facts=facts, steps=tuple(inner)))
-        return bool(holds)
+            step.holds, step.text = holds, f"{name} {'contains' if holds else 'does not contain'} the context{again}"
+        return holds
 
-    def _listing(self, segment: SegmentDefinition, steps: list[ExplanationStep]) -> bool | None:
+    def _listing(self, segment: SegmentDefinition) -> bool | None:
         """Whether the lists of keys include or exclude the context; ``None`` if they do not name it."""
         for name, users, targets in (
             ("included", segment.included, segment.included_contexts),
@@ -193,7 +211,7 @@ class ClauseExplainer:
             if single is not None:
                 text = f"{printable(single.kind)} {shown(single.key)} is {name} by its key"
                 facts = {"contextKind": single.kind, "key": single.key}
-                steps.append(ExplanationStep(kind=StepKind.LISTS, path=name, text=text, holds=name == "included", facts=facts))
+                self._steps.add(StepKind.LISTS, text, name, holds=name == "included", facts=facts)
                 return name == "included"
         return None
 
@@ -205,41 +223,32 @@ class ClauseExplainer:
                 return single
         return None
 
-    def _rules(self, segment: SegmentDefinition, steps: list[ExplanationStep]) -> bool:
-        visits = self._scope.segments
-        visits.enter(segment.key, self._scope, is_leaf=not named_segments(segment.rules))
-        holds: bool | None = False
-        total = clause_count(segment.rules)
-        for index, rule in enumerate(segment.rules or ()):
-            inner: list[ExplanationStep] = []
-            path, holds = f"rules[{index}]", None
-            try:
-                holds = self.all_match(rule.clauses or (), path, inner, total) and self._is_within(segment, rule, path, inner)
-            finally:
-                answer = {True: "matches", False: "does not match", None: "cannot be decided"}[holds]
-                text = f"rule {index} of the segment {answer}"
-                facts = {"index": index}
-                steps.append(
-                    ExplanationStep(kind=StepKind.RULE, path=path, text=text, holds=holds, facts=facts, steps=tuple(inner))
-                )
+    def _rules(self, segment: SegmentDefinition) -> bool:
+        visits, rules = self._scope.segments, segment.rules or ()
+        visits.enter(segment.key, self._scope, is_leaf=not named_segments(rules))
+        holds, total = False, clause_count(rules)
+        for index, rule in enumerate(rules):
+            path, name = f"rules[{index}]", f"rule {index} of the segment"
+            with self._steps.within(StepKind.RULE, path, f"{name} {UNDECIDED}", {"index": index}) as step:
+                holds = step.holds = self.all_match(rule.clauses or (), path, total) and self._is_within(segment, rule, path)
+                step.text = f"{name} {'matches' if holds else 'does not match'}"
             if holds:
                 break
-        return visits.leave(bool(holds), self._scope)
+        return visits.leave(holds, self._scope)
 
-    def _is_within(self, segment: SegmentDefinition, rule: SegmentRule, path: str, steps: list[ExplanationStep]) -> bool:
+    def _is_within(self, segment: SegmentDefinition, rule: SegmentRule, path: str) -> bool:
         if rule.weight is None:
             return True
         kind, share = rule.rollout_context_kind, rule.weight / 100000.0
         place = BucketPlacement(self._context, kind=kind, by=rule.bucket_by or "key", key=segment.key, salt=segment.salt or "")
         holds = place.bucket < share and self._context.member(place.kind) is not None
-        text = f"{place.text}; the rule takes buckets below {share:g}: {'yes' if holds else 'no'}"
-        facts = {**place.facts, "below": share}
-        steps.append(ExplanationStep(kind=StepKind.BUCKET, path=f"{path}.weight", text=text, holds=holds, facts=facts))
+        text = f"{place.text}; the rule takes buckets below {share:g}: {_yes(holds)}"
+        self._steps.add(StepKind.BUCKET, text, f"{path}.weight", holds=holds, facts={**place.facts, "below": share})
         return holds
 
     # -- big segments
 
-    def _membership(self, segment: SegmentDefinition, steps: list[ExplanationStep]) -> bool | None:
+    def _membership(self, segment: SegmentDefinition) -> bool | None:
         """Whether the memberships of a big segment include or exclude the context; ``None`` if its rules decide."""
         scope, kind = self._scope, clean_kind(segment.unbounded_context_kind)
         single = self._context.member(kind)
@@ -258,8 +267,8 @@ class ClauseExplainer:
             worsen(scope, membership.status)
             is_member = membership.segments.get(f"{segment.key}.g{segment.generation}")
             verb = {True: "include", False: "exclude", None: "do not name"}[is_member]
-            text = f"the memberships of {shown(single.key)} {verb} it{_STATUS_REMARKS[membership.status]}"
-        steps.append(ExplanationStep(kind=StepKind.LISTS, path="unbounded", text=text, holds=is_member))
+            text = f"the memberships of {shown(single.key)} {verb} it{_STATUS_REMARKS.get(membership.status, '')}"
+        self._steps.add(StepKind.LISTS, text, "unbounded", holds=is_member)
         return is_member
 
 
@@ -270,6 +279,10 @@ def clause_count(rules: Iterable[FlagRule | SegmentRule] | None) -> int:
 
 def _question(clause: Clause) -> str:
     return f"is that {'not ' if clause.negate else ''}{printable(clause.op)} {_enumerated(clause.values or ())}?"
+
+
+def _yes(holds: object) -> str:
+    return "yes" if holds else "no"
 
 
 def _enumerated(values: Sequence[object]) -> str:

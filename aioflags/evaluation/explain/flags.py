@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aioflags.evaluation.answers import Answer, malformed
 from aioflags.evaluation.decoding import MISMATCH
-from aioflags.evaluation.explain.clauses import BucketPlacement, ClauseExplainer, clause_count
+from aioflags.evaluation.explain.clauses import UNDECIDED, BucketPlacement, ClauseExplainer, Steps, clause_count
 from aioflags.evaluation.flags import answer_of, off_answer, targets_in_order
 from aioflags.evaluation.openfeature import OpenFeatureDialect
 from aioflags.evaluation.scope import FindMembership, MalformedError, Scope
 from aioflags.evaluation.value_types import has_fraction
 from aioflags.model.change import ObjectKind
-from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
+from aioflags.model.detail import EvaluationDetail, Reason, ReasonKind
 from aioflags.model.explanation import Explanation, ExplanationStep, StepKind, shown
 from aioflags.model.flag import FlagDefinition, FlagRule, Prerequisite, VariationOrRollout
 from aioflags.model.values import fresh
@@ -58,22 +58,15 @@ def explain(
 def _explained(snapshot: Snapshot, key: str, context: Context | None, memberships: FindMembership | None) -> Explanation:
     if isinstance(snapshot.dialect, OpenFeatureDialect):
         return _explained_by_dialect(snapshot, key, context)
-    if context is None or context.error is not None:
-        why = "there is no context" if context is None else f"the context cannot be used: {printable(context.error)}"
-        return _unavailable(key, ErrorKind.USER_NOT_SPECIFIED, why)
     flag = snapshot.flags.get(key)
-    if flag is None and (ObjectKind.FLAG, key) in snapshot.items.overridden:
-        return _removed(key)
-    if flag is None and not snapshot.has_data:
-        return _unavailable(key, ErrorKind.CLIENT_NOT_READY, "there is no flag data yet")
-    if flag is None:
-        also = did_you_mean(key, snapshot.flags, before="; ", quote=shown)
-        return _unavailable(key, ErrorKind.FLAG_NOT_FOUND, f"there is no flag {shown(key)} among {len(snapshot.flags)}{also}")
+    if context is None or context.error is not None or flag is None:
+        detail = snapshot.evaluate(key, context, None, wanted=object).detail
+        return Explanation(key=key, detail=detail, steps=(_not_evaluated(snapshot, key, context),))
     scope = snapshot.new_scope(memberships)
-    steps: list[ExplanationStep] = []
+    steps = Steps()
     try:
         scope.flags.enter(flag.key, scope, is_leaf=_is_leaf(flag))
-        answer = scope.flags.leave(_Walk(snapshot, context, scope).flag(flag, steps), scope)
+        answer = scope.flags.leave(_Walk(snapshot, context, scope, steps).flag(flag), scope)
     except MalformedError as problem:
         answer = malformed(str(problem))
         scope.abandon()
@@ -81,15 +74,15 @@ def _explained(snapshot: Snapshot, key: str, context: Context | None, membership
         answer = malformed("depends on too many flags or segments in a row")
         scope.abandon()
     if answer.problem is not None:
-        steps.append(ExplanationStep(kind=StepKind.PROBLEM, text=f"the flag is malformed: it {printable(answer.problem)}"))
+        steps.add(StepKind.PROBLEM, f"the flag is malformed: it {printable(answer.problem)}")
     reason = answer.detail.reason
     if scope.big_segments_status is not None:
         reason = dataclasses.replace(reason, big_segments_status=scope.big_segments_status)
     if scope.reads_override:
         reason = reason.marked(is_override=(ObjectKind.FLAG, key) in snapshot.items.overridden)
     detail = EvaluationDetail(fresh(answer.value), answer.index, reason)
-    steps += _value_steps(snapshot, detail.value)
-    return Explanation(key=key, detail=detail, steps=tuple(steps), version=flag.version)
+    all_steps = (*steps.recorded, *_value_steps(snapshot, detail.value))
+    return Explanation(key=key, detail=detail, steps=all_steps, version=flag.version)
 
 
 def _explained_by_dialect(snapshot: Snapshot, key: str, context: Context | None) -> Explanation:
@@ -110,39 +103,44 @@ def _value_steps(snapshot: Snapshot, value: Any) -> Iterator[ExplanationStep]:
         yield ExplanationStep(kind=StepKind.VALUE, text=text, facts={"value": value, "asInt": cut})
 
 
-def _unavailable(key: str, kind: ErrorKind, why: str) -> Explanation:
-    detail: EvaluationDetail[Any] = EvaluationDetail(None, None, Reason(kind=ReasonKind.ERROR, error_kind=kind))
-    return Explanation(key=key, detail=detail, steps=(ExplanationStep(kind=StepKind.PROBLEM, text=why),))
-
-
-def _removed(key: str) -> Explanation:
-    reason = Reason(kind=ReasonKind.ERROR, error_kind=ErrorKind.FLAG_NOT_FOUND).marked(is_override=True)
-    step = ExplanationStep(kind=StepKind.OVERRIDE, text=_REMOVED, facts={"flag": key})
-    return Explanation(key=key, detail=EvaluationDetail(None, None, reason), steps=(step,))
+def _not_evaluated(snapshot: Snapshot, key: str, context: Context | None) -> ExplanationStep:
+    """Why no flag is evaluated."""
+    if context is None:
+        text = "there is no context"
+    elif context.error is not None:
+        text = f"the context cannot be used: {printable(context.error)}"
+    elif (ObjectKind.FLAG, key) in snapshot.items.overridden:
+        return ExplanationStep(kind=StepKind.OVERRIDE, text=_REMOVED, facts={"flag": key})
+    elif not snapshot.has_data:
+        text = "there is no flag data yet"
+    else:
+        also = did_you_mean(key, snapshot.flags, before="; ", quote=shown)
+        text = f"there is no flag {shown(key)} among {len(snapshot.flags)}{also}"
+    return ExplanationStep(kind=StepKind.PROBLEM, text=text)
 
 
 class _Walk:
-    """Evaluates flags for one context, and appends each step to ``steps``. Raises :class:`MalformedError`."""
+    """Evaluates flags for one context, and adds each step to ``steps``. Raises :class:`MalformedError`."""
 
-    def __init__(self, snapshot: Snapshot, context: Context, scope: Scope) -> None:
+    def __init__(self, snapshot: Snapshot, context: Context, scope: Scope, steps: Steps) -> None:
         self._flags = snapshot.flags
         self._overridden = snapshot.items.overridden
         self._base = snapshot.base.flags if snapshot.has_data else None
         self._context = context
         self._scope = scope
-        self._clauses = ClauseExplainer(context, scope, snapshot.items)
+        self._steps = steps
+        self._clauses = ClauseExplainer(context, scope, snapshot.items, steps)
 
-    def flag(self, flag: FlagDefinition, steps: list[ExplanationStep]) -> Answer:
+    def flag(self, flag: FlagDefinition) -> Answer:
         """The answer of the first step that has one: off, prerequisites, targets, rules, fallthrough."""
         if (ObjectKind.FLAG, flag.key) in self._overridden:
             self._scope.note_override()
             text = f"a local override defines the flag{self._instead_of(flag.key)}"
-            steps.append(ExplanationStep(kind=StepKind.OVERRIDE, text=text, facts={"flag": flag.key}))
-        text = "the flag is on" if flag.on else "the flag is off"
-        steps.append(ExplanationStep(kind=StepKind.SWITCH, path="on", text=text, holds=bool(flag.on)))
+            self._steps.add(StepKind.OVERRIDE, text, facts={"flag": flag.key})
+        self._steps.add(StepKind.SWITCH, "the flag is on" if flag.on else "the flag is off", "on", holds=bool(flag.on))
         if not flag.on:
             return off_answer(flag, Reason(kind=ReasonKind.OFF))
-        return self._unmet(flag, steps) or self._targeted(flag, steps) or self._ruled(flag, steps)
+        return self._unmet(flag) or self._targeted(flag) or self._ruled(flag)
 
     def _instead_of(self, key: str) -> str:
         """What the flag data have under the key of an override: a key that they lack may be a typing mistake."""
@@ -154,45 +152,38 @@ class _Walk:
 
     # -- prerequisites
 
-    def _unmet(self, flag: FlagDefinition, steps: list[ExplanationStep]) -> Answer | None:
+    def _unmet(self, flag: FlagDefinition) -> Answer | None:
         """The answer if a prerequisite is not met."""
         for index, needed in enumerate(flag.prerequisites or ()):
-            if not self._is_met(needed, f"prerequisites[{index}]", steps):
+            if not self._is_met(needed, f"prerequisites[{index}]"):
                 return off_answer(flag, Reason(kind=ReasonKind.PREREQUISITE_FAILED, prerequisite_key=needed.key))
         return None
 
-    def _is_met(self, needed: Prerequisite, path: str, steps: list[ExplanationStep]) -> bool:
+    def _is_met(self, needed: Prerequisite, path: str) -> bool:
         """Whether a prerequisite is met. Its steps are listed at its first use."""
-        inner: list[ExplanationStep] = []
-        holds, result = None, "cannot be decided"
-        visits, scope = self._scope.flags, self._scope
-        try:
-            prerequisite = self._flags.get(needed.key)
+        visits, scope, prerequisite = self._scope.flags, self._scope, self._flags.get(needed.key)
+        name, facts = f"prerequisite {shown(needed.key)}", {"flag": needed.key, "variation": needed.variation}
+        with self._steps.within(StepKind.PREREQUISITE, path, f"{name} {UNDECIDED}", facts) as step:
             if prerequisite is None:
                 scope.note_unknown_flag(needed.key)
                 is_removed = (ObjectKind.FLAG, needed.key) in self._overridden
-                holds, result = False, f"is not met: {_REMOVED if is_removed else 'there is no such flag'}"
+                holds, why = False, _REMOVED if is_removed else "there is no such flag"
             else:
                 answer, again = visits.recall(needed.key, scope), ", as shown above"
                 if answer is None:
                     visits.enter(needed.key, scope, is_leaf=_is_leaf(prerequisite))
-                    answer, again = visits.leave(self.flag(prerequisite, inner), scope), ""
+                    answer, again = visits.leave(self.flag(prerequisite), scope), ""
                 is_off = answer.detail.reason.kind is ReasonKind.OFF
                 # A prerequisite that is off is not met, even if it serves the required variation.
                 holds = answer.index == needed.variation and not is_off
-                serves = f"is off{again}" if is_off else f"serves {_variation(answer.index)}{again}"
-                result = f"{'is' if holds else 'is not'} met: it {serves}, and variation {needed.variation} is needed"
-        finally:
-            text = f"prerequisite {shown(needed.key)} {result}"
-            facts = {"flag": needed.key, "variation": needed.variation}
-            steps.append(
-                ExplanationStep(kind=StepKind.PREREQUISITE, path=path, text=text, holds=holds, facts=facts, steps=tuple(inner))
-            )
-        return bool(holds)
+                serves = "is off" if is_off else f"serves {_variation(answer.index)}"
+                why = f"it {serves}{again}, and variation {needed.variation} is needed"
+            step.holds, step.text = holds, f"{name} {'is' if holds else 'is not'} met: {why}"
+        return holds
 
     # -- targets
 
-    def _targeted(self, flag: FlagDefinition, steps: list[ExplanationStep]) -> Answer | None:
+    def _targeted(self, flag: FlagDefinition) -> Answer | None:
         """The answer if a target names the context."""
         targets = targets_in_order(flag)
         for kind, variation, keys in targets:
@@ -200,58 +191,42 @@ class _Walk:
             if single is not None and single.key in keys:
                 text = f"{printable(kind)} {shown(single.key)} is a target of variation {variation}"
                 facts = {"contextKind": kind, "key": single.key, "variation": variation}
-                steps.append(ExplanationStep(kind=StepKind.TARGETS, path="targets", text=text, holds=True, facts=facts))
+                self._steps.add(StepKind.TARGETS, text, "targets", holds=True, facts=facts)
                 return answer_of(flag, variation, Reason(kind=ReasonKind.TARGET_MATCH))
         if count := sum(len(keys) for _, _, keys in targets):
             text = f"none of {count} target{'s' if count > 1 else ''} is the context"
-            steps.append(ExplanationStep(kind=StepKind.TARGETS, path="targets", text=text, holds=False))
+            self._steps.add(StepKind.TARGETS, text, "targets", holds=False)
         return None
 
     # -- rules
 
-    def _ruled(self, flag: FlagDefinition, steps: list[ExplanationStep]) -> Answer:
+    def _ruled(self, flag: FlagDefinition) -> Answer:
         """The answer of the first rule that matches, or of the fallthrough."""
         total = clause_count(flag.rules)
         for index, rule in enumerate(flag.rules or ()):
-            answer = self._rule(flag, index, rule, total, steps)
-            if answer is not None:
-                return answer
-        served, inner, result = flag.fallthrough or _NOTHING, list[ExplanationStep](), "serves nothing"
-        try:
-            reason = Reason(kind=ReasonKind.FALLTHROUGH)
-            answer = self._served(flag, served, reason, inner)
-            result = f"serves {_variation(answer.index)}"
-        finally:
-            text = f"{'no rule matches, so ' if flag.rules else ''}the fallthrough {result}"
-            steps.append(ExplanationStep(kind=StepKind.FALLTHROUGH, path="fallthrough", text=text, steps=tuple(inner)))
-        return answer
-
-    def _rule(self, flag: FlagDefinition, index: int, rule: FlagRule, total: int, steps: list[ExplanationStep]) -> Answer | None:
-        inner: list[ExplanationStep] = []
-        path, answer, holds, result = f"rules[{index}]", None, None, "cannot be decided"
-        try:
-            holds = self._clauses.all_match(rule.clauses or (), path, inner, total)
-            result = "does not match"
-            if holds:
-                result = "matches"
-                reason = Reason(kind=ReasonKind.RULE_MATCH, rule_index=index, rule_id=rule.id or None)
-                answer = self._served(flag, rule, reason, inner)
-                result = f"matches and serves {_variation(answer.index)}"
-        finally:
-            text = f"rule {index}{f' ({printable(rule.id)})' if rule.id else ''} {result}"
+            path, name = f"rules[{index}]", f"rule {index}{f' ({printable(rule.id)})' if rule.id else ''}"
             facts = {"index": index, **({"id": rule.id} if rule.id else {})}
-            steps.append(ExplanationStep(kind=StepKind.RULE, path=path, text=text, holds=holds, facts=facts, steps=tuple(inner)))
+            with self._steps.within(StepKind.RULE, path, f"{name} {UNDECIDED}", facts) as step:
+                step.holds = self._clauses.all_match(rule.clauses or (), path, total)
+                step.text = f"{name} {'matches' if step.holds else 'does not match'}"
+                if step.holds:
+                    reason = Reason(kind=ReasonKind.RULE_MATCH, rule_index=index, rule_id=rule.id or None)
+                    answer = self._served(flag, rule, reason, path)
+                    step.text += f" and serves {_variation(answer.index)}"
+                    return answer
+        name = f"{'no rule matches, so ' if flag.rules else ''}the fallthrough"
+        with self._steps.within(StepKind.FALLTHROUGH, "fallthrough", f"{name} serves nothing") as step:
+            answer = self._served(flag, flag.fallthrough or _NOTHING, Reason(kind=ReasonKind.FALLTHROUGH), "fallthrough")
+            step.text = f"{name} serves {_variation(answer.index)}"
         return answer
 
     # -- what is served
 
-    def _served(
-        self, flag: FlagDefinition, served: VariationOrRollout | FlagRule, reason: Reason, steps: list[ExplanationStep]
-    ) -> Answer:
+    def _served(self, flag: FlagDefinition, served: VariationOrRollout | FlagRule, reason: Reason, path: str) -> Answer:
         """The answer of the rule or fallthrough that applies."""
         if served.variation is not None:
             return answer_of(flag, served.variation, reason)
-        path, rollout = "fallthrough" if reason.rule_index is None else f"rules[{reason.rule_index}]", served.rollout
+        rollout = served.rollout
         if rollout is None or not rollout.variations:
             return malformed(f"has neither variation nor rollout in {path}")
         is_experiment = rollout.kind == "experiment"
@@ -275,7 +250,7 @@ class _Walk:
         name = "experiment" if is_experiment else "rollout"
         text = f"{name}: {place.text}; variation {chosen.variation} has buckets from {above:g} to {below:g}"
         facts = {**place.facts, "above": above, "below": below, "variation": chosen.variation, "inExperiment": in_experiment}
-        steps.append(ExplanationStep(kind=StepKind.BUCKET, path=f"{path}.rollout", text=text, facts=facts))
+        self._steps.add(StepKind.BUCKET, text, f"{path}.rollout", facts=facts)
         return answer_of(flag, chosen.variation, dataclasses.replace(reason, in_experiment=in_experiment))
 
 
