@@ -22,7 +22,7 @@ async def main() -> None:
     state = ServerState.of({"flags": {"theme": THEME}})
     async with serve_flagd(state) as flagd, serve(create_app(state)) as http:
         print(f"listening: rpc on port {flagd.port}, in-process on port {flagd.sync_port}, OFREP at {http.url}")
-        rpc = FlagdConfig(port=flagd.port, environment={})
+        rpc = FlagdConfig(port=flagd.port, deadline=5, environment={})  # seconds; the machine may be busy
         in_process = FlagdConfig(resolver="in-process", port=flagd.sync_port, environment={})
         ofrep = FlagdConfig(resolver="ofrep", ofrep_base_url=http.url, environment={})
         for config in (rpc, in_process, ofrep):
