@@ -32,7 +32,11 @@ from aioflags.stores.items import Retries
 
 
 _SERVICE: Final = "dynamodb"
-_NO_CREDENTIALS: Final = "no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role"
+_HOW: Final = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role"
+_NO_CREDENTIALS: Final = f"no AWS credentials: set {_HOW}"
+_LONGEST_LOOK_UP: Final = 1.5
+"""Seconds: less than the time limit of a call of a store, whose message would not say what took so long."""
+_SLOW: Final = f"AWS credentials were not found within {_LONGEST_LOOK_UP:g} s (a role's server is asked last); set"
 _CLOSED: Final = "the connection to DynamoDB is closed"
 _LEFT_BY_PARENTS: Final[list[object]] = []
 """Clients of parent processes. Collecting one would close the connections of the parent, and log that it was not closed."""
@@ -63,7 +67,8 @@ class DynamoDBClient:
         """The client, made at the first call. Untyped: the operations of a client exist at run time only.
 
         Raises:
-            StoreError: credentials are missing, or :meth:`aclose` was called.
+            StoreError: credentials are missing or not found in time, or :meth:`aclose` was called. The look-up goes on for later
+                calls.
             Exception: aiobotocore's errors, such as ``NoRegionError``.
         """
         if self._client is None:
@@ -71,7 +76,10 @@ class DynamoDBClient:
             async with self._opening:
                 if self._client is None:
                     self._require_open()
-                    session = await self._thread.run(self._ready_session)
+                    try:
+                        session = await self._thread.run(self._ready_session, timeout=_LONGEST_LOOK_UP)
+                    except TimeoutError:
+                        raise StoreError(f"{_SLOW} {_HOW}") from None
                     self._client = await self._made_by(session)
                     if self._is_closed:
                         await self.aclose()

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -18,6 +19,7 @@ from aioflags.stores import DynamoDBStore, Store, StoreContext, StoredItem
 from aioflags.stores.dynamodb_connection import keys
 from tests.support.canaries import KEY
 from tests.support.dynamodb_server import CREDENTIALS, REGION, TABLE, DynamoDBServer
+from tests.support.raw_server import raw_server, saying
 
 CONTEXT = StoreContext(environment="an environment")
 FLAG, SEGMENT = ObjectKind.FLAG, ObjectKind.SEGMENT
@@ -306,6 +308,21 @@ async def test_a_table_with_other_keys_is_an_error_that_names_the_right_ones(dyn
     dynamodb.create_table("others", "id", "range")
     async with opened(dynamodb.url, "others") as store:
         with pytest.raises(StoreError, match="needs the partition key namespace and the sort key key"):
+            await store.is_available()
+
+
+@pytest.mark.slow
+@pytest.mark.real_time
+async def test_credentials_of_a_server_that_is_silent_are_named_as_the_cause(
+    dynamodb: DynamoDBServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in CREDENTIALS:
+        monkeypatch.delenv(name.upper())
+    monkeypatch.setenv("HOME", str(tmp_path))
+    async with raw_server(saying()) as silent, opened(dynamodb.url) as store:
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "false")
+        monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", f"http://127.0.0.1:{silent.port}")
+        with pytest.raises(StoreError, match=r"AWS credentials were not found within 1\.5 s .*; set AWS_ACCESS_KEY_ID"):
             await store.is_available()
 
 
