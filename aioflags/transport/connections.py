@@ -33,7 +33,7 @@ from aioflags.transport.http_client import (
     Response,
     TimeoutValues,
     http_errors,
-    lost_connections,
+    is_lost_connection,
 )
 from aioflags.transport.peers import cause_of, peer_of
 from aioflags.transport.proxies import named_proxy
@@ -164,7 +164,7 @@ class HttpConnections:
         try:
             return await self._send_once(method, url, headers, body)
         except RequestFailed as failure:
-            if not (self._keeps_idle and isinstance(failure.__cause__, lost_connections())):
+            if not (self._keeps_idle and is_lost_connection(failure.__cause__)):
                 raise
         return await self._send_once(method, url, headers, body)
 

@@ -60,7 +60,6 @@ TimeoutValues: TypeAlias = "tuple[float | None, float | None, float | None, floa
 
 _LIBRARIES: Final = ("httpx", "httpx2")
 _ERRORS: Final = ("HTTPError", "InvalidURL", "StreamError")
-_LOST_CONNECTIONS: Final = ("ReadError", "RemoteProtocolError", "WriteError")
 
 
 class HttpUrl(Protocol):
@@ -147,17 +146,15 @@ def checked_client(client: object) -> HttpClient:
     )
 
 
+def is_lost_connection(error: BaseException | None) -> bool:
+    """Whether a library raised ``error`` because the server closed or reset a connection before its response."""
+    name = type(error).__name__
+    # A malformed response has the same type as an early end, and no attribute tells them apart.
+    return name in {"ReadError", "WriteError"} or (name == "RemoteProtocolError" and "disconnected" in str(error))
+
+
 def http_errors() -> tuple[type[Exception], ...]:
     """What the libraries that are loaded raise for a failed request, an invalid URL and a broken body."""
-    return _loaded(_ERRORS)
-
-
-def lost_connections() -> tuple[type[Exception], ...]:
-    """What they raise if the server closes or resets a connection before its response."""
-    return _loaded(_LOST_CONNECTIONS)
-
-
-def _loaded(names: tuple[str, ...]) -> tuple[type[Exception], ...]:
     # A thread may be importing a library right now: what it does not have yet, it cannot raise.
-    errors = (getattr(sys.modules.get(library), name, None) for library in _LIBRARIES for name in names)
+    errors = (getattr(sys.modules.get(library), name, None) for library in _LIBRARIES for name in _ERRORS)
     return tuple(error for error in errors if error is not None)

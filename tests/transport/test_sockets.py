@@ -253,6 +253,14 @@ async def test_a_request_whose_kept_connection_is_lost_is_sent_once_more(library
         assert len(sent) == 5
 
 
+async def test_a_request_whose_response_is_malformed_is_sent_once(library: HttpLibrary) -> None:
+    async with raw_server(answering(b"no status line\r\n\r\n")) as server:
+        async with HttpTransport(http_of(library), idle_connections=4) as transport:
+            with pytest.raises(RequestFailed, match="RemoteProtocolError"):
+                await transport.post(f"http://127.0.0.1:{server.port}/", {}, b"")
+        assert server.connections == 1
+
+
 async def test_a_request_of_a_transport_that_keeps_no_connection_is_sent_once(library: HttpLibrary) -> None:
     async def talk(server: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
