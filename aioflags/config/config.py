@@ -1,7 +1,5 @@
 """Config: the options of a client, from code or from environment variables, and their checks.
 
-Config: the options of a client.
-
 Immutable, validated when it is created, and usable for several clients.
 
 Source: ``client-surface.md`` 8 to 13; ``data-system.md`` 8.

@@ -1,7 +1,5 @@
 """DataSystem and Persistence: the sources of flag data, when one replaces another, and the store.
 
-DataSystem: the sources of flag data, and when one replaces another.
-
 Immutable, validated when it is created. The sources are imported then, too: it names them as members of the package ``sources``,
 which loads each at its first use. Source: ``data-system.md`` 8.
 """

@@ -1,6 +1,6 @@
 """Bodies of requests, and what people write for the server: a fault, a scenario, a call of the control API.
 
-Decodes what people write for the server: a fault, a scenario, a call of the control API. A mistake becomes a one-line error.
+A mistake becomes a one-line error.
 """
 
 from __future__ import annotations

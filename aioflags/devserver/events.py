@@ -1,7 +1,5 @@
 """The newest analytics events that clients sent, with the problems in each, found by a table of properties.
 
-The newest analytics events that clients sent, with the problems in each.
-
 Every payload is accepted, as LaunchDarkly does; a mistake in it is listed as a problem. Diagnostic events are kept without their
 id, which contains a part of the SDK key.
 """

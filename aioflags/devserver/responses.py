@@ -1,7 +1,5 @@
 """The responses of LaunchDarkly's endpoints: polls and streams of FDv2 and FDv1, their encoding, and events.
 
-The responses of LaunchDarkly's endpoints: polls and streams of FDv2 and FDv1, and the acceptance of events.
-
 What flag data they have, and how the data are encoded, is for the handlers to say.
 
 Source: ``data-system.md`` 1 to 3; ``client-side.md`` 1 and 2.

@@ -1,7 +1,5 @@
 """The server: its ASGI application, on a real socket, in the running event loop.
 
-Serves an ASGI application on a real socket, in the running event loop: for the command and for tests.
-
 uvicorn's own ``serve`` installs signal handlers and needs 0.2 s to end, so this module starts and stops its server itself.
 """
 

@@ -1,7 +1,5 @@
 """All flags for one context: evaluated together, as the state that a server sends to a front end.
 
-All flags for one context: the state that a server sends to a front end.
-
 Source: ``evaluation.md`` 6.
 """
 

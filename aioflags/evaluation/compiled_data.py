@@ -1,7 +1,5 @@
 """CompiledData: flags and segments, each compiled when it is first needed, and which ones a change affects.
 
-CompiledData: the compiled flags and segments of some items, each compiled when it is first needed.
-
 Compiled flags name their prerequisites and segments by key. So the next items keep all compiled definitions, except those that a
 change set changes. The caches are filled from any thread: two threads that compile the same flag make equal results, and either may
 be kept.

@@ -1,7 +1,5 @@
 """Items: the definitions in a snapshot, how a change set is applied to them, and what they are compiled to.
 
-Items: the definitions in a snapshot, and how a change set is applied to them.
-
 Source: ``data-system.md`` 7.2.
 """
 

@@ -1,7 +1,5 @@
 """LAUNCHDARKLY: the dialect of LaunchDarkly's flags and segments, and how its segments are compiled.
 
-LAUNCHDARKLY: the dialect of LaunchDarkly's flags and segments.
-
 Source: ``evaluation.md``.
 """
 

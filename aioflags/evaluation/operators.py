@@ -1,6 +1,6 @@
 """Operators: the tests of clauses, the parsing of their values, and the order of flags with prerequisites.
 
-Operators: the tests of clauses, with the clause's values prepared at compile time.
+The values of a clause are prepared at compile time.
 
 Each operator is a factory: it takes the clause's values and returns the test of one context value. That value is never null and
 never an array: each element of an array is tested separately. A value of a type that the operator does not support does not match.

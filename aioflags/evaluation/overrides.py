@@ -1,7 +1,4 @@
-"""Overrides: local definitions that hide those of the service, and the marks that their evaluations leave.
-
-Overrides: local definitions of flags and segments that hide those of the service, key by key.
-"""
+"""Overrides: local definitions that hide those of the service, and the marks that their evaluations leave."""
 
 from __future__ import annotations
 

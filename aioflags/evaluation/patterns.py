@@ -1,7 +1,5 @@
 """Regular expressions: compiled to a search that takes a bounded time, by RE2 or by our own search.
 
-Compiles a regular expression to a search that takes a bounded time.
-
 ``re`` searches a text if the bound on its steps allows it. Other texts are searched by RE2, which never backtracks, if the extra
 ``re2`` is installed and RE2 gives the same answers for the pattern. A text that neither may search does not match, and the log
 reports it.

@@ -1,7 +1,5 @@
 """Rollouts and experiments: where a context falls, compiled to comparisons of one hash with constants.
 
-Rollouts: percentage rollouts and experiments, compiled to comparisons of one hash with constants.
-
 Source: ``evaluation.md`` 3.10.
 """
 

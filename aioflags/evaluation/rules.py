@@ -1,6 +1,6 @@
 """Rules: compiled to one function that finds the first matching rule, by lookup in tables where that is possible.
 
-Compiles rules to one function that finds the first matching rule. Flags and segments use it.
+Flags and segments use it.
 
 Most clauses test whether a top-level attribute is one of some scalars. These clauses are not tested one after the other: for each
 attribute, a table gives the rules that a value matches, as the bits of an integer, so that ten rules over two attributes cost two

@@ -1,6 +1,6 @@
 """Scope: the data that one evaluation reads, the notes it takes, and the limits on its work.
 
-Scope: the data that one evaluation reads and the notes it takes; and the types of compiled flags and segments.
+It also has the types of compiled flags and segments.
 """
 
 from __future__ import annotations

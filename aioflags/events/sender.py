@@ -1,6 +1,6 @@
 """Sender: whether payloads may be sent, how they are posted and retried, and the log of an outage.
 
-Sender: posts payloads, retries once if a retry may succeed, and stops when the service refuses events permanently.
+It stops when the service refuses events permanently.
 
 Source: ``events.md`` 2 and 11.
 """
@@ -93,11 +93,8 @@ class SendGate:
             await self._changed.wait()
 
 
-# -- DeliveryLog:
-#
-# logs that payloads cannot be delivered: once when an outage begins, and once when it ends, with the number of dropped
-# events.
-#
+# -- DeliveryLog: logs that payloads cannot be delivered, once when an outage begins, and once when it ends, with the number of
+# dropped events.
 # Source: ``events.md`` 11.2, which has two warnings for each payload; here only the first payload of an outage has them.
 
 

@@ -1,4 +1,4 @@
-"""Shaping: how an evaluation is reported, which contexts are described, and what is logged when there is no room.
+"""Shaping: how an evaluation is reported, which contexts are described, and what a full recorder logs.
 
 Shaping: decides how an evaluation is reported: as a count in the summary, as events of its own, as both, or not at all.
 

@@ -1,7 +1,5 @@
 """Summarizer: the summaries of the current period, the context that came last, and what is sent together.
 
-Summarizer: the summaries of the current period, and the counting of those of earlier periods, a few flags at a time.
-
 Source: ``events.md`` 5 and 10; ``client-side.md`` 6.2.
 """
 

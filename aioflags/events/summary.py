@@ -1,7 +1,5 @@
 """Summary and its counters: how often which flag served which value, in one period between two payloads.
 
-Summary: how often which flag served which value, in one period between two payloads.
-
 Most evaluations repeat an evaluation that was counted in the same period. They are counted without a lock, as described in
 :mod:`aioflags.events.summary`.
 

@@ -1,7 +1,5 @@
 """FlagdConfig and LocalConfig: the options of a client for flagd, and of one whose flags are one document.
 
-FlagdConfig: the options of a client for flagd.
-
 Immutable, checked when it is created, and usable for several clients. ``options.py`` reads and checks each option.
 
 Source: ``flagd.md`` 1.2, 1.3 and 9.

@@ -1,7 +1,5 @@
 """The modes of a client for flagd: where flags come from, and who evaluates them; OFREP among them.
 
-The modes of a client for flagd: where flags come from, and who evaluates them.
-
 Source: ``flagd.md`` 1.1, 7, 8 and 9.
 """
 

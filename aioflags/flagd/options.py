@@ -1,7 +1,5 @@
 """The options of FlagdConfig that have an environment variable or a rule: how each is read and checked.
 
-The options of FlagdConfig that have an environment variable or a rule: how each is read and checked.
-
 Source: ``flagd.md`` 1.2 and 1.3.
 """
 

@@ -1,7 +1,5 @@
 """RpcEvaluation: flags that flagd evaluates, one call each, and the cache of answers.
 
-RpcEvaluation: flags that flagd evaluates, one call each.
-
 Source: ``flagd.md`` 2.2, 2.5 and 7.
 """
 

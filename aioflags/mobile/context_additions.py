@@ -1,7 +1,5 @@
 """What a client adds to contexts before it uses them: keys of anonymous ones, attributes of the program and the device.
 
-ContextAdditions: what a client adds to contexts before it uses them: keys of anonymous ones, attributes of the environment.
-
 Source: ``client-side.md`` 5.2, 5.5, I-4.
 """
 

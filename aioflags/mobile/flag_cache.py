@@ -1,7 +1,5 @@
 """FlagCaches: the flags of the last contexts of one environment and the generated keys, kept on the device.
 
-FlagCaches: the flags of the last contexts of one environment, kept on the device.
-
 Writing delays no data: a task writes the newest flags of each context. A cache that cannot be read counts as empty.
 
 Source: ``client-side.md`` 5.3.

@@ -1,7 +1,5 @@
 """Flags in flagd's format, as they are loaded, and the types of flagd's options.
 
-Flags in flagd's format, as they are loaded.
-
 Source: ``flagd.md`` 4.
 """
 

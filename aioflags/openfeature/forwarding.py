@@ -1,7 +1,5 @@
 """Events of a client on their way to OpenFeature, and how ``initialize`` and ``shutdown`` wait for it.
 
-EventForwarder: the events of a client on their way to OpenFeature.
-
 OpenFeature's SDK for Python writes ``READY`` when ``initialize`` returns, and ``ERROR`` when it raises, whatever the provider
 emitted before. So events wait until that has happened. An SDK with a marker for providers that report their life cycle themselves
 leaves all of that to the provider: then no event waits.

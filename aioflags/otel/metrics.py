@@ -29,12 +29,8 @@ if TYPE_CHECKING:
     from aioflags.events.stats import Stats
 
 
-# -- EventTotals:
-#
-# sums of the event counts of several clients, for each environment. A sum never falls, not even when a client is garbage-
-# collected.
-#
-# A metrics backend treats a counter that falls as restarted, and would count the events again.
+# -- EventTotals: sums of the event counts of several clients, for each environment. A sum never falls, not even when a client is
+# garbage-collected: a metrics backend treats a counter that falls as restarted, and would count the events again.
 
 
 _KINDS: Final = {"single": "events", "summarized": "evaluations"}

@@ -1,7 +1,5 @@
 """BigSegmentLookup: fetches the memberships of contexts from a store, caches and pins them.
 
-BigSegmentLookup: fetches the big-segment memberships of contexts from a store, and caches them.
-
 An evaluation never waits: it reports the membership that it lacks. A call that can wait fetches the membership here and evaluates
 again; a call that cannot wait uses what is cached.
 

@@ -1,7 +1,4 @@
-"""OverridesSession: reads the override files of one client, follows their edits, and passes the overrides on.
-
-OverridesSession: reads the override files of one client, follows their edits, and passes the overrides on.
-"""
+"""OverridesSession: reads the override files of one client, follows their edits, and passes the overrides on."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """StoreWriter and StoreHealth: how the data of sources are written to a store that may lag and fail.
 
-StoreWriter: writes the data of sources to a store. It may lag and fail; evaluations do not notice.
+Evaluations do not notice.
 
 Single changes wait in a bounded table. When there are too many, and after an outage, the whole newest snapshot is written instead,
 which leaves the store in the same state.

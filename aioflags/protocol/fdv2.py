@@ -1,6 +1,6 @@
 """Fdv2Reader: reads the events of one FDv2 connection, or of one poll, into effects.
 
-Fdv2Reader: reads the events of one FDv2 connection, or of one poll, into effects. Changes count when their transfer completes.
+Changes count when their transfer completes.
 
 Source: ``data-system.md`` 2.2 and 2.3.
 """

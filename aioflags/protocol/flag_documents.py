@@ -1,6 +1,6 @@
 """Reads flag documents in either format, LaunchDarkly's or flagd's.
 
-Reads flag documents in either format, LaunchDarkly's or flagd's. The content of a document shows its format.
+The content of a document shows its format.
 """
 
 from __future__ import annotations

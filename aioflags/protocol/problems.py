@@ -1,7 +1,5 @@
 """Mistakes in documents: errors of msgspec in the terms of JSON, with the line and column of each.
 
-Decoding errors of msgspec, translated into the terms of JSON.
-
 An example of msgspec's messages: ``Expected `str`, got `int` - at `$.rules[0].op``.
 """
 

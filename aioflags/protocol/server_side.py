@@ -1,7 +1,5 @@
 """ServerSide: requests with an SDK key, answered with the definitions of flags and segments, also with FDv1.
 
-ServerSide: requests with an SDK key, answered with the definitions of flags and segments.
-
 Source: ``data-system.md`` 1.1 to 1.3, 2 and 3.
 """
 

@@ -1,7 +1,5 @@
 """Side and EventPolicy: how an SDK asks for flag data and reads it, and which events it sends.
 
-Side: how an SDK asks for flag data, and how it reads what it gets.
-
 LaunchDarkly has server-side SDKs, which get definitions and evaluate them, and client-side SDKs, which get the flags of one
 context, evaluated by the service. Both speak FDv2 and FDv1.
 """

@@ -1,7 +1,5 @@
 """Tasks that leave nothing behind if they are cancelled before their first step, and calls that share one result.
 
-How tasks are started so that one that is cancelled before its first step leaves nothing behind.
-
 A task group of anyio wraps the coroutine of a task. If the program ends before the first step of the task, Python reports that the
 coroutine "was never awaited". :func:`start` makes the coroutine in that step.
 """

@@ -1,7 +1,5 @@
 """The interfaces of sources: async generators of results, made by immutable builders; and polls on demand.
 
-The interfaces of sources: async generators of results, made by immutable builders.
-
 A source reports and never decides. It does nothing before it is iterated, is iterated by one task, and is closed by
 closing its generator; cancellation may arrive at any ``await``. Expected failures are yielded. No cancel scope and no
 task group spans a ``yield``.

@@ -1,7 +1,5 @@
 """FDv1 polling and streaming: the fallback when the server directs a client off FDv2, and sources for FDv1 alone.
 
-FDv1 polling: the fallback when the server directs a client off FDv2, and a source for clients that use FDv1 only.
-
 Source: ``data-system.md`` 3.1, 3.3 and 6.
 """
 

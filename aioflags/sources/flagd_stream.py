@@ -1,6 +1,6 @@
 """Streams of flagd: how they are opened again and again, and the sources that read them.
 
-FlagdStreamSource: opens a stream of flagd again and again, and waits in between. Subclasses read its messages.
+Subclasses of FlagdStreamSource read the messages.
 
 gRPC reconnects connections and repeats calls that received nothing. It does not open streams again: that is done here.
 

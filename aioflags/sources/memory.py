@@ -1,6 +1,6 @@
 """Sources in code: MemorySource, from_function, and the source of ``Client.local``.
 
-MemorySource: flags that are set in code, for tests and for programs with their own flag data. Any number of clients can use one.
+Any number of clients can use one MemorySource.
 
 Source: ``data-system.md`` 9.2; ``client-surface.md`` 17.
 """

@@ -1,7 +1,5 @@
 """StreamSource: connects to an event stream, reads it, polls for its pings, waits and reconnects, for both protocols.
 
-StreamSource: connects to an event stream, reads it, reports updates, waits and reconnects, for both protocols.
-
 Subclasses supply the URL and the meaning of events. A directive in the headers of a stream is latched: the next update of the
 stream carries it, and is the last one.
 

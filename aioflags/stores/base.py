@@ -1,7 +1,5 @@
 """The interfaces of stores, of flag data and of big segments, and of their builders.
 
-The interfaces of stores of flag data, and of their builders.
-
 A store keeps text under keys and compares versions; it does not interpret the text. Any of its methods may raise or hang:
 evaluations are not affected, and the client tries again. An immutable builder describes a store and builds one for each client;
 a program may also pass a store object of its own.

@@ -1,6 +1,6 @@
 """ConsulConnection: requests to the KV store of Consul, and the JSON of their answers and writes.
 
-ConsulConnection: requests to the KV store of Consul. Every failure is a :class:`StoreError` that has Consul's reason.
+Every failure is a :class:`StoreError` that has Consul's reason.
 
 Source: https://developer.hashicorp.com/consul/api-docs
 """

@@ -1,6 +1,6 @@
 """Redis: the connection, and RedisFlags, which keeps flags and segments in a hash for each kind.
 
-RedisFlags: flags and segments in Redis, with a hash for each kind and a marker key that is set when they are written.
+A marker key is set when they are written.
 
 The marker lists the kinds that have items, because Redis may lose one hash and keep the marker: by eviction
 (``maxmemory-policy``), or by a ``DEL``. A data set that lacks a listed hash is never read, and no change set is written to it: the

@@ -1,7 +1,5 @@
 """Storage: text that a device keeps between two runs of a program; in memory or in files, behind calls with a time limit.
 
-Storage: text that a device keeps between two runs of a program, such as cached flags; and :class:`MemoryStorage`.
-
 Source: ``client-side.md`` 5.3.
 """
 

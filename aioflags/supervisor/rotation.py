@@ -1,6 +1,6 @@
 """Rotation: which synchronizers are left, which is current, and what is remembered after a fallback directive.
 
-Rotation: which synchronizers are left, and which one is current. An immutable value: a verdict leads to another rotation.
+A Rotation is immutable: a verdict leads to another rotation.
 
 ``Verdict.FDV1`` leads to the FDv1 fallback alone, or to nothing. The supervisor runs the sources that are left.
 

@@ -1,7 +1,5 @@
 """What is reported of sources: the log, once for each cause of an outage, and the states.
 
-UpdateLog: logs what happens to sources: each cause of an outage once, and the end of the outage.
-
 The line about a source that is removed is held back until it is clear what follows. If no source is left, one line reports both.
 
 Source: ``architecture.md`` 9.

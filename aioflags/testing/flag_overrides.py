@@ -1,7 +1,5 @@
 """Overrides of tests: the markers, the values for every client of the process, and checks of declared flags.
 
-Overrides: values that a test sets for flags, on every client of the process and for every evaluation method.
-
 :func:`overrides` is limited to a task; :class:`FlagOverrides` (the fixture ``flag_overrides``) is not. The reason of an overridden
 value is ``OVERRIDE``. A flag with an overridden prerequisite is evaluated with the data of the prerequisite.
 """

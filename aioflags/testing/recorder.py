@@ -1,7 +1,4 @@
-"""FlagRecorder, EventRecorder and FlagChangeLog: what a test recorded, for assertions.
-
-FlagRecorder: records evaluations, for assertions.
-"""
+"""FlagRecorder, EventRecorder and FlagChangeLog: what a test recorded, for assertions."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """FlagsService and FakeFlagd: servers in the test's own event loop, on real sockets. They need the extra ``server``.
 
-FlagsService: a flag server in the test's own event loop, on a real socket. It needs the extra ``server``.
-
 The server is the development server (:mod:`aioflags.devserver`).
 """
 

@@ -1,7 +1,5 @@
 """HTTP clients: how they are made, which proxy each one uses, and what their logs must not show.
 
-HTTP clients: how they are made, and which proxy each one uses.
-
 Source: ``client-surface.md`` 10; ``data-system.md`` 1.7.
 """
 

@@ -1,6 +1,6 @@
 """HttpClient: what requests need of a client of httpx or httpx2, and the outcomes of a request.
 
-HttpClient: what requests need of a client of httpx or httpx2, and the exceptions of both. This module imports neither.
+This module imports neither library.
 
 The types are protocols, so that a program without httpx2 is checked without it. Requests are made by the client that sends them,
 from plain values: neither library accepts the URLs, headers and timeouts of the other.

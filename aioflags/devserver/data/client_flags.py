@@ -1,7 +1,5 @@
 """Evaluated flags for client-side SDKs: the context of a request, the flags that it may see, their versions.
 
-The served flags as LaunchDarkly's service evaluates them for client-side SDKs: one context, and the flags that it may see.
-
 The only place that makes such payloads: polls and streams of FDv2 and FDv1 send the objects that are made here.
 
 Source: ``client-side.md`` 2.1; ``evaluation.md`` 2.1 and 6.

@@ -1,7 +1,5 @@
 """The flags of a server in flagd's format: documents, their priority, edits, and what a selector selects.
 
-The flags of a server in flagd's format: documents in the order of their priority, edits, and what a selector selects.
-
 Source: ``flagd.md`` 2.4.
 """
 

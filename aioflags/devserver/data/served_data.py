@@ -1,6 +1,6 @@
 """ServedData: what a request asks for, by the format of the document and the audience of the flags.
 
-ServedData: what a request asks for. Server-side SDKs get all definitions, client-side SDKs the evaluated flags of a context.
+Server-side SDKs get all definitions, client-side SDKs the evaluated flags of a context.
 """
 
 from __future__ import annotations

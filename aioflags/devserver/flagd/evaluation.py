@@ -1,7 +1,5 @@
 """Evaluates the served flags for flagd's evaluation services and for OFREP, which is served here.
 
-Evaluates the served flags for the clients of flagd's evaluation services and of OFREP.
-
 Flags in flagd's format follow flagd's rules. Flags in LaunchDarkly's format follow LaunchDarkly's, with the contexts
 and words of ``evaluation/openfeature.py``; the variant is the index of the variation.
 

@@ -1,7 +1,5 @@
 """The dialect of flagd: flags with named variants and a targeting rule, and how each is compiled.
 
-The dialect of flagd: flags with named variants and a targeting rule in JSONLogic.
-
 Source: ``flagd.md`` 4 and 5.
 """
 

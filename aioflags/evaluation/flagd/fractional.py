@@ -1,7 +1,5 @@
 """The operator ``fractional``: rollouts, with the hashes and encodings that they need.
 
-Rollouts: the operator ``fractional``.
-
 The same seed always gets the same variant. The hash of the seed, scaled to the sum of the weights, falls into the range of one
 bucket. Version 3 hashes a CBOR encoding of the seed, version 2 its text.
 

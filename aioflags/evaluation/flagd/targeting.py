@@ -1,7 +1,5 @@
 """Targeting: the rule of a flag becomes a function of the context, with flagd's own operators.
 
-Targeting: the rule of a flag becomes a function of the context.
-
 The result is the JSON value that the rule gives. Which variant that selects is not decided here.
 
 Source: ``flagd.md`` 5.1 and 6.1.

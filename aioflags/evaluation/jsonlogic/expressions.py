@@ -1,7 +1,5 @@
 """Expressions: the compiled parts of a rule, the operators that make them, and comparisons.
 
-Expressions: the compiled parts of a rule, and the operators that make them.
-
 An operator is a factory: it takes the expressions of its arguments and returns the expression of the whole operation. Whatever can
 be known without data is worked out then.
 

@@ -1,7 +1,5 @@
 """The operators of JSONLogic for numbers, arrays, texts and membership.
 
-Membership: the operator ``in``.
-
 Source: ``flagd.md`` 6.3.
 """
 

@@ -1,7 +1,5 @@
 """Lints flag sets in flagd's format: flags, variants, targeting rules with their arguments, shared evaluators.
 
-Lints flag sets in flagd's format: flags, variants, targeting rules and shared evaluators.
-
 Source: ``flagd.md`` 4.
 """
 
