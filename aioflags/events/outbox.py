@@ -30,7 +30,7 @@ from aioflags.runtime.checkpoints import pause_when_spent
 from aioflags.runtime.cooperative import Budget
 from aioflags.runtime.event_loops import loop_time
 from aioflags.runtime.fork import reset_after_fork
-from aioflags.runtime.logs import Once, describe_error
+from aioflags.runtime.logs import BugLog
 from aioflags.runtime.logs import logger as package_logger
 
 _DATING_INTERVAL: Final = 5.0
@@ -58,7 +58,7 @@ class Outbox:
         self._redaction = Redaction(all_attributes_private=settings.all_attributes_private, private=settings.private_attributes)
         self._gate = gate
         self._count = 0
-        self._is_new_bug = Once()
+        self._bugs = BugLog(logger)
         self.after_fork()
         reset_after_fork(self)
 
@@ -143,11 +143,8 @@ class Outbox:
         """Log an unexpected exception. The next flush tries again: one failure must not end the events of a client."""
         try:
             yield
-        except Exception as bug:
-            if self._is_new_bug(describe_error(bug)):
-                self._logger.exception(
-                    "could not send events after an internal error, will retry at the next flush (please report)"
-                )
+        except Exception as bug:  # noqa: BLE001 -- a bug in aioflags: other events are still sent
+            self._bugs.report(bug, "could not send events after an internal error, will retry at the next flush (please report)")
 
     def _reset_deduplication_if_due(self, now: float) -> None:
         if now >= self._reset_deduplication_at:
@@ -253,9 +250,8 @@ class Outbox:
                     if outcome is SendOutcome.STOP:
                         self._recorder.refuse()
                         break
-        except Exception as bug:
-            if self._is_new_bug(describe_error(bug)):
-                self._logger.exception("dropped a batch of events after an internal error (please report)")
+        except Exception as bug:  # noqa: BLE001 -- a bug in aioflags: other events are still sent
+            self._bugs.report(bug, "dropped a batch of events after an internal error (please report)")
         finally:
             self._end_delivery(number)
 

@@ -29,7 +29,7 @@ from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, EvaluationDetail, ResolvedFlag
 from aioflags.protocol.ofrep import NOT_OFREP, flag_url, flags_url, read_failure, read_flag, read_flags, request_body
 from aioflags.runtime.checkpoints import run_cooperatively
-from aioflags.runtime.logs import Once, describe_error, printable
+from aioflags.runtime.logs import BugLog, Once, describe_error, printable
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.sources.base import SourceBuilder
 from aioflags.transport.http_client import RequestFailed
@@ -59,7 +59,7 @@ class OfrepEvaluation:
         self._base_url = requests.endpoint.base_url
         self._failures = FailureLog("OFREP", logger)
         self._is_new_hint = Once()
-        self._is_new_bug = Once()
+        self._bugs = BugLog(logger)
 
     def cached(self, key: str, expected: type) -> EvaluationDetail[Any] | None:  # noqa: ARG002 -- nothing is cached
         """``None``: nothing is cached."""
@@ -114,11 +114,9 @@ class OfrepEvaluation:
             return await self._requests.post(url, body)
         except RequestFailed as failed:
             return FailedEvaluation(_GENERAL, str(failed.error))
-        except Exception as error:  # a bug in aioflags: the caller gets the default
-            description = describe_error(error)
-            if self._is_new_bug(description):
-                self._logger.exception("OFREP: a request failed (please report)")
-            return FailedEvaluation(_GENERAL, description)
+        except Exception as error:  # noqa: BLE001 -- a bug in aioflags: the caller gets the default
+            self._bugs.report(error, "OFREP: a request failed (please report)")
+            return FailedEvaluation(_GENERAL, describe_error(error))
 
     def _refused(self, failure: FailedEvaluation) -> Snapshot:
         self._failures.failed(failure)

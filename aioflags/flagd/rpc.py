@@ -33,7 +33,7 @@ from aioflags.model.values import SCALARS, fresh, is_unicode
 from aioflags.runtime.checkpoints import pause_when_spent, run_cooperatively
 from aioflags.runtime.cooperative import Budget
 from aioflags.runtime.fork import Lock, reset_after_fork
-from aioflags.runtime.logs import Once, describe_error, printable
+from aioflags.runtime.logs import BugLog, Once, describe_error, printable
 from aioflags.transport.flagd_struct import RpcFailed, ServerValue, ValueKind
 from aioflags.transport.grpc import FlagdChannel
 
@@ -257,7 +257,7 @@ class RpcEvaluation:
         self._fatal_codes = fatal_codes
         self._logger = logger
         self._is_inexact = Once()
-        self._is_new_bug = Once()
+        self._bugs = BugLog(logger)
         self._failures = FailureLog("flagd", logger)
 
     def cached(self, key: str, expected: type) -> EvaluationDetail[Any] | None:
@@ -363,10 +363,8 @@ class RpcEvaluation:
     def _failure(self, error: Exception) -> FailedEvaluation:
         """What a failed call means. An exception other than :class:`RpcFailed` is a bug of aioflags."""
         if not isinstance(error, RpcFailed):
-            description = describe_error(error)
-            if self._is_new_bug(description):
-                self._logger.error("flagd: a call failed (please report)", exc_info=error)
-            return FailedEvaluation(ErrorKind.GENERAL, description)
+            self._bugs.report(error, "flagd: a call failed (please report)")
+            return FailedEvaluation(ErrorKind.GENERAL, describe_error(error))
         kind = ErrorKind.PROVIDER_FATAL if error.code in self._fatal_codes else _ERRORS.get(error.code, ErrorKind.GENERAL)
         hint = _MAYBE_UNKNOWN if error.code == "DEADLINE_EXCEEDED" else ""
         return FailedEvaluation(kind, f"{printable(f'flagd at {self._channel.target}: {error}')}{hint}")

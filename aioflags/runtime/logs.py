@@ -112,3 +112,16 @@ class Once:
     def forget(self, thing: object) -> None:
         """The condition ended: the next call with this value returns True again."""
         self._seen.pop(thing, None)
+
+
+class BugLog:
+    """Logs unexpected exceptions with their tracebacks, each once: one may repeat with every request. From any thread."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._is_new = Once()
+
+    def report(self, bug: Exception, message: str, *args: object) -> None:
+        """Log ``bug`` as an error with this message, unless an exception with the same type and text was logged before."""
+        if self._is_new(describe_error(bug)):
+            self._logger.error(message, *args, exc_info=bug)

@@ -32,7 +32,7 @@ from aioflags.protocol.failures import invalid_data, network_failure, unexpected
 from aioflags.protocol.flagd import read_flag_set
 from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.event_loops import loop_time
-from aioflags.runtime.logs import Once
+from aioflags.runtime.logs import BugLog
 from aioflags.runtime.validation import require
 from aioflags.sources.base import SourceContext
 from aioflags.transport.flagd_struct import RpcFailed, ServerEvent, SyncMessage
@@ -92,7 +92,7 @@ class FlagdStreamSource(ABC):
         self._random = random
         self._was_good = False
         """A stream of this run was good."""
-        self._is_new_bug = Once()
+        self._bugs = BugLog(self._logger)
         self._is_out = False
         """The network has failed since the last good message, or since the start, and that was reported."""
         self._reasons: deque[str] = deque(maxlen=_MAX_REASONS)
@@ -173,11 +173,9 @@ class FlagdStreamSource(ABC):
             yield self._interrupted(network_failure(f"flagd at {target} ended the stream"))
         except RpcFailed as failed:
             yield self._end(failed)
-        except Exception as error:  # a bug in aioflags: the source continues
-            problem = unexpected(error)
-            if self._is_new_bug(problem.message):
-                self._logger.exception("%s: a stream failed (please report)", self.name)
-            yield _update(SourceState.INTERRUPTED, error=problem)
+        except Exception as error:  # noqa: BLE001 -- a bug in aioflags: the source continues
+            self._bugs.report(error, "%s: a stream failed (please report)", self.name)
+            yield _update(SourceState.INTERRUPTED, error=unexpected(error))
 
     def _end(self, failed: RpcFailed) -> Update:
         """The update for a stream that failed."""

@@ -28,7 +28,7 @@ from aioflags.protocol.requests import USER_AGENT
 from aioflags.runtime.broadcast import Signal
 from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.clock import now
-from aioflags.runtime.logs import Once, describe_error, printable
+from aioflags.runtime.logs import BugLog, describe_error, printable
 from aioflags.sources.base import SourceContext, transport_for
 from aioflags.transport.backoff import Backoff, read_retry_after
 from aioflags.transport.http import HttpTransport
@@ -79,7 +79,7 @@ class OfrepStreams:
         self._task: asyncio.Task[None] | None = None
         self._pending: FetchRequest | None = None
         self._requested = Signal()
-        self._is_new_bug = Once()
+        self._bugs = BugLog(logger)
 
     async def follow(self, addresses: Sequence[EventStreamAddress]) -> None:
         """Listen to these streams from now on, and to no others."""
@@ -138,10 +138,9 @@ class OfrepStreams:
             except RequestFailed as failed:
                 status, retry_after, is_refused = failed.error.status_code, failed.retry_after, not failed.is_recoverable
                 problem = status_text(status) if status else failed.error.message
-            except Exception as error:  # a bug in aioflags: the stream reconnects
+            except Exception as error:  # noqa: BLE001 -- a bug in aioflags: the stream reconnects
                 problem = describe_error(error)
-                if self._is_new_bug(problem):
-                    self._logger.exception("OFREP: an event stream failed (please report)")
+                self._bugs.report(error, "OFREP: an event stream failed (please report)")
             may_have_missed = True
             lasted = 0.0 if opened is None else anyio.current_time() - opened
             pause = backoff.after(lasted, chance=self._random(), at_least=retry_after)
@@ -221,7 +220,7 @@ class OfrepBulkSource:
         self._backoff = Backoff(RECONNECT_DELAY, state=context.retry_state)
         self._tag: str | None = None
         """The ETag of the flags that the client has."""
-        self._is_new_bug = Once()
+        self._bugs = BugLog(context.logger)
 
     async def sync(self, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:  # noqa: ARG002 -- OFREP has no cursor
         """All flags now and after every change, until the server refuses the headers."""
@@ -267,11 +266,9 @@ class OfrepBulkSource:
             return await self._read(await requests.post(url, self._source.body, headers), base_url)
         except RequestFailed as failed:
             return _failed(failed.error, url, failed.retry_after)
-        except Exception as error:  # a bug in aioflags: the source continues
-            problem = unexpected(error)
-            if self._is_new_bug(problem.message):
-                self._context.logger.exception("OFREP: a request for all flags failed (please report)")
-            return _failed(problem, url)
+        except Exception as error:  # noqa: BLE001 -- a bug in aioflags: the source continues
+            self._bugs.report(error, "OFREP: a request for all flags failed (please report)")
+            return _failed(unexpected(error), url)
 
     async def _read(self, reply: OfrepReply, base_url: str) -> _Outcome:
         if reply.status == 304 and self._tag is not None:

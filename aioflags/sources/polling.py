@@ -24,7 +24,7 @@ from aioflags.protocol.fdv2 import read_poll
 from aioflags.protocol.messages import Completed, Effect, Goodbye, Malformed, ServerError
 from aioflags.protocol.side import DataRequest
 from aioflags.runtime.checkpoints import run_cooperatively
-from aioflags.runtime.logs import Once, as_seconds, logger
+from aioflags.runtime.logs import BugLog, as_seconds, logger
 from aioflags.runtime.validation import TEXT, address, at_least, require, set_all
 from aioflags.sources.base import FlagCache, PollOnDemand, SourceContext, transport_for
 from aioflags.transport.http import HttpTransport
@@ -154,7 +154,7 @@ class Poller:
         """The URL of the last request, for errors."""
         self._tag: tuple[str, str] | None = None
         """The URL of the last usable response, and its ETag."""
-        self._is_new_bug = Once()
+        self._bugs = BugLog(context.logger)
 
     async def poll_once(self, request: Callable[[], DataRequest]) -> PollOutcome:
         """The outcome of one poll. If the service asked an earlier source to wait, it is sent after the rest of that time."""
@@ -250,11 +250,9 @@ class Poller:
             directive = self._read_head(failed.headers)
             is_refused = not failed.is_recoverable
             return PollOutcome(directive=directive, error=failed.error, retry_after=failed.retry_after, is_refused=is_refused)
-        except Exception as error:  # a bug in aioflags: the source continues
-            problem = unexpected(error)
-            if self._is_new_bug(problem.message):
-                self._context.logger.exception("%s: a poll failed (please report)", self._name)
-            return PollOutcome(directive=self.latched, error=problem)
+        except Exception as error:  # noqa: BLE001 -- a bug in aioflags: the source continues
+            self._bugs.report(error, "%s: a poll failed (please report)", self._name)
+            return PollOutcome(directive=self.latched, error=unexpected(error))
 
     async def _send(self, transport: HttpTransport, request: DataRequest) -> PollOutcome:
         body: bytes | None = None

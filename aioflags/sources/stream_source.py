@@ -32,7 +32,7 @@ from aioflags.runtime.checkpoints import pause_when_spent, run_cooperatively
 from aioflags.runtime.clock import now_ms
 from aioflags.runtime.cooperative import Budget
 from aioflags.runtime.event_loops import loop_time
-from aioflags.runtime.logs import Once, as_seconds, logger, printable
+from aioflags.runtime.logs import BugLog, as_seconds, logger, printable
 from aioflags.runtime.validation import TEXT, address, positive, require, set_all
 from aioflags.sources.base import SourceContext, transport_for
 from aioflags.sources.polling import Poller, PollOutcome, as_update, read_environment_id
@@ -232,7 +232,7 @@ class StreamSource(ABC):
         self._place = ""
         """The URL of the last request, for errors."""
         self._has_logged_error = False
-        self._is_new_bug = Once()
+        self._bugs = BugLog(context.logger)
 
     @property
     def latched(self) -> FallbackDirective | None:
@@ -319,11 +319,9 @@ class StreamSource(ABC):
             connection.is_refused = not failed.is_recoverable
             state = SourceState.OFF if self._is_refused(failed) else SourceState.INTERRUPTED
             yield self._update(state, error=failed.error)
-        except Exception as error:  # a bug in aioflags: the source continues
-            problem = unexpected(error)
-            if self._is_new_bug(problem.message):
-                self._context.logger.exception("%s: a connection failed (please report)", self.name)
-            yield self._update(SourceState.INTERRUPTED, error=problem)
+        except Exception as error:  # noqa: BLE001 -- a bug in aioflags: the source continues
+            self._bugs.report(error, "%s: a connection failed (please report)", self.name)
+            yield self._update(SourceState.INTERRUPTED, error=unexpected(error))
 
     def _update(self, state: SourceState, *, change_set: ChangeSet | None = None, error: ErrorInfo | None = None) -> Update:
         """Make an update with the directive and the environment id of the connection."""

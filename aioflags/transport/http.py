@@ -17,7 +17,7 @@ import anyio
 
 from aioflags.protocol.failures import network_failure, unexpected
 from aioflags.runtime.daemon_threads import SerialThread, ThreadStartError
-from aioflags.runtime.logs import Once, describe_error
+from aioflags.runtime.logs import BugLog
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.transport.http_client import CLOSED, RequestFailed, Response
 from aioflags.transport.settings import Http
@@ -69,7 +69,7 @@ class HttpTransport:
         self._settings = settings
         self._logger = logger
         self._idle_connections = idle_connections
-        self._is_new_bug = Once()
+        self._bugs = BugLog(logger)
         self._lock = anyio.Lock()
         self._thread = SerialThread("aioflags-tls")
         self._connections: HttpConnections | None = None
@@ -166,6 +166,5 @@ class HttpTransport:
 
     def _log_bug(self, error: Exception) -> None:
         """Log the traceback of an exception that HTTP clients do not raise for a failed request. The request counts as failed."""
-        if self._is_new_bug(describe_error(error)):
-            hint = "the traceback, logged once, shows whether client_factory or a library that instruments HTTP clients raised it"
-            self._logger.error("the HTTP client failed: %s", hint, exc_info=error)
+        hint = "the traceback, logged once, shows whether client_factory or a library that instruments HTTP clients raised it"
+        self._bugs.report(error, "the HTTP client failed: %s", hint)
