@@ -9,9 +9,9 @@ import pytest
 
 from aioflags import FlagdConfig
 
-PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "flagd.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "flagd.md").read_text(encoding="utf-8")
 PACKAGE = Path(__file__).parents[2] / "aioflags" / "flagd"
-OPTIONS = PAGE.partition("\n## Options\n")[2].partition("\n## ")[0]
+OPTIONS = PAGE.partition("\n## Environment variables\n")[2].partition("\n## ")[0]
 ROWS: list[tuple[str, str, str]] = re.findall(r"^\| `(\w+)` \|([^|]*)\|([^|]*)\|$", OPTIONS, re.MULTILINE)
 OLDER = {"FLAGD_KEEP_ALIVE_TIME", "FLAGD_SOURCE_PROVIDER_ID"}
 """Names of variables that flagd has replaced."""

@@ -58,7 +58,7 @@ GUIDES = {
 """Pages whose blocks form one file of code and tests, and the number of runs of these tests."""
 PROGRAMS = ("how-to/explain.md", "how-to/scripts.md", "index.md")
 """Pages whose blocks form one program."""
-CELLS = ("how-to/notebooks.md", "reference/contexts.md")
+CELLS = ("how-to/notebooks.md", "reference/contexts.md", "reference/flagd.md")
 """Pages whose blocks may await at their top level, as in a notebook, and assert."""
 ELSEWHERE = {
     "how-to/files.md": "docs/test_files_page.py",

@@ -1,4 +1,4 @@
-"""The production checklist: each log line of its table is a line that aioflags logs."""
+"""The reference of log lines: each line of its table is a line that aioflags logs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SECTION = (ROOT / "docs" / "how-to" / "production.md").read_text("utf-8").partition("\n## Log lines\n")[2].partition("\n## ")[0]
-ROWS = [row for row in SECTION.splitlines() if row.startswith("| `")]
+PAGE = (ROOT / "docs" / "reference" / "log-lines.md").read_text("utf-8")
+ROWS = [row for row in PAGE.splitlines() if row.startswith("| `")]
 LINES = [line for row in ROWS for line in re.findall(r"`([^`]+)`", row.split("|")[1])]
 CHANGES = r"(?:%(?:\.\d+)?[sdgf]|\{\w*\}|\w| )*"
 
@@ -31,7 +31,7 @@ TEXTS = texts()
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_a_log_line_of_the_checklist_is_logged(line: str) -> None:
+def test_a_log_line_of_the_page_is_logged(line: str) -> None:
     fixed = [re.escape(part) for part in re.split(r" ?… ?", line) if part]
     assert re.search(f" ?{CHANGES} ?".join(fixed), TEXTS), line
 
