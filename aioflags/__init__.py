@@ -11,8 +11,8 @@ from aioflags.runtime.lazy import on_demand
 if TYPE_CHECKING:
     from aioflags.client.client import Client
     from aioflags.client_core.fast_path import current_context, use_context
-    from aioflags.client_core.flag_changes import FlagChange, ValueChange
     from aioflags.client_core.flags import Flags, FlagsState
+    from aioflags.client_core.readers import FlagChange, ValueChange
     from aioflags.client_core.typed import Flag
     from aioflags.config.config import Config
     from aioflags.config.data_system import DataSystem, Persistence
@@ -103,7 +103,7 @@ if not TYPE_CHECKING:
         {
             "aioflags.client.client": ("Client",),
             "aioflags.client_core.fast_path": ("current_context", "use_context"),
-            "aioflags.client_core.flag_changes": ("FlagChange", "ValueChange"),
+            "aioflags.client_core.readers": ("FlagChange", "ValueChange"),
             "aioflags.client_core.flags": ("Flags", "FlagsState"),
             "aioflags.client_core.typed": ("Flag",),
             "aioflags.config.config": ("Config",),

@@ -15,7 +15,6 @@ from aioflags.client.data_updates import DataUpdates, first_snapshot
 from aioflags.client_core.answers import DataAnswers, EvaluationLog
 from aioflags.client_core.core_client import Core
 from aioflags.client_core.evaluator import Evaluator
-from aioflags.client_core.flag_changes import FlagTracker
 from aioflags.client_core.hook_runner import DeferredHooks, HookRunner
 from aioflags.client_core.lifecycle import Lifecycle
 from aioflags.client_core.parts import Analytics, ServiceConnection, common_configuration, environment_metadata
@@ -105,8 +104,7 @@ def assemble(config: Config, key: SdkKey, *, register: RegisterPlugin, update_fa
     """
     logger = config.logger
     holder = SnapshotHolder(first_snapshot(config))
-    flag_tracker = FlagTracker(logger)
-    cell = StatusCell(holder, flag_tracker, logger)
+    cell = StatusCell(holder, logger)
     deferred_hooks = DeferredHooks(logger)
     hooks = HookRunner(config.hooks, deferred_hooks, logger)
     recorder = Recorder(config.events, on_toggle=update_fast_path, logger=logger)
@@ -144,7 +142,6 @@ def assemble(config: Config, key: SdkKey, *, register: RegisterPlugin, update_fa
     )
     core = Core(
         holder=holder,
-        flag_tracker=flag_tracker,
         cell=cell,
         recorder=recorder,
         hooks=hooks,

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from aioflags.client_core.overrides import OVERRIDES, ObservedEvent
+from aioflags.client_core.readers import EventIterator, StatusEntries
 from aioflags.errors import ConfigTypeError
 from aioflags.events.stats import Stats
 from aioflags.hooks import TrackCall
@@ -20,10 +21,9 @@ from aioflags.runtime.validation import require, time_limit
 
 if TYPE_CHECKING:
     from aioflags.client_core.evaluator import Evaluator
-    from aioflags.client_core.handlers import Handler
     from aioflags.client_core.hook_runner import HookRunner
     from aioflags.client_core.lifecycle import Lifecycle
-    from aioflags.client_core.observers import EventIterator, Subscription
+    from aioflags.client_core.observers import Handler, Subscription
     from aioflags.client_core.status import StatusCell
     from aioflags.events.outbox import Outbox
     from aioflags.events.recorder import Recorder
@@ -127,7 +127,8 @@ class StatusMethods:
             ConfigError: ``status`` is not a status, or ``handler`` cannot be called.
         """
         wanted = require("status", status, Status)
-        return self._cell.observers.on_status(wanted, _callable(handler), inline=inline)
+        cell = self._cell
+        return cell.observers.handle(_callable(handler), lambda _: StatusEntries(cell, wanted), inline=inline)
 
     # -- events
 
@@ -138,7 +139,7 @@ class StatusMethods:
         some: neighbouring changes of flags are merged, and :attr:`Event.missed` counts what was dropped. Ends when the client has
         closed.
         """
-        return self._cell.observers.events(self._lifecycle.check_loop)
+        return EventIterator(self._cell.observers, self._lifecycle.check_loop)
 
     def on_event(self, kind: EventKind | None, handler: Handler[Event], *, inline: bool = False) -> Subscription:
         """Calls ``handler(event)`` for every event of that kind from now on, or of every kind for ``None``. From any thread.
@@ -149,7 +150,12 @@ class StatusMethods:
             ConfigError: ``kind`` is not a kind of event, or ``handler`` cannot be called.
         """
         wanted = None if kind is None else require("kind", kind, EventKind)
-        return self._cell.observers.on_event(wanted, _callable(handler), inline=inline)
+        observers, check_loop = self._cell.observers, self._lifecycle.check_loop
+
+        def read(name: str) -> EventIterator:
+            return EventIterator(observers, check_loop, wanted, name=name)
+
+        return observers.handle(_callable(handler), read, inline=inline)
 
 
 def _callable(handler: T) -> T:

@@ -12,8 +12,9 @@ import msgspec
 
 from aioflags.client_core.client_methods import EventMethods, StatusMethods
 from aioflags.client_core.evaluation_methods import EvaluationMethods
-from aioflags.client_core.flag_changes import Changes, FlagChange, FlagChanges, ValueChange, ValueChanges
+from aioflags.client_core.observers import ClientIterator
 from aioflags.client_core.overrides import OVERRIDES
+from aioflags.client_core.readers import FlagChange, FlagChanges, ValueChange, ValueChanges
 from aioflags.errors import ConfigError
 from aioflags.hooks import Hook
 from aioflags.model.context import Context
@@ -23,7 +24,6 @@ from aioflags.runtime.validation import require, time_limit
 
 if TYPE_CHECKING:
     from aioflags.client_core.evaluator import Evaluator
-    from aioflags.client_core.flag_changes import FlagTracker
     from aioflags.client_core.hook_runner import HookRunner
     from aioflags.client_core.lifecycle import Lifecycle
     from aioflags.client_core.registration import Registration
@@ -46,7 +46,6 @@ class Core(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """
 
     holder: SnapshotHolder
-    flag_tracker: FlagTracker
     cell: StatusCell
     recorder: Recorder
     hooks: HookRunner
@@ -64,7 +63,7 @@ class CoreClient(StatusMethods, ProcessBound):
     """Whether there is a warning if a client of this class is collected before it is closed, or used in the child of a fork."""
 
     def __init__(self, core: Core) -> None:
-        self._holder, self._flag_tracker, self._cell = core.holder, core.flag_tracker, core.cell
+        self._holder, self._cell = core.holder, core.cell
         self._recorder, self._hooks = core.recorder, core.hooks
         self._evaluator, self._report_to = core.evaluator, core.evaluator.report_to
         self._lifecycle, self._registration = core.lifecycle, core.registration
@@ -100,7 +99,7 @@ class CoreClient(StatusMethods, ProcessBound):
             self._update_fast_path(hooks=self._registration.hooks())
 
     def _changes_of_flags(self) -> FlagChanges:
-        return FlagChanges(self._flag_tracker, self._lifecycle.check_loop)
+        return FlagChanges(self._cell.observers, self._lifecycle.check_loop)
 
     def _changes_of_value(self, key: str, subject: Callable[[Snapshot], Context | None]) -> ValueChanges:
         """The changes of a value for the context that ``subject`` returns for a snapshot; ``None`` counts as no value."""
@@ -109,7 +108,7 @@ class CoreClient(StatusMethods, ProcessBound):
             context = subject(snapshot)
             return None if context is None else self._evaluator.value(snapshot, key, context)
 
-        return ValueChanges(self._flag_tracker, self._lifecycle.check_loop, key, value, lambda: self._holder.snapshot)
+        return ValueChanges(self._cell.observers, self._lifecycle.check_loop, key, value, lambda: self._holder.snapshot)
 
     @property
     def is_initialized(self) -> bool:
@@ -202,10 +201,10 @@ class BaseClient(EvaluationMethods, EventMethods, CoreClient):
     # -- changes of flags
 
     @overload
-    def changes(self) -> Changes[FlagChange]: ...
+    def changes(self) -> ClientIterator[FlagChange]: ...
     @overload
-    def changes(self, key: str, context: Context | None = None) -> Changes[ValueChange]: ...
-    def changes(self, key: str | None = None, context: Context | None = None) -> Changes[Any]:
+    def changes(self, key: str, context: Context | None = None) -> ClientIterator[ValueChange]: ...
+    def changes(self, key: str | None = None, context: Context | None = None) -> ClientIterator[Any]:
         """The changes from this call on: of the configuration of every flag, or of the value of flag ``key`` for ``context``.
 
         An async iterator, and a context manager that deregisters (``with`` or ``async with``). A flag also changes with its

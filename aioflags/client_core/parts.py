@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from aioflags.client_core.client_methods import SendingMethods
     from aioflags.client_core.core_client import CoreClient
     from aioflags.client_core.evaluator import Evaluator
-    from aioflags.client_core.flag_changes import FlagTracker
     from aioflags.client_core.lifecycle import Lifecycle
     from aioflags.client_core.status import StatusCell
     from aioflags.model.context import Context
@@ -257,13 +256,12 @@ class Analytics:
 class Internals(msgspec.Struct, frozen=True, kw_only=True):
     """The parts of a client that other modules of this package read. Not public: they may change in any release.
 
-    None of them holds the client, so ``recorder`` and ``status`` can be read after the client was collected. ``changes`` calls its
-    followers; :meth:`BaseClient.changes` can only be awaited. ``store_session`` reads a persistent store, if there is one.
+    None of them holds the client, so ``recorder`` and ``status`` can be read after the client was collected.
+    ``store_session`` reads a persistent store, if there is one.
     """
 
     recorder: Recorder
     status: StatusCell
-    changes: FlagTracker
     lifecycle: Lifecycle
     evaluator: Evaluator
     holder: SnapshotHolder
@@ -275,7 +273,6 @@ def internals_of(client: CoreClient) -> Internals:
     return Internals(
         recorder=client._recorder,
         status=client._cell,
-        changes=client._flag_tracker,
         lifecycle=client._lifecycle,
         evaluator=client._evaluator,
         holder=client._holder,

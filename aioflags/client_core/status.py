@@ -20,8 +20,7 @@ import anyio
 import msgspec
 
 from aioflags.client_core.condition import TABLE, Condition, Fact, FactKind, advance, derive
-from aioflags.client_core.flag_changes import FlagTracker
-from aioflags.client_core.observers import Observers
+from aioflags.client_core.observers import Observers, Step
 from aioflags.client_core.status_steps import OutageTimer, PostedFacts, event_kinds, event_of, status_error
 from aioflags.model.change import ChangeKind, ChangeSet
 from aioflags.model.detail import ErrorKind
@@ -56,7 +55,6 @@ class StatusCell:
 
     Args:
         holder: Where the data are published.
-        flag_tracker: Notified of changed flags.
         log: The client's logger.
         grace: How many seconds of an outage are ``STALE`` before they are an error; ``None``: all of them.
         revives: Whether sources that are ``OFF`` can start again at any time.
@@ -68,7 +66,6 @@ class StatusCell:
     def __init__(
         self,
         holder: SnapshotHolder,
-        flag_tracker: FlagTracker,
         log: logging.Logger = logger,
         *,
         grace: float | None = None,
@@ -83,7 +80,6 @@ class StatusCell:
         self._first_snapshot = holder.snapshot
         self.server_evaluates: bool = server_evaluates
         """Whether the data of the sources are only reports of a server that evaluates."""
-        self._flag_tracker = flag_tracker
         self._on_step = on_step
         self._condition = Condition(grace=grace, revives=revives, server_evaluates=server_evaluates)
         self._waiting: deque[Fact] = deque()
@@ -123,7 +119,7 @@ class StatusCell:
         self.reports: Latest[StatusReport] = Latest()
         """The newest report that differs from the one before in more than ``seq``; never empty."""
         self.reports.put(self.newest)
-        self.observers: Observers = Observers(self, log)
+        self.observers: Observers = Observers(log, restartable=restartable)
 
     @property
     def is_closed(self) -> bool:
@@ -193,8 +189,8 @@ class StatusCell:
 
     @property
     def is_followed(self) -> bool:
-        """Whether an observer follows the changes of flags."""
-        return self._flag_tracker.is_followed or self._makes_events
+        """Whether anything follows the events or the changes of flags."""
+        return self._on_step is not None or self.observers.follow
 
     def set_environment(self, environment_id: str) -> None:
         """Sets the environment of the flags, as the newest response named it."""
@@ -366,17 +362,18 @@ class StatusCell:
         self._is_failure_logged = self._is_failure_logged or (fact.error is not None and not fact.error.is_minor)
         self._outage_timer.update(before, after)
         changes = self._changed_fields(fact, after, status)
-        keys, has_changes = self._changed_flags(fact, old_snapshot) if self.is_followed else (None, False)
+        keys: frozenset[str] | None = None
         kinds: tuple[EventKind, ...] = ()
-        if self._makes_events:
+        if self.is_followed:
+            keys, has_changes = self._changed_flags(fact, old_snapshot)
             # Data that end an outage are always announced.
             has_changes = has_changes or (keys is not None and status is not self.newest.status)
             kinds = event_kinds(self.newest.status, status, after, has_changes=has_changes)
+        report = self.newest
         if changes or kinds:
-            report = replace(self.newest, seq=self.newest.seq + 1, **changes)
-            self._put(report, [event_of(kind, report, self.snapshot, keys) for kind in kinds], fact, is_news=bool(changes))
-        if keys and fact.snapshot is not None:
-            self._flag_tracker.notify(keys, fact.snapshot)
+            report = replace(report, seq=report.seq + 1, **changes)
+        events = [event_of(kind, report, self.snapshot, keys) for kind in kinds]
+        self._put(Step(report, events, keys or frozenset(), self.snapshot), fact, is_news=bool(changes))
         is_late = status is Status.ERROR and row is not status and after.grace_over and not after.reconcile_failed
         if is_late and self.newest.error is not None:
             served = "the last flag data" if after.has_data and not self.server_evaluates else "defaults"
@@ -394,7 +391,6 @@ class StatusCell:
             self.reports.put(self.newest)
         reports.close()
         self.observers.close()
-        self._flag_tracker.close(for_good=not self.restartable)
 
     def _publish_data(self, fact: Fact, *, is_refused: bool) -> Snapshot:
         """Publishes the data of ``fact``. Returns the data of before."""
@@ -429,26 +425,22 @@ class StatusCell:
             changes["next_attempt"] = after.next_attempt
         return changes
 
-    def _put(self, report: StatusReport, events: list[Event], fact: Fact, *, is_news: bool) -> None:
-        """Publishes the report, then the events."""
-        if events and self._on_step is not None:
+    def _put(self, step: Step, fact: Fact, *, is_news: bool) -> None:
+        """Publishes the report, then the events and the changed flags."""
+        if step.events and self._on_step is not None:
             try:
-                self._on_step(events, fact.change_set)
+                self._on_step(step.events, fact.change_set)
             except Exception:  # noqa: BLE001 -- the status is published whatever fails
                 self._log.exception("a part of the client failed at a change of the status (please report)")
-        if report.status is not self.newest.status or fact.kind is FactKind.RESTARTED:
-            self.entered = report.seq
-        self.newest = report
-        if events:
-            self.observers.put(events)
+        if step.report.status is not self.newest.status or fact.kind is FactKind.RESTARTED:
+            self.entered = step.report.seq
+        self.newest = step.report
+        if step.events or step.keys:
+            self.observers.notify(step)
         if is_news:
-            self.reports.put(report)
+            self.reports.put(step.report)
 
     # -- events
-
-    @property
-    def _makes_events(self) -> bool:
-        return self._on_step is not None or self.observers.follow_events
 
     def _changed_flags(self, fact: Fact, old: Snapshot) -> tuple[frozenset[str] | None, bool]:
         """The keys of the flags that the data of ``fact`` change, and whether they change anything.
@@ -458,5 +450,11 @@ class StatusCell:
         change_set = fact.change_set
         if fact.snapshot is None or change_set is None or change_set.kind is ChangeKind.NONE:
             return None, False
-        keys = self._flag_tracker.changed_keys(old, fact.snapshot, change_set) if change_set.keys_known else None
+        keys = None
+        if change_set.keys_known:
+            try:
+                keys = fact.snapshot.changed_since(old, change_set)
+            except Exception:  # noqa: BLE001 -- as above
+                # A bug here may lose changes, but not the data, which are published already.
+                self._log.exception("the flags that changed are unknown, after an internal error (please report)")
         return keys, keys is None or bool(keys) or old.metadata != fact.snapshot.metadata

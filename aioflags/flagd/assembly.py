@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, TypeAlias
 from aioflags.client_core.answers import DataAnswers, EvaluationLog
 from aioflags.client_core.core_client import Core
 from aioflags.client_core.evaluator import Evaluator
-from aioflags.client_core.flag_changes import FlagTracker
 from aioflags.client_core.hook_runner import DeferredHooks, HookRunner
 from aioflags.client_core.lifecycle import Lifecycle
 from aioflags.client_core.registration import Registration
@@ -50,10 +49,8 @@ def assemble(config: FlagdConfig, mode: Mode, *, register: RegisterPlugin) -> tu
     logger = config.logger
     first = Snapshot.empty(dialect=mode.dialect or _dialect(config), log=logger)
     holder = SnapshotHolder(first if mode.flags is None else first.apply(mode.flags))
-    flag_tracker = FlagTracker(logger)
     cell = StatusCell(
         holder,
-        flag_tracker,
         logger,
         grace=config.retry_grace_period,
         restartable=True,
@@ -79,7 +76,6 @@ def assemble(config: FlagdConfig, mode: Mode, *, register: RegisterPlugin) -> tu
     evaluator = Evaluator(cell, hooks, DataAnswers(DISABLED_RECORDER, log), log, answers)
     core = Core(
         holder=holder,
-        flag_tracker=flag_tracker,
         cell=cell,
         recorder=DISABLED_RECORDER,
         hooks=hooks,

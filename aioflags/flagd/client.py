@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
 
 from aioflags.client_core.core_client import BaseClient, weakly
-from aioflags.client_core.flag_changes import Changes, FlagChange, ValueChange
 from aioflags.client_core.flags import Flags
+from aioflags.client_core.observers import ClientIterator
+from aioflags.client_core.readers import FlagChange, ValueChange
 from aioflags.client_core.typed import plain_key
 from aioflags.errors import ConfigError
 from aioflags.flagd.config import FlagdConfig
@@ -119,10 +120,10 @@ class FlagdClient(BaseClient):
         return super().flags_nowait(context)
 
     @overload
-    def changes(self) -> Changes[FlagChange]: ...
+    def changes(self) -> ClientIterator[FlagChange]: ...
     @overload
-    def changes(self, key: str, context: Context | None = None) -> Changes[ValueChange]: ...
-    def changes(self, key: str | None = None, context: Context | None = None) -> Changes[Any]:
+    def changes(self, key: str, context: Context | None = None) -> ClientIterator[ValueChange]: ...
+    def changes(self, key: str | None = None, context: Context | None = None) -> ClientIterator[Any]:
         """The changes from this call on: of the configuration of every flag, or of the value of flag ``key`` for ``context``.
 
         See :meth:`Client.changes`. If the server evaluates, only the keys of flags are known: follow them, and evaluate anew.

@@ -15,7 +15,6 @@ import anyio
 from aioflags.client_core.answers import DataAnswers, EvaluationLog
 from aioflags.client_core.core_client import Core
 from aioflags.client_core.evaluator import Evaluator
-from aioflags.client_core.flag_changes import FlagTracker
 from aioflags.client_core.hook_runner import DeferredHooks, HookRunner
 from aioflags.client_core.lifecycle import Lifecycle
 from aioflags.client_core.parts import Analytics, ServiceConnection, common_configuration, environment_metadata
@@ -241,8 +240,7 @@ def assemble(
         record_tracked: Called for events that had to wait for the context. Must not keep the client alive either.
     """
     holder = SnapshotHolder(Snapshot.empty(dialect=CLIENT_SIDE, log=logger).refused(ErrorKind.CLIENT_NOT_READY))
-    flag_tracker = FlagTracker(logger)
-    cell = StatusCell(holder, flag_tracker, logger, revives=True)
+    cell = StatusCell(holder, logger, revives=True)
     deferred_hooks = DeferredHooks(logger)
     hooks = HookRunner(config.hooks, deferred_hooks, logger)
     recorder = Recorder(config.events, on_toggle=update_fast_path, logger=logger)
@@ -367,7 +365,6 @@ def assemble(
     )
     core = Core(
         holder=holder,
-        flag_tracker=flag_tracker,
         cell=cell,
         recorder=recorder,
         hooks=hooks,

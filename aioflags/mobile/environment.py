@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol, TypeA
 from aioflags.client_core.client_methods import SendingMethods
 from aioflags.client_core.core_client import CoreClient, weakly
 from aioflags.client_core.fast_path import MOBILE, with_constant_path, with_fast_detail
-from aioflags.client_core.flag_changes import Changes, FlagChange, ValueChange
+from aioflags.client_core.observers import ClientIterator
+from aioflags.client_core.readers import FlagChange, ValueChange
 from aioflags.client_core.typed import Flag, J, PlainKey, T
 from aioflags.errors import LifecycleError
 from aioflags.mobile.config import MobileConfig
@@ -316,10 +317,10 @@ class MobileEnvironment(SendingMethods, CoreClient):
     # -- changes of flags
 
     @overload
-    def changes(self) -> Changes[FlagChange]: ...
+    def changes(self) -> ClientIterator[FlagChange]: ...
     @overload
-    def changes(self, key: str) -> Changes[ValueChange]: ...
-    def changes(self, key: str | None = None) -> Changes[Any]:
+    def changes(self, key: str) -> ClientIterator[ValueChange]: ...
+    def changes(self, key: str | None = None) -> ClientIterator[Any]:
         """The changes from this call on: of every flag, or of the value of flag ``key``. They continue with each new context.
 
         An async iterator, and a context manager that deregisters (``with`` or ``async with``). Iterate on the client's event loop:

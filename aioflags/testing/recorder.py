@@ -8,9 +8,9 @@ from typing import Final, TypeVar
 import anyio
 
 from aioflags.client_core.core_client import CoreClient
+from aioflags.client_core.observers import Step
 from aioflags.client_core.overrides import Observation, ObservedEvent
 from aioflags.client_core.parts import internals_of
-from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.context import Context
 from aioflags.model.values import same_json
 from aioflags.runtime.broadcast import Signal
@@ -161,7 +161,7 @@ class FlagChangeLog(ProcessBound):
 
     def follow(self, client: CoreClient) -> None:
         """Record the changes of another client, from now on."""
-        internals_of(client).changes.add(self)
+        internals_of(client).status.observers.add(self)
 
     def clear(self) -> None:
         """Forget the recorded changes."""
@@ -188,9 +188,9 @@ class FlagChangeLog(ProcessBound):
         if times := self.keys.count(key):
             raise AssertionError(f"the flag {key!r} changed, {times} times")
 
-    def notify(self, keys: frozenset[str], snapshot: Snapshot) -> None:  # noqa: ARG002 -- needed by followers of values only
+    def notify(self, step: Step) -> None:
         """Record changed flags. Called by the client."""
-        self.keys += sorted(keys)
+        self.keys += sorted(step.keys)
         self._changed.send()
 
     def finish(self) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from aioflags.client_core.handlers import EventQueue
+from aioflags.client_core.observers import Step
+from aioflags.client_core.readers import EventIterator
 from aioflags.model.status import Event, EventKind
 from aioflags.runtime.logs import logger
 from tests.support.status_clients import StatusClient, settle, shown
@@ -210,9 +211,11 @@ def status(seq: int) -> Event:
     ],
 )
 def test_a_full_queue_merges_changes_and_then_drops_the_oldest(events: list[Event], left: list[str], missed: int) -> None:
-    queue = EventQueue(logging.getLogger("aioflags"), "a reader", capacity=2)
-    queue.put(events)
-    taken = [event for _ in range(2) if (event := queue.take()) is not None]
+    client = StatusClient()
+    reader = EventIterator(client.cell.observers, lambda: None, limit=2)
+    for each in events:
+        reader.notify(Step(each.report, [each], frozenset(), client.cell.snapshot))
+    taken = [event for _ in range(2) if (event := reader._take()) is not None]
     assert shown(taken) == left
     assert [event.missed for event in taken] == [missed, 0][: len(taken)]
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from aioflags import Client, Config, ConfigError, Context, DataSystem, FlagChange, ValueChange
+from aioflags.client_core.observers import Step
 from aioflags.sources import MemorySource, Streaming
 from tests.support.canaries import secretive
 from tests.support.scripted_http import Service, intent, sse, stream_of
@@ -237,7 +238,7 @@ async def test_iterators_register_in_other_threads_while_changes_are_published()
 
 async def test_a_follower_that_raises_affects_neither_the_data_nor_other_followers(caplog: pytest.LogCaptureFixture) -> None:
     class Broken:
-        def notify(self, keys: frozenset[str], snapshot: object) -> None:
+        def notify(self, step: Step) -> None:
             raise ZeroDivisionError
 
         def finish(self) -> None:
@@ -245,10 +246,10 @@ async def test_a_follower_that_raises_affects_neither_the_data_nor_other_followe
 
     source, broken = MemorySource({"f": 1}), Broken()
     async with client_of(source) as client:
-        client._flag_tracker.add(broken)
+        client._cell.observers.add(broken)
         changes = client.changes()
         source.set("f", 2)
         assert await asyncio.wait_for(anext(changes), 1) == FlagChange("f")
         assert await client.variation("f", USER, 0) == 2
         assert client.report.source_state == "VALID"
-    assert "a follower of flag changes was not notified" in caplog.text
+    assert "an observer was not notified" in caplog.text

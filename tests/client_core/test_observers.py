@@ -64,7 +64,7 @@ async def test_no_run_starts_after_a_removal(client: StatusClient) -> None:
     await settle()
     assert runs == []
     assert "cancelled" in repr(subscription)
-    assert not client.cell.observers.follow_events
+    assert not client.cell.observers.follow
 
 
 async def test_a_removal_cancels_a_coroutine_and_leaves_a_thread_alone(client: StatusClient) -> None:
@@ -110,10 +110,10 @@ async def test_subscriptions_and_iterators_do_not_keep_a_client_alive() -> None:
 
 async def test_an_iterator_that_is_no_longer_used_gets_no_events(client: StatusClient) -> None:
     iterator = client.events()
-    assert client.cell.observers.follow_events
+    assert client.cell.observers.follow
     del iterator
     gc.collect()
-    assert not client.cell.observers.follow_events
+    assert not client.cell.observers.follow
 
 
 async def test_an_iterator_that_is_closed_ends_at_once(client: StatusClient) -> None:

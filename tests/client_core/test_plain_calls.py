@@ -182,7 +182,7 @@ async def test_every_plain_method_can_be_called(make: Callable[[], Any], place: 
 NEEDS_NO_TASK: Final = {"Event", "Lock", "run"}
 CALLED_BY_TASKS: Final = {
     ("persistence/big_segments.py", "_time_limit"),
-    ("client_core/handlers.py", "start"),
+    ("client_core/observers.py", "start"),
     ("persistence/reader.py", "__init__"),
     ("runtime/tasks.py", "start"),
     ("sources/stream_source.py", "__init__"),

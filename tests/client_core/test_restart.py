@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from aioflags import Status, StatusReport
-from aioflags.client_core.flag_changes import FlagChange, FlagChanges
+from aioflags.client_core.observers import Step
+from aioflags.client_core.readers import FlagChange, FlagChanges
 from aioflags.model.status import Event, EventKind
 from tests.support.status_clients import FATAL, StatusClient, settle, shown
 
@@ -114,7 +115,7 @@ async def test_an_iterator_that_is_made_while_the_client_is_closed_follows_the_n
     await client.start(0)
     await client.aclose()
     events, reports = client.events(), client.reports()
-    changes = FlagChanges(client.tracker, lambda: None)
+    changes = FlagChanges(client.cell.observers, lambda: None)
     assert (await anext(reports)).status is Status.NOT_READY
     readers = [asyncio.ensure_future(anext(iterator)) for iterator in (events, reports)]
     await settle()
@@ -135,7 +136,7 @@ async def test_a_second_close_ends_the_iterators_that_were_made_since_the_first(
     client = StatusClient(restartable=True)
     await client.start(0)
     await client.aclose()
-    events, reports, changes = client.events(), client.reports(), FlagChanges(client.tracker, lambda: None)
+    events, reports, changes = client.events(), client.reports(), FlagChanges(client.cell.observers, lambda: None)
     await client.aclose()
     assert [event async for event in events] == []
     assert [report.status async for report in reports] == [Status.NOT_READY]
@@ -146,14 +147,14 @@ async def test_a_follower_of_changes_that_is_not_an_iterator_follows_every_start
     client, seen = StatusClient(restartable=True), list[frozenset[str]]()
 
     class Follower:
-        def notify(self, keys: frozenset[str], snapshot: object) -> None:
-            seen.append(keys)
+        def notify(self, step: Step) -> None:
+            seen.append(step.keys)
 
         def finish(self) -> None:
             """It goes on."""
 
     follower = Follower()
-    client.tracker.add(follower)
+    client.cell.observers.add(follower)
     for _ in range(2):
         await restarted(client)
         await client.aclose()

@@ -8,7 +8,6 @@ from collections.abc import Callable
 import pytest
 
 from aioflags import ErrorInfo, SourceState, Status
-from aioflags.client_core.flag_changes import FlagTracker
 from aioflags.client_core.status import StatusCell
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeKind, ChangeSet, Selector
@@ -25,7 +24,7 @@ Fact = Callable[[StatusCell], None]
 
 @pytest.fixture
 def cell() -> StatusCell:
-    return StatusCell(SnapshotHolder(Snapshot.empty()), FlagTracker())
+    return StatusCell(SnapshotHolder(Snapshot.empty()))
 
 
 def data(cell: StatusCell) -> None:

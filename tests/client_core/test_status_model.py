@@ -17,7 +17,8 @@ import pytest
 
 from aioflags import Status, StatusReport
 from aioflags.client_core.condition import Fact, FactKind
-from aioflags.client_core.observers import EventIterator, Subscription
+from aioflags.client_core.observers import Subscription
+from aioflags.client_core.readers import EventIterator
 from aioflags.model.status import Event, EventKind, SourceState
 from aioflags.testing import VirtualTimeLoop
 from tests.support.status_clients import DOWN, FATAL, UNUSABLE, StatusClient

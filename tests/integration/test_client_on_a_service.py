@@ -201,7 +201,7 @@ async def test_the_same_data_again_are_not_a_change() -> None:
     async with client_of(service, DataSystem.custom(synchronizers=[Streaming()])) as client:
         changes = client.changes()
         await asyncio.sleep(2)
-        changes._tracker.close()
+        changes.finish()
         assert [change async for change in changes] == []
         assert client._holder.snapshot.selector.state == "s2"
 

@@ -9,7 +9,6 @@ from typing import Any
 import anyio
 import pytest
 
-from aioflags.client_core.flag_changes import FlagTracker
 from aioflags.client_core.status import StatusCell
 from aioflags.evaluation.client_side import CLIENT_SIDE
 from aioflags.evaluation.snapshot import Snapshot
@@ -68,7 +67,7 @@ async def running(
     sources = SourceOptions(
         initializers=[Cache()], synchronizers=[network("fdv2", *fdv2)], fdv1_fallback=network("fdv1", *fdv1), policy=MOBILE
     )
-    sink = StatusCell(holder, FlagTracker(LOGGER))
+    sink = StatusCell(holder)
     supervisor = Supervisor(sources, SourceContext(cache=cache), sink, FallbackState(), on_applied=cache.applied)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(caches.run)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 import pytest
 
 from aioflags import Context
-from aioflags.client_core.flag_changes import FlagTracker
 from aioflags.client_core.status import StatusCell
 from aioflags.evaluation.client_side import CLIENT_SIDE
 from aioflags.evaluation.snapshot import Snapshot
@@ -34,7 +33,7 @@ REPORTS: dict[str, Callable[[RunSink], object]] = {
 @pytest.mark.parametrize("is_current", [True, False], ids=["the sources of now", "other sources took their place"])
 @pytest.mark.parametrize("report", REPORTS.values(), ids=REPORTS)
 async def test_only_the_sources_of_now_report(report: Callable[[RunSink], object], *, is_current: bool) -> None:
-    cell = StatusCell(SnapshotHolder(Snapshot.empty(dialect=CLIENT_SIDE)), FlagTracker(SILENT), SILENT)
+    cell = StatusCell(SnapshotHolder(Snapshot.empty(dialect=CLIENT_SIDE)), SILENT)
     outcome: asyncio.Future[IdentifyResult] = asyncio.get_running_loop().create_future()
     side = ClientSide(context=ANNA, use_report=False, with_reasons=False, secure_mode_hash=None)
     kept = FlagCaches(DeviceStorage(MemoryStorage(), SILENT), "key", limit=5, logger=SILENT).of(ANNA, side.body)

@@ -9,12 +9,10 @@ from weakref import ref
 import pytest
 
 from aioflags import Events
-from aioflags.client_core.flag_changes import FlagTracker
 from aioflags.client_core.status import StatusCell
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.events.recorder import Recorder
 from aioflags.otel.metrics import EventTotals, SumKey
-from aioflags.runtime.logs import logger
 from aioflags.supervisor.next_snapshot import SnapshotHolder
 from tests.support.events import U1
 
@@ -25,7 +23,7 @@ class StandInClient:
     def __init__(self, environment: str | None = "e") -> None:
         self.recorder = Recorder(Events())
         self.recorder.open()
-        self.cell = StatusCell(SnapshotHolder(Snapshot.empty()), FlagTracker(logger))
+        self.cell = StatusCell(SnapshotHolder(Snapshot.empty()))
         self.cell.environment_id = environment
 
     def add_to(self, totals: EventTotals) -> StandInClient:

@@ -28,7 +28,6 @@ class EvaluatingClient(BaseClient):
         runner = HookRunner(hooks, DeferredHooks(logger), logger)
         core = Core(
             holder=facts.holder,
-            flag_tracker=facts.tracker,
             cell=facts.cell,
             recorder=DISABLED_RECORDER,
             hooks=runner,

@@ -9,7 +9,6 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 import anyio
 
 from aioflags.client_core.client_methods import StatusMethods
-from aioflags.client_core.flag_changes import FlagTracker
 from aioflags.client_core.lifecycle import Lifecycle
 from aioflags.client_core.status import OnStep, StatusCell
 from aioflags.evaluation.snapshot import Snapshot
@@ -66,11 +65,8 @@ class StatusClient(StatusMethods):
         workload: Idle | None = None,
     ) -> None:
         self.holder = SnapshotHolder(Snapshot.empty())
-        self.tracker = FlagTracker()
         self.workload = Idle() if workload is None else workload
-        self.cell = self._cell = StatusCell(
-            self.holder, self.tracker, grace=grace, revives=revives, restartable=restartable, on_step=on_step
-        )
+        self.cell = self._cell = StatusCell(self.holder, grace=grace, revives=revives, restartable=restartable, on_step=on_step)
         self.lifecycle = self._lifecycle = Lifecycle(
             self._cell,
             self.workload,

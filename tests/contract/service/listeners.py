@@ -7,7 +7,7 @@ from typing import Any
 from anyio.abc import TaskGroup
 
 from aioflags import Client, Context, FlagChange, ValueChange
-from aioflags.client_core.flag_changes import Changes
+from aioflags.client_core.observers import ClientIterator
 from tests.contract.service.callbacks import Callbacks
 from tests.contract.service.service_params import Params
 
@@ -37,7 +37,7 @@ class Listeners:
         self._client = client
         self._callbacks = callbacks
         self._tasks = tasks
-        self._followed: dict[str, Changes[Any]] = {}
+        self._followed: dict[str, ClientIterator[Any]] = {}
 
     def follow_flags(self, params: RegisterFlagChangeListenerParams) -> None:
         """Follow the definitions of all flags."""
@@ -48,12 +48,12 @@ class Listeners:
         changes = self._client.changes(params.flag_key, Context.from_dict(params.context))
         self._follow(params.listener_id, params.callback_uri, changes)
 
-    def _follow(self, listener_id: str, uri: str, changes: Changes[Any]) -> None:
+    def _follow(self, listener_id: str, uri: str, changes: ClientIterator[Any]) -> None:
         self.unregister(listener_id)
         self._followed[listener_id] = changes
         self._tasks.start_soon(self._post, listener_id, uri, changes)
 
-    async def _post(self, listener_id: str, uri: str, changes: Changes[FlagChange | ValueChange]) -> None:
+    async def _post(self, listener_id: str, uri: str, changes: ClientIterator[FlagChange | ValueChange]) -> None:
         async for change in changes:
             body: dict[str, Any] = {"listenerId": listener_id, "flagKey": change.key}
             if isinstance(change, ValueChange):
