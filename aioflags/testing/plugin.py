@@ -5,6 +5,8 @@ pytest imports this file in every project that has aioflags installed, so it imp
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Generator
 from contextlib import ExitStack
 from typing import Any, Final
@@ -53,6 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in _MARKERS:
         config.addinivalue_line("markers", marker)
     config.pluginmanager.register(fixtures(config), "aioflags fixtures")
+    config.pluginmanager.register(AwaitCheck(), "aioflags await check")
     wants_report = config.getoption("--flags-unused-report")
     if config.getoption("--flags-file") or config.getoption("--flags"):
         from aioflags.testing.session_flags import session_flags_of  # noqa: PLC0415
@@ -117,3 +120,68 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
         if (stack := item.stash.get(_STACK, None)) is not None:
             del item.stash[_STACK]
             stack.close()
+
+
+# -- A coroutine of a client that was never awaited. Its call did nothing, and a test may pass all the same.
+
+
+_EVALUATIONS: Final = frozenset({"variation", "variation_detail"})
+"""The methods that `Flags` has, too."""
+
+
+class AwaitCheck:
+    """Fails a test in which a coroutine of a client was never awaited.
+
+    Python warns when it deletes such a coroutine: a warning that pytest records, or, where the project makes warnings errors, an
+    exception that no caller can get.
+    """
+
+    def __init__(self) -> None:
+        self._methods: dict[str, None] = {}
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Add an error to the reports of the test, as its teardown would. Only now pytest has passed on its warnings."""
+        report_unraisable = sys.unraisablehook
+
+        def hook(unraisable: sys.UnraisableHookArgs) -> None:
+            if not self._is_forgotten(unraisable.object):
+                report_unraisable(unraisable)
+
+        self._methods.clear()
+        sys.unraisablehook = hook
+        try:
+            result = yield
+        finally:
+            sys.unraisablehook = report_unraisable
+        if self._methods:
+            text = "\n".join(map(_forgotten_await, self._methods))
+            report = pytest.TestReport(item.nodeid, item.location, dict.fromkeys(item.keywords, 1), "failed", text, "teardown")
+            item.ihook.pytest_runtest_logreport(report=report)
+        return result
+
+    @pytest.hookimpl
+    def pytest_warning_recorded(self, warning_message: warnings.WarningMessage) -> None:
+        """Called at the end of a test with each warning of it."""
+        self._is_forgotten(warning_message.source)
+
+    def _is_forgotten(self, coroutine: object) -> bool:
+        """Whether this is a coroutine of a client's public method. Compares code: another class may have the same names."""
+        code, core = getattr(coroutine, "cr_code", None), sys.modules.get("aioflags.client_core.core_client")
+        if code is None or core is None or code.co_name.startswith("_"):
+            return False
+        classes: list[type] = [core.CoreClient]
+        for each in classes:
+            classes += each.__subclasses__()
+        if not any(getattr(getattr(each, code.co_name, None), "__code__", None) is code for each in classes):
+            return False
+        self._methods[code.co_name] = None
+        return True
+
+
+def _forgotten_await(method: str) -> str:
+    """The failure of a test, with the ways out."""
+    lines = [f"client.{method}(...) was never awaited, so it did nothing:", f"    await client.{method}(...)"]
+    if method in _EVALUATIONS:
+        lines += ["or, with plain calls:", "    flags = await client.flags(context)", f"    flags.{method}(...)"]
+    return "\n".join(lines)

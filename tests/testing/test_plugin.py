@@ -238,6 +238,71 @@ def test_a_strict_test_fails_if_an_evaluation_has_an_error(project: Project) -> 
     assert shown.count("flags_strict: evaluations that failed") == 3
 
 
+# -- coroutines that were never awaited
+
+FORGETFUL = """
+import pytest
+from aioflags import Client, Context, FlagdClient, FlagdConfig, MobileClient
+
+ANNA = Context("anna")
+
+class ApiClient:
+    async def variation(self): ...
+
+def test_client():
+    Client.local({}).variation("theme", ANNA, "light")
+
+def test_flags(flags):
+    flags.flags(ANNA)
+
+def test_mobile_client():
+    MobileClient("mob", ANNA).identify(ANNA)
+
+def test_mobile_flags(mobile_flags):
+    mobile_flags.wait_ready()
+
+def test_flagd_client():
+    FlagdClient(FlagdConfig()).variation_detail("theme", ANNA, "light")
+
+def test_another_client():
+    with pytest.warns(RuntimeWarning, match="ApiClient.variation' was never awaited"):
+        ApiClient().variation()
+
+def test_the_warning_is_expected():
+    with pytest.warns(RuntimeWarning, match="never awaited"):
+        Client.local({}).variation("theme", ANNA, "light")
+
+@pytest.mark.asyncio
+async def test_all_is_awaited(flags):
+    assert await flags.variation("theme", ANNA, "light") == (await flags.flags(ANNA)).variation("theme", "light") == "light"
+"""
+
+
+@pytest.mark.parametrize("action", ["error", "default"])
+def test_a_test_fails_if_a_coroutine_of_a_client_was_never_awaited(project: Project, action: str) -> None:
+    ran = project(FORGETFUL, f"-W{action}::RuntimeWarning", plugins="asyncio", ini=MARKED)
+    ran.assert_outcomes(passed=8, errors=5, warnings=0 if action == "error" else 5)
+    for test, method in {
+        "client": "variation",
+        "flags": "flags",
+        "mobile_client": "identify",
+        "mobile_flags": "wait_ready",
+        "flagd_client": "variation_detail",
+    }.items():
+        message = [f"client.{method}(...) was never awaited, so it did nothing:", f"    await client.{method}(...)"]
+        if method.startswith("variation"):
+            message += ["or, with plain calls:", "    flags = await client.flags(context)", f"    flags.{method}(...)"]
+        ran.stdout.fnmatch_lines([f"*ERROR at teardown of test_{test} *", *message, "[=_]*"], consecutive=True)
+
+
+@pytest.mark.parametrize(("action", "failed"), [("error", 1), ("default", 0)])
+def test_a_coroutine_of_another_class_is_reported_as_ever(project: Project, action: str, failed: int) -> None:
+    tests = FORGETFUL.partition("def test_client")[0] + "def test_it():\n    ApiClient().variation()\n"
+    ran = project(tests, f"-W{action}::RuntimeWarning")
+    ran.assert_outcomes(failed=failed, passed=1 - failed, warnings=1 - failed)
+    assert "'ApiClient.variation' was never awaited" in ran.stdout.str()
+
+
 # -- invalid markers
 
 
