@@ -68,6 +68,7 @@ class LoopWatch:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await asyncio.sleep(3 * self._STEP)
         self._task.cancel()
+        await asyncio.wait({self._task})
 
     async def _tick(self) -> None:
         while True:

@@ -45,14 +45,51 @@ settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], SECRET_KEY="only 
 app = get_wsgi_application()
 """
 """What a view of Django needs around it."""
+AIOHTTP = """
+import os
+
+from aiohttp import web
+
+from aioflags import Client, Context
+from aioflags.aiohttp import setup
+
+client = Client.from_env()
+
+
+async def checkout(request):
+    user = Context(request.query["user"])
+    is_new = await client.variation("new-checkout", user, False)
+    client.track("checkout seen", user)
+    return web.json_response({"checkout": "new" if is_new else "old", "process": os.getpid()})
+
+
+async def app():
+    application = web.Application()
+    application.router.add_get("/", checkout)
+    setup(application, client)
+    return application
+"""
+"""What gunicorn's worker of aiohttp loads."""
+CHANGE = 5.0
+"""Seconds until every worker has a change."""
+of_the_scoreboard = pytest.mark.holds("RB-R23")
 
 SERVERS = [
-    pytest.param(ASGI, "uvicorn shop:app --workers 2 --timeout-graceful-shutdown 10", "shop", id="uvicorn"),
+    pytest.param(
+        ASGI, "uvicorn shop:app --workers 2 --timeout-graceful-shutdown 10", "shop", id="RB-R23 uvicorn", marks=of_the_scoreboard
+    ),
     pytest.param(ASGI, "gunicorn shop:app -k uvicorn_worker.UvicornWorker -w 2", "shop", id="gunicorn, ASGI"),
     pytest.param(ASGI, "gunicorn shop:app -k uvicorn_worker.UvicornWorker -w 2 --preload", "shop", id="preloaded, ASGI"),
+    pytest.param(ASGI, "gunicorn shop:app -k aiohttp.GunicornWebWorker -w 2", "aiohttp_shop", id="gunicorn, aiohttp"),
     pytest.param(ASGI, "hypercorn shop:app -w 2", "shop", id="hypercorn"),
     pytest.param(WSGI, "gunicorn shop:app -k gthread --threads 4 -w 2", "shop", id="gunicorn, Flask"),
-    pytest.param(WSGI, "gunicorn shop:app -k gthread --threads 4 -w 2 --preload", "plain_shop", id="preloaded, WSGI"),
+    pytest.param(
+        WSGI,
+        "gunicorn shop:app -k gthread --threads 4 -w 2 --preload",
+        "plain_shop",
+        id="RB-R23 preloaded, WSGI",
+        marks=of_the_scoreboard,
+    ),
     pytest.param(WSGI, "uwsgi --module uwsgi_shop:app --master --processes 2 --enable-threads --die-on-term", "shop", id="uWSGI"),
     pytest.param(WSGI, "gunicorn shop:app -k gthread --threads 4 -w 2 --preload", "django_shop", id="preloaded, Django"),
 ]
@@ -64,10 +101,10 @@ async def ask(http: httpx.AsyncClient, user: str) -> tuple[int, str]:
     return answer["process"], answer["checkout"]
 
 
-async def until(http: httpx.AsyncClient, checkout: str, processes: int) -> set[int]:
+async def until(http: httpx.AsyncClient, checkout: str, processes: int, limit: float = PATIENCE) -> set[int]:
     """The processes, as soon as so many have this checkout."""
     seen: set[int] = set()
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(limit):
         while len(seen) < processes:
             answers = await asyncio.gather(*(ask(http, "anna") for _ in range(4)))
             seen |= {process for process, shown in answers if shown == checkout}
@@ -91,16 +128,18 @@ async def test_each_worker_has_a_client_that_follows_flags_and_sends_its_events(
     assert f"| `{command}` |" in page(name)
     recipe = Recipe(tmp_path, flags_service, name)
     (tmp_path / "django_shop.py").write_text(DJANGO)
+    (tmp_path / "aiohttp_shop.py").write_text(AIOHTTP)
     flags_service.set("new-checkout", False)
     async with recipe.serving(command.replace("shop", module, 1), unused_tcp_port) as (program, http):
         await flags_service.until_streaming(2, timeout=PATIENCE)
         before = await until(http, "old", 2)
         flags_service.set("new-checkout", True)
-        assert await until(http, "new", 2) == before
+        assert await until(http, "new", 2, CHANGE) == before
         assert flags_service.state.open_streams[Endpoint.STREAM] == 2  # one for each worker, none for their parent
         await record(http, recipe, program)
 
 
+@of_the_scoreboard
 async def test_a_reload_closes_the_old_client_and_starts_a_new_one(
     flags_service: FlagsService, tmp_path: Path, unused_tcp_port: int
 ) -> None:

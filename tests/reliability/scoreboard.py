@@ -13,15 +13,16 @@ variables choose:
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
+from random import Random, seed
 from typing import Final
 
 import msgspec
-
-__all__ = ["FORM", "LINES", "TOTALS", "Form", "Line", "Total", "amount", "batches", "read_totals", "seeds"]
 
 
 class Form(StrEnum):
@@ -113,3 +114,23 @@ def batches(line: str, count: int = 8) -> Iterable[range]:
     every = seeds(line)
     size = -(-len(every) // count)
     return [every[start : start + size] for start in range(0, len(every), size)]
+
+
+@contextmanager
+def replayable(number: int, *, count: int = 1) -> Generator[Random, None, None]:
+    """The random numbers of a seed. A failure of the block notes the command that tries the seed again, in a run of ``count``.
+
+    Clients take their jitter from the shared generator of :mod:`random`. The full form logs nothing, because pytest keeps all log
+    records of a test: gigabytes after a thousand seeds. A replay logs.
+    """
+    seed(number)
+    if FORM is Form.FULL:
+        logging.disable()
+    try:
+        yield Random(number)
+    except BaseException as error:
+        test = os.environ.get("PYTEST_CURRENT_TEST", "").partition("::")[0]
+        error.add_note(f"seed {number}; replay: AIOFLAGS_SEED={number} AIOFLAGS_SEEDS={count} pytest {test}")
+        raise
+    finally:
+        logging.disable(logging.NOTSET)

@@ -14,7 +14,7 @@ from aioflags import DataSystem, EvaluationDetail, EventKind, Hook, LifecycleErr
 from aioflags.hooks import EvaluationCall
 from aioflags.plugins import AnyPlugin
 from tests.reliability.plugin import Figures
-from tests.reliability.scoreboard import batches
+from tests.reliability.scoreboard import batches, replayable
 from tests.reliability.scripted_worlds import CLOSE_TIMEOUT, EVENTS, KINDS, AnyClient, ScriptedWorld, world_of
 from tests.support.device_storages import ScriptedStorage
 from tests.support.interruptions import WAYS, interrupted
@@ -142,24 +142,20 @@ ENDS: Final[list[Callable[[AnyClient, random.Random], Coroutine[Any, Any, None]]
 async def test_a_close_ends_in_time_and_leaves_nothing(seeds: range, figures: Figures) -> None:
     before = held()
     for seed in seeds:
-        chance = random.Random(seed)
         kind = KINDS[seed % len(KINDS)]
-        try:
+        with replayable(seed) as chance:
             world = any_world(kind, chance)
             await live(world, chance)
             end, began = chance.choice(ENDS), seconds()
             await end(world.client, chance)
             took = seconds() - began
             await asyncio.sleep(0.01)  # calls of the client's users end now
-            assert took <= CLOSE_TIMEOUT + 0.05, f"{end.__name__}: {took:g} s"
-            assert await until_ended_on_the_loop(before) == [], end.__name__
+            assert took <= CLOSE_TIMEOUT + 0.05, f"{kind}, {end.__name__}: {took:g} s"
+            assert await until_ended_on_the_loop(before) == [], f"{kind}, {end.__name__}"
             assert world.client.report.source_state == "OFF"
             with pytest.raises(LifecycleError) if not kind.startswith("flagd") else contextlib.nullcontext():
                 await world.client.start(0)
             await world.client.aclose()
             assert await until_ended_on_the_loop(before) == []
-        except BaseException as error:
-            error.add_note(f"a {kind} client; again: AIOFLAGS_SEED={seed} AIOFLAGS_SEEDS=1 pytest {__file__}")
-            raise
         figures.total("clients closed", 1)
         figures.worst("slowest close, with a limit of 2 s", took, "s of virtual time")

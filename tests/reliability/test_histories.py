@@ -17,8 +17,7 @@ import pytest
 
 from tests.reliability.history import Value
 from tests.reliability.plugin import Figures
-from tests.reliability.replay import replayable
-from tests.reliability.scoreboard import batches
+from tests.reliability.scoreboard import batches, replayable
 from tests.reliability.worlds import KEYS, WORLDS, HttpWorld, World
 
 CHANGE_SETS = 200
@@ -32,8 +31,8 @@ READS_A_TURN = 20
 async def test_readers_see_the_servers_data_whole_and_in_order(seeds: range, figures: Figures) -> None:
     for seed in seeds:
         world = WORLDS[seed % len(WORLDS)]()
-        with replayable(seed, "tests/reliability/test_histories.py"):
-            await read_beside_changes(world, Random(seed))
+        with replayable(seed) as chance:
+            await read_beside_changes(world, chance)
         figures.total("reads", world.history.reads)
     figures.total("runs", len(seeds))
 

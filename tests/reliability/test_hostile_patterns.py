@@ -17,7 +17,7 @@ import pytest
 from aioflags.evaluation.patterns import compile_pattern, max_length_without_re2
 from tests.evaluation.search_times import LIMIT, slowest
 from tests.reliability.plugin import Figures
-from tests.reliability.scoreboard import batches
+from tests.reliability.scoreboard import batches, replayable
 
 pytest.importorskip("re2", reason="half of the searches need the extra re2")
 
@@ -43,17 +43,11 @@ def random_pattern(chance: random.Random) -> str:
     return chance.choice(SHAPES).format(*parts)
 
 
-def patterns(numbers: range) -> dict[int, str]:
-    """A pattern for each seed: the first one that ``re`` accepts."""
-    found: dict[int, str] = {}
-    for number in numbers:
-        chance = random.Random(number)
-        while number not in found:
-            try:
-                found[number] = re.compile(chance.choice(FLAGS) + random_pattern(chance)).pattern
-            except re.error:
-                continue
-    return found
+def accepted_pattern(chance: random.Random) -> str:
+    """The first random pattern that ``re`` accepts."""
+    while True:
+        with suppress(re.error):
+            return re.compile(chance.choice(FLAGS) + random_pattern(chance)).pattern
 
 
 @pytest.mark.real_time
@@ -63,12 +57,13 @@ def patterns(numbers: range) -> dict[int, str]:
 @pytest.mark.parametrize("numbers", batches("R17"))
 @pytest.mark.parametrize("with_re2", [pytest.param(True, id="with RE2"), pytest.param(False, id="without RE2")])
 def test_a_generated_pattern_is_searched_in_5_ms(with_re2: bool, numbers: range, figures: Figures) -> None:
-    for number, pattern in patterns(numbers).items():
-        limit = max_length_without_re2(pattern)
-        search = compile_pattern(pattern, lambda problem: None, with_re2=with_re2)
-        seconds = slowest(search, ATTACKS, {4096, limit or 4096}, runs=3)
-        figures.worst("slowest search", seconds * 1e3, "ms")
-        assert seconds <= LIMIT, f"{pattern!r}: AIOFLAGS_SEED={number} AIOFLAGS_SEEDS=1"
+    for number in numbers:
+        with replayable(number) as chance:
+            pattern = accepted_pattern(chance)
+            search = compile_pattern(pattern, lambda problem: None, with_re2=with_re2)
+            seconds = slowest(search, ATTACKS, {4096, max_length_without_re2(pattern) or 4096}, runs=3)
+            figures.worst("slowest search", seconds * 1e3, "ms")
+            assert seconds <= LIMIT, pattern
     figures.total("patterns", len(numbers))
 
 
@@ -99,12 +94,13 @@ def ended_after(seconds: float) -> Generator[None]:
 @pytest.mark.parametrize("with_re2", [pytest.param(True, id="with RE2"), pytest.param(False, id="without RE2")])
 def test_a_generated_pattern_has_the_results_of_re(with_re2: bool, numbers: range) -> None:
     """A search that is not done has a note; all others have the result of ``re``, where that has one within a second."""
-    for number, pattern in patterns(numbers).items():
-        notes: list[str] = []
-        search, expected = compile_pattern(pattern, notes.append, with_re2=with_re2), re.compile(pattern)
-        results = {subject: search(subject) for subject in SHORT}
-        if notes:
-            continue
-        with ended_after(1.0):
-            for subject, result in results.items():
-                assert result is (expected.search(subject) is not None), f"{pattern!r} in {subject!r}: AIOFLAGS_SEED={number}"
+    for number in numbers:
+        with replayable(number) as chance:
+            pattern, notes = accepted_pattern(chance), list[str]()
+            search, expected = compile_pattern(pattern, notes.append, with_re2=with_re2), re.compile(pattern)
+            results = {subject: search(subject) for subject in SHORT}
+            if notes:
+                continue
+            with ended_after(1.0):
+                for subject, result in results.items():
+                    assert result is (expected.search(subject) is not None), f"{pattern!r} in {subject!r}"

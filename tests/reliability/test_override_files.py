@@ -18,8 +18,7 @@ import pytest
 from aioflags import DataSystem, FileOverrides
 from aioflags.runtime.files import replace_file
 from tests.reliability.history import History, Reads, Value
-from tests.reliability.replay import replayable
-from tests.reliability.scoreboard import FORM, Form
+from tests.reliability.scoreboard import FORM, Form, replayable
 from tests.reliability.worlds import ANN, KEYS, Fdv2
 
 REWRITES: Final = {Form.SMOKE: 40, Form.QUICK: 200, Form.FULL: 1_000}
@@ -66,8 +65,7 @@ async def test_an_override_file_that_is_rewritten_beside_change_sets_is_served_w
     world = World(tmp_path / "overrides.json")
     world.describe({})
     world.commit(dict.fromkeys(KEYS, 0))
-    with replayable(1, "tests/reliability/test_override_files.py"):
-        chance = Random(1)
+    with replayable(1) as chance:
         async with world.running():
             await world.until_converged(world.slowest)
             readers = [asyncio.create_task(read_on(world, Random(chance.random()))) for _ in range(READERS)]

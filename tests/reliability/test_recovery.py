@@ -11,8 +11,7 @@ import httpx
 import pytest
 
 from tests.reliability.plugin import Figures
-from tests.reliability.replay import replayable
-from tests.reliability.scoreboard import FORM, Form, batches
+from tests.reliability.scoreboard import FORM, Form, batches, replayable
 from tests.reliability.worlds import KEYS, Fdv1, Fdv2, Flagd, FlagdRpc, HttpWorld, Mobile, World
 from tests.support.scripted_http import Answer
 
@@ -44,8 +43,8 @@ async def test_a_client_recovers_soon_after(make: Callable[[], World], seeds: ra
         for fault, limit in limits.items():
             if fault == "a day" and seed % SEEDS_FOR_A_DAY:
                 continue
-            with replayable(seed, "tests/reliability/test_recovery.py"):
-                seconds = await recovery(make(), Random(seed), FAULTS[fault], limit)
+            with replayable(seed) as chance:
+                seconds = await recovery(make(), chance, FAULTS[fault], limit)
             figures.worst(f"after {fault}" + (", flagd" if limits is LIMITS_OF_FLAGD else ""), seconds, "s")
             figures.total("recoveries", 1)
 

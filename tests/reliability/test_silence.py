@@ -10,8 +10,7 @@ import pytest
 
 from aioflags import Status
 from tests.reliability.plugin import Figures
-from tests.reliability.replay import replayable
-from tests.reliability.scoreboard import batches
+from tests.reliability.scoreboard import batches, replayable
 from tests.reliability.worlds import HEARTBEAT, KEYS, Fdv1, Fdv2, Flagd, FlagdRpc, Mobile, World
 
 MISSED = 2.5
@@ -36,8 +35,8 @@ async def test_a_silent_connection_is_given_up_and_the_status_shows_it(
 ) -> None:
     limit = LIMITS.get(make, MISSED * HEARTBEAT)
     for seed in seeds:
-        with replayable(seed, "tests/reliability/test_silence.py"):
-            noticed = await silence(make(), Random(seed), limit, RECOVERY_OF_FLAGD if make in LIMITS else RECOVERY)
+        with replayable(seed) as chance:
+            noticed = await silence(make(), chance, limit, RECOVERY_OF_FLAGD if make in LIMITS else RECOVERY)
         figures.worst("noticed" if make not in LIMITS else f"noticed, {make.__name__}", noticed, "s")
         figures.total("silent connections", 1)
 

@@ -15,8 +15,7 @@ import pytest
 
 from tests.reliability.history import Value
 from tests.reliability.plugin import Figures
-from tests.reliability.replay import replayable
-from tests.reliability.scoreboard import batches
+from tests.reliability.scoreboard import batches, replayable
 from tests.reliability.worlds import KEYS, WORLDS, Flagd, FlagdRpc, HttpWorld, World
 from tests.support.scripted_flagd import END, INTERNAL, UNUSABLE
 from tests.support.scripted_http import HANG, Answer
@@ -45,8 +44,8 @@ FAILURES = [
 async def test_a_client_serves_what_its_server_served(seeds: range, figures: Figures) -> None:
     for seed in seeds:
         for make in WORLDS:
-            with replayable(seed, "tests/reliability/test_simulation.py"):
-                await simulate(make(), Random(seed))
+            with replayable(seed) as chance:
+                await simulate(make(), chance)
             figures.total("simulations", 1)
 
 

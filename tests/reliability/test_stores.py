@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from random import Random
 from typing import Any, ClassVar
 
@@ -21,8 +22,7 @@ from aioflags.errors import StoreError
 from aioflags.stores import ObjectKind, RedisStore, StoreBuilder, StoredItem
 from aioflags.testing import FaultProxy, toxics
 from tests.reliability.plugin import Figures
-from tests.reliability.replay import replayable
-from tests.reliability.scoreboard import batches
+from tests.reliability.scoreboard import batches, replayable
 from tests.support.canaries import KEY
 from tests.support.feed import Feed, change, changes, flag_json, full
 from tests.support.memory_store import MemoryStore
@@ -276,7 +276,7 @@ class OnRedis(Trial):
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("seeds", batches("R21", 2), ids=str)
 async def test_memory_serves_beside_a_scripted_store_that_fails(seeds: range, figures: Figures) -> None:
-    await tried(Scripted(Random(seeds.start)), seeds, SCRIPTED * len(seeds), figures)
+    await tried(Scripted, seeds, SCRIPTED * len(seeds), figures)
 
 
 @pytest.mark.holds("RB-R21")
@@ -285,11 +285,12 @@ async def test_memory_serves_beside_a_scripted_store_that_fails(seeds: range, fi
 @pytest.mark.slow
 @pytest.mark.parametrize("seeds", batches("R21", 2), ids=str)
 async def test_memory_serves_beside_a_redis_that_fails(seeds: range, redis_url: str, figures: Figures) -> None:
-    await tried(OnRedis(Random(seeds.start), redis_url), seeds, len(seeds), figures)
+    await tried(partial(OnRedis, url=redis_url), seeds, len(seeds), figures)
 
 
-async def tried(trial: Trial, seeds: range, operations: int, figures: Figures) -> None:
-    with replayable(seeds.start, "tests/reliability/test_stores.py", count=len(seeds)):
+async def tried(make: Callable[[Random], Trial], seeds: range, operations: int, figures: Figures) -> None:
+    with replayable(seeds.start, count=len(seeds)) as chance:
+        trial = make(chance)
         await trial.run(operations)
     figures.total(f"operations, {type(trial).__name__}", operations)
     figures.total("outages", trial.outages)
