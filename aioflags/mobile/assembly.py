@@ -29,11 +29,11 @@ from aioflags.events.sender import SendConditions
 from aioflags.mobile.config import MobileConfig, Profile
 from aioflags.mobile.connection_info import ConnectionLog
 from aioflags.mobile.context_additions import THIS_SDK, Application, ContextAdditions, usable_application
-from aioflags.mobile.context_switcher import ContextSwitcher, GivenContext, Wait
-from aioflags.mobile.data_manager import DataManager
+from aioflags.mobile.context_change import GivenContext
+from aioflags.mobile.context_switcher import ChangeQueue, ContextSwitcher
 from aioflags.mobile.environment import EarlyEvents, RecordTracked
 from aioflags.mobile.flag_cache import FlagCaches, GeneratedKeys
-from aioflags.mobile.identify_queue import IdentifyQueue
+from aioflags.mobile.flag_updates import FlagUpdates
 from aioflags.mobile.modes import ConnectionMode, ModeSelector
 from aioflags.mobile.pipelines import Pipeline, pipelines
 from aioflags.model.context import Context
@@ -95,7 +95,7 @@ class MobileParts:
     outbox: Outbox | None
     sending: EventSending
     modes: ModeSelector
-    manager: DataManager
+    updates: FlagUpdates
     connections: ConnectionLog
     switcher: ContextSwitcher
     keys: GeneratedKeys
@@ -110,9 +110,9 @@ class MobileParts:
         wait = lifecycle.start_limit(start_wait)
         if lifecycle.is_started:
             await lifecycle.start(0)
-            return await self.switcher.newest_result(Wait(timeout=wait, accepts_cached=accepts_cached))
+            return await self.switcher.newest_result(wait, accepts_cached=accepts_cached)
         # Without an await before it: a call of identify that comes now is to run after the one of the start.
-        call = self.switcher.begin(Wait(timeout=wait if wait > 0 else None, accepts_cached=accepts_cached))
+        call = self.switcher.begin(wait if wait > 0 else None, accepts_cached=accepts_cached)
         await lifecycle.start(start_wait)
         return await self.switcher.first_result(call)
 
@@ -135,8 +135,8 @@ class MobileWorkload:
     service: ServiceConnection
     additions: ContextAdditions
     modes: ModeSelector
-    manager: DataManager
-    queue: IdentifyQueue
+    updates: FlagUpdates
+    queue: ChangeQueue
     caches: FlagCaches
     registration: Registration[MobilePlugin]
     register: RegisterPlugin
@@ -163,7 +163,7 @@ class MobileWorkload:
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self.caches.run)
-                group.start_soon(self.manager.run)
+                group.start_soon(self.updates.run)
                 group.start_soon(self.queue.run)
         finally:
             self.modes.close()
@@ -311,9 +311,9 @@ def assemble(
         recorder.identified(active)
         early_events.activated(switcher.given, active)
 
-    modes = ModeSelector(config.rules, window=config.debounce, on_switch=lambda _: manager.mode_changed())
+    modes = ModeSelector(config.rules, window=config.debounce, on_switch=lambda _: updates.mode_changed())
     connections = ConnectionLog()
-    manager = DataManager(
+    updates = FlagUpdates(
         cell,
         modes,
         sources,
@@ -323,15 +323,13 @@ def assemble(
         on_activated=activated,
         logger=logger,
     )
-    queue = IdentifyQueue()
     switcher = ContextSwitcher(
         GivenContext(context=context, secure_mode_hash=config.secure_mode_hash, bootstrap=config.bootstrap),
         environment=environment,
         cell=cell,
-        queue=queue,
         additions=additions,
         hooks=hooks,
-        manager=manager,
+        updates=updates,
         caches=caches,
         use_report=config.use_report,
         with_reasons=config.evaluation_reasons,
@@ -346,8 +344,8 @@ def assemble(
         service=service,
         additions=additions,
         modes=modes,
-        manager=manager,
-        queue=queue,
+        updates=updates,
+        queue=switcher.queue,
         caches=caches,
         on_open=sending.update,
         registration=registration,
@@ -378,7 +376,7 @@ def assemble(
         outbox=analytics.outbox,
         sending=sending,
         modes=modes,
-        manager=manager,
+        updates=updates,
         connections=connections,
         switcher=switcher,
         keys=keys,

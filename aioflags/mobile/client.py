@@ -17,7 +17,7 @@ from aioflags.client_core.client_methods import SendingMethods
 from aioflags.config.config import MOBILE_KEYS, from_environment
 from aioflags.errors import ConfigError, LifecycleError
 from aioflags.mobile.config import MobileConfig
-from aioflags.mobile.context_switcher import GivenContext, Wait
+from aioflags.mobile.context_change import ContextChange, GivenContext
 from aioflags.mobile.environment import MobileEnvironment, WaitFor
 from aioflags.mobile.modes import ConnectionMode, ModeSelector, mode_named
 from aioflags.model.context import Context, required_context
@@ -181,17 +181,26 @@ class MobileClient(MobileEnvironment):
             raise ConfigError(f"timeout: expected 0 or more seconds, or None, got {timeout!r}")
         require("sheddable", sheddable, bool)
         require("secure_mode_hash", secure_mode_hash, str, type(None))
-        wait = Wait(timeout=timeout, accepts_cached=_accepts_cached(wait_for))
+        accepts_cached = _accepts_cached(wait_for)
         if not self._lifecycle.is_started:
             return _NOT_STARTED
         self._lifecycle.check_loop()
-        if any(each._switcher.is_switching_here for each in self._all):
+        if any(each._switcher.queue.is_switching_here for each in self._all):
             raise LifecycleError("identify: before_identify would wait for itself; call identify in a task of your own")
         if timeout is not None and timeout > MAX_IDENTIFY_WAIT and self._once("timeout"):
             self._logger.warning("identify: %g s is long for an application to wait for its flags", timeout)
         # The proof belongs to one environment. Those of the secondary keys get none, as at the start.
-        given, proved = GivenContext(context=context), GivenContext(context=context, secure_mode_hash=secure_mode_hash)
-        switches = (each._switcher.switch(proved if each is self else given, wait, is_sheddable=sheddable) for each in self._all)
+        proofs = (secure_mode_hash, *(None for _ in self._secondary))
+        changes = (
+            ContextChange(
+                given=GivenContext(context=context, secure_mode_hash=proof),
+                timeout=timeout,
+                accepts_cached=accepts_cached,
+                is_sheddable=sheddable,
+            )
+            for proof in proofs
+        )
+        switches = (each._switcher.switch(change) for each, change in zip(self._all, changes, strict=True))
         return self._worst(await _together(switches))
 
     def _worst(self, results: Iterable[IdentifyResult]) -> IdentifyResult:

@@ -175,7 +175,7 @@ class MobileEnvironment(SendingMethods, CoreClient):
             record_tracked=weakly(self._record_tracked),
         )
         self._outbox, self._once = parts.outbox, Once()
-        self._modes, self._manager, self._switcher = parts.modes, parts.manager, parts.switcher
+        self._modes, self._updates, self._switcher = parts.modes, parts.updates, parts.switcher
         super().__init__(parts.core)
 
     async def start(self, start_wait: float | None = None, *, wait_for: WaitFor = "fresh") -> IdentifyResult:  # noqa: ARG002 -- as MobileClient
@@ -197,7 +197,7 @@ class MobileEnvironment(SendingMethods, CoreClient):
     @property
     def mode(self) -> ConnectionMode:
         """The connection mode whose sources started last. While sources close, that is still the old one."""
-        return self._manager.mode.mode
+        return self._updates.mode.mode
 
     @property
     def is_initialized(self) -> bool:
@@ -212,7 +212,7 @@ class MobileEnvironment(SendingMethods, CoreClient):
     @property
     def connection_info(self) -> ConnectionInfo:
         """How the client is connected now, and what its sources reported last."""
-        overall, mode = self._parts.connections.overall, self._manager.mode
+        overall, mode = self._parts.connections.overall, self._updates.mode
         name = "SHUTDOWN" if self._cell.is_closed else mode.connection_name
         return ConnectionInfo(
             mode=name,
@@ -226,7 +226,7 @@ class MobileEnvironment(SendingMethods, CoreClient):
 
     @property
     def _fallback(self) -> FallbackInfo:
-        state, loop = self._manager.fallback, self._lifecycle.loop
+        state, loop = self._updates.fallback, self._lifecycle.loop
         directive, since = state.directive, state.since
         # A directive whose time is over is forgotten when sources start; offline, none do.
         if directive is None or (loop is not None and loop.time() >= state.until):
@@ -235,9 +235,9 @@ class MobileEnvironment(SendingMethods, CoreClient):
 
     @property
     def _active_protocol(self) -> Literal["fdv1", "fdv2"] | None:
-        if not self._lifecycle.is_open or not self._manager.uses_network or self._cell.newest.source_state is SourceState.OFF:
+        if not self._lifecycle.is_open or not self._updates.uses_network or self._cell.newest.source_state is SourceState.OFF:
             return None
-        return "fdv1" if self._manager.fallback.is_on_fdv1 else "fdv2"
+        return "fdv1" if self._updates.fallback.is_on_fdv1 else "fdv2"
 
     def __repr__(self) -> str:
         report = self._cell.newest

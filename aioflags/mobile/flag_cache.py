@@ -13,7 +13,7 @@ import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import anyio
 import msgspec
@@ -327,3 +327,42 @@ def _flag_map(flags: _Flags) -> Cooperative[str]:
         if budget.is_spent():
             yield
     return (b"{" + b",".join(entries) + b"}").decode()
+
+
+# -- Bootstrap: the flags that a program has for its first context, which a server-side SDK evaluated.
+# Source: ``client-side.md`` 5.4.
+
+
+_STATE: Final = "$flagsState"
+_VALID: Final = "$valid"
+
+
+class Bootstrap:
+    """A :class:`~aioflags.sources.base.FlagCache` of given flags.
+
+    ``document`` has the values by flag key, and under ``$flagsState`` what else is known of each flag. A flag whose entry there
+    cannot be used has its value alone.
+    """
+
+    def __init__(self, document: Mapping[str, object]) -> None:
+        state = document.get(_STATE)
+        details: Mapping[str, Any] = cast("Mapping[str, Any]", state) if isinstance(state, Mapping) else {}
+        self._changes = tuple(
+            Change(ObjectKind.FLAG, key, flag.version, flag)
+            for key, value in document.items()
+            if key not in (_STATE, _VALID)
+            for flag in [_evaluated_flag(key, value, details.get(key))]
+        )
+
+    async def read(self) -> CachedFlags:
+        """The given flags."""
+        return CachedFlags(changes=self._changes, freshness_ms=None)
+
+
+def _evaluated_flag(key: str, value: object, details: object) -> FlagEvaluation:
+    if isinstance(details, Mapping):
+        try:
+            return msgspec.convert({**cast("Mapping[str, Any]", details), "value": value, "key": key}, FlagEvaluation)
+        except msgspec.ValidationError:
+            pass
+    return FlagEvaluation(key=key, value=value)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from aioflags.model.change import Basis, ChangeKind, ChangeSet, FallbackDirective, FetchFailure, Result, Update
+from aioflags.model.defaults import MAX_SOURCE_CLOSE
 from aioflags.model.status import ErrorInfo, FailureKind, SourceState
 from aioflags.runtime import clock
 from aioflags.runtime.event_loops import loop_time
@@ -26,21 +27,23 @@ from aioflags.sources.polling import Cache
 from aioflags.supervisor.next_snapshot import UpdateSink, next_published
 from aioflags.supervisor.rotation import FallbackState, Rotation, RotationEntry, SourceOptions, lifetime
 from aioflags.supervisor.source_run import INITIALIZER, SourceRun, StateTimer, synchronizer_role
-from aioflags.supervisor.update_log import StateReporter, UpdateLog
-from aioflags.supervisor.verdict import Verdict, is_refusal, is_rejection, judge, limits, longest_run, state_after
+from aioflags.supervisor.update_log import UpdateLog
+from aioflags.supervisor.verdict import Verdict, is_ready, is_refusal, is_rejection, judge, limits, longest_run, state_after
 
 if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
 
 
 class Supervisor:
-    """Runs the data sources of one client, once.
+    """Runs the data sources of one client, once. For other sources, :meth:`stop` it and make another one.
 
     Args:
         options: The sources, and when they are tried again.
         context: What the sources are built with.
         sink: Receives data and states.
         fallback: Remembers fallback directives between runs of the client.
+        valid_state: Reported in place of ``VALID``: a client that is offline on purpose reports the reason.
+        on_ready: Called once, when there are data or none will come; by default :meth:`UpdateSink.mark_ready`.
         on_applied: Called with each change set that was applied and the snapshot that it led to, after the snapshot is published.
         on_result: Called with the name of a source and each of its results, when it has been reported.
         random: Returns a number in [0, 1), for jitter.
@@ -53,6 +56,8 @@ class Supervisor:
         sink: UpdateSink,
         fallback: FallbackState,
         *,
+        valid_state: SourceState = SourceState.VALID,
+        on_ready: Callable[[], None] | None = None,
         on_applied: Callable[[ChangeSet, Snapshot], None] | None = None,
         on_result: Callable[[str, Result], None] | None = None,
         random: Callable[[], float] = _random.random,
@@ -62,12 +67,23 @@ class Supervisor:
         self._context = context
         self._sink = sink
         self._fallback = fallback
+        self._valid_state = valid_state
+        self._on_ready = on_ready or sink.mark_ready
         self._on_applied = on_applied
         self._on_result = on_result
         self._random = random
         self._logger = context.logger
         self._log = UpdateLog(context.logger, server_evaluates=options.server_evaluates, has_store=options.has_store)
-        self._reporter = StateReporter(sink)
+        self.state: SourceState = SourceState.INITIALIZING
+        """The newest state."""
+        self.last_error: ErrorInfo | None = None
+        """The newest error, also one that was not reported because ``OFF`` follows at once."""
+        self.is_stopped: bool = False
+        """Whether :meth:`stop` was called. What the sources still return is not reported."""
+        self.ended: anyio.Event = anyio.Event()
+        """Set when :meth:`run` has ended."""
+        self._scope = anyio.CancelScope()
+        self._is_ready = False
         self._rotation = Rotation.of(tuple(options.synchronizers), options.fdv1_fallback)
         self._has_data = False
         """A source has brought data in this run. Those that a device kept do not count: the service may have newer ones."""
@@ -85,7 +101,32 @@ class Supervisor:
         """When each synchronizer started last."""
 
     async def run(self) -> None:
-        """Run until no source is left, or until cancelled; no source is open afterwards. Raises nothing that a source raises."""
+        """Run until no source is left, or until stopped or cancelled; no source is open afterwards.
+
+        Raises nothing that a source raises.
+        """
+        try:
+            with self._scope:
+                await self._run()
+        finally:
+            self.ended.set()
+
+    async def stop(self) -> None:
+        """End :meth:`run`, and wait until its sources are closed, for a limited time. From now on nothing is reported."""
+        self.is_stopped = True
+        self._scope.cancel()
+        with anyio.move_on_after(MAX_SOURCE_CLOSE):
+            await self.ended.wait()
+            return
+        self._logger.error("sources did not close within %g s; they were abandoned", MAX_SOURCE_CLOSE)
+
+    def show_valid_as(self, state: SourceState) -> None:
+        """Report ``state`` in place of ``VALID`` from now on."""
+        self._valid_state = state
+        if self.state is SourceState.VALID:
+            self._report(SourceState.VALID)
+
+    async def _run(self) -> None:
         self._fallback.end_if_over(anyio.current_time())
         if self._fallback.is_on_fdv1:
             await self._initialize(self._options.fdv1_initializers)
@@ -98,7 +139,7 @@ class Supervisor:
             if entry is None:
                 verdict = await self._wait_without_source()
             elif (verdict := await self._synchronize(entry)) is Verdict.DONE:
-                self._report_off(self._reporter.last_error, None)
+                self._report_off(self.last_error, None)
             if verdict is Verdict.DONE:
                 return
             self._rotate(verdict)
@@ -116,7 +157,7 @@ class Supervisor:
         if self._has_data:
             # No initializer is left that could bring better data, so these data complete the initialization.
             self._log.flush()
-            self._reporter.report(SourceState.VALID)
+            self._report(SourceState.VALID)
         # The rotation of synchronizers does not change, unless there was a directive.
         return verdict if verdict is Verdict.FDV1 else Verdict.DONE
 
@@ -160,28 +201,30 @@ class Supervisor:
         until = self._fallback.until
         if self._rotation.on_fdv1 and until < math.inf:
             self._log.flush()
-            self._reporter.report(SourceState.INTERRUPTED, sources_left=False)
+            self._report(SourceState.INTERRUPTED, sources_left=False)
             if retry_in is None or anyio.current_time() + retry_in >= until:
                 await anyio.sleep_until(until)
                 return Verdict.RECOVER
             await anyio.sleep(retry_in)
             return Verdict.RETRY
-        last_error = self._reporter.last_error
+        last_error = self.last_error
         if self._rotation.on_fdv1:
             self._report_off(last_error, retry_in)
         elif self._rotation.configured or (self._has_network_initializers and not self._has_data):
-            self._report_off(last_error or self._reporter.exhausted(), retry_in)
+            self._report_off(last_error or _failure("all data sources exhausted"), retry_in)
         else:
             self._log.flush()
-            self._reporter.report(SourceState.VALID)
+            self._report(SourceState.VALID)
         if retry_in is None:
             return Verdict.DONE
         await self._wait_for_retry(retry_in)
         return Verdict.RETRY
 
     def _report_off(self, error: ErrorInfo | None, retry_in: float | None) -> None:
+        """No source is left. ``retry_in``: seconds until all of them start again; ``None`` if they do not."""
         self._log.exhausted(error, has_data=self._serves_data, retry_in=retry_in)
-        self._reporter.report_off(error, retry_in=retry_in)
+        next_attempt = None if retry_in is None else clock.now() + retry_in
+        self._report(SourceState.OFF, error=error, sources_left=False, next_attempt=next_attempt)
 
     def _retry_in(self) -> float | None:
         """Seconds until refused sources start again; ``None`` if they do not."""
@@ -238,9 +281,9 @@ class Supervisor:
                 if rounds := self._rotation.failed_rounds:
                     pause = self._policy.pause_after_round(rounds, chance=self._random())
                     self._pause = max(self._pause, pause - (loop_time() - max(self._started.values(), default=-math.inf)))
-                if self._reporter.state is SourceState.OFF:
+                if self.state is SourceState.OFF:
                     # The sources started again and were not refused, so the outage is now an interruption.
-                    self._reporter.report(SourceState.INTERRUPTED)
+                    self._report(SourceState.INTERRUPTED)
                 self._log.handed_over(self._last_name, next_name, pause=self._pause)
             case Verdict.RECOVER if not was_on_fdv1:
                 self._log.recovering(self._last_name, next_name)
@@ -253,48 +296,76 @@ class Supervisor:
 
     async def _absorb(self, name: str, result: Result) -> Verdict:
         """Apply and report one result: environment, data, state, readiness, in this order. Returns the verdict on it."""
-        if not isinstance(result, FetchFailure) and result.environment_id:
-            self._sink.set_environment(result.environment_id)
         change_set = None if isinstance(result, FetchFailure) else result.change_set
-        snapshot, is_rejected = None, False
+        snapshot, bug = None, None
         try:
             # The data are applied before the directive is judged: a server that sends a directive may have sent the newest data
             # on the same connection, and FDv1 may take some time to answer.
             if change_set is not None and change_set.kind is not ChangeKind.NONE:
                 snapshot = await next_published(self._sink, change_set)
-        except Exception as bug:
+        except Exception as error:
             self._logger.exception("%s brought data that could not be applied", name)
-            is_rejected = True
+            bug = error
+        # A source may return a result although it is cancelled. It must not mix with those of the sources that run next.
+        return Verdict.STAY if self.is_stopped else self._publish(name, result, snapshot, bug)
+
+    def _publish(self, name: str, result: Result, snapshot: Snapshot | None, bug: Exception | None) -> Verdict:
+        """Report a result, and the ``snapshot`` that its data led to; or the ``bug`` because of which they were not applied."""
+        if not isinstance(result, FetchFailure) and result.environment_id:
+            self._sink.set_environment(result.environment_id)
+        if bug is not None:
             result = _rejected(result, f"{name} brought data that could not be applied: {type(bug).__name__}")
-            verdict = judge(result)
-            if verdict is Verdict.STAY and isinstance(result, Update):
-                # The source assumes that the client has the data. Another run of it, or of the next source, requests them again.
-                verdict, self._pause = Verdict.NEXT, self._policy.after_rejection
-        else:
-            verdict = judge(result)
+        verdict = judge(result)
+        if bug is None:
             is_on_demand = _is_on_demand(self._rotation.current)
             self._log.result(name, result, verdict, has_data=self._serves_data, is_on_demand=is_on_demand)
+        elif verdict is Verdict.STAY and isinstance(result, Update):
+            # The source assumes that the client has the data. Another run of it, or of the next source, requests them again.
+            verdict, self._pause = Verdict.NEXT, self._policy.after_rejection
         state = state_after(result, verdict, applied=snapshot is not None)
         error = _error_of(result)
-        if is_rejected or is_rejection(error):
+        if bug is not None or is_rejection(error):
             self._sink.count_rejection()  # before the report, so that a reader of the report finds the payload counted
         self._was_refused = verdict is Verdict.REMOVE and is_refusal(error)
         if state is SourceState.VALID:
             self._was_valid, self._refusals = True, 0
+        change_set = None if isinstance(result, FetchFailure) else result.change_set
         if snapshot is not None and change_set is not None:
             self._has_data = self._has_data or not (isinstance(result, Basis) and result.cached)
             self._sink.set_source(name, _sent_at(result))
-            self._reporter.report(state, error=error, snapshot=snapshot, change_set=change_set)
+            self._report(state, error=error, snapshot=snapshot, change_set=change_set)
             if self._on_applied is not None:
                 self._on_applied(change_set, snapshot)
-        elif verdict is Verdict.REMOVE and (self._is_last or self._reporter.state is SourceState.OFF):
+        elif verdict is Verdict.REMOVE and (self._is_last or self.state is SourceState.OFF):
             # OFF follows when this source is closed, or was reported before. An interruption in between would be wrong.
-            self._reporter.last_error = error or self._reporter.last_error
+            self.last_error = error or self.last_error
         elif state is not None:
-            self._reporter.report(state, error=error)
+            self._report(state, error=error)
         if self._on_result is not None:
             self._on_result(name, result)
         return verdict
+
+    def _report(
+        self,
+        state: SourceState | None,
+        *,
+        error: ErrorInfo | None = None,
+        snapshot: Snapshot | None = None,
+        change_set: ChangeSet | None = None,
+        sources_left: bool = True,
+        next_attempt: float | None = None,
+    ) -> None:
+        """As :meth:`UpdateSink.report`. Wakes the tasks that wait for data once there are data, or no source is left."""
+        if self.is_stopped:
+            return
+        shown = self._valid_state if state is SourceState.VALID else state
+        self._sink.report(shown, error=error, snapshot=snapshot, change_set=change_set, next_attempt=next_attempt)
+        self.state = state or self.state
+        self.last_error = error or self.last_error
+        # After the report, so that a task that wakes reads the new state.
+        if not self._is_ready and is_ready(state, sources_left=sources_left):
+            self._is_ready = True
+            self._on_ready()
 
     @property
     def _has_network_initializers(self) -> bool:
@@ -333,8 +404,12 @@ def _sent_at(result: Result) -> float | None:
 
 def _rejected(result: Result, message: str) -> Result:
     """The result without its data, which could not be applied: a failure that carries the same directive."""
-    error = ErrorInfo(kind=FailureKind.UNKNOWN, message=message, time=clock.now())
+    error = _failure(message)
     if isinstance(result, Update):
         state = SourceState.OFF if result.state is SourceState.OFF else SourceState.INTERRUPTED
         return replace(result, state=state, change_set=None, error=error)
     return FetchFailure(error=error, directive=result.directive)
+
+
+def _failure(message: str) -> ErrorInfo:
+    return ErrorInfo(kind=FailureKind.UNKNOWN, message=message, time=clock.now())

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
 from anyio.abc import TaskGroup
 
-from aioflags.mobile.identify_queue import MAX_TURN, ContextChange, IdentifyQueue, Outcome, Switch
+from aioflags.mobile.context_change import MAX_TURN, ContextChange, GivenContext
+from aioflags.mobile.context_switcher import ChangeQueue
+from aioflags.model.context import Context
 from aioflags.model.status import IdentifyResult, IdentifyStatus
 
 DONE = IdentifyResult(IdentifyStatus.COMPLETED)
@@ -24,29 +28,25 @@ COMPLETED, TIMEOUT, SHED, ERROR = (
 )
 
 
-class NamedChange:
-    """A change of the context: what is called for it goes into the lists of the test."""
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Seconds: until the flags of the context arrive, that the change itself takes, and that a hook takes after it."""
 
-    def __init__(self, calls: Calls, name: str, hook: float) -> None:
-        self._calls, self._name, self._hook = calls, name, hook
-
-    def overdue(self) -> None:
-        self._calls.overdue.append((self._calls.now, self._name))
-
-    async def end(self, result: IdentifyResult) -> None:
-        self._calls.after[self._name] = self._calls.now, result.status
-        await anyio.sleep(self._hook)
+    flags: float = 1
+    switching: float = 0
+    hook: float = 0
 
 
 class Calls:
     """A queue, and the calls of a test with the times at which they changed the context and ended."""
 
     def __init__(self) -> None:
-        self.queue = IdentifyQueue()
+        self.queue = ChangeQueue(self._switch)
         self.switched: list[tuple[float, str]] = []
         self.overdue: list[tuple[float, str]] = []
         self.after: dict[str, tuple[float, IdentifyStatus]] = {}
         self.ended: dict[str, tuple[float, IdentifyStatus]] = {}
+        self._plans: dict[str, Plan] = {}
         self._start = anyio.current_time()
         self._timers: list[asyncio.TimerHandle] = []
 
@@ -54,32 +54,32 @@ class Calls:
     def now(self) -> float:
         return round(anyio.current_time() - self._start, 6)
 
-    async def call(
-        self,
-        name: str,
-        *,
-        after: float = 1,
-        switching: float = 0,
-        hook: float = 0,
-        sheddable: bool = True,
-        timeout: float | None = None,
-    ) -> None:
-        """Seconds: until the data of the context arrive, that the change itself takes, and that a hook takes after it."""
-        result = await self.queue.call(self.switch(name, after, switching, hook), is_sheddable=sheddable, timeout=timeout)
+    def change(self, name: str, *, sheddable: bool = True, timeout: float | None = None, **seconds: float) -> ContextChange:
+        self._plans[name] = Plan(**seconds)
+        given = GivenContext(context=Context(name))
+        return ContextChange(given=given, timeout=timeout, accepts_cached=False, is_sheddable=sheddable)
+
+    async def call(self, name: str, **options: Any) -> None:
+        result = await self.queue.call(self.change(name, **options))
         self.ended[name] = self.now, result.status
 
-    def switch(self, name: str, after: float = 1, switching: float = 0, hook: float = 0) -> Switch:
-        async def switch(outcome: Outcome) -> ContextChange:
-            def settle() -> None:
-                if not outcome.done():
-                    outcome.set_result(DONE)
+    async def _switch(self, change: ContextChange) -> None:
+        name = change.given.context.key
+        plan = self._plans[name]
 
-            await anyio.sleep(switching)
-            self.switched.append((self.now, name))
-            self._timers.append(asyncio.get_running_loop().call_later(after, settle))
-            return NamedChange(self, name, hook)
+        def report(error: str | None) -> None:
+            if change.is_overdue and not change.outcome.done():
+                self.overdue.append((self.now, name))
 
-        return switch
+        async def after(result: IdentifyResult) -> None:
+            self.after[name] = self.now, result.status
+            await anyio.sleep(plan.hook)
+
+        await anyio.sleep(plan.switching)
+        self.switched.append((self.now, name))
+        change.activated(report)
+        change.after = after
+        self._timers.append(asyncio.get_running_loop().call_later(plan.flags, change.completed))
 
     def end_timers(self) -> None:
         """No data arrive any more."""
@@ -108,7 +108,7 @@ async def test_calls_run_one_after_the_other() -> None:
 
 async def test_a_waiting_call_is_dropped_when_a_newer_one_comes() -> None:
     async with calls() as (made, group):
-        group.start_soon(lambda: made.call("S-81 B", after=3))
+        group.start_soon(lambda: made.call("S-81 B", flags=3))
         await anyio.sleep(1)
         group.start_soon(lambda: made.call("C"))
         await anyio.sleep(1)
@@ -141,7 +141,7 @@ async def test_a_call_whose_data_do_not_come_does_not_stop_the_next(
     timeout: float | None, ended: tuple[float, IdentifyStatus], next_turn: float
 ) -> None:
     async with calls() as (made, group):
-        group.start_soon(lambda: made.call("A", after=18, timeout=timeout))
+        group.start_soon(lambda: made.call("A", flags=18, timeout=timeout))
         await anyio.sleep(0.5)
         group.start_soon(lambda: made.call("B"))
         await anyio.sleep(30)
@@ -151,7 +151,7 @@ async def test_a_call_whose_data_do_not_come_does_not_stop_the_next(
 
 async def test_a_call_that_times_out_before_its_turn_changes_the_context_then() -> None:
     async with calls() as (made, group):
-        group.start_soon(lambda: made.call("A", after=3))
+        group.start_soon(lambda: made.call("A", flags=3))
         await anyio.sleep(0.1)
         group.start_soon(lambda: made.call("B", timeout=1))
         await anyio.sleep(10)
@@ -162,7 +162,7 @@ async def test_a_call_that_times_out_before_its_turn_changes_the_context_then() 
 async def test_a_call_that_timed_out_waits_for_no_call_before_it() -> None:
     async with calls() as (made, group):
         for name, timeout in (("A", None), ("B", None), ("C", 1)):
-            group.start_soon(partial(made.call, name, after=5, timeout=timeout, sheddable=False))
+            group.start_soon(partial(made.call, name, flags=5, timeout=timeout, sheddable=False))
             await anyio.lowlevel.checkpoint()
         await anyio.sleep(10)
         assert made.switched == [(0, "A"), (1, "B"), (1, "C")]
@@ -183,7 +183,8 @@ async def test_the_first_call_runs_before_those_that_wait_and_drops_none(waiting
     async with anyio.create_task_group() as group:
         for number in range(waiting):
             group.start_soon(partial(made.call, f"waiting {number}", sheddable=number == 0))
-        first = made.queue.put_first(made.switch("first"), timeout=None)
+        first = made.change("first", sheddable=False)
+        made.queue.put_first(first)
         group.start_soon(made.queue.run)
         assert (await first.outcome, await first.result) == (DONE, DONE)
         await anyio.sleep(10)
@@ -193,7 +194,7 @@ async def test_the_first_call_runs_before_those_that_wait_and_drops_none(waiting
 
 async def test_calls_of_a_closed_queue_are_errors() -> None:
     async with calls() as (made, group):
-        group.start_soon(lambda: made.call("A", after=9))
+        group.start_soon(lambda: made.call("A", flags=9))
         await anyio.sleep(0.1)
         group.start_soon(lambda: made.call("B"))
         await anyio.sleep(0.1)
@@ -207,7 +208,7 @@ async def test_calls_of_a_closed_queue_are_errors() -> None:
 
 
 @pytest.mark.parametrize(
-    ("after", "timeout", "waits", "ended"),
+    ("flags", "timeout", "waits", "ended"),
     [
         pytest.param(2, None, 0, (2, COMPLETED), id="with the data"),
         pytest.param(2, 1, 0, (1, TIMEOUT), id="with the end of its turn"),
@@ -217,13 +218,13 @@ async def test_calls_of_a_closed_queue_are_errors() -> None:
     ],
 )
 async def test_the_end_of_each_change_is_reported_once_with_the_result_of_the_call(
-    after: float, timeout: float | None, waits: float, ended: tuple[float, IdentifyStatus]
+    flags: float, timeout: float | None, waits: float, ended: tuple[float, IdentifyStatus]
 ) -> None:
     async with calls() as (made, group):
         if waits:
-            group.start_soon(partial(made.call, "before", after=waits))
+            group.start_soon(partial(made.call, "before", flags=waits))
             await anyio.lowlevel.checkpoint()
-        group.start_soon(partial(made.call, "A", after=after, timeout=timeout))
+        group.start_soon(partial(made.call, "A", flags=flags, timeout=timeout))
         await anyio.sleep(40)
         assert made.after["A"] == ended
         assert made.ended["A"][1] is ended[1]
@@ -232,7 +233,7 @@ async def test_the_end_of_each_change_is_reported_once_with_the_result_of_the_ca
 async def test_the_end_of_a_change_whose_caller_was_cancelled_is_reported() -> None:
     async with calls() as (made, _):
         with anyio.move_on_after(1):
-            await made.call("A", after=2)
+            await made.call("A", flags=2)
         await anyio.sleep(5)
         assert made.after == {"A": (2, COMPLETED)}
 
@@ -260,7 +261,7 @@ async def test_every_call_ends_when_the_queue_ends(*, is_closed: bool) -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(made.queue.run)
             for number in range(3):
-                callers.start_soon(partial(made.call, f"{number}", after=40, sheddable=False, hook=60))
+                callers.start_soon(partial(made.call, f"{number}", flags=40, sheddable=False, hook=60))
                 await anyio.sleep(16)
             if is_closed:
                 made.queue.close()
