@@ -308,7 +308,7 @@ class HandlerTask(Generic[T]):
         self.task = asyncio.current_task()
         try:
             with anyio.CancelScope() as self._scope:
-                # Checked before each wait: a handler that cancels itself ends here, and one that is cancelled before its first step.
+                # Checked before each wait: a handler that cancels itself, or is cancelled before its first step, ends here.
                 while not self.is_cancelled and (item := await anext(self.reader, None)) is not None:
                     if not self.is_cancelled:
                         await self._call(item)
