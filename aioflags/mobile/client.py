@@ -136,7 +136,7 @@ class MobileClient(MobileEnvironment):
         return self._worst(results)
 
     async def aclose(self, timeout: float | None = None) -> None:
-        """Closes everything within ``timeout`` seconds, by default those of the option ``close_timeout``. Idempotent.
+        """Closes everything within ``timeout`` seconds, by default ``close_timeout`` of the options. Idempotent.
 
         Evaluations continue to work afterwards, on the newest flags.
 
@@ -227,7 +227,7 @@ class MobileClient(MobileEnvironment):
         self._change_modes(lambda modes: modes.override(wanted))
 
     def set_offline(self, offline: bool) -> None:  # noqa: FBT001 -- as in LaunchDarkly's SDKs
-        """Offline nothing is sent, and the flags of now stay; pending events are sent before. Takes effect at once.
+        """Goes offline or back, at once. Offline nothing is sent, and flags keep their values; pending events are sent before.
 
         Like the two calls below, it may be made from any thread, in a callback of the event loop and in a signal handler.
 

@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, Literal, cast
 
@@ -74,19 +74,11 @@ class Profile(StrEnum):
     """A device: a stream, offline without a network."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _ProfileModes:
-    foreground: ConnectionMode = ConnectionMode.STREAMING
-    background: ConnectionMode = ConnectionMode.BACKGROUND
-    follows_lifecycle: bool = False
-    follows_network: bool = False
-
-
-_PROFILES: Final[Mapping[Profile, _ProfileModes]] = {
-    Profile.DESKTOP: _ProfileModes(background=ConnectionMode.OFFLINE),
-    Profile.MOBILE: _ProfileModes(follows_lifecycle=True, follows_network=True),
-    Profile.CLI: _ProfileModes(foreground=ConnectionMode.ONE_SHOT, background=ConnectionMode.OFFLINE),
-    Profile.IOT: _ProfileModes(follows_network=True),
+_PROFILES: Final[Mapping[Profile, ModeRules]] = {
+    Profile.DESKTOP: ModeRules(background=ConnectionMode.OFFLINE),
+    Profile.MOBILE: ModeRules(follows_lifecycle=True, follows_network=True),
+    Profile.CLI: ModeRules(foreground=ConnectionMode.ONE_SHOT, background=ConnectionMode.OFFLINE),
+    Profile.IOT: ModeRules(follows_network=True),
 }
 
 
@@ -216,18 +208,13 @@ class MobileConfig:
     @property
     def rules(self) -> ModeRules:
         """How life cycle, network and ``set_connection_mode`` decide about the mode."""
-        profile = _PROFILES[Profile(self.profile)]
-        switching = self.automatic_mode_switching
-        lifecycle, network = (
-            (profile.follows_lifecycle, profile.follows_network) if switching is None else cast("tuple[bool, bool]", switching)
-        )
-        foreground = self.initial_connection_mode
-        return ModeRules(
-            foreground=profile.foreground if foreground is None else ConnectionMode(foreground),
-            background=profile.background if self.background_updating else None,
-            follows_lifecycle=lifecycle,
-            follows_network=network,
-        )
+        rules = _PROFILES[Profile(self.profile)]
+        if self.initial_connection_mode is not None:
+            rules = replace(rules, foreground=ConnectionMode(self.initial_connection_mode))
+        if self.automatic_mode_switching is not None:
+            lifecycle, network = cast("tuple[bool, bool]", self.automatic_mode_switching)
+            rules = replace(rules, follows_lifecycle=lifecycle, follows_network=network)
+        return rules if self.background_updating else replace(rules, background=None)
 
     @property
     def definitions(self) -> Mapping[ConnectionMode, ModeDefinition]:
@@ -281,7 +268,7 @@ def _secondary_keys(keys: object) -> Mapping[str, str]:
         require("secondary_mobile_keys", key, str, expected="mobile keys, which are strings")
         made[cast("str", name)] = cast("str", key)
     if "default" in made:
-        raise ConfigError('secondary_mobile_keys: the name "default" is that of the client\'s own environment')
+        raise ConfigError('secondary_mobile_keys: the name "default" belongs to the environment of the client itself')
     if len(set(made.values())) < len(made):
         raise ConfigError("secondary_mobile_keys: two names have the same key")
     return ReadOnlyMapping(made)

@@ -94,7 +94,7 @@ class ConnectionLog:
 
     def __init__(self) -> None:
         self.overall: SourceInfo = SourceInfo()
-        """Of all sources together."""
+        """What all sources together reported last."""
         self._sources: dict[str, SourceInfo] = {}
 
     @property

@@ -11,7 +11,7 @@ import platform
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, entry_points
 from pathlib import Path, PurePath
 from typing import Final
@@ -145,21 +145,15 @@ _PLACEHOLDERS: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OperatingSystem:
-    """An operating system, such as ``Linux``, ``Ubuntu``, ``22.04``."""
-
-    family: str | None = None
-    name: str | None = None
-    version: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """What is known of a device. ``locale`` is that of the process, such as ``en-US``."""
+    """What is known of a device. ``locale`` is the one of the process, such as ``en-US``.
+
+    ``os``: family, name and version of the operating system, such as ``Linux``, ``Ubuntu``, ``22.04``.
+    """
 
     manufacturer: str | None = None
     model: str | None = None
-    os: OperatingSystem = OperatingSystem()
+    os: Mapping[str, str | None] = field(default_factory=dict[str, str | None])
     locale: str | None = None
 
 
@@ -168,9 +162,9 @@ def read_device(root: Path = Path("/"), system: str | None = None) -> Device:
     operating_system = read_operating_system(platform.system() if system is None else system)
     manufacturer: str | None = None
     model: str | None = None
-    if operating_system.family == "Apple":
+    if operating_system["family"] == "Apple":
         manufacturer = "Apple"
-    elif operating_system.family == "Linux":
+    elif operating_system["family"] == "Linux":
         firmware = root / "sys/class/dmi/id"
         manufacturer, model = _text(firmware / "sys_vendor"), _text(firmware / "product_name")
         # Boards without such a firmware, such as the Raspberry Pi, have a device tree.
@@ -178,19 +172,19 @@ def read_device(root: Path = Path("/"), system: str | None = None) -> Device:
     return Device(manufacturer=manufacturer, model=model, os=operating_system, locale=_locale())
 
 
-def read_operating_system(system: str) -> OperatingSystem:
+def read_operating_system(system: str) -> dict[str, str | None]:
     """The operating system. ``system`` is what :func:`platform.system` returns. Blocks: reads a file."""
     match system:
         case "Darwin":
-            return OperatingSystem(family="Apple", name="macOS", version=platform.mac_ver()[0] or None)
+            return {"family": "Apple", "name": "macOS", "version": platform.mac_ver()[0] or None}
         case "Linux":
             try:
                 release = platform.freedesktop_os_release()
             except OSError:
                 release = {}
-            return OperatingSystem(family="Linux", name=release.get("NAME", "Linux"), version=release.get("VERSION_ID"))
+            return {"family": "Linux", "name": release.get("NAME", "Linux"), "version": release.get("VERSION_ID")}
         case _:
-            return OperatingSystem(family=system or None, name=system or None, version=platform.version() or None)
+            return {"family": system or None, "name": system or None, "version": platform.version() or None}
 
 
 def _text(path: Path) -> str | None:
@@ -283,8 +277,7 @@ def _application_kind(application: Application, locale: str | None) -> Context:
 
 
 def _device_kind(key: str, device: Device) -> Context:
-    os = _present({"family": device.os.family, "name": device.os.name, "version": device.os.version})
-    attributes = {"manufacturer": device.manufacturer, "model": device.model, "os": os or None}
+    attributes = {"manufacturer": device.manufacturer, "model": device.model, "os": _present(device.os) or None}
     return Context(key, _DEVICE, attributes={**_present(attributes), **_VERSION})
 
 

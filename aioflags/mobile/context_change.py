@@ -58,7 +58,7 @@ class ContextChange:
         is_sheddable: While the call waits for its turn, a newer call replaces it.
         cached: Done as soon as there are flags of the context, even unconfirmed ones.
         outcome: Done when the change has ended: the flags of the context are there, or cannot be had.
-        result: Done when the call ends. Its result is that of ``outcome``, or a time-out.
+        result: Done when the call ends: the result of ``outcome``, or a time-out.
         after: The hooks that run when the call ends.
         report: Called when the change ends, or is overdue: with the reason why the flags are missing, or with ``None``.
         is_overdue: The other calls no longer wait for the flags.
@@ -125,7 +125,7 @@ class ActiveContext:
         context: A valid context, complete.
         side: Asks the service for its flags.
         kept: What the device keeps for it.
-        first: Flags that serve until the service answers; ``None``: those of ``kept``.
+        first: Flags that serve until the service answers; ``None``: what ``kept`` has.
         change: The call that waits for its flags.
     """
 

@@ -91,7 +91,7 @@ class ContextSwitcher:
         return self._given.context
 
     def begin(self, timeout: float | None, *, accepts_cached: bool) -> ContextChange:
-        """Make the call of the start: the first of all. It activates the first context, or after a fork that of the last call."""
+        """Make the call of the start: the first of all. It activates the first context, or after a fork the last one."""
         change = ContextChange(given=self._given, timeout=timeout, accepts_cached=accepts_cached)
         self.queue.put_first(change)
         change.result.add_done_callback(lambda _: self._cell.mark_ready())
@@ -183,7 +183,7 @@ class ChangeQueue:
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        """In the child of a fork: the callers exist in the parent only."""
+        """After a fork, in the child: the callers exist in the parent only."""
         self._waiting: deque[ContextChange] = deque()
         self._running: set[ContextChange] = set()
         self._arrived = Signal()

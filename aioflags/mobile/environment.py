@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias, overload
 
 from aioflags.client_core.client_methods import SendingMethods
 from aioflags.client_core.core_client import CoreClient, weakly
@@ -39,25 +38,14 @@ if TYPE_CHECKING:
 
 # -- EarlyEvents: calls of ``track`` before the context of a client has its key and attributes.
 #
-# They are recorded when the context is active: before that, events would be those of a context that the service does not
-# know.
+# They are recorded when the context is active: before that, the service would not know the context of the events.
 
 
 _LIMIT: Final = 100
 
 
-class RecordTracked(Protocol):
-    """Records a call of ``track``."""
-
-    def __call__(self, name: str, context: Context, data: Any, metric_value: float | None, /) -> object: ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    given: Context
-    name: str
-    data: Any
-    metric_value: float | None
+RecordTracked: TypeAlias = Callable[[str, Context, Any, float | None], object]
+"""Records a call of ``track``: its name, context, data and metric value."""
 
 
 class EarlyEvents:
@@ -69,13 +57,14 @@ class EarlyEvents:
         self._logger = logger
         self._once = Once()
         self._lock = Lock()
-        self._calls: list[_Call] = []
+        self._calls: list[tuple[Context, Callable[[Context], object]]] = []
+        """The context that the program gave, and what records the event of the complete context."""
         self._is_active = False
         """Whether a context was active."""
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        """In the child of a fork: the parent records the calls."""
+        """After a fork, in the child: the parent records the calls."""
         self._calls = []
 
     def add(self, given: Context, name: str, data: Any, metric_value: float | None) -> bool:
@@ -86,13 +75,13 @@ class EarlyEvents:
         """
         if self._is_complete(given):
             return False
-        call = _Call(given, name, _copy(data), metric_value)
+        copied = _copy(data)
         with self._lock:
             if self._is_active:
                 return False
             has_room = len(self._calls) < _LIMIT
             if has_room:
-                self._calls.append(call)
+                self._calls.append((given, lambda context: self._record(name, context, copied, metric_value)))
         if not has_room and self._once("full"):
             self._logger.warning("track: dropped, more than %d calls before the context is active", _LIMIT)
         return True
@@ -102,20 +91,20 @@ class EarlyEvents:
         with self._lock:
             self._is_active = True
             calls, self._calls = self._calls, []
-        for call in calls:
-            if call.given is given:
-                self._record(call.name, context, call.data, call.metric_value)
-        self._log_dropped([call for call in calls if call.given is not given])
+        for wanted, record in calls:
+            if wanted is given:
+                record(context)
+        self._log_dropped(sum(wanted is not given for wanted, _ in calls))
 
     def closed(self) -> None:
         """Drop what waits: the client closes."""
         with self._lock:
             calls, self._calls = self._calls, []
-        self._log_dropped(calls)
+        self._log_dropped(len(calls))
 
-    def _log_dropped(self, calls: list[_Call]) -> None:
-        if calls:
-            self._logger.warning("track: %d calls dropped, because their context was never active", len(calls))
+    def _log_dropped(self, count: int) -> None:
+        if count:
+            self._logger.warning("track: %d calls dropped, because their context was never active", count)
 
 
 def _copy(data: Any) -> Any:
@@ -133,9 +122,9 @@ _EMPTY: Final = "it is empty, so the service will refuse it; MobileClient.from_e
 
 
 class MobileEnvironment(SendingMethods, CoreClient):
-    """The flags of one environment. :class:`MobileClient` is one, and makes those of its secondary keys.
+    """The flags of one environment. :class:`MobileClient` is one, and makes one for each secondary key.
 
-    ``context``: the first one. ``name``: that of the environment, in the log if there are several. ``keys``: the generated keys of
+    ``context``: the first one. ``name``: how the log calls the environment, if there are several. ``keys``: the generated keys of
     the client's other environments, if there are any.
     """
 

@@ -56,8 +56,8 @@ def environment_namespace(mobile_key: str) -> str:
 def context_id(context: Context) -> str:
     """The name of a valid context: a digest of its kinds and keys, and of nothing else. It does not reveal them.
 
-    Not of the canonical key: the user ``org:a`` has that of the org ``a``. The lengths keep a kind and a key apart whatever
-    characters they have.
+    The canonical key would not do: the user ``org:a`` has the same as the org ``a``. The lengths keep a kind and a key apart,
+    whatever characters they have.
     """
     named = "".join(f"{single.kind}:{len(single.key)}:{single.key}" for single in context)
     # The prefix: earlier versions named contexts by the digest of the canonical key, without one.
@@ -169,7 +169,7 @@ class FlagCaches:
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        """In the child of a fork: the task that writes runs in the parent only."""
+        """After a fork, in the child: the task that writes runs in the parent only."""
         self._offered.after_fork()
 
     def of(self, context: Context, body: bytes) -> ContextCache:

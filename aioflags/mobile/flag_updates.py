@@ -21,7 +21,7 @@ from anyio.abc import TaskGroup
 from aioflags.client_core.status import StatusCell
 from aioflags.mobile.connection_info import ConnectionLog
 from aioflags.mobile.context_change import ActiveContext
-from aioflags.mobile.modes import ConnectionMode, ModeInEffect, ModeSelector, OfflineReason
+from aioflags.mobile.modes import ConnectionMode, ModeInEffect, ModeSelector
 from aioflags.mobile.pipelines import Pipeline
 from aioflags.model.change import Basis, ChangeKind, ChangeSet, FetchFailure, Result, Update
 from aioflags.model.status import ErrorInfo, FailureKind, SourceState
@@ -42,12 +42,6 @@ if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
     from aioflags.model.context import Context
 
-_OFFLINE_STATES: Final[Mapping[OfflineReason | None, SourceState]] = {
-    OfflineReason.SET_OFFLINE: SourceState.SET_OFFLINE,
-    OfflineReason.NETWORK_UNAVAILABLE: SourceState.NETWORK_UNAVAILABLE,
-    OfflineReason.BACKGROUND_DISABLED: SourceState.BACKGROUND_DISABLED,
-    None: SourceState.VALID,
-}
 _REPLACED: Final = "another context took its place before its flags arrived"
 
 
@@ -91,7 +85,7 @@ class FlagUpdates:
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        """In the child of a fork: no source runs here, and the flags have to be fetched again."""
+        """After a fork, in the child: no source runs here, and the flags have to be fetched again."""
         self._changed = Signal()
         self._next: ActiveContext | None = None
         """The context that becomes the active one when the sources are closed."""
@@ -183,7 +177,7 @@ class FlagUpdates:
         mode = self._modes.in_effect
         if self._pipelines[mode.mode] == self._pipeline:
             self._mode = mode
-            supervisor.show_valid_as(_OFFLINE_STATES[mode.reason])
+            supervisor.show_valid_as(mode.state)
             return
         await self._stop_sources()
         if self._next is None and self._active is not None:
@@ -199,7 +193,7 @@ class FlagUpdates:
         pipeline = self._pipeline = self._pipelines[mode.mode]
         if self._mode is not None and self._mode.mode is not mode.mode:
             self._logger.info("connection mode: %s", mode.mode.value)
-        if self.mode.reason is not None and mode.reason is None and pipeline.uses_network:
+        if self.mode.is_forced and not mode.is_forced and pipeline.uses_network:
             # The state has the reason why no source ran. From now on sources run, and have not reported yet.
             self._cell.report(SourceState.INTERRUPTED)
         self._mode = mode
@@ -251,7 +245,7 @@ class FlagUpdates:
             ),
             self._cell,
             fallback,
-            valid_state=_OFFLINE_STATES[mode.reason],
+            valid_state=mode.state,
             on_ready=end_change,
             on_applied=on_applied,
             on_result=partial(self._note, active),

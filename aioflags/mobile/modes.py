@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+from aioflags.model.status import SourceState
 from aioflags.runtime.fork import reset_after_fork
 from aioflags.runtime.validation import one_of, require
 
@@ -23,7 +24,7 @@ class ConnectionMode(StrEnum):
     POLLING = "polling"
     """Polls, every five minutes by default."""
     OFFLINE = "offline"
-    """No connection: the flags are those of the cache."""
+    """No connection: the flags come from the cache."""
     ONE_SHOT = "one-shot"
     """The flags once, then no connection. For programs that end soon."""
     BACKGROUND = "background"
@@ -37,14 +38,6 @@ def mode_named(name: object, option: str) -> ConnectionMode:
         ConfigError: no mode has this name. It is a ``ValueError``, too.
     """
     return ConnectionMode(str(one_of(*(mode.value for mode in ConnectionMode))(option, require(option, name, str))))
-
-
-class OfflineReason(StrEnum):
-    """Why a client is in the mode ``OFFLINE`` although that mode was not chosen."""
-
-    SET_OFFLINE = "set-offline"
-    NETWORK_UNAVAILABLE = "network-unavailable"
-    BACKGROUND_DISABLED = "background-disabled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,15 +76,20 @@ class ModeRules:
 
 @dataclass(frozen=True, slots=True)
 class ModeInEffect:
-    """A mode. ``reason``: why it is ``OFFLINE``, if that mode was not chosen."""
+    """A mode. ``state``: reported while the flags are up to date; the reason, if the mode is ``OFFLINE`` without being chosen."""
 
     mode: ConnectionMode
-    reason: OfflineReason | None = None
+    state: SourceState = SourceState.VALID
+
+    @property
+    def is_forced(self) -> bool:
+        """Whether the mode is ``OFFLINE`` although that mode was not chosen."""
+        return self.state is not SourceState.VALID
 
     @property
     def connection_name(self) -> str:
         """The mode in the words of :class:`~aioflags.mobile.connection_info.ConnectionInfo`."""
-        return _MODE_NAMES[self.mode] if self.reason is None else _OFFLINE_NAMES[self.reason]
+        return _FORCED_NAMES[self.state] if self.is_forced else _MODE_NAMES[self.mode]
 
 
 _MODE_NAMES: Final = {
@@ -101,29 +99,29 @@ _MODE_NAMES: Final = {
     ConnectionMode.BACKGROUND: "BACKGROUND_POLLING",
     ConnectionMode.OFFLINE: "OFFLINE",
 }
-_OFFLINE_NAMES: Final = {
-    OfflineReason.SET_OFFLINE: "SET_OFFLINE",
-    OfflineReason.BACKGROUND_DISABLED: "BACKGROUND_DISABLED",
-    OfflineReason.NETWORK_UNAVAILABLE: "OFFLINE",
+_FORCED_NAMES: Final = {
+    SourceState.SET_OFFLINE: "SET_OFFLINE",
+    SourceState.BACKGROUND_DISABLED: "BACKGROUND_DISABLED",
+    SourceState.NETWORK_UNAVAILABLE: "OFFLINE",
 }
 
 
 def resolve(facts: Facts, rules: ModeRules) -> ModeInEffect:
     """The mode in effect: ``set_offline``, then an override, then the network, then the life cycle of the program."""
     if facts.is_set_offline:
-        return ModeInEffect(ConnectionMode.OFFLINE, OfflineReason.SET_OFFLINE)
+        return ModeInEffect(ConnectionMode.OFFLINE, SourceState.SET_OFFLINE)
     if facts.override is not None:
         return ModeInEffect(facts.override)
     if rules.follows_network and not facts.has_network:
-        return ModeInEffect(ConnectionMode.OFFLINE, OfflineReason.NETWORK_UNAVAILABLE)
+        return ModeInEffect(ConnectionMode.OFFLINE, SourceState.NETWORK_UNAVAILABLE)
     if rules.follows_lifecycle and not facts.is_in_foreground:
         if rules.background is None:
-            return ModeInEffect(ConnectionMode.OFFLINE, OfflineReason.BACKGROUND_DISABLED)
+            return ModeInEffect(ConnectionMode.OFFLINE, SourceState.BACKGROUND_DISABLED)
         return ModeInEffect(rules.background)
     return ModeInEffect(rules.foreground)
 
 
-# -- ModeSelector: keeps what decides about the connection mode, and tells which mode is in effect.
+# -- ModeSelector: keeps what decides about the connection mode, and which mode is in effect.
 # Source: ``client-side.md`` 3.4 to 3.6.
 
 
@@ -150,7 +148,7 @@ class ModeSelector:
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        """In the child of a fork: the window belongs to the parent's event loop. What waits for its end takes effect."""
+        """After a fork, in the child: the window belongs to the parent's event loop. What waits for its end takes effect."""
         self._loop = self._timer = None
         self.in_effect = resolve(self._facts, self._rules)
 
@@ -195,7 +193,7 @@ class ModeSelector:
 
     def _note(self, facts: Facts) -> None:
         if facts == self._facts:
-            return  # A fact that is told twice does not begin the window anew.
+            return  # Reporting the same fact again does not restart the debounce window.
         self._facts = facts
         if self._loop is None or self._window <= 0:
             self.settle()

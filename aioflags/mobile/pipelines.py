@@ -159,7 +159,7 @@ def pipelines(
 
 
 def _with_interval(options: P, mode: ConnectionMode, interval: float, minimum: float, logger: logging.Logger) -> P:
-    """The options with an interval: their own, or that of the mode; at least ``minimum``."""
+    """The options with an interval: their own, or the one of the mode; at least ``minimum``."""
     if options.interval is None:
         return replace(options, interval=interval)
     if options.interval < minimum:

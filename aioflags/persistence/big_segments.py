@@ -65,7 +65,7 @@ class TtlCache(Generic[K, V]):
                 return None
             try:
                 self._entries.move_to_end(key)
-            except KeyError:  # a signal handler on this thread removed the expired entry meanwhile
+            except KeyError:  # a signal handler on this thread removed the expired entry in between
                 return None
             return value
 
@@ -304,7 +304,7 @@ class BigSegmentLookup:
         await self._store.aclose()
 
     def after_fork(self) -> None:
-        """In the child of a fork: the tasks that poll and wait, and the store's connections, are the parent's."""
+        """After a fork, in the child: the tasks that poll and wait, and the store's connections, are the parent's."""
         self._loop = None
         self._store.after_fork()
         self._flights.forget()

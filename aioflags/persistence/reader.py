@@ -1,7 +1,7 @@
 """StoreReader: makes snapshots of what a store holds until a source has delivered, or for good if there are no sources.
 
-The snapshots are like those of sources, so evaluations do not know the difference. The cache mode decides how they are kept fresh:
-the store is read again after some time, never, or by every call that can wait.
+Evaluations do not know whether a source or the store made a snapshot. The cache mode decides how they are kept fresh: the store is
+read again after some time, never, or by every call that can wait.
 
 Source: ``data-system.md`` 5.4, 7.6.
 """
@@ -105,7 +105,7 @@ class StoreReader:
                 if self.looks_up or not (self._was_read_for_caller or self._sink.snapshot.base.flags):
                     # A complete read may take longer than a call waits. That alone does not mean that the store hangs.
                     with anyio.move_on_after(STORE_LOOKUP_TIMEOUT):
-                        await self._load_anew()
+                        await self._load_again()
                 self._was_read_for_caller = True
         return self._sink.snapshot
 
@@ -133,7 +133,7 @@ class StoreReader:
             await self._publish(await self._health.call(lambda store: self._load_items(store, has_marker=has_marker)))
         self._reads_finished = number
 
-    async def _load_anew(self) -> None:
+    async def _load_again(self) -> None:
         """Wait for a complete read that starts after this call. Concurrent calls share one read.
 
         If the read that they share fails or is cancelled, the next of them reads.

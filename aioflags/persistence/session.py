@@ -137,7 +137,7 @@ class StoreSession:
         await self._store.aclose()
 
     def after_fork(self) -> None:
-        """In the child of a fork: leave the parent's store alone, its connections are not ours. :meth:`run` opens another one."""
+        """After a fork, in the child: leave the connections of the parent's store alone. :meth:`run` opens another one."""
         self._is_open = False
         self._first_read = anyio.Event()
         self._reader = self._writer = self._health = None

@@ -1,6 +1,4 @@
-"""The next snapshot: made without holding the event loop, published by the sink and the holder.
-
-next_snapshot: applies a change set, or new overrides, to a snapshot without holding the event loop.
+"""The next snapshot: applies a change set, or new overrides, to a snapshot without holding the event loop.
 
 Definitions that are slow to compile are compiled in a thread before they are published. All others are compiled before, too, if the
 program evaluates all flags at once.
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
     from aioflags.runtime.event_loops import ForkSafeAsyncLock
 
 
-# -- UpdateSink: what the supervisor and the store reader report to, and where they find the current snapshot.
+# -- UpdateSink: what the supervisor, the store reader and overrides report to, and where they find the current snapshot.
 #
 # The client's status cell implements it and derives the public status.
 
@@ -66,6 +64,10 @@ class UpdateSink(Protocol):
             change_set: The change set that led from the current snapshot to ``snapshot``.
             next_attempt: With ``OFF``: when the sources start again, in Unix seconds. ``OFF`` without it is the last state.
         """
+        ...
+
+    def report_overrides(self, snapshot: Snapshot, change_set: ChangeSet) -> None:
+        """Publish a snapshot that differs from the newest one by its overrides. ``change_set``: what they change."""
         ...
 
     def set_environment(self, environment_id: str) -> None:
@@ -136,7 +138,7 @@ async def next_published(sink: UpdateSink, change_set: ChangeSet) -> Snapshot:
     """The snapshot that ``change_set`` makes of the newest one. Publish it before the next ``await``.
 
     Sources, a store and overrides may publish: one after the other, because of the lock of the sink. If data are published without
-    the lock meanwhile, the change set is applied again, to the newer snapshot.
+    the lock in between, the change set is applied again, to the newer snapshot.
     """
     async with sink.publishing:
         while True:
@@ -146,22 +148,8 @@ async def next_published(sink: UpdateSink, change_set: ChangeSet) -> Snapshot:
                 return snapshot
 
 
-class OverrideSink(Protocol):
-    """What publishes overrides. The client's status cell implements it."""
-
-    @property
-    def snapshot(self) -> Snapshot: ...
-    @property
-    def publishing(self) -> ForkSafeAsyncLock: ...
-    @property
-    def is_followed(self) -> bool: ...
-    def report_overrides(self, snapshot: Snapshot, change_set: ChangeSet) -> None:
-        """Publishes a snapshot that differs from the newest one by its overrides. ``change_set``: what they change."""
-        ...
-
-
-async def publish_overrides(sink: OverrideSink, overrides: Overrides) -> bool:
-    """Puts these overrides in place of the present ones. Returns whether that changes anything.
+async def publish_overrides(sink: UpdateSink, overrides: Overrides) -> bool:
+    """Replace the present overrides. Returns whether that changes anything.
 
     On the client's event loop. Can be cancelled: then either nothing or everything has changed.
     """
@@ -170,11 +158,12 @@ async def publish_overrides(sink: OverrideSink, overrides: Overrides) -> bool:
             before = sink.snapshot
             snapshot, change_set = await run_cooperatively(before.overriding(overrides, traced=sink.is_followed))
             await _compile_ahead(snapshot, change_set)
-            if sink.snapshot is before:
-                if snapshot is before:
-                    return False
-                sink.report_overrides(snapshot, change_set)
-                return True
+            if sink.snapshot is not before:
+                continue
+            if snapshot is before:
+                return False
+            sink.report_overrides(snapshot, change_set)
+            return True
 
 
 async def _compile_ahead(snapshot: Snapshot, change_set: ChangeSet) -> None:

@@ -71,7 +71,7 @@ SERVER: Final = Policy(
     after_refusal=REFUSED_RETRY_DELAY,
     max_after_refusal=MAX_REFUSED_RETRY_DELAY,
 )
-"""Of clients with an SDK key."""
+"""The policy of clients with an SDK key."""
 
 MOBILE: Final = Policy(
     startup=10.0,
@@ -88,4 +88,4 @@ MOBILE: Final = Policy(
     stops_with_source=True,
     restores_removed=False,
 )
-"""Of clients with a mobile key, whose sources start anew with each mode and each context."""
+"""The policy of clients with a mobile key, whose sources start again with each mode and each context."""

@@ -69,7 +69,7 @@ class FallbackState:
             self._until, self.directive, self.since = until, directive, clock.now()
 
     def end_if_over(self, time: float) -> None:
-        """End it if its time is over. ``time``: that of the event loop's clock."""
+        """End it if its time is over. ``time``: on the event loop's clock."""
         if time >= self.until:
             self.end()
 

@@ -306,7 +306,7 @@ class Supervisor:
         except Exception as error:
             self._logger.exception("%s brought data that could not be applied", name)
             bug = error
-        # A source may return a result although it is cancelled. It must not mix with those of the sources that run next.
+        # A source may return a result although it is cancelled. It must not mix with results of the sources that run next.
         return Verdict.STAY if self.is_stopped else self._publish(name, result, snapshot, bug)
 
     def _publish(self, name: str, result: Result, snapshot: Snapshot | None, bug: Exception | None) -> Verdict:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aioflags.mobile.context_additions import Application, Device, EnvironmentAttributes, OperatingSystem
+from aioflags.mobile.context_additions import Application, Device, EnvironmentAttributes
 from aioflags.mobile.flag_cache import GeneratedKeys, digest
 from aioflags.model.context import Context
 from aioflags.runtime.version import __version__
@@ -16,7 +16,7 @@ from tests.support.device_storages import LOGGER, device_storage
 ANNA = Context("anna", attributes={"plan": "pro"})
 NOTHING = Application()
 FOUND = Application(id="shop", name="Shop", version="1.2")
-PI = Device(manufacturer="Raspberry Pi", model="4", os=OperatingSystem(family="Linux", name="Debian", version="12"), locale="de-DE")
+PI = Device(manufacturer="Raspberry Pi", model="4", os={"family": "Linux", "name": "Debian", "version": "12"}, locale="de-DE")
 
 
 def attributes_of(
@@ -53,7 +53,7 @@ async def test_a_context_gets_both_kinds() -> None:
 
 
 async def test_what_is_unknown_is_left_out() -> None:
-    data = (await attributes_of(Application(id="x"), None, Device(os=OperatingSystem(family="Plan 9"))).add_to(ANNA)).to_dict()
+    data = (await attributes_of(Application(id="x"), None, Device(os={"family": "Plan 9"})).add_to(ANNA)).to_dict()
     assert data["ld_application"] == {"key": digest(b"x"), "id": "x", "envAttributesVersion": "1.0"}
     assert data["ld_device"] == {"key": data["ld_device"]["key"], "os": {"family": "Plan 9"}, "envAttributesVersion": "1.0"}
     empty = (await attributes_of(device=Device()).add_to(ANNA)).to_dict()

@@ -10,16 +10,17 @@ from typing import Any
 import anyio
 import pytest
 
-from aioflags.mobile.modes import ConnectionMode, Facts, ModeInEffect, ModeRules, ModeSelector, OfflineReason, resolve
+from aioflags.mobile.modes import ConnectionMode, Facts, ModeInEffect, ModeRules, ModeSelector, resolve
+from aioflags.model.status import SourceState
 
 STREAMING, POLLING, OFFLINE = ConnectionMode.STREAMING, ConnectionMode.POLLING, ConnectionMode.OFFLINE
 BACKGROUND, ONE_SHOT = ConnectionMode.BACKGROUND, ConnectionMode.ONE_SHOT
 MOBILE = ModeRules(follows_lifecycle=True, follows_network=True)
 """A program that tells everything."""
 
-BY_HAND = ModeInEffect(OFFLINE, OfflineReason.SET_OFFLINE)
-NO_NETWORK = ModeInEffect(OFFLINE, OfflineReason.NETWORK_UNAVAILABLE)
-NO_BACKGROUND = ModeInEffect(OFFLINE, OfflineReason.BACKGROUND_DISABLED)
+BY_HAND = ModeInEffect(OFFLINE, SourceState.SET_OFFLINE)
+NO_NETWORK = ModeInEffect(OFFLINE, SourceState.NETWORK_UNAVAILABLE)
+NO_BACKGROUND = ModeInEffect(OFFLINE, SourceState.BACKGROUND_DISABLED)
 
 
 @pytest.mark.parametrize(
@@ -71,8 +72,8 @@ def test_each_combination_of_facts_has_a_mode_and_only_an_offline_mode_has_a_rea
         facts = Facts(is_set_offline=offline, override=override, is_in_foreground=foreground, has_network=network)
         rules = ModeRules(background=background, follows_lifecycle=lifecycle, follows_network=follows)
         mode = resolve(facts, rules)
-        assert mode.reason is None or mode.mode is OFFLINE
-        assert (mode.reason is OfflineReason.SET_OFFLINE) is offline
+        assert not mode.is_forced or mode.mode is OFFLINE
+        assert (mode.state is SourceState.SET_OFFLINE) is offline
 
 
 # -- when a change takes effect
