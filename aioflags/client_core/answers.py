@@ -333,7 +333,7 @@ def fast_path(
 
 
 def report_target(path: FastPath, recorder: Recorder) -> Recorder | None:
-    """What the template reads: the decision as one reference, so that an evaluation loads one attribute.
+    """The decision as one reference, so that the fast path loads one attribute.
 
     ``None``: report nothing. The client's recorder: report there. A recorder that is never open: the fast path is disabled.
     """

@@ -8,9 +8,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, overload
 
-from aioflags.client_core.fast_path import CLIENT, with_fast_detail, with_fast_path
+from aioflags.client_core.fast_path import ambient, current_context, fast_detail, plain_default
 from aioflags.client_core.flags import Flags
-from aioflags.client_core.typed import Flag, J, PlainKey, T, plain_key
+from aioflags.client_core.typed import Flag, J, PlainKey, T, overloaded, plain_key
 from aioflags.model.context import Context
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.explanation import Explanation
@@ -47,7 +47,7 @@ class EvaluationMethods:
     async def variation(self, key: PlainKey, context: Context | None = None, default: J = ...) -> J: ...
     @overload
     async def variation(self, key: PlainKey, context: Context | None = None, default: T = ...) -> T: ...
-    @with_fast_path(CLIENT)
+    @overloaded
     async def variation(self, key: str, context: Context | None = None, default: Any = None) -> Any:
         """The value of a flag for ``context``, or ``default``.
 
@@ -57,6 +57,33 @@ class EvaluationMethods:
         a ``context`` the ambient one applies (:func:`use_context`). Arrays and objects are copies. Suspends only if a hook does, if
         data has to be fetched first, or if a server evaluates.
         """
+        if context is None:
+            context = ambient()
+        try:
+            if key.__class__ is not str:
+                default = plain_default(key, default)
+            snapshot = self._holder.snapshot
+            answer = snapshot.direct_flags[key](context, snapshot.scope)
+            # It raises if the types differ, and for an array or object, which the slow path copies: a caller may change its value.
+            value = answer.by_type[default.__class__]
+            recorder = self._report_to
+            if recorder is None:
+                if context.error is None:
+                    return value
+            else:
+                hot_context = recorder.hot_context
+                if hot_context.context is context:  # so it is valid
+                    try:
+                        hot_context.increments[answer]()  # counts one more evaluation, in one step: no thread needs a lock
+                    except KeyError:
+                        pass
+                    else:
+                        return value
+                if recorder.is_open and context.error is None:
+                    recorder.answered(snapshot, key, context, answer, default, value=value)
+                    return value
+        except Exception:  # noqa: BLE001, S110 -- the slow path meets the cause again, and handles it
+            pass
         evaluator, store_session = self._evaluator, self._store_session
         snapshot = self._holder.snapshot if store_session is None else await store_session.snapshot(plain_key(key))
         question = evaluator.question(snapshot, key, context, default, method="variation")
@@ -76,9 +103,35 @@ class EvaluationMethods:
     def variation_nowait(self, key: PlainKey, context: Context | None = None, default: J = ...) -> J: ...
     @overload
     def variation_nowait(self, key: PlainKey, context: Context | None = None, default: T = ...) -> T: ...
-    @with_fast_path(CLIENT)
+    @overloaded
     def variation_nowait(self, key: str, context: Context | None = None, default: Any = None) -> Any:
         """:meth:`variation` as a plain call, from any thread. Data that would have to be fetched first counts as missing."""
+        if context is None:
+            context = ambient()
+        try:
+            if key.__class__ is not str:
+                default = plain_default(key, default)
+            snapshot = self._holder.snapshot
+            answer = snapshot.direct_flags[key](context, snapshot.scope)
+            value = answer.by_type[default.__class__]
+            recorder = self._report_to
+            if recorder is None:
+                if context.error is None:
+                    return value
+            else:
+                hot_context = recorder.hot_context
+                if hot_context.context is context:
+                    try:
+                        hot_context.increments[answer]()
+                    except KeyError:
+                        pass
+                    else:
+                        return value
+                if recorder.is_open and context.error is None:
+                    recorder.answered(snapshot, key, context, answer, default, value=value)
+                    return value
+        except Exception:  # noqa: BLE001, S110 -- the slow path meets the cause again, and handles it
+            pass
         evaluator = self._evaluator
         return evaluator.detail(evaluator.question(self._holder.snapshot, key, context, default, method="variation_nowait")).value
 
@@ -96,9 +149,13 @@ class EvaluationMethods:
     async def variation_detail(self, key: PlainKey, context: Context | None = None, default: J = ...) -> EvaluationDetail[J]: ...
     @overload
     async def variation_detail(self, key: PlainKey, context: Context | None = None, default: T = ...) -> EvaluationDetail[T]: ...
-    @with_fast_detail(CLIENT)
+    @overloaded
     async def variation_detail(self, key: str, context: Context | None = None, default: Any = None) -> EvaluationDetail[Any]:
         """The value of :meth:`variation`, with the variation's index and the reason."""
+        if context is None:
+            context = current_context()
+        if self._report_to is None and (detail := fast_detail(self._holder.snapshot, key, context, default)) is not None:
+            return detail
         evaluator = self._evaluator
         snapshot = await self._newest(key)
         question = evaluator.question(snapshot, key, context, default, method="variation_detail", with_reason=True)
@@ -120,9 +177,13 @@ class EvaluationMethods:
     def variation_detail_nowait(self, key: PlainKey, context: Context | None = None, default: J = ...) -> EvaluationDetail[J]: ...
     @overload
     def variation_detail_nowait(self, key: PlainKey, context: Context | None = None, default: T = ...) -> EvaluationDetail[T]: ...
-    @with_fast_detail(CLIENT)
+    @overloaded
     def variation_detail_nowait(self, key: str, context: Context | None = None, default: Any = None) -> EvaluationDetail[Any]:
         """:meth:`variation_detail` as a plain call, from any thread."""
+        if context is None:
+            context = current_context()
+        if self._report_to is None and (detail := fast_detail(self._holder.snapshot, key, context, default)) is not None:
+            return detail
         evaluator, snapshot = self._evaluator, self._holder.snapshot
         return evaluator.detail(
             evaluator.question(snapshot, key, context, default, method="variation_detail_nowait", with_reason=True)

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Final, Protocol, TypeAlias, TypedDict
 
 from aioflags.client_core.answers import OFFLINE, Answers, DataAnswers, EvaluationLog, Question, fast_path, report_target
-from aioflags.client_core.fast_path import TYPED, current_context, with_fast_detail
+from aioflags.client_core.fast_path import current_context, fast_detail
 from aioflags.client_core.hook_runner import HookRunner
 from aioflags.client_core.overrides import OVERRIDES, Observation
 from aioflags.client_core.status import StatusCell
@@ -197,9 +197,10 @@ class Evaluator:
 
     # For integrations, whose own interfaces name the type of a value: the default, which may have another type, does not decide it.
 
-    @with_fast_detail(TYPED)
     def typed_detail(self, holder: _HasSnapshot, key: str, context: Context, default: Any, expect: type) -> EvaluationDetail[Any]:
         """The value of a flag of type ``expect``, or ``default`` of whatever type, with the reason. ``object`` is any type."""
+        if self.report_to is None and (detail := fast_detail(holder.snapshot, key, context, default, expect)) is not None:
+            return detail
         question = self.question(holder.snapshot, key, context, default, expect, method="variation_detail", with_reason=True)
         return self.detail(question)
 

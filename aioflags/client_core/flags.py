@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final, overload
 
-from aioflags.client_core.fast_path import PINNED, with_fast_detail, with_fast_path
-from aioflags.client_core.typed import Flag, J, PlainKey, T
+from aioflags.client_core.fast_path import fast_detail, plain_default
+from aioflags.client_core.typed import Flag, J, PlainKey, T, overloaded
 from aioflags.model.context import Context, invalid_context
 from aioflags.model.detail import EvaluationDetail, Reason
 from aioflags.model.values import fresh
@@ -65,9 +65,30 @@ class Flags(ProcessBound):
     def variation(self, key: PlainKey, default: J = ...) -> J: ...
     @overload
     def variation(self, key: PlainKey, default: T = ...) -> T: ...
-    @with_fast_path(PINNED)
+    @overloaded
     def variation(self, key: str, default: Any = None) -> Any:
         """The value of a flag, or ``default``. See :meth:`Client.variation`."""
+        try:
+            if key.__class__ is not str:
+                default = plain_default(key, default)
+            answer = self._direct_flags[key](self._subject, self._snapshot.scope)
+            value = answer.by_type[default.__class__]
+            recorder = self._evaluator.report_to
+            if recorder is None:
+                return value
+            hot_context = recorder.hot_context
+            if hot_context.context is self._subject:
+                try:
+                    hot_context.increments[answer]()
+                except KeyError:
+                    pass
+                else:
+                    return value
+            if recorder.is_open:
+                recorder.answered(self._snapshot, key, self._subject, answer, default, value=value)
+                return value
+        except Exception:  # noqa: BLE001, S110 -- the slow path meets the cause again, and handles it
+            pass
         evaluator = self._evaluator
         question = evaluator.question(self._snapshot, key, self._subject, default, method="variation")
         return evaluator.pinned_detail(question, self._memberships).value
@@ -84,10 +105,14 @@ class Flags(ProcessBound):
     def variation_detail(self, key: PlainKey, default: J = ...) -> EvaluationDetail[J]: ...
     @overload
     def variation_detail(self, key: PlainKey, default: T = ...) -> EvaluationDetail[T]: ...
-    @with_fast_detail(PINNED)
+    @overloaded
     def variation_detail(self, key: str, default: Any = None) -> EvaluationDetail[Any]:
         """The value of :meth:`variation`, with the variation's index and the reason."""
         evaluator = self._evaluator
+        if evaluator.report_to is None:
+            detail = fast_detail(self._snapshot, key, self._subject, default)
+            if detail is not None:
+                return detail
         question = evaluator.question(self._snapshot, key, self._subject, default, method="variation_detail", with_reason=True)
         return evaluator.pinned_detail(question, self._memberships)
 

@@ -33,6 +33,11 @@ class PlainKey(Protocol):
     def __getnewargs__(self) -> tuple[str]: ...
 
 
+def overloaded(method: Callable[..., Any]) -> Callable[..., Any]:
+    """For type checkers: only the overloads count. The method itself takes ``str``, which is not a :class:`PlainKey` for them."""
+    return method
+
+
 class Flag(str, Generic[T]):
     """The key of a flag, with the type and the default of the flag.
 

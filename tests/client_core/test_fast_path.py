@@ -1,32 +1,26 @@
-"""The fast path of an evaluation: the methods it is compiled into."""
+"""The fast path of an evaluation: when it is taken, and what it counts."""
 
 from __future__ import annotations
 
 import inspect
-import traceback
-from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from aioflags import Client, ConfigError, Context, Flag, Flags
-from aioflags.client_core.fast_path import CLIENT, PINNED, TYPED, with_fast_detail, with_fast_path
+from aioflags import Client, Context, Flag, Flags
+from aioflags.client_core.evaluator import Evaluator
 
 USER = Context("user-1")
-DETAILS = [Client.variation_detail, Client.variation_detail_nowait]
-METHODS = [Client.variation, Client.variation_nowait, Flags.variation, *DETAILS]
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.__qualname__)
-def test_a_method_with_a_fast_path_looks_like_the_one_that_was_written(method: Callable[..., Any]) -> None:
-    written = inspect.unwrap(method)
-    compiled, expected = inspect.signature(method, follow_wrapped=False), inspect.signature(written)
-    assert [(each.name, each.kind, each.default) for each in compiled.parameters.values()] == [
-        (each.name, each.kind, each.default) for each in expected.parameters.values()
-    ]
-    assert inspect.iscoroutinefunction(method) is inspect.iscoroutinefunction(written)
-    assert method.__doc__ == written.__doc__
-    assert method.__doc__ is not None
+def fast_only(client: Client) -> Any:
+    """A client with what the fast path reads alone. The slow path raises ``AttributeError`` for want of an evaluator."""
+    return SimpleNamespace(_holder=client._holder, _report_to=client._report_to)
+
+
+def fast_evaluator(client: Client) -> Any:
+    return SimpleNamespace(report_to=client._evaluator.report_to)
 
 
 @pytest.mark.parametrize("name", ["variation", "variation_nowait", "variation_detail", "variation_detail_nowait"])
@@ -41,30 +35,25 @@ def test_signatures_of_pinned_flags_name_the_types(name: str) -> None:
     assert str(inspect.signature(getattr(Flags, name))).replace("'", "").startswith(f"({parameters})")
 
 
-def test_tracebacks_show_the_source_of_the_compiled_method() -> None:
-    client: Any = Client.local({"flagValues": {"f": True}})
-    with pytest.raises(ConfigError) as raised:
-        client.variation_nowait("f", "user-1", False)
-    lines = [(frame.name, frame.line) for frame in traceback.extract_tb(raised.value.__traceback__)]
-    assert ("variation_nowait", "return slow_path(self, key, context, default)") in lines
-
-
 @pytest.mark.parametrize("records_events", [False, True])
-def test_an_evaluation_without_targeting_does_not_reach_the_slow_path(records_events: bool) -> None:
-    def evaluate(*args: object, **options: object) -> Any:
-        raise AssertionError("the slow path was taken")
-
+async def test_an_evaluation_without_targeting_does_not_reach_the_slow_path(records_events: bool) -> None:
     client = Client.local({"flagValues": {"f": True}})
     client.variation_nowait("f", USER, False)  # compiles the flag
     if records_events:
         client._recorder.open()
-    of_client: Any = with_fast_path(CLIENT)(evaluate)
-    of_flags: Any = with_fast_path(PINNED)(evaluate)
-    evaluations = [of_client(client, "f", USER, False), of_client(client, "f", USER, False)]
-    evaluations.append(of_flags(client.flags_nowait(USER), "f", False))
-    assert evaluations == [True] * 3
+    fast: Any = fast_only(client)
+    pinned = client.flags_nowait(USER)
+    flags: Any = SimpleNamespace(
+        _direct_flags=pinned._direct_flags,
+        _subject=USER,
+        _snapshot=pinned._snapshot,
+        _evaluator=SimpleNamespace(report_to=client._evaluator.report_to),
+    )
+    values = [Client.variation_nowait(fast, "f", USER, False), await Client.variation(fast, "f", USER, False)]
+    values += [Client.variation_nowait(fast, Flag[bool]("f", default=False), USER), Flags.variation(flags, "f", False)]
+    assert values == [True] * 4
     batch = client._recorder.drain()
-    assert (0 if batch is None else batch.count()) == (3 if records_events else 0)
+    assert (0 if batch is None else batch.count()) == (4 if records_events else 0)
 
 
 async def test_a_typed_flag_is_counted_as_a_plain_key_with_its_default_is() -> None:
@@ -88,17 +77,14 @@ async def test_a_typed_flag_whose_value_has_another_type_serves_its_default() ->
     assert await client.variation(nothing, USER) == client.variation_nowait(nothing, USER) == 1
 
 
-def _not_taken(*args: object, **options: object) -> Any:
-    raise AssertionError("the slow path was taken")
-
-
-def test_a_detail_is_that_of_the_flag_and_does_not_reach_the_slow_path() -> None:
+async def test_a_detail_is_that_of_the_flag_and_does_not_reach_the_slow_path() -> None:
     client = Client.local({"flagValues": {"f": "text"}})
     detail = client.variation_detail_nowait("f", USER, "default")  # compiles the flag
-    evaluate: Any = with_fast_detail(CLIENT)(_not_taken)
-    typed: Any = with_fast_detail(TYPED)(_not_taken)
-    assert evaluate(client, "f", USER, "default") is detail
-    assert typed(client._evaluator, client._holder, "f", USER, None, str) is detail
+    fast = fast_only(client)
+    assert Client.variation_detail_nowait(fast, "f", USER, "default") is detail
+    assert await Client.variation_detail(fast, "f", USER, "default") is detail
+    assert client.flags_nowait(USER).variation_detail("f", "default") is detail
+    assert Evaluator.typed_detail(fast_evaluator(client), client._holder, "f", USER, None, str) is detail
 
 
 @pytest.mark.parametrize(
@@ -116,9 +102,8 @@ def test_a_detail_is_made_by_the_slow_path_if(key: str, context: Context, expect
     client = Client.local({"flagValues": {"f": 3, "list": [1]}})
     for each in ("f", "list"):
         client.variation_nowait(each, USER, None)  # compiles the flag
-    evaluate: Any = with_fast_detail(TYPED)(_not_taken)
-    with pytest.raises(AssertionError, match="the slow path was taken"):
-        evaluate(client._evaluator, client._holder, key, context, None, expect)
+    with pytest.raises(AttributeError, match="question"):
+        Evaluator.typed_detail(fast_evaluator(client), client._holder, key, context, None, expect)
 
 
 async def test_a_detail_is_recorded_with_its_reason() -> None:
