@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,30 +10,30 @@ import anyio
 import pytest
 
 from aioflags.mobile.client import MobileClient
-from aioflags.mobile.flag_cache import FlagCaches, environment_namespace
+from aioflags.mobile.flag_cache import environment_namespace
 from aioflags.mobile.pipelines import ModeDefinition
 from aioflags.model.context import Context
 from aioflags.model.status import IdentifyStatus, SourceState
 from aioflags.sources import Polling, Streaming
 from aioflags.stores.storage import FileStorage, MemoryStorage, Storage
 from tests.support.canaries import KEY
-from tests.support.device_storages import LOGGER, ScriptedStorage, device_storage
+from tests.support.device_storages import LOGGER, ScriptedStorage
 from tests.support.mobile_service import (
     ANNA,
     BEN,
     DOWN,
+    SILENT,
     MobileService,
     flags_of_fdv1,
+    kept,
     mobile_client,
     mobile_config,
     named,
     polled,
 )
-from tests.support.scripted_http import HANG, Answer
 
 UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 NAMESPACE = environment_namespace(KEY)
-SILENT = Answer(200, {}, (), HANG)
 
 
 async def served_without_the_service(storage: Storage | str, context: Context = ANNA, key: str = KEY) -> dict[str, Any]:
@@ -48,161 +46,37 @@ async def served_without_the_service(storage: Storage | str, context: Context = 
     return flags
 
 
-async def leave_flags(storage: Storage | str, *contexts: Context, **options: Any) -> None:
-    """A client has the flags of these contexts, one after another."""
-    first, *others = contexts or (ANNA,)
-    async with mobile_client(MobileService(), first, storage=storage, **options) as client:
-        for context in others:
-            await client.identify(context)
-
-
-@pytest.mark.holds("S-77")
-async def test_the_flags_of_the_last_five_contexts_are_kept() -> None:
-    storage = MemoryStorage()
-    contexts = [Context(str(number)) for number in range(1, 7)]
-    await leave_flags(storage, *contexts)
-    kept = [await served_without_the_service(storage, context) for context in contexts]
-    assert kept == [{}, *({"f": f"poll {context.key}"} for context in contexts[1:])]
-    index = json.loads(await storage.get(NAMESPACE, "contexts") or "")
-    assert len(index) == 5
-
-
 @pytest.mark.holds("S-89")
 async def test_with_a_limit_of_zero_no_flags_are_read_or_written() -> None:
     storage = ScriptedStorage()
-    await leave_flags(storage, ANNA, BEN, max_cached_contexts=0)
+    await kept(ANNA, BEN, storage=storage, max_cached_contexts=0)
     assert storage.calls == []
 
 
 @pytest.mark.holds("S-85")
-@pytest.mark.parametrize("failure", [OSError("no disk"), RuntimeError("a bug")])
-async def test_a_storage_that_raises_does_not_delay_the_start(failure: Exception, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("storage", "seconds"),
+    [
+        pytest.param(ScriptedStorage(failure=OSError("no disk")), 0, id="raises"),
+        pytest.param(ScriptedStorage(failure=RuntimeError("a bug")), 0, id="has a bug"),
+        pytest.param(ScriptedStorage(delay=1e9), 2, id="hangs"),
+    ],
+)
+async def test_a_client_starts_although_the_storage(
+    storage: ScriptedStorage, seconds: float, caplog: pytest.LogCaptureFixture
+) -> None:
     service = MobileService()
-    async with mobile_client(service, storage=ScriptedStorage(failure=failure)) as client:
-        assert (client.variation("f", ""), service.seconds) == ("poll anna", 0)
+    async with mobile_client(service, storage=storage) as client:
+        assert (client.variation("f", ""), service.seconds) == ("poll anna", seconds)
         await client.identify(BEN)
         await anyio.sleep(60)
-    assert len([message for message in caplog.messages if "storage" in message]) == 1
+    assert len([message for message in caplog.messages if "the storage of the device failed" in message]) == 1
 
 
-async def test_a_storage_that_hangs_does_not_stop_the_client() -> None:
-    service = MobileService()
-    client = mobile_client(service, storage=ScriptedStorage(delay=1e9))
-    await client.start(15)
-    assert client.variation("f", "") == "poll anna"
-    await client.aclose()
-
-
-# -- entries that cannot be used
-
-
-def change_entry(change: Callable[[str], str], key: str) -> Callable[[dict[str, str]], None]:
-    def run(entries: dict[str, str]) -> None:
-        (name,) = [name for name in entries if name.startswith(key)]
-        entries[name] = change(entries[name])
-
-    return run
-
-
-@pytest.mark.holds("S-86")
-@pytest.mark.parametrize(
-    "damage",
-    [
-        pytest.param(change_entry(lambda text: text[: len(text) // 2], "flags_"), id="flags that are cut"),
-        pytest.param(change_entry(lambda _: "[]", "flags_"), id="flags that are a list"),
-        pytest.param(change_entry(lambda _: '{"f":7}', "flags_"), id="a flag that is a number"),
-        pytest.param(change_entry(lambda _: '{"f":{"value":1},"g":{"version":"x"}}', "flags_"), id="one of two flags is wrong"),
-        pytest.param(change_entry(lambda _: "", "flags_"), id="no text"),
-        pytest.param(change_entry(lambda _: "\ud800", "flags_"), id="half a character"),
-        pytest.param(change_entry(lambda _: "now", "fresh_"), id="a time that is not JSON"),
-        pytest.param(change_entry(lambda _: '{"timestamp":"x"}', "fresh_"), id="a time that is text"),
-    ],
-)
-async def test_an_entry_that_cannot_be_used_counts_as_none(damage: Any, caplog: pytest.LogCaptureFixture) -> None:
-    storage = MemoryStorage()
-    await leave_flags(storage)
-    index = json.loads(await storage.get(NAMESPACE, "contexts") or "")
-    names = [f"{kind}_{index[0][0]}" for kind in ("flags", "fresh")]
-    entries = {name: await storage.get(NAMESPACE, name) or "" for name in names}
-    damage(entries)
-    await storage.set(NAMESPACE, entries)
-    service = MobileService(poll=[Answer(200, {}, named("poll")(_hit()).body, 1)])
-    client = mobile_client(service, storage=storage)
-    assert (await client.start(wait_for="cached")).status is IdentifyStatus.COMPLETED
-    assert (service.seconds, client.variation("f", "")) == (1, "poll anna")
-    await client.aclose()
-    assert len([message for message in caplog.messages if "cached flags are not used" in message]) == 1
-
-
-def _hit() -> Any:
-    class Asked:
-        key = "anna"
-
-    return Asked()
-
-
-async def test_a_damaged_index_loses_the_kept_flags_and_nothing_else() -> None:
-    storage = MemoryStorage()
-    await leave_flags(storage, ANNA, BEN)
-    await storage.set(NAMESPACE, {"contexts": '["x", 7]'})
-    await leave_flags(storage, ANNA)
-    assert await served_without_the_service(storage, ANNA) == {"f": "poll anna"}
-    assert await served_without_the_service(storage, BEN) == {}
-
-
-def _cut(data: bytes) -> bytes:
-    return data[: len(data) // 2]
-
-
-def _emptied(_: bytes) -> bytes:
-    return b""
-
-
-def _changed(data: bytes) -> bytes:
-    return data.replace(b"poll anna", b"poll ANNA")
-
-
-def _garbled(_: bytes) -> bytes:
-    return b"\x00\xff" * 100
-
-
-def the_file(folder: Path) -> Path:
-    (file,) = [path for path in folder.iterdir() if path.name.startswith(NAMESPACE)]
-    return file
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        pytest.param(_cut, id="cut in the middle"),
-        pytest.param(_emptied, id="empty"),
-        pytest.param(_changed, id="changed"),
-        pytest.param(_garbled, id="not text"),
-    ],
-)
-async def test_a_damaged_file_counts_as_none(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
-    await leave_flags(str(tmp_path))
+async def test_the_flags_of_another_key_are_not_used(tmp_path: Path) -> None:
+    await kept(storage=FileStorage(tmp_path, logger=LOGGER))
     assert await served_without_the_service(str(tmp_path)) == {"f": "poll anna"}
-    file = the_file(tmp_path)
-    file.write_bytes(damage(file.read_bytes()))
-    assert await served_without_the_service(str(tmp_path)) == {}
-    await leave_flags(str(tmp_path))
-    assert await served_without_the_service(str(tmp_path)) == {"f": "poll anna"}
-
-
-async def test_the_file_of_another_key_is_not_used(tmp_path: Path) -> None:
-    await leave_flags(str(tmp_path))
-    other = f"{KEY}-2"
-    assert await served_without_the_service(str(tmp_path), key=other) == {}
-    file = the_file(tmp_path)
-    assert KEY not in file.name
-    file.rename(file.with_name(file.name.replace(NAMESPACE, environment_namespace(other))))
-    assert await served_without_the_service(str(tmp_path), key=other) == {}
-
-
-async def test_the_files_are_private(tmp_path: Path) -> None:
-    await leave_flags(FileStorage(tmp_path, logger=LOGGER))
-    assert the_file(tmp_path).stat().st_mode & 0o777 == 0o600
+    assert await served_without_the_service(str(tmp_path), key=f"{KEY}-2") == {}
 
 
 # -- what is written
@@ -225,15 +99,14 @@ async def test_flags_of_both_protocols_are_kept(poll: list[Any], kept: dict[str,
 
 async def test_flags_that_came_from_the_device_are_not_written_again() -> None:
     storage = ScriptedStorage()
-    await leave_flags(storage)
+    await kept(storage=storage)
     storage.calls.clear()
     await served_without_the_service(storage)
     assert [call for call in storage.calls if call.startswith("set")] == []
 
 
 async def test_the_selector_is_not_kept() -> None:
-    storage = MemoryStorage()
-    await leave_flags(storage)
+    storage = await kept()
     service = MobileService()
     async with mobile_client(service, storage=storage):
         pass
@@ -309,10 +182,3 @@ async def test_attributes_of_the_environment_leave_a_kind_that_is_there(*, use_r
         assert hit.context["ld_application"]["id"] == "kiosk"
         assert hit.context["ld_application"]["envAttributesVersion"] == "1.0"
         assert "application-id/kiosk" in hit.request.headers["x-launchdarkly-tags"]
-
-
-async def test_no_more_contexts_than_the_limit_wait_until_they_are_written() -> None:
-    caches = FlagCaches(device_storage(MemoryStorage()), KEY, limit=2, logger=LOGGER)
-    for name in "123":
-        caches.offer(name, {}, "")
-    assert [await caches.read(name, "") is not None for name in "123"] == [False, True, True]

@@ -12,18 +12,8 @@ from aioflags.events.options import MobileEvents
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind
 from aioflags.model.status import SourceState
-from tests.support.mobile_service import (
-    ANNA,
-    BEN,
-    DOWN,
-    UP_TO_DATE,
-    MobileService,
-    mobile_client,
-    put,
-    streamed,
-    transfer,
-)
-from tests.support.scripted_http import HANG, Answer, intent, poll_of, sse, stream_of
+from tests.support.mobile_service import ANNA, BEN, DOWN, SILENT, UP_TO_DATE, MobileService, mobile_client, put, streamed, transfer
+from tests.support.scripted_http import Answer, intent, poll_of, sse, stream_of
 
 EVENTS = MobileEvents(diagnostic_opt_out=True, flush_interval=None)
 FALLTHROUGH = {"kind": "FALLTHROUGH"}
@@ -84,7 +74,7 @@ async def test_reasons_are_passed_on_and_a_flag_without_a_value_keeps_its_own_an
 
 
 async def test_before_any_data_there_is_a_reason() -> None:
-    client = mobile_client(MobileService(poll=[Answer(200, {}, (), HANG)]))
+    client = mobile_client(MobileService(poll=[SILENT]))
     assert client.variation_detail("f", 1).reason.error_kind is ErrorKind.CLIENT_NOT_READY
     await client.start(1)
     assert client.variation_detail("f", 1).reason.error_kind is ErrorKind.CLIENT_NOT_READY

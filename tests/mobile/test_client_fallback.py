@@ -33,6 +33,7 @@ from tests.support.mobile_service import (
     UNCHANGED,
     MobileService,
     flags_of_fdv1,
+    kept,
     mobile_client,
     named,
     polled,
@@ -190,9 +191,7 @@ async def test_the_start_after_a_directive_of_an_initializer(result: str, took: 
 
 @pytest.mark.holds("S-55")
 async def test_without_news_a_start_with_kept_flags_waits_for_fdv1() -> None:
-    storage = MemoryStorage()
-    async with mobile_client(MobileService(), storage=storage):
-        pass
+    storage = await kept()
     service = MobileService(poll=[UNCHANGED.directed()], fdv1=[Answer(200, {}, flags_of_fdv1(f="fdv1").body, 1)])
     client = mobile_client(service, storage=storage)
     assert ((await client.start()).status, service.seconds) == (IdentifyStatus.COMPLETED, 1)
@@ -250,10 +249,7 @@ UPDATES = {
     ],
 )
 async def test_every_result_with_the_directive_leads_to_fdv1(role: str, result: Any, before: str) -> None:
-    storage = MemoryStorage()
-    if before == "kept flags":
-        async with mobile_client(MobileService(), storage=storage):
-            pass
+    storage = await kept() if before == "kept flags" else MemoryStorage()
     first = yields(Basis(change_set=change_set("first"), directive=None))
     initializers: tuple[Any, ...] = (Cache(), first) if before == "flags with a selector" else (Cache(),)
     if role == "initializer":

@@ -21,6 +21,7 @@ from tests.support.mobile_service import (
     REFUSED,
     UP_TO_DATE,
     MobileService,
+    kept,
     mobile_client,
     mobile_config,
     named,
@@ -123,9 +124,7 @@ async def test_a_mode_without_a_fallback_makes_no_request_and_the_next_mode_poll
 
 @pytest.mark.holds("F-29")
 async def test_a_new_context_in_a_mode_without_a_fallback_has_its_kept_flags() -> None:
-    storage = MemoryStorage()
-    async with mobile_client(MobileService(), BEN, storage=storage):
-        pass
+    storage = await kept(BEN)
     service = MobileService(poll=[ERROR])
     async with mobile_client(service, debounce=0, storage=storage, fdv1_fallback=None) as client:
         result = await client.identify(BEN)
@@ -150,9 +149,7 @@ async def test_a_new_context_is_asked_for_by_fdv1() -> None:
 
 @pytest.mark.holds("F-26")
 async def test_on_fdv1_a_new_context_has_its_kept_flags_first() -> None:
-    storage = MemoryStorage()
-    async with mobile_client(MobileService(), BEN, storage=storage):
-        pass
+    storage = await kept(BEN)
     service = MobileService(poll=[ERROR], fdv1=[_of_fdv1_late])
     async with mobile_client(service, storage=storage) as client:
         assert (await client.identify(BEN, wait_for="cached")).status is IdentifyStatus.COMPLETED

@@ -23,18 +23,29 @@ from tests.support.mobile_service import (
     BEN,
     DOWN,
     REFUSED,
+    SILENT,
     UP_TO_DATE,
     Hit,
     MobileService,
     mobile_client,
     mobile_config,
     named,
+    slow,
 )
-from tests.support.scripted_http import HANG, Answer
+from tests.support.scripted_http import Answer
 
 COMPLETED, ERROR, TIMEOUT = IdentifyStatus.COMPLETED, IdentifyStatus.ERROR, IdentifyStatus.TIMEOUT
 OTHER = f"{KEY}-2"
-SILENT = Answer(200, {}, (), HANG)
+
+
+def by_key(answers: dict[str, Any]) -> Any:
+    """Answers by the key of the request."""
+
+    def answer(hit: Hit) -> Answer:
+        chosen = answers[hit.request.headers["authorization"]]
+        return chosen if isinstance(chosen, Answer) else chosen(hit)
+
+    return answer
 
 
 # -- before the start
@@ -87,19 +98,12 @@ async def test_without_a_key_no_events_are_sent(key: str, sent: int) -> None:
 
 
 async def test_a_start_without_a_wait_returns_at_once_and_goes_on() -> None:
-    client = mobile_client(MobileService(poll=[Answer(200, {}, named("poll")(_anna()).body, 2)]))
+    client = mobile_client(MobileService(poll=[slow(2)]))
     assert (await client.start(0)).status is TIMEOUT
     assert client.variation("f", "") == ""
     await anyio.sleep(3)
     assert client.variation("f", "") == "poll anna"
     await client.aclose()
-
-
-def _anna() -> Any:
-    class Asked:
-        key = "anna"
-
-    return Asked()
 
 
 async def test_a_second_start_waits_for_the_first_and_has_its_result() -> None:
@@ -113,8 +117,16 @@ async def test_a_second_start_waits_for_the_first_and_has_its_result() -> None:
     assert service.endpoints.count("poll") == 1
 
 
-async def test_a_start_that_is_cancelled_closes_all_environments() -> None:
-    service = MobileService(poll=[SILENT])
+@pytest.mark.parametrize(
+    ("first", "other"),
+    [
+        pytest.param(SILENT, SILENT, id="before any flags"),
+        pytest.param(SILENT, named("poll"), id="before its own flags"),
+        pytest.param(named("poll"), SILENT, id="before the flags of a further environment"),
+    ],
+)
+async def test_a_start_that_is_cancelled_closes_all_environments(first: Any, other: Any) -> None:
+    service = MobileService(poll=[by_key({KEY: first, OTHER: other})], stream=[SILENT])
     client = mobile_client(service, secondary_mobile_keys={"other": OTHER})
     with anyio.move_on_after(1):
         await client.start()
@@ -122,18 +134,6 @@ async def test_a_start_that_is_cancelled_closes_all_environments() -> None:
     for name in ("default", "other"):
         assert client.environment(name).report.source_state is SourceState.OFF
     assert (await client.identify(BEN)).status is ERROR
-
-
-@pytest.mark.parametrize("silent", [KEY, OTHER], ids=["before its own flags", "before those of a further environment"])
-async def test_a_start_that_is_cancelled_closes_the_environments_that_have_flags(silent: str) -> None:
-    def poll(hit: Hit) -> Answer:
-        return SILENT if hit.request.headers["authorization"] == silent else named("poll")(hit)
-
-    client = mobile_client(MobileService(poll=[poll], stream=[SILENT]), secondary_mobile_keys={"other": OTHER})
-    with anyio.move_on_after(1):
-        await client.start()
-    for name in ("default", "other"):
-        assert client.environment(name).report.source_state is SourceState.OFF
 
 
 @pytest.mark.parametrize("cycles", range(1, 60), ids=lambda cycles: f"after {cycles} cycles of the loop")
@@ -189,16 +189,6 @@ async def test_a_wrong_argument_raises_and_changes_nothing(
 # -- several environments
 
 
-def by_key(answers: dict[str, Any]) -> Any:
-    """Answers by the key of the request."""
-
-    def answer(hit: Hit) -> Answer:
-        chosen = answers[hit.request.headers["authorization"]]
-        return chosen if isinstance(chosen, Answer) else chosen(hit)
-
-    return answer
-
-
 @pytest.mark.parametrize(
     ("answer", "status"),
     [
@@ -210,7 +200,7 @@ def by_key(answers: dict[str, Any]) -> Any:
 async def test_the_worst_result_of_all_environments_counts(answer: Any, status: IdentifyStatus) -> None:
     stream = by_key({KEY: UP_TO_DATE, OTHER: answer if isinstance(answer, Answer) else UP_TO_DATE})
     service = MobileService(poll=[by_key({KEY: named("poll"), OTHER: answer})], stream=[stream])
-    client = MobileClient(KEY, ANNA, mobile_config(service, secondary_mobile_keys={"other": OTHER}))
+    client = mobile_client(service, secondary_mobile_keys={"other": OTHER})
     assert (await client.start()).status is status
     assert (await client.identify(BEN)).status is status
     assert client.variation("f", "") == "poll ben"
@@ -259,15 +249,12 @@ async def test_a_handler_of_any_environment_may_close_the_client(name: str, capl
 
 async def test_each_environment_keeps_its_own_flags() -> None:
     storage = MemoryStorage()
-
-    def flags(hit: Hit) -> Answer:
-        return named("main" if hit.request.headers["authorization"] == KEY else "other")(hit)
-
     keys = {"other": OTHER}
-    async with MobileClient(KEY, ANNA, mobile_config(MobileService(poll=[flags]), storage=storage, secondary_mobile_keys=keys)):
+    service = MobileService(poll=[by_key({KEY: named("main"), OTHER: named("other")})])
+    async with mobile_client(service, storage=storage, secondary_mobile_keys=keys):
         pass
     service = MobileService(poll=[SILENT])
-    client = MobileClient(KEY, ANNA, mobile_config(service, storage=storage, secondary_mobile_keys=keys))
+    client = mobile_client(service, storage=storage, secondary_mobile_keys=keys)
     assert (await client.start(wait_for="cached")).status is COMPLETED
     assert (client.variation("f", ""), client.environment("other").variation("f", "")) == ("main anna", "other anna")
     await client.aclose()

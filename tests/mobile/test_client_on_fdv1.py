@@ -17,6 +17,7 @@ from tests.support.mobile_service import (
     BEN,
     DOWN,
     REFUSED,
+    SILENT,
     UP_TO_DATE,
     MobileService,
     flags_of_fdv1,
@@ -167,7 +168,7 @@ async def test_equal_flags_of_fdv1_are_not_a_change() -> None:
 
 @pytest.mark.holds("F-37")
 async def test_a_poll_by_fdv1_that_hangs_delays_nothing() -> None:
-    service = MobileService(poll=[ERROR], fdv1=[Answer(200, {}, (), HANG), named_fdv1])
+    service = MobileService(poll=[ERROR], fdv1=[SILENT, named_fdv1])
     client = mobile_client(service)
     ticks = 0
 
@@ -196,14 +197,16 @@ def named_fdv1(hit: Any) -> Answer:
 
 
 @pytest.mark.holds("F-45", "F-50")
-@pytest.mark.parametrize("failing", ["get", "set", "everything"])
-async def test_a_failing_storage_does_not_delay_the_change_to_fdv1(failing: str) -> None:
-    storage = ScriptedStorage(failure=OSError("full") if failing == "everything" else None)
-    if failing != "everything":
+@pytest.mark.parametrize(("failing", "seconds"), [("get", 0), ("set", 0), ("everything", 0), ("by hanging", 2)])
+async def test_a_failing_storage_does_not_delay_the_change_to_fdv1(failing: str, seconds: float) -> None:
+    storage = ScriptedStorage(
+        delay=3600 if failing == "by hanging" else 0, failure=OSError("full") if failing == "everything" else None
+    )
+    if failing in {"get", "set"}:
         setattr(storage, failing, _raise)
     service = MobileService(poll=[ERROR])
     async with mobile_client(service, storage=storage) as client:
-        assert (client.variation("f", ""), service.seconds) == ("fdv1 anna", 0)
+        assert (client.variation("f", ""), service.seconds) == ("fdv1 anna", seconds)
 
 
 async def _raise(*_: object) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from typing import Any
 
 import anyio
@@ -14,12 +13,9 @@ from aioflags.mobile.client import MobileClient
 from aioflags.mobile.modes import ConnectionMode
 from aioflags.model.context import Context
 from aioflags.model.status import IdentifyStatus
-from aioflags.stores.storage import MemoryStorage
 from tests.support.mobile_service import (
     ANNA,
     BEN,
-    DOWN,
-    REFUSED,
     UP_TO_DATE,
     Hit,
     MobileService,
@@ -179,57 +175,3 @@ async def test_a_directive_while_a_call_hangs_and_others_wait(poll: Answer) -> N
         await anyio.sleep(30)
         assert (client.context, client.variation("f", "")) == (BEN, "fdv1 ben")
     assert service.endpoints == ["poll", "stream", "poll", "fdv1"]
-
-
-@pytest.mark.holds("F-23")
-@pytest.mark.parametrize("seed", range(25))
-async def test_one_source_at_a_time_whatever_happens(seed: int, caplog: pytest.LogCaptureFixture) -> None:
-    chance = random.Random(seed)
-    engaged_at: list[float] = []
-
-    def answer(make: Any) -> Any:
-        def chosen(hit: Hit) -> Answer:
-            silent, broken = Answer(200, {}, (), HANG), Answer(200, {}, [b"{oops"])
-            result: Answer = chance.choice([make(hit)] * 4 + [DOWN, REFUSED, silent, broken])
-            # The headers of a silent answer never come.
-            if hit.time > 30 and not engaged_at and result is not silent and chance.random() < 0.2:
-                engaged_at.append(hit.time)
-                return result.directed()
-            return result
-
-        return chosen
-
-    def stream(_: Hit) -> Answer:
-        return streamed("s", f="stream")
-
-    service = MobileService(poll=[answer(named("poll"))], stream=[answer(stream)], fdv1=[value_of, DOWN, value_of])
-    client = mobile_client(service, debounce=chance.choice([0, 1]), storage=MemoryStorage(), profile="mobile", start_wait=2)
-    calls: list[asyncio.Task[Any]] = []
-    tasks = len(asyncio.all_tasks())
-    await client.start()
-    for _ in range(120):
-        match chance.randrange(7):
-            case 0:
-                calls.append(asyncio.create_task(client.identify(chance.choice(CONTEXTS), timeout=chance.choice([0.1, 5, None]))))
-            case 1:
-                await client.set_connection_mode(chance.choice([*MODES, None]))
-            case 2:
-                client.set_offline(chance.random() < 0.5)
-            case 3:
-                client.notify_network(chance.random() < 0.5)
-            case 4:
-                client.notify_lifecycle(chance.choice(["foreground", "background"]))
-            case _:
-                await anyio.sleep(chance.choice([0, 0.01, 1, 11, 130, 400]))
-        assert service.open <= 1
-        assert fresh(client)
-    closed = asyncio.create_task(client.aclose())
-    results = await asyncio.gather(*calls)
-    await closed
-    assert all(result.status in IdentifyStatus for result in results)
-    await anyio.sleep(60)
-    assert (service.most_open, service.open, len(asyncio.all_tasks())) == (1, 0, tasks)
-    if engaged_at:
-        later = [hit.endpoint for hit in service.hits if hit.time > engaged_at[0] + 0.001]
-        assert set(later) <= {"fdv1"}
-    assert [record for record in caplog.records if record.exc_info or "please report" in record.getMessage()] == []

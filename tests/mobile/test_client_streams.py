@@ -14,16 +14,7 @@ from aioflags.model.context import Context
 from aioflags.model.status import SourceState
 from aioflags.sources import Polling, Streaming
 from aioflags.sources.polling import Cache
-from tests.support.mobile_service import (
-    DOWN,
-    REFUSED,
-    UP_TO_DATE,
-    MobileService,
-    mobile_client,
-    named,
-    put,
-    transfer,
-)
+from tests.support.mobile_service import DOWN, REFUSED, SILENT, UP_TO_DATE, MobileService, mobile_client, named, put, transfer
 from tests.support.scripted_http import HANG, Answer, Step, intent, sse
 
 BEAT = b":\n\n"
@@ -198,7 +189,7 @@ async def test_a_ping_has_the_directive_of_the_stream_or_of_its_poll(stream: Ans
 
 @pytest.mark.holds("S-80")
 async def test_a_switch_ends_the_poll_of_a_ping() -> None:
-    slow = Answer(200, {}, (), HANG)
+    slow = SILENT
     service = MobileService(
         poll=[named("poll"), slow, named("poll")], stream=[Answer(200, UP_TO_DATE.headers, [1.0, PING, HANG]), UP_TO_DATE]
     )

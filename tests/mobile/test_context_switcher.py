@@ -15,28 +15,15 @@ from aioflags.hooks import Hook, IdentifyCall
 from aioflags.model.context import Context
 from aioflags.model.status import IdentifyResult, IdentifyStatus
 from aioflags.plugins import EnvironmentMetadata, MobilePlugin
-from aioflags.stores import MemoryStorage
 from tests.support.canaries import KEY
 from tests.support.forks import succeeds_in_a_child
-from tests.support.mobile_service import BEN, Hit, MobileService, mobile_client, named
-from tests.support.scripted_http import HANG, Answer
+from tests.support.mobile_service import BEN, SILENT, MobileService, kept, mobile_client, slow
 
 COMPLETED, ERROR = IdentifyStatus.COMPLETED, IdentifyStatus.ERROR
 TIMEOUT, SHED = IdentifyStatus.TIMEOUT, IdentifyStatus.SHED
 CLEO = Context("cleo")
 OTHER = f"{KEY}-2"
-SILENT = Answer(200, {}, (), HANG)
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
-
-
-def slow(seconds: float, *keys: str) -> Any:
-    """Polls that take so long for these contexts, or for all without any."""
-
-    def answer(hit: Hit) -> Answer:
-        made = named("poll")(hit)
-        return Answer(made.status, made.headers, made.body, seconds if hit.key in keys or not keys else 0.0)
-
-    return answer
 
 
 class SlowPlugin(MobilePlugin):
@@ -49,19 +36,6 @@ class SlowPlugin(MobilePlugin):
 
     async def register(self, client: Any, environment: EnvironmentMetadata) -> None:
         await anyio.sleep(self._seconds)
-
-
-class Noting(Hook):
-    """Notes its stages."""
-
-    def __init__(self) -> None:
-        self.seen: list[str] = []
-
-    def before_identify(self, series_context: IdentifyCall, data: Any) -> Any:
-        self.seen.append(f"before {series_context.context.key}")
-
-    async def after_identify(self, series_context: IdentifyCall, data: Any, result: IdentifyResult) -> Any:
-        self.seen.append(f"{result.status.value} {series_context.context.key}")
 
 
 # -- a start and other calls
@@ -143,9 +117,7 @@ async def test_another_start_waits_for_the_newest_context() -> None:
 async def test_for_another_start_too_cached_flags_may_be_enough(
     wait_for: Any, status: IdentifyStatus, took: float, first: float
 ) -> None:
-    storage = MemoryStorage()
-    async with mobile_client(MobileService(), storage=storage):
-        pass
+    storage = await kept()
     service = MobileService(poll=[SILENT], stream=[SILENT])
     client = mobile_client(service, storage=storage)
     assert (await client.start(first)).status is TIMEOUT
@@ -211,42 +183,6 @@ async def test_the_start_in_a_child_sends_the_proof_of_the_last_context(proof: s
             await client.aclose()
 
         assert succeeds_in_a_child(check)
-
-
-# -- hooks
-
-
-async def test_a_call_that_timed_out_in_the_queue_has_both_stages() -> None:
-    hook = Noting()
-    service = MobileService(poll=[slow(10, "ben")])
-    async with mobile_client(service, hooks=[hook]) as client:
-        running = asyncio.create_task(client.identify(BEN, timeout=None))
-        await asyncio.sleep(0.1)
-        assert (await client.identify(CLEO, timeout=1)).status is TIMEOUT
-        assert (await running).status is ERROR
-        assert client.context == CLEO
-        await asyncio.sleep(1)
-        assert client.variation("f", "") == "poll cleo"
-    assert sorted(hook.seen[-4:]) == ["before ben", "before cleo", "error ben", "timeout cleo"]
-
-
-async def test_a_call_that_was_cancelled_has_both_stages() -> None:
-    hook = Noting()
-    async with mobile_client(MobileService(poll=[slow(10, "ben")]), hooks=[hook]) as client:
-        with anyio.move_on_after(1):
-            await client.identify(BEN, timeout=None)
-        await anyio.sleep(20)
-        assert hook.seen[-2:] == ["before ben", "completed ben"]
-
-
-async def test_a_call_that_the_close_ends_has_both_stages() -> None:
-    hook = Noting()
-    client = mobile_client(MobileService(poll=[slow(10, "ben")]), hooks=[hook])
-    await client.start()
-    running = asyncio.create_task(client.identify(BEN, timeout=None))
-    await anyio.sleep(1)
-    await client.aclose()
-    assert ((await running).status, hook.seen[-2:]) == (ERROR, ["before ben", "error ben"])
 
 
 # -- internal errors

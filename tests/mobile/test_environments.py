@@ -14,11 +14,10 @@ from aioflags.hooks import Hook, IdentifyCall
 from aioflags.mobile.client import MobileClient
 from aioflags.model.status import IdentifyStatus
 from tests.support.canaries import KEY
-from tests.support.mobile_service import BEN, REFUSED, UP_TO_DATE, Hit, MobileService, mobile_client, named
-from tests.support.scripted_http import HANG, Answer
+from tests.support.mobile_service import BEN, REFUSED, SILENT, UP_TO_DATE, Hit, MobileService, mobile_client, named
+from tests.support.scripted_http import Answer
 
 OTHER = f"{KEY}-2"
-SILENT = Answer(200, {}, (), HANG)
 FURTHER: dict[str, Any] = {"secondary_mobile_keys": {"beta 100%": OTHER}}
 
 

@@ -13,8 +13,8 @@ from aioflags import Flag
 from aioflags.events.options import MobileEvents
 from aioflags.hooks import EvaluationCall, Hook
 from aioflags.mobile.client import MobileClient
-from tests.support.mobile_service import BEN, MobileService, mobile_client, polled, put
-from tests.support.scripted_http import HANG, Answer, intent, poll_of, sse, stream_of
+from tests.support.mobile_service import BEN, SILENT, MobileService, mobile_client, polled, put
+from tests.support.scripted_http import intent, poll_of, sse, stream_of
 
 EVENTS = MobileEvents(diagnostic_opt_out=True, flush_interval=None)
 END: tuple[str, object] = ("payload-transferred", {"state": "s", "version": 1})
@@ -154,7 +154,7 @@ async def test_a_typed_flag_is_counted_as_a_plain_key_with_its_default_is() -> N
 
 
 async def test_until_the_flags_of_a_new_context_arrive_the_default_is_served() -> None:
-    service = MobileService(poll=[lambda hit: polled("s", f="a") if hit.key == "anna" else Answer(200, {}, (), HANG)])
+    service = MobileService(poll=[lambda hit: polled("s", f="a") if hit.key == "anna" else SILENT])
     async with mobile_client(service) as client:
         assert [client.variation("f", "") for _ in range(2)] == ["a", "a"]
         await client.identify(BEN, timeout=1)

@@ -369,6 +369,13 @@ async def test_a_limit_of_0_reads_and_writes_nothing() -> None:
     assert storage.calls == []
 
 
+async def test_no_more_contexts_than_the_limit_wait_until_they_are_written() -> None:
+    caches = flags_of(MemoryStorage(), limit=2)
+    for name in "123":
+        caches.offer(name, {}, "")
+    assert [await caches.read(name, "") is not None for name in "123"] == [False, True, True]
+
+
 # -- pace and closing
 
 
@@ -428,16 +435,20 @@ async def set_text(storage: Storage, **texts: str) -> None:
     [
         pytest.param({"flags_a": ""}, id="empty"),
         pytest.param({"flags_a": "{"}, id="cut off"),
+        pytest.param({"flags_a": "\ud800"}, id="half a character"),
         pytest.param({"flags_a": "[]"}, id="not an object"),
+        pytest.param({"flags_a": '{"f":7}'}, id="a flag that is a number"),
         pytest.param({"flags_a": '{"f":{"value":1},"g":{"version":2}}'}, id="a flag without a value"),
         pytest.param({"flags_a": '{"f":{"value":1,"version":"2"}}'}, id="a version that is text"),
         pytest.param({"flags_a": '{"f":{"value":' + "[" * 200 + "]" * 200 + "}}"}, id="a value that nests too deeply"),
         pytest.param({"fresh_a": "{}"}, id="freshness without a time"),
+        pytest.param({"fresh_a": '{"timestamp":"x"}'}, id="freshness with a time that is text"),
         pytest.param({"fresh_a": "yesterday"}, id="freshness that is not JSON"),
     ],
 )
+@pytest.mark.holds("S-86")
 async def test_a_corrupt_entry_is_a_miss(broken: Mapping[str, str], caplog: pytest.LogCaptureFixture) -> None:
-    """S-86: the whole set is discarded."""
+    """The whole set is discarded."""
     storage = MemoryStorage()
     async with writing(storage) as caches:
         deliver(cache_of(caches, A), flag("f", 1))

@@ -11,12 +11,10 @@ from aioflags import Context, Status
 from aioflags.mobile.client import MobileClient
 from aioflags.mobile.modes import ConnectionMode
 from aioflags.model.status import IdentifyStatus, SourceState
-from aioflags.stores.storage import MemoryStorage
-from tests.support.mobile_service import ANNA, BEN, DOWN, UP_TO_DATE, Hit, MobileService, mobile_client, named
-from tests.support.scripted_http import HANG, Answer
+from tests.support.mobile_service import ANNA, BEN, DOWN, SILENT, UP_TO_DATE, Hit, MobileService, kept, mobile_client, named, slow
+from tests.support.scripted_http import Answer
 
 COMPLETED, TIMEOUT = IdentifyStatus.COMPLETED, IdentifyStatus.TIMEOUT
-SILENT = Answer(200, {}, (), HANG)
 
 
 def silent_for_ben(other: Any) -> Any:
@@ -44,11 +42,7 @@ async def test_a_call_that_times_out_before_or_after_the_switch_ends_in_an_error
 
 
 async def test_flags_that_come_after_the_time_out_end_the_error() -> None:
-    def slow(hit: Hit) -> Answer:
-        made = named("poll")(hit)
-        return Answer(made.status, made.headers, made.body, 5 if hit.key == "ben" else 0)
-
-    service = MobileService(poll=[slow], closing=1)
+    service = MobileService(poll=[slow(5, "ben")], closing=1)
     async with mobile_client(service) as client:
         await anyio.sleep(1)
         assert (await client.identify(BEN, timeout=0.5)).status is TIMEOUT
@@ -166,9 +160,7 @@ async def test_the_result_of_a_time_out_has_the_last_failure() -> None:
 
 
 async def test_after_a_time_out_the_flags_of_the_context_before_do_not_serve() -> None:
-    storage = MemoryStorage()
-    async with mobile_client(MobileService(), storage=storage) as client:
-        await client.identify(BEN)
+    storage = await kept(ANNA, BEN)
     client = mobile_client(MobileService(poll=[SILENT], stream=[SILENT]), storage=storage)
     await client.start(0)
     await anyio.sleep(0.5)

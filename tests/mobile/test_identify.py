@@ -26,28 +26,21 @@ from tests.support.mobile_service import (
     BEN,
     DOWN,
     REFUSED,
+    SILENT,
     UP_TO_DATE,
     MobileService,
+    kept,
     mobile_client,
     named,
     polled,
+    slow,
     streamed,
 )
-from tests.support.scripted_http import HANG, Answer
+from tests.support.scripted_http import Answer
 
 CLEO, DAN = Context("cleo"), Context("dan")
 COMPLETED, ERROR = IdentifyStatus.COMPLETED, IdentifyStatus.ERROR
 TIMEOUT, SHED = IdentifyStatus.TIMEOUT, IdentifyStatus.SHED
-
-
-def slow(seconds: float, *keys: str) -> Any:
-    """Polls that take so long for these contexts, or for all without any."""
-
-    def answer(hit: Any) -> Answer:
-        made = named("poll")(hit)
-        return Answer(made.status, made.headers, made.body, seconds if hit.key in keys or not keys else 0.0)
-
-    return answer
 
 
 class Calls:
@@ -202,15 +195,6 @@ async def test_a_waiting_call_that_may_be_dropped_is_shed_by_a_newer_one() -> No
     assert [hit.key for hit in service.to("poll")] == ["anna", "ben", "dan"]
 
 
-async def test_calls_that_must_not_be_dropped_run_in_order() -> None:
-    service = MobileService(poll=[slow(0), slow(1)])
-    async with mobile_client(service) as client:
-        calls = Calls(client, service)
-        for context in (BEN, CLEO, DAN):
-            await calls.begin(context, sheddable=False)
-        assert await calls.all() == [("ben", COMPLETED, 1), ("cleo", COMPLETED, 2), ("dan", COMPLETED, 3)]
-
-
 @pytest.mark.holds("S-82")
 async def test_a_call_that_times_out_goes_on_without_its_caller() -> None:
     service = MobileService(poll=[slow(0), slow(2)])
@@ -255,7 +239,7 @@ async def test_a_context_that_cannot_be_used_changes_nothing(context: Context, c
     [
         pytest.param([REFUSED], ERROR, "401", id="refused everywhere"),
         pytest.param([DOWN], TIMEOUT, "time", id="down"),
-        pytest.param([Answer(200, {}, (), HANG)], TIMEOUT, "time", id="silent"),
+        pytest.param([SILENT], TIMEOUT, "time", id="silent"),
     ],
 )
 async def test_a_call_whose_flags_cannot_be_had(answers: list[Answer], status: IdentifyStatus, error: str) -> None:
@@ -280,9 +264,7 @@ async def test_before_the_start_and_after_the_close_there_is_an_error() -> None:
 @pytest.mark.parametrize("wait_for", ["fresh", "cached"])
 @pytest.mark.parametrize("mode", ["offline", "set_offline"])
 async def test_offline_a_call_completes_with_what_is_kept(wait_for: Any, mode: str) -> None:
-    storage = MemoryStorage()
-    async with mobile_client(MobileService(), BEN, storage=storage):
-        pass
+    storage = await kept(BEN)
     service = MobileService()
     offline: dict[str, Any] = {"offline": True} if mode == "set_offline" else {"initial_connection_mode": "offline"}
     async with mobile_client(service, storage=storage, **offline) as client:
@@ -295,9 +277,7 @@ async def test_offline_a_call_completes_with_what_is_kept(wait_for: Any, mode: s
 
 @pytest.mark.parametrize(("wait_for", "ended"), [("cached", 0), ("fresh", 3)])
 async def test_a_call_waits_for_kept_or_for_newer_flags(wait_for: Any, ended: float) -> None:
-    storage = MemoryStorage()
-    async with mobile_client(MobileService(), BEN, storage=storage):
-        pass
+    storage = await kept(BEN)
     service = MobileService(poll=[slow(3, "ben")])
     async with mobile_client(service, storage=storage) as client:
         calls = Calls(client, service)
@@ -306,7 +286,7 @@ async def test_a_call_waits_for_kept_or_for_newer_flags(wait_for: Any, ended: fl
 
 
 async def test_a_switch_of_the_mode_takes_over_the_call() -> None:
-    service = MobileService(poll=[named("poll"), Answer(200, {}, (), HANG), named("poll")])
+    service = MobileService(poll=[named("poll"), SILENT, named("poll")])
     async with mobile_client(service, debounce=0) as client:
         calls = Calls(client, service)
         await calls.begin(BEN)
@@ -326,7 +306,7 @@ async def test_the_stream_completes_a_call_whose_poll_fails() -> None:
 
 @pytest.mark.parametrize("timeout", [None, 0, 0.5, 30])
 async def test_a_call_with_any_limit_ends_while_another_hangs(timeout: float | None) -> None:
-    service = MobileService(poll=[named("poll"), Answer(200, {}, (), HANG), named("poll")], stream=[UP_TO_DATE, DOWN, UP_TO_DATE])
+    service = MobileService(poll=[named("poll"), SILENT, named("poll")], stream=[UP_TO_DATE, DOWN, UP_TO_DATE])
     async with mobile_client(service) as client:
         await anyio.sleep(1)
         calls = Calls(client, service)
@@ -338,16 +318,6 @@ async def test_a_call_with_any_limit_ends_while_another_hangs(timeout: float | N
             "ben": TIMEOUT if timeout is not None and timeout < 15 else ERROR,
         }
         assert client.variation("f", "") == "poll cleo"
-
-
-async def test_a_caller_that_is_cancelled_leaves_no_half_change() -> None:
-    service = MobileService(poll=[slow(0), slow(2)])
-    async with mobile_client(service) as client:
-        with anyio.move_on_after(1):
-            await client.identify(BEN)
-        await anyio.sleep(2)
-        assert (client.context, client.variation("f", "")) == (BEN, "poll ben")
-        assert (await client.identify(CLEO)).status is COMPLETED
 
 
 # -- around a change

@@ -98,6 +98,14 @@ def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
+def changed(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"text", b"TEXT"))
+
+
+def garbled(path: Path) -> None:
+    path.write_bytes(b"\x00\xff" * 100)
+
+
 def later_release(path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"aioflags-storage-1", b"aioflags-storage-2"))
 
@@ -116,6 +124,8 @@ UNUSABLE = [
     pytest.param(cut, "is damaged", id="a byte too short"),
     pytest.param(cut_in_the_first_line, "is damaged", id="cut in the first line"),
     pytest.param(grown, "is damaged", id="a byte too long"),
+    pytest.param(changed, "is damaged", id="changed in place"),
+    pytest.param(garbled, "is not a file of values", id="not text"),
     pytest.param(empty, "is not a file of values", id="empty"),
     pytest.param(later_release, "is not a file of values that this release can read", id="of a later release"),
     pytest.param(huge, f"{NAMESPACE} has 67,108,865 bytes, more than 67,108,864", id="too large"),

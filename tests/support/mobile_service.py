@@ -6,7 +6,7 @@ import asyncio
 import json
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
 import httpx
@@ -16,26 +16,30 @@ from aioflags.mobile.client import MobileClient
 from aioflags.mobile.config import MobileConfig
 from aioflags.model.context import Context
 from aioflags.model.status import IdentifyResult
+from aioflags.stores.storage import MemoryStorage, Storage
 from aioflags.transport.settings import Http
 from tests.support.canaries import KEY, WATCH
-from tests.support.scripted_http import Answer, Body, Step, intent, poll_of, sse, stream_of, wait
+from tests.support.scripted_http import HANG, Answer, Body, Step, intent, poll_of, sse, stream_of, wait
 
 __all__ = [
     "ANNA",
     "BEN",
     "DOWN",
     "REFUSED",
+    "SILENT",
     "UNCHANGED",
     "UP_TO_DATE",
     "Hit",
     "MobileService",
     "flags_of_fdv1",
+    "kept",
     "mobile_client",
     "mobile_config",
     "named",
     "polled",
     "put",
     "result_of",
+    "slow",
     "streamed",
     "transfer",
 ]
@@ -46,6 +50,8 @@ BEN: Final = Context("ben")
 DOWN: Final = Answer(503)
 REFUSED: Final = Answer(401)
 UNCHANGED: Final = Answer(304)
+SILENT: Final = Answer(200, {}, (), HANG)
+"""An answer whose headers never come."""
 
 
 # -- answers
@@ -116,6 +122,11 @@ def named(prefix: str) -> Callable[[Hit], Answer]:
 
 
 _polled: Final = named("poll")
+
+
+def slow(seconds: float, *keys: str) -> Callable[[Hit], Answer]:
+    """Answers of polls that take so long for contexts with these keys, or for all contexts without any."""
+    return lambda hit: replace(_polled(hit), after=seconds if hit.key in keys or not keys else 0.0)
 
 
 def _of_fdv1(hit: Hit) -> Answer:
@@ -258,3 +269,13 @@ def mobile_client(service: MobileService, context: Context = ANNA, **options: An
 def result_of(result: IdentifyResult) -> str:
     """The status of a call in one word."""
     return result.status.value
+
+
+async def kept(*contexts: Context, storage: Storage | None = None, **options: Any) -> Storage:
+    """A storage with the flags of these contexts (by default of ``anna``), which a client had one after another."""
+    storage = MemoryStorage() if storage is None else storage
+    first, *others = contexts or (ANNA,)
+    async with mobile_client(MobileService(), first, storage=storage, **options) as client:
+        for context in others:
+            await client.identify(context)
+    return storage
