@@ -22,7 +22,7 @@ from aioflags.events.options import EventSettings
 from aioflags.events.payloads import EVENT_SLICE, payloads
 from aioflags.events.recorder import Recorder
 from aioflags.events.sender import SendConditions, Sender, SendGate, SendOutcome, describe_amount
-from aioflags.events.summarizer import Batch
+from aioflags.events.summary import Batch
 from aioflags.model.defaults import MAX_DELIVERIES
 from aioflags.protocol.redaction import Redaction
 from aioflags.runtime.broadcast import Signal

@@ -14,8 +14,7 @@ from typing import Final
 
 from anyio.lowlevel import checkpoint
 
-from aioflags.events.summarizer import Batch
-from aioflags.events.summary import Summary
+from aioflags.events.summary import Batch, SummaryEvent
 from aioflags.model.defaults import MAX_PAYLOAD_BYTES
 from aioflags.protocol.event_json import EventEncoder
 from aioflags.protocol.redaction import Redaction
@@ -75,8 +74,6 @@ async def payloads(
         body.add(record)
         await pause_when_spent(budget)
     for summary in batch.summaries:
-        if not summary.evaluations:
-            continue
         record = await _summary_record(encoder, summary, budget)
         if not body.has_room(record):
             yield body.taken()
@@ -86,12 +83,12 @@ async def payloads(
         yield body.taken()
 
 
-async def _summary_record(encoder: EventEncoder, summary: Summary, budget: Budget) -> bytes:
+async def _summary_record(encoder: EventEncoder, summary: SummaryEvent, budget: Budget) -> bytes:
     context, pieces = summary.context, list[bytes]()
     if context is not None:
         for _ in encoder.preparing_summary(context):
             await pause_when_spent(budget)
-    for piece in encoder.summary(summary.start_ms, summary.end_ms, summary.features(), context):
+    for piece in encoder.summary(summary.start_ms, summary.end_ms, summary.features, context):
         pieces.append(piece)
         await pause_when_spent(budget)
     return b"".join(pieces)

@@ -1,13 +1,15 @@
 """Recorder: takes evaluations and events from any thread, and hands them over in batches. It never waits and never raises.
 
+An event goes one way: the recorder decides what an evaluation sends, ``summary.py`` counts it, ``payloads.py`` makes the bodies of
+requests from a batch, and ``sender.py`` posts them. ``outbox.py`` decides when.
+
 One lock guards the recorder. It is held for a moment, and never during a wait. An evaluation that repeats an earlier one, the
-most frequent input, does not take it (:mod:`aioflags.events.summary`).
+most frequent input, does not take it. Three steps without the lock need the global interpreter lock (GIL): to count
+(``itertools.count.__next__``), to refresh a context (``OrderedDict.move_to_end``), and to replace ``HotContext.context``, which
+other threads read at the same time. On a free-threaded interpreter ``hot_context`` stays empty, so that every evaluation takes the
+lock.
 
-Three steps without the lock need the global interpreter lock (GIL): to count (``itertools.count.__next__``), to refresh a context
-(``OrderedDict.move_to_end``), and to replace ``HotContext.context``, which other threads read at the same time. On a free-threaded
-interpreter ``hot_context`` stays empty, so that every evaluation takes the lock.
-
-Source: ``events.md`` 3, 5, 7 to 10; ``architecture.md`` 6.
+Source: ``events.md`` 3 to 5, 7 to 10; ``architecture.md`` 6.
 """
 
 from __future__ import annotations
@@ -15,28 +17,37 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from aioflags.evaluation.answers import Answer
-from aioflags.evaluation.items import Evaluation
+from aioflags.evaluation.answers import Answer, PrerequisiteEvaluation
+from aioflags.evaluation.items import CompiledFlag, Evaluation
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.events.encoding import encode_data, encode_metric
 from aioflags.events.options import Events, EventSettings
-from aioflags.events.shaping import ContextDeduplicator, EvaluatedFlag, EvaluationShaper, RoomLog, evaluated_flags
-from aioflags.events.stats import DiagnosticPeriod, EventCounters, Stats
-from aioflags.events.summarizer import NO_CONTEXT, Batch, ContextSummarizer, HotContext, Summarizer
-from aioflags.events.summary import HAS_GIL, Increment, Summary, SummaryEntry
+from aioflags.events.stats import DiagnosticPeriod, EventCounters, LimitLog, Stats
+from aioflags.events.summary import (
+    HAS_GIL,
+    NO_CONTEXT,
+    Batch,
+    HotContext,
+    Increment,
+    Summarizer,
+    Summary,
+    frozen_value,
+)
+from aioflags.model.attributes import json_or_same
 from aioflags.model.context import Context
-from aioflags.model.defaults import MAX_HOT_ANSWERS
-from aioflags.model.detail import EvaluationDetail
-from aioflags.model.event import AnalyticsEvent, CustomEvent, IdentifyEvent, IndexEvent, MigrationEvent, is_drawn
+from aioflags.model.defaults import MAX_HOT_ANSWERS, MAX_PAYLOAD_BYTES
+from aioflags.model.detail import NO_REASON, EvaluationDetail, OverrideMark
+from aioflags.model.event import AnalyticsEvent, CustomEvent, EvaluationEvent, IdentifyEvent, IndexEvent, MigrationEvent, is_drawn
+from aioflags.model.values import is_number
+from aioflags.protocol.event_json import try_json
 from aioflags.runtime.clock import now_ms
 from aioflags.runtime.fork import reset_after_fork
-from aioflags.runtime.logs import Once
+from aioflags.runtime.logs import Once, printable
 from aioflags.runtime.logs import logger as package_logger
 
 
@@ -66,7 +77,7 @@ class Recorder:
         self._logger = logger
         self._chance = chance
         self._clock = clock
-        self._room = RoomLog(settings.events_max_pending, logger)
+        self._limits = LimitLog(settings.events_max_pending, logger)
         self._once_per_name = Once()
         self.after_fork()
         reset_after_fork(self)
@@ -79,13 +90,13 @@ class Recorder:
         self._lock = threading.RLock()
         self._pending: list[AnalyticsEvent] = []
         self._counters = EventCounters()
-        summarizer = ContextSummarizer if self._policy.has_context_summaries else Summarizer
-        self._summarizer = summarizer(self._lock, self._counters, self._clock)
-        self._deduplicator = ContextDeduplicator(self._settings.context_keys_capacity)
+        self._summarizer = Summarizer(self._lock, self._counters, self._clock, for_each_context=self._policy.has_context_summaries)
+        self._described: OrderedDict[Hashable, None] = OrderedDict()
+        """The contexts that were described, least recently used first: each is described once, and not with every event."""
         self._server_ms = 0
         self.is_refused: bool = False
         """Whether the service refuses events permanently: inputs are still counted, as dropped."""
-        self._room.begin()
+        self._limits.begin()
 
     def open(self) -> None:
         """Start recording."""
@@ -111,7 +122,9 @@ class Recorder:
             # context itself where requests of several users alternate.
             try:
                 increment = hot_context.increments[answer]
-                self._deduplicator.refresh(context.key)
+                # The newest of the described contexts again. A single C function, so with a GIL it needs no lock: for keys of the
+                # class `str` no other thread runs in the middle of it.
+                self._described.move_to_end(context.key)
             except KeyError:
                 pass
             else:
@@ -158,9 +171,7 @@ class Recorder:
         """Record a tracked event for a valid context. Data that JSON cannot represent are left out: counted, with a warning."""
         if not self.is_open:
             return
-        once, logger = self._once_per_name, self._logger
-        encoded = encode_data(name, data, once=once, logger=logger)
-        metric = encode_metric(name, metric_value, once=once, logger=logger)
+        encoded, metric = self._encoded_data(name, data), self._encoded_metric(name, metric_value)
         is_reduced = (data is not None and encoded is None) or (metric_value is not None and metric is None)
         with self._lock:
             if not self.is_open:
@@ -175,12 +186,12 @@ class Recorder:
     def identified(self, context: Context) -> None:
         """Record an identify event for a valid context."""
         with self._lock:
-            described = self._described(context)
+            described = self._described_part(context)
             if not self.is_open or described.error is not None:
                 return
             self._counters.deduplicable += 1
             if self._has_index_events:
-                self._counters.new_contexts += self._deduplicator.add(described)
+                self._counters.new_contexts += self._is_new(described)
                 self.hot_context = NO_CONTEXT
             self._add(IdentifyEvent(at_ms=self._clock(), context=described))
         self._warn()
@@ -192,9 +203,38 @@ class Recorder:
                 self._add(event)
         self._warn()
 
+    def _encoded_data(self, name: str, data: Any) -> msgspec.Raw | None:
+        """The data of the tracked event ``name`` as JSON; ``None`` without data.
+
+        Values that JSON lacks are converted like attributes of a context (:mod:`aioflags.model.attributes`). Data that cannot be
+        converted, or that are longer than ``MAX_PAYLOAD_BYTES``, are left out, with one warning for each ``name``.
+        """
+        if data is None:
+            return None
+        encoded = try_json(data)
+        if isinstance(encoded, Exception):
+            problem = printable(encoded)
+        elif (size := memoryview(encoded).nbytes) <= MAX_PAYLOAD_BYTES:
+            return encoded
+        else:
+            problem = f"they have {size} bytes, more than {MAX_PAYLOAD_BYTES}"
+        if self._once_per_name(("data", name)):
+            self._logger.warning("track: %s is sent without its data: %s", printable(name), problem)
+        return None
+
+    def _encoded_metric(self, name: str, value: Any) -> msgspec.Raw | None:
+        """The metric value of a tracked event as JSON; ``None`` if it is not a number, with one warning for each ``name``."""
+        if value is None:
+            return None
+        if is_number(value := json_or_same(value)) and not isinstance(encoded := try_json(value), Exception):
+            return encoded
+        if self._once_per_name(("metric", name)):
+            self._logger.warning("track: %s is sent without its metric value, which is not a number in JSON", printable(name))
+        return None
+
     # -- with the lock
 
-    def _described(self, context: Context) -> Context:
+    def _described_part(self, context: Context) -> Context:
         """The part of a context that events describe. It is an invalid context if they describe none of it."""
         return context.without_anonymous() if self._settings.omit_anonymous_contexts else context
 
@@ -204,7 +244,7 @@ class Recorder:
             return self.hot_context
         summary = self._summarizer.summary_for(context)
         if summary is None:
-            self._room.note("contexts")
+            self._limits.reached.add("contexts")
             return HotContext(context, {})
         if not self._has_index_events:
             hot_context = HotContext(context, summary.increments(context), None, summary.in_use, summary)
@@ -213,17 +253,35 @@ class Recorder:
             kind = "user" if context.kind == "user" and not omits else None
             hot_context = HotContext(context, summary.increments(context), kind, summary.in_use, summary)
             described = context
-            if omits and (described := self._described(context)).error is not None:
+            if omits and (described := self._described_part(context)).error is not None:
                 self._counters.deduplicable -= inputs
                 self.hot_context = NO_CONTEXT
                 return hot_context
-            if self._deduplicator.add(described):
+            if self._is_new(described):
                 self._counters.new_contexts += 1
                 self._add(IndexEvent(at_ms=self._clock(), context=described))
         if self._uses_hot_context:
             self.hot_context = hot_context
             self._summarizer.has_undated = True
         return hot_context
+
+    def _is_new(self, context: Context) -> bool:
+        """Whether a valid context was not described lately. It becomes the newest of the described ones."""
+        if context.kind == "user" and context.members is None:
+            identity: Hashable = context.key
+        else:
+            # In a tuple: the key of a user may look like the canonical key of another kind, such as "org:o".
+            identity = (context.canonical_key,)
+        described = self._described
+        try:
+            described.move_to_end(identity)
+        except KeyError:
+            described[identity] = None
+        else:
+            return False
+        if len(described) > self._settings.context_keys_capacity:
+            described.popitem(last=False)
+        return True
 
     def _record(
         self, key: str, context: Context, summary: Summary | None, default: Any, evaluation: Evaluation, *, with_reason: bool
@@ -232,38 +290,57 @@ class Recorder:
 
         Returns the function that counts the next evaluation with the same answer; ``None`` if a count is not enough for it.
         """
-        shaper = EvaluationShaper(
-            context=context,
-            at_ms=self._clock(),
+        at_ms = self._clock()
+        increments = [
+            self._record_flag(flag, context, summary, at_ms, with_reason=with_reason)
+            for flag in evaluated_flags(evaluation, default)
+        ]
+        if evaluation.flag is None:
+            mark = evaluation.detail.reason.override_mark
+            increments.append(self._count_unknown(key, context, summary, default, mark=mark, at_ms=at_ms))
+        return _combined(increments)
+
+    def _record_flag(
+        self, evaluated: EvaluatedFlag, context: Context, summary: Summary | None, at_ms: int, *, with_reason: bool
+    ) -> Increment | None:
+        increment: Increment | None = None
+        flag, detail = evaluated.flag, evaluated.detail
+        if not flag.tracking.is_counted:
+            self._counters.deduplicable += 1
+        elif summary is None:
+            self._drop_evaluation()
+        else:
+            increment = summary.count(
+                flag.key,
+                context,
+                default=evaluated.default,
+                value=detail.value,
+                variation=detail.variation_index,
+                version=flag.version,
+                mark=detail.reason.override_mark,
+                at_ms=at_ms,
+            ).increment
+        events = evaluation_events(
+            evaluated,
+            context,
+            at_ms=at_ms,
             server_ms=self._server_ms,
             with_reason=with_reason,
             tracks_experiments=self._policy.tracks_experiments,
         )
-        increments = [self._record_flag(shaper, flag, summary) for flag in evaluated_flags(evaluation, default)]
-        if evaluation.flag is None:
-            increments.append(self._count_unknown(shaper.unknown_entry(key, default, evaluation.detail.reason), summary))
-        return _combined(increments)
-
-    def _record_flag(self, shaper: EvaluationShaper, flag: EvaluatedFlag, summary: Summary | None) -> Increment | None:
-        increment: Increment | None = None
-        entry = shaper.entry(flag)
-        if entry is not None and summary is not None:
-            increment = summary.count(entry).increment
-        elif entry is not None:
-            self._drop_evaluation()
-        else:
-            self._counters.deduplicable += 1
-        events = shaper.events(flag)
         for event in events:
             if self._is_sampled(event.sampling_ratio):
                 self._add(event)
         return None if events else increment
 
-    def _count_unknown(self, entry: SummaryEntry, summary: Summary | None) -> Increment | None:
+    def _count_unknown(
+        self, key: str, context: Context, summary: Summary | None, default: Any, *, mark: OverrideMark | None, at_ms: int
+    ) -> Increment | None:
+        """Count an evaluation of a flag that is unknown, perhaps because an override removes it."""
         if summary is not None:
-            if summary.has_room(entry.key):
-                return summary.count(entry).increment
-            self._room.note("keys")
+            if summary.has_room(key):
+                return summary.count(key, context, default=default, value=default, mark=mark, at_ms=at_ms).increment
+            self._limits.reached.add("keys")
         self._drop_evaluation()
         return None
 
@@ -283,15 +360,15 @@ class Recorder:
         else:
             self._counters.events_dropped += 1
             self._counters.dropped_for_room += 1
-            self._room.note("events")
+            self._limits.reached.add("events")
 
     def _warn(self) -> None:
         """Log that there is no room, once until the next batch. Call it without the lock: a log handler may evaluate flags.
 
         After a refusal there is no warning: every event is dropped anyway.
         """
-        if self._room.reached and not self.is_refused:
-            self._room.warn()
+        if self._limits.reached and not self.is_refused:
+            self._limits.warn()
 
     # -- batches
 
@@ -299,14 +376,12 @@ class Recorder:
         """All pending events and evaluations; ``None`` without any. Recording goes on with an empty buffer."""
         with self._lock:
             self.hot_context = NO_CONTEXT
-            self._room.begin()
+            self._limits.begin()
             if not self._pending and self._summarizer.is_empty:
                 return None
-            batch = self._summarizer.end_period(self._pending)
-            self._pending = []
-            if batch.events or not all(summary.is_empty for summary in batch.summaries):
-                self._counters.last_batch = len(batch.events)
-            return batch
+            events, self._pending = self._pending, []
+            self._counters.last_batch = len(events)
+            return self._summarizer.end_period(events)
 
     def mark_settled(self, *, events: int = 0, evaluations: int = 0, is_sent: bool) -> None:
         """Count events and evaluations of a drained batch as sent, or as dropped."""
@@ -346,7 +421,7 @@ class Recorder:
         """Forget which contexts were described: each is described again when it comes next."""
         with self._lock:
             # In this order: a signal handler in between must not find a hot context that is already forgotten.
-            self._deduplicator.clear()
+            self._described.clear()
             self.hot_context = NO_CONTEXT
 
     def set_server_time(self, server_ms: int) -> None:
@@ -362,24 +437,82 @@ class Recorder:
         if self.is_refused:
             self.discard()  # otherwise the evaluations of the current period would count as pending
         with self._lock:
-            stats, sum_up = self._counters.stats(0), self._summarizer.uncounted()
-        # Without the lock. Evaluations that are sent or dropped meanwhile still count as pending, as they did with the lock.
-        uncounted = sum_up()
-        return replace(
-            stats,
-            evaluations_recorded=stats.evaluations_recorded + uncounted,
-            evaluations_pending=stats.evaluations_pending + uncounted,
-        )
+            return self._counters.stats(self._summarizer.pending())
 
     def close_period(self) -> DiagnosticPeriod:
         """The counts since the previous call, for diagnostics."""
         with self._lock:
-            counted, sum_up = self._counters.evaluations_taken, self._summarizer.uncounted()
-        counted += sum_up()
-        with self._lock:
-            period = self._counters.close_period(counted - self._counters.evaluations_taken)
+            period = self._counters.close_period(self._summarizer.pending())
         # Only index events are deduplicated.
         return period if self._has_index_events else msgspec.structs.replace(period, deduplicated=0)
+
+
+class EvaluatedFlag(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=False):
+    """One flag of an evaluation: the flag of the call, or one of its prerequisites, which has no default."""
+
+    flag: CompiledFlag | PrerequisiteEvaluation
+    detail: EvaluationDetail[Any]
+    is_experiment: bool
+    default: Any = None
+    prerequisite_of: str | None = None
+
+
+def evaluated_flags(evaluation: Evaluation, default: Any) -> list[EvaluatedFlag]:
+    """The flags of an evaluation, prerequisites first. The flag of the call is missing if it is unknown."""
+    flags = [
+        EvaluatedFlag(
+            flag=prerequisite,
+            detail=prerequisite.answer.detail,
+            is_experiment=prerequisite.answer.is_experiment,
+            prerequisite_of=prerequisite.prerequisite_of,
+        )
+        for prerequisite in evaluation.prerequisites
+    ]
+    if evaluation.flag is not None:
+        flags.append(
+            EvaluatedFlag(flag=evaluation.flag, detail=evaluation.detail, is_experiment=evaluation.is_experiment, default=default)
+        )
+    return flags
+
+
+def evaluation_events(
+    evaluated: EvaluatedFlag,
+    context: Context,
+    *,
+    at_ms: int,
+    server_ms: int = 0,
+    with_reason: bool = False,
+    tracks_experiments: bool = True,
+) -> list[EvaluationEvent]:
+    """The events of a flag before sampling: the feature event, then the debug event. Most flags have neither, unknown flags never.
+
+    Nor has an evaluation that read an override: its value says nothing about the flag as the service defines it. ``server_ms`` is
+    the last known time of the service; debugging of a flag ends by that clock, too. ``with_reason``: the caller asked for it.
+    """
+    flag, detail = evaluated.flag, evaluated.detail
+    tracking = flag.tracking
+    is_experiment = evaluated.is_experiment and (detail.reason.error_kind is None or not tracks_experiments)
+    is_tracked = tracking.is_tracked or (is_experiment and tracks_experiments)
+    until = tracking.debug_until_ms
+    is_debugged = until is not None and until > at_ms and until > server_ms
+    if flag.version is None or not (is_tracked or is_debugged) or detail.reason.override_affected:
+        return []
+    event = EvaluationEvent(
+        at_ms=at_ms,
+        key=flag.key,
+        context=context,
+        value=frozen_value(detail.value),
+        default=frozen_value(evaluated.default),
+        version=flag.version,
+        variation=detail.variation_index,
+        reason=detail.reason if (with_reason or is_experiment) and detail.reason != NO_REASON else None,
+        prerequisite_of=evaluated.prerequisite_of,
+        sampling_ratio=tracking.sampling_ratio,
+    )
+    events = [event] if is_tracked else []
+    if is_debugged:
+        events.append(msgspec.structs.replace(event, is_debug=True))
+    return events
 
 
 def _combined(increments: Sequence[Increment | None]) -> Increment | None:

@@ -1,13 +1,20 @@
-"""Stats: how many events were recorded, sent, dropped and are pending, so that no event is lost without a trace.
+"""Stats: how many events were recorded, sent, dropped and are pending, and the log of a full recorder: nothing is lost unnoticed.
 
-Source: ``events.md`` 10 and 12; ``client-surface.md`` 3.
+Source: ``events.md`` 7, 8, 10 and 12; ``client-surface.md`` 3.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
 
 import msgspec
+
+from aioflags.model.defaults import MAX_CONTEXT_SUMMARIES, MAX_UNKNOWN_KEYS
+from aioflags.runtime.logs import Once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,3 +114,47 @@ class EventCounters:
         self.deduplicable = -counted  # these evaluations belong to the period that ends
         self.dropped_for_room = self.new_contexts = self.last_batch = 0
         return period
+
+
+Limit: TypeAlias = Literal["events", "keys", "contexts"]
+"""What a recorder can have too many of: events, unknown flag keys, contexts with a summary."""
+
+_REACHED: Final[Mapping[Limit, str]] = {
+    "events": "the event buffer is full (%d events): new events are dropped until the next flush",
+    "keys": (
+        "the summary has %d unknown flag keys: evaluations of more unknown keys are not counted until the next flush. "
+        "Does the program build flag keys?"
+    ),
+    "contexts": "%d contexts have evaluations to send: evaluations for more contexts are not counted until the next flush",
+}
+
+
+class LimitLog:
+    """The limits of one recorder that were reached since the last batch.
+
+    A recorder adds to ``reached`` with its lock, and logs without it, because a log handler may evaluate flags.
+    """
+
+    def __init__(self, events_capacity: int, logger: logging.Logger) -> None:
+        self._numbers: dict[Limit, int] = {
+            "events": events_capacity,
+            "keys": MAX_UNKNOWN_KEYS,
+            "contexts": MAX_CONTEXT_SUMMARIES,
+        }
+        self._logger = logger
+        self._once = Once()
+        self.reached: set[Limit] = set()
+        """Read on the path of most evaluations: a set, because a call would take longer."""
+
+    def begin(self) -> None:
+        """A batch begins, for which there is room."""
+        self.reached.clear()
+        self._once.forget("events")
+
+    def warn(self) -> None:
+        """Log the limits that were reached: the limit of events once a batch, others once. Never raises."""
+        # An exception from a filter of the program's log would make the caller record the evaluation a second time.
+        with suppress(Exception):
+            for limit, number in self._numbers.items():
+                if limit in self.reached and self._once(limit):
+                    self._logger.warning(_REACHED[limit], number)

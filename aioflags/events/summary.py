@@ -1,53 +1,41 @@
-"""Summary and its counters: how often which flag served which value, in one period between two payloads.
+"""Summary: how often which flag served which value between two payloads. Most evaluations are counted without a lock.
 
-Most evaluations repeat an evaluation that was counted in the same period. They are counted without a lock, as described in
-:mod:`aioflags.events.summary`.
+The way of a count: a :class:`HotContext` has the function that counts one more evaluation; a :class:`Counter` has the number; a
+:class:`Summary` has the counters of a period; the :class:`Summarizer` ends the period, and a :class:`Batch` is what is sent.
 
-Source: ``events.md`` 5.
+Source: ``events.md`` 5 and 10; ``client-side.md`` 6.2; ``architecture.md`` 6.
 """
 
 from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias, TypeVar
 from weakref import ref
 
 import msgspec
 
 from aioflags.evaluation.answers import Answer
-from aioflags.events.encoding import frozen_value
-from aioflags.model.context import Context
-from aioflags.model.defaults import MAX_KINDS, MAX_UNKNOWN_KEYS
+from aioflags.events.stats import EventCounters
+from aioflags.model.context import Context, invalid_context
+from aioflags.model.defaults import MAX_CONTEXT_SUMMARIES, MAX_KINDS, MAX_UNKNOWN_KEYS
 from aioflags.model.detail import OverrideMark
-from aioflags.model.event import Count, FlagCounts
+from aioflags.model.event import AnalyticsEvent, Count, FlagCounts
+from aioflags.protocol.event_json import try_json
 from aioflags.runtime.cooperative import sliced
-
-# -- Counters: count evaluations without a lock.
-#
-# - A counter is an :class:`itertools.count`. Its ``__next__`` adds one. The fast path of an evaluation calls that function
-#   and does
-#   nothing else: no lock, no clock.
-# - This needs CPython's global interpreter lock (GIL). ``__next__`` is one C function, so the GIL lets no other thread run in
-#   the
-#   middle of it. On a free-threaded interpreter two calls at once may count as one. There the recorder takes its lock for every
-#   evaluation (:data:`HAS_GIL` is false).
-# - An ``itertools.count`` can be read only by counting. A read therefore adds one too, and the number of reads is subtracted:
-#   ``CounterBlock.reads`` for reads of the whole block, ``Counter._reads`` for reads of the single counter.
-# - :class:`HotContext <aioflags.events.summarizer.HotContext>` connects this with an evaluation: it has the context that was
-#   evaluated last and, for each answer that was already counted for contexts of this kind, the function that adds one.
-# - A thread may keep a ``HotContext`` while the period ends, and count after that. It holds an :class:`InUse` of the summary:
-#   as long as that object lives, the summary can still grow, and late counts are moved to the next period.
-
 
 Increment: TypeAlias = Callable[[], object]
 """Counts one more evaluation."""
 
 Increments: TypeAlias = dict[Answer, Increment]
 
-_BLOCK_SIZE: Final = 1024
-"""Counters whose sum is read in one step: about 50 microseconds."""
+T = TypeVar("T")
+
+_COUNTERS_PER_STEP: Final = 32
+"""Counters, or flags with their counters, that one step reads: about 20 microseconds."""
 
 
 def has_gil(interpreter: object = sys) -> bool:
@@ -63,115 +51,45 @@ HAS_GIL: Final = has_gil()
 """Read once. An extension module that is imported later can switch the GIL on; it is never switched off."""
 
 
-class InUse:
-    """Held by every ``HotContext`` of a summary. When no reference is left, no thread can count in that summary."""
+def frozen_value(value: object) -> Any:
+    """A flag value or default that can no longer change: itself if it is immutable, otherwise its JSON.
 
-    __slots__ = ("__weakref__",)
-
-
-class CounterBlock:
-    """Up to 1024 counters whose sum is read in one step, by C functions alone.
-
-    ``reads``: how often the whole block was read. ``excess``: how much too high the sum of all counts is for other reasons.
+    Returns ``None`` for a value that JSON cannot represent.
     """
-
-    __slots__ = ("_counts", "_is_reading", "excess", "reads")
-
-    def __init__(self) -> None:
-        self.reads: int = 0
-        self.excess: int = 0
-        self._counts: list[itertools.count[int]] = []
-        self._is_reading = False
-
-    @property
-    def has_room(self) -> bool:
-        """Whether a counter can be added. Not while the sum is read: a signal handler may evaluate at that moment."""
-        return len(self._counts) < _BLOCK_SIZE and not self._is_reading
-
-    def add_counter(self) -> Callable[[], int]:
-        """Add a counter. Returns the function that counts one more."""
-        count = itertools.count(self.reads)
-        self._counts.append(count)
-        return count.__next__
-
-    def total(self) -> int:
-        """The sum of all counters."""
-        was_reading, self._is_reading = self._is_reading, True
-        values = list(map(next, self._counts))
-        total = sum(values) - self.reads * len(values) - self.excess
-        self.reads += 1
-        self._is_reading = was_reading
-        return total
+    kind = type(value)  # not `__class__`, which says the same of lazy text, whose target changes
+    if kind is str or kind is bool or value is None or kind is int or kind is float or kind is msgspec.Raw:
+        return value
+    encoded = try_json(value)
+    return None if isinstance(encoded, Exception) else encoded
 
 
 class Counter:
     """How often one version of a flag served one variation, with the same part of overrides (``mark``).
 
-    ``increment`` counts one more: from any thread if there is a GIL, otherwise under the recorder's lock.
-
-    ``counted`` is the count that the summary reports, set when the summary is taken. ``dated`` is how many of the counted
-    evaluations lie between the dates of the summary already. ``block`` sums the counter up with others.
+    ``increment`` counts one more: from any thread if there is a GIL, otherwise under the recorder's lock. ``dated`` is how many of
+    the counted evaluations lie between the dates of the summary, ``taken`` how many a batch has.
     """
 
-    __slots__ = ("_added", "_block", "_reads", "_taken", "counted", "dated", "increment", "mark", "value", "variation", "version")
+    __slots__ = ("_reads", "dated", "increment", "mark", "taken", "value", "variation", "version")
 
-    def __init__(
-        self, value: Any, variation: int | None, version: int | None, block: CounterBlock, mark: OverrideMark | None = None
-    ) -> None:
+    def __init__(self, value: Any, variation: int | None, version: int | None, mark: OverrideMark | None = None) -> None:
         self.value: Any = frozen_value(value)
         self.variation: int | None = variation
         self.version: int | None = version
         self.mark: OverrideMark | None = mark
-        self.increment: Callable[[], int] = block.add_counter()
-        self.counted: int | None = None
+        # `__next__` is one C function: the GIL lets no other thread run in the middle of it. `+= 1` would lose the count of a
+        # thread that runs between its read and its write, and a lock would double the time of most evaluations.
+        self.increment: Callable[[], int] = itertools.count().__next__
         self.dated: int = 0
-        self._block = block
-        self._added = 0
-        self._taken = 0
+        self.taken: int = 0
         self._reads = 0
-
-    def add(self, times: int) -> None:
-        """Count ``times`` more evaluations, which have a date."""
-        if times == 1:  # the usual case. A signal handler may interrupt it and count as well.
-            self.increment()
-        else:
-            self._added += times
-            self._block.excess -= times
-        self.dated += times
 
     def total(self) -> int:
         """How often it was counted so far."""
-        total = self.increment() - self._block.reads - self._reads + self._added  # the read counts, too
+        # An `itertools.count` can be read only by counting: each read adds one, which later reads subtract.
+        total = self.increment() - self._reads
         self._reads += 1
-        self._block.excess += 1
         return total
-
-    def take(self) -> int:
-        """How often it was counted since the previous call."""
-        before, self._taken = self._taken, self.total()
-        return self._taken - before
-
-
-_FLAGS_PER_STEP: Final = 32
-"""Flags whose counters are read in one step: about 20 microseconds."""
-
-
-class SummaryEntry(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=False):
-    """An evaluation to count, or several alike. ``kinds``: the kinds of its context.
-
-    ``version`` is ``None`` for an unknown flag; ``variation`` is ``None`` if the value is the default. ``mark``: the part of
-    overrides.
-    """
-
-    key: str
-    kinds: Iterable[str]
-    default: Any
-    value: Any
-    variation: int | None = None
-    version: int | None = None
-    at_ms: int
-    times: int = 1
-    mark: OverrideMark | None = None
 
 
 class _FlagCounters:
@@ -184,26 +102,53 @@ class _FlagCounters:
         self.kinds: dict[str, None] = {}
         self.by_outcome: dict[tuple[int | None, int | None, OverrideMark | None], Counter] = {}
 
+    def take(self) -> list[Count]:
+        """What was counted and dated since the previous call."""
+        counts: list[Count] = []
+        for counter in list(self.by_outcome.values()):
+            count = counter.dated - counter.taken
+            if count:
+                counter.taken += count
+                counts.append(Count(count, counter.value, counter.variation, counter.version, counter.mark))
+        return counts
+
+
+@dataclass(slots=True, eq=False)
+class SummaryEvent:
+    """The counts of one period as they are sent, for one ``context`` or for all contexts. ``evaluations``: their sum."""
+
+    context: Context | None = None
+    start_ms: int = 0
+    end_ms: int = 0
+    features: list[FlagCounts] = field(default_factory=list[FlagCounts])
+    evaluations: int = 0
+
+
+class InUse:
+    """Held by every ``HotContext`` of a summary. When no reference is left, no thread can count in that summary."""
+
+    __slots__ = ("__weakref__",)
+
 
 class Summary:
     """The counts of one period, for one ``context`` or for all contexts.
 
-    It is changed under the recorder's lock, except by functions of :meth:`increments`.
-
-    A method that reads every counter returns an iterator. Each step reads a few flags and needs the lock. Between two steps other
-    threads count and read. A signal handler may evaluate even within a step: no step iterates over a collection that can grow.
+    It is changed under the recorder's lock, except by functions of :meth:`increments`. A method that reads every counter of many
+    flags returns an iterator. Each step reads a few flags and needs the lock; between two steps other threads count and read.
     """
 
+    # A signal handler may evaluate even within a step, on the thread that has the lock. So no loop is over a collection that can
+    # grow, and what a miss adds is added by `setdefault`: the handler may have added the same while the new one was made.
+
     __slots__ = (
-        "_blocks",
+        "_counters",
         "_flags",
         "_in_use_ref",
         "_increments",
-        "_is_taken",
+        "_taken",
         "_unknown_keys",
         "context",
         "end_ms",
-        "evaluations",
         "in_use",
         "start_ms",
     )
@@ -211,8 +156,6 @@ class Summary:
     def __init__(self, context: Context | None = None) -> None:
         self.context: Context | None = context
         """The context whose evaluations are counted; ``None`` for all contexts."""
-        self.evaluations: int = 0
-        """The evaluations that :meth:`take` has taken so far."""
         self.in_use: InUse | None = InUse()
         """Given to each ``HotContext`` that counts here. ``None`` when the period has ended."""
         self._in_use_ref = ref(self.in_use)
@@ -220,9 +163,9 @@ class Summary:
         self.end_ms: int = 0
         self._unknown_keys = 0
         self._flags: dict[str, _FlagCounters] = {}
-        self._blocks = [CounterBlock()]
-        self._is_taken = False
-        self._increments: dict[str | tuple[str, ...], Increments] = {}
+        self._counters: list[Counter] = []
+        self._taken = 0
+        self._increments: dict[tuple[str, ...], Increments] = {}
 
     @property
     def is_empty(self) -> bool:
@@ -243,107 +186,221 @@ class Summary:
 
         Beyond ``MAX_KINDS`` sets of kinds the result is not kept, and each evaluation is counted with the lock.
         """
-        kinds = context.kind if context.members is None else tuple(context.members)
+        kinds = kinds_of(context)
         try:
             return self._increments[kinds]
         except KeyError:
             return self._increments.setdefault(kinds, {}) if len(self._increments) < MAX_KINDS else {}
 
-    def count(self, entry: SummaryEntry) -> Counter:
-        """Count an evaluation, or several alike. Returns the counter that has counted them."""
-        key, at_ms, variation, version = entry.key, entry.at_ms, entry.variation, entry.version
+    def count(
+        self,
+        key: str,
+        context: Context,
+        *,
+        default: Any,
+        value: Any,
+        variation: int | None = None,
+        version: int | None = None,
+        mark: OverrideMark | None = None,
+        at_ms: int,
+    ) -> Counter:
+        """Count an evaluation. Returns the counter that has counted it.
+
+        ``version`` is ``None`` for an unknown flag; ``variation`` is ``None`` if the value is the default. ``mark``: the part of
+        overrides.
+        """
         flag = self._flags.get(key)
         if flag is None:
-            # `setdefault`: a signal handler may have added the flag while its counters were made.
-            flag = self._flags.setdefault(key, _FlagCounters(entry.default))
+            flag = self._flags.setdefault(key, _FlagCounters(default))
             self._unknown_keys += version is None
-        for kind in entry.kinds:
+        for kind in kinds_of(context):
             if len(flag.kinds) < MAX_KINDS:
                 flag.kinds[kind] = None
-        outcome = variation, version, entry.mark
+        outcome = variation, version, mark
         counter = flag.by_outcome.get(outcome)
         if counter is None:
-            counter = Counter(entry.value, variation, version, self._block(), entry.mark)
-            counter = flag.by_outcome.setdefault(outcome, counter)
+            new = Counter(value, variation, version, mark)
+            counter = flag.by_outcome.setdefault(outcome, new)
+            if counter is new:
+                self._counters.append(counter)
         self.start_ms = min(self.start_ms or at_ms, at_ms)
         self.end_ms = max(self.end_ms, at_ms)
-        counter.add(entry.times)
+        counter.increment()
+        counter.dated += 1
         return counter
 
-    def totals(self) -> Iterator[int]:
-        """How many evaluations were counted so far, in steps. A counter that was taken returns its count at that time."""
-        if not self._is_taken:
-            yield from (block.total() for block in list(self._blocks))
-            return
-        for counters in self._steps():
-            yield sum([counter.total() if counter.counted is None else counter.counted for counter in counters])
+    def pending(self) -> int:
+        """How many evaluations no batch has taken."""
+        return sum([counter.total() for counter in list(self._counters)]) - self._taken
 
     def date_pending(self, clock: Callable[[], int]) -> Iterator[None]:
         """Where evaluations were counted without a date, extend the period until now."""
-        for counters in self._steps():
-            has_undated = False
-            for counter in counters:
-                total = counter.total()
-                if total > counter.dated:
-                    counter.dated = total
-                    has_undated = True
-            if has_undated:
-                self.end_ms = max(self.end_ms, clock())
+        for counters in sliced(list(self._counters), _COUNTERS_PER_STEP):
+            self._date(counters, clock)
             yield
 
-    def take(self, clock: Callable[[], int]) -> Iterator[int]:
-        """End the period, a few flags in each step. Each step returns the number of their evaluations; :meth:`features` has all."""
-        self._is_taken = True
-        for counters in self._steps():
-            total = 0
-            has_undated = False
-            for counter in counters:
-                count = counter.counted = counter.take()
-                has_undated = has_undated or count > counter.dated
-                total += count
-            if has_undated:
-                self.end_ms = max(self.end_ms, clock())
-            self.evaluations += total
-            yield total
-
-    def features(self) -> Iterator[FlagCounts]:
-        """The counts that were taken, flag by flag."""
-        for key, flag in self._flags.items():
-            counts = [
-                Count(counter.counted or 0, counter.value, counter.variation, counter.version, counter.mark)
-                for counter in flag.by_outcome.values()
-            ]
-            yield FlagCounts(key, flag.default, tuple(flag.kinds), counts)
-
-    def add_late(self, earlier: Summary, at_ms: int) -> Iterator[None]:
-        """Count the evaluations that threads counted in ``earlier`` after it was taken."""
-        for flags in sliced(list(earlier._flags.items()), _FLAGS_PER_STEP):
+    def take(self, into: SummaryEvent, clock: Callable[[], int]) -> Iterator[None]:
+        """Move the counts to ``into``, a few flags in each step; its dates follow in the last step."""
+        for flags in sliced(list(self._flags.items()), _COUNTERS_PER_STEP):
+            self._date([counter for _, flag in flags for counter in list(flag.by_outcome.values())], clock)
             for key, flag in flags:
-                for late in flag.by_outcome.values():
-                    times = late.take()
-                    if times:
-                        self.count(
-                            SummaryEntry(
-                                key=key,
-                                kinds=flag.kinds,
-                                default=flag.default,
-                                value=late.value,
-                                variation=late.variation,
-                                version=late.version,
-                                at_ms=at_ms,
-                                times=times,
-                                mark=late.mark,
-                            )
-                        )
+                if counts := flag.take():
+                    into.features.append(FlagCounts(key, flag.default, tuple(flag.kinds), counts))
+                    taken = sum([count.count for count in counts])
+                    into.evaluations += taken
+                    self._taken += taken
             yield
+        into.start_ms, into.end_ms = self.start_ms or self.end_ms, self.end_ms
+        self.start_ms = self.end_ms = 0  # what a thread still counts here belongs to a later period
 
-    def _block(self) -> CounterBlock:
-        """The block for a new counter."""
-        if not self._blocks[-1].has_room:
-            self._blocks.append(CounterBlock())
-        return self._blocks[-1]
+    def _date(self, counters: Iterable[Counter], clock: Callable[[], int]) -> None:
+        has_undated = False
+        for counter in counters:
+            total = counter.total()
+            if total > counter.dated:
+                counter.dated = total
+                has_undated = True
+        if has_undated:
+            self.end_ms = max(self.end_ms, clock())
 
-    def _steps(self) -> Iterator[list[Counter]]:
-        """The counters of a few flags at a time."""
-        for flags in sliced(list(self._flags.values()), _FLAGS_PER_STEP):
-            yield [counter for flag in flags for counter in list(flag.by_outcome.values())]
+
+def kinds_of(context: Context) -> tuple[str, ...]:
+    """The kinds of a valid context."""
+    return (context.kind,) if context.members is None else tuple(context.members)
+
+
+class HotContext(msgspec.Struct, eq=False, gc=False):
+    """The context that was evaluated last, and the functions that count evaluations for contexts of its kinds.
+
+    An evaluation for exactly this context, with an answer in ``increments``, calls that function and is recorded. ``kind`` is
+    the kind of the context if it is a single user that events describe, otherwise ``None``. With a ``kind``, ``context`` may be
+    replaced by another context of that kind that was already described. ``summary`` is where the functions count; it is ``None``
+    if evaluations for the context are not counted.
+    """
+
+    context: Context
+    increments: Increments
+    kind: str | None = None
+    in_use: InUse | None = None
+    summary: Summary | None = None
+
+
+NO_CONTEXT: Final = HotContext(invalid_context("no context was evaluated"), {})
+"""Equals no context of an evaluation: every evaluation takes the lock."""
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Events in the order in which they happened, and the summaries of a period: one, or one for each context.
+
+    ``summaries`` are complete when ``counting`` is exhausted. A step of ``counting`` takes some microseconds, on any thread.
+    """
+
+    events: Sequence[AnalyticsEvent]
+    summaries: list[SummaryEvent] = field(default_factory=list[SummaryEvent])
+    counting: Iterator[object] = field(default_factory=lambda: iter(()))
+
+    @property
+    def evaluations(self) -> int:
+        """The evaluations that were counted so far."""
+        return sum([summary.evaluations for summary in self.summaries])
+
+    def count(self) -> int:
+        """Do the remaining steps of counting at once. Returns the number of evaluations."""
+        for _ in self.counting:
+            pass
+        return self.evaluations
+
+
+class Summarizer:
+    """The summaries of the current period, and those of earlier periods that are not counted yet, or may still grow.
+
+    There is one summary for each context, by all its attributes, with ``for_each_context``: at most ``MAX_CONTEXT_SUMMARIES``.
+    Otherwise one counts all contexts. Callers hold ``lock`` (the recorder's). An iterator that a method returns is used later,
+    without the lock: each step takes it for a few flags.
+    """
+
+    def __init__(
+        self,
+        lock: AbstractContextManager[object],
+        counters: EventCounters,
+        clock: Callable[[], int],
+        *,
+        for_each_context: bool = False,
+    ) -> None:
+        self._lock = lock
+        self._counters = counters
+        self._clock = clock
+        self._for_each_context = for_each_context
+        self.has_undated: bool = False
+        """Whether evaluations may have been counted without a date."""
+        self._current: dict[Context | None, Summary] = {}
+        """The summaries of the current period by their context."""
+        self._ended: list[Summary] = []
+        """Summaries of earlier periods whose counts no batch has taken yet, or that may still grow."""
+        self._growing: list[Summary] = []
+        """The ended summaries that the next batch counts again."""
+
+    def summary_for(self, context: Context) -> Summary | None:
+        """Where evaluations for a context are counted in this period; ``None`` if they are not counted."""
+        key = context if self._for_each_context else None
+        summary = self._current.get(key)
+        if summary is None and len(self._current) < MAX_CONTEXT_SUMMARIES:
+            summary = self._current.setdefault(key, Summary(key))
+        return summary
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there are no evaluations to report, and no earlier summary can grow."""
+        return not self._growing and all(summary.is_empty for summary in self._current.values())
+
+    def pending(self) -> int:
+        """How many evaluations no batch has counted."""
+        return sum([summary.pending() for summary in (*self._current.values(), *self._ended)])
+
+    def end_period(self, events: Sequence[AnalyticsEvent]) -> Batch:
+        """End the period and begin the next. Returns a batch of the events and the summaries."""
+        ended, self._current = self._current, {}  # in one step: a signal handler in between would add a summary that is lost
+        current = list(ended.values())
+        again, self._growing = self._growing, []
+        self._ended += current
+        for summary in current:
+            summary.in_use = None
+        self.has_undated = False
+        batch = Batch(events)
+        batch.counting = self._locked(self._count([*current, *again], batch))
+        return batch
+
+    def _count(self, ended: Sequence[Summary], batch: Batch) -> Iterator[object]:
+        for summary in ended:
+            # Read first: if it is false, the counts that follow are final. A thread that took the `HotContext` before the period
+            # ended may count at any time after that; these evaluations would otherwise be lost.
+            can_grow = summary.can_grow
+            event, before = SummaryEvent(summary.context), 0
+            for _ in summary.take(event, self._clock):
+                # In the same step as the counts: the sum of both is exact whenever the lock is free.
+                self._counters.evaluations_taken += event.evaluations - before
+                before = event.evaluations
+                yield None
+            if event.evaluations:
+                batch.summaries.append(event)
+            if can_grow:
+                self._growing.append(summary)
+            else:
+                self._ended.remove(summary)
+
+    def date_pending(self) -> Iterator[object]:
+        """Extend the period until now for evaluations that were counted without a date, in steps."""
+        self.has_undated = False
+        summaries = list(self._current.values())
+        return self._locked(step for summary in summaries for step in summary.date_pending(self._clock))
+
+    def _locked(self, steps: Iterator[T]) -> Iterator[T]:
+        """The same steps, each with the lock; between two steps the lock is free."""
+        while True:
+            with self._lock:
+                try:
+                    result = next(steps)
+                except StopIteration:
+                    return
+            yield result

@@ -10,7 +10,7 @@ from aioflags.client_core.evaluator import Evaluator
 from aioflags.client_core.flags import Flags
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.events.recorder import Recorder
-from aioflags.events.summarizer import Batch
+from aioflags.events.summary import Batch
 from aioflags.sources import MemorySource
 from tests.support.events import U1, document
 

@@ -116,9 +116,9 @@ def test_an_evaluation_counted_after_the_end_of_a_period_is_in_the_next() -> Non
     increment()
     batch = drained(to)
     # A batch is shaped from the counts at the time of the drain.
-    assert [feature.counts[0].count for feature in first.summaries[0].features()] == [first.evaluations] == [1]
+    assert [feature.counts[0].count for feature in first.summaries[0].features] == [first.evaluations] == [1]
     assert batch.evaluations == 2
-    (feature,) = batch.summaries[0].features()
+    (feature,) = batch.summaries[0].features
     assert (feature.key, feature.default, list(feature.context_kinds)) == ("plain", "d", ["user"])
     assert [(count.count, count.value, count.variation, count.version) for count in feature.counts] == [(2, "b", 1, 7)]
     # More evaluations may come later, while a thread still has the hot context.

@@ -17,6 +17,7 @@ from aioflags.client_core.parts import internals_of
 from aioflags.events.outbox import Outbox
 from aioflags.events.recorder import Recorder
 from aioflags.events.sender import Post, Sender, SendGate
+from aioflags.events.summary import Batch
 from aioflags.transport.http_client import Response
 from tests.support.canaries import KEY
 from tests.support.events import U1, U2, client_with_events, unstarted_client
@@ -220,16 +221,16 @@ async def test_no_flush_request_of_a_thread_is_lost() -> None:
 
 @pytest.mark.parametrize("interval", [10.0, None], ids=["at an interval", "on request"])
 async def test_after_a_flush_that_failed_the_next_one_sends(interval: float | None, caplog: pytest.LogCaptureFixture) -> None:
-    """Here the clock fails. Any other failure has the same effect."""
     service, moods = Service(), [True]
 
-    def clock() -> int:
-        if not moods[0]:
-            raise OSError("no time")
-        return 1000
+    class FailingRecorder(Recorder):
+        def drain(self) -> Batch | None:
+            if not moods[0]:
+                raise OSError("no batch")
+            return super().drain()
 
     settings = Events(flush_interval=interval)
-    recorder = Recorder(settings, clock=clock)
+    recorder = FailingRecorder(settings)
     outbox = outbox_of(recorder, settings, service)
     outbox.open()
     async with anyio.create_task_group() as tasks:

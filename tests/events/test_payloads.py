@@ -11,8 +11,7 @@ import pytest
 
 from aioflags import Context
 from aioflags.events.payloads import EventPayload, compressed, payloads
-from aioflags.events.summarizer import Batch
-from aioflags.events.summary import Summary, SummaryEntry
+from aioflags.events.summary import Batch, Summary, SummaryEvent
 from aioflags.model.defaults import MAX_PAYLOAD_BYTES
 from aioflags.model.event import AnalyticsEvent, IdentifyEvent, IndexEvent
 from aioflags.protocol.event_json import EventEncoder
@@ -137,12 +136,17 @@ async def test_a_large_context_is_encoded_in_slices_with_the_same_result(kind: s
         assert json.loads(shaper.record(event)) == json.loads(EventEncoder(OPEN).record(event))
 
 
-async def packed(*events: AnalyticsEvent, evaluations: int = 0, redaction: Redaction = OPEN, **options: Any) -> list[EventPayload]:
-    summary = Summary()
+def summary_of(evaluations: int, context: Context | None = None) -> SummaryEvent:
+    summary, event = Summary(context), SummaryEvent(context)
     for number in range(evaluations):
-        summary.count(SummaryEntry(key="f", kinds=("user",), default=None, value=number, variation=0, version=1, at_ms=2))
+        summary.count("f", U1, default=None, value=number, variation=0, version=1, at_ms=2)
+    for _ in summary.take(event, lambda: 3):
+        pass
+    return event
 
-    batch = Batch(events, [summary], lambda _: summary.take(lambda: 3))
+
+async def packed(*events: AnalyticsEvent, evaluations: int = 0, redaction: Redaction = OPEN, **options: Any) -> list[EventPayload]:
+    batch = Batch(events, [summary_of(evaluations)] if evaluations else [])
     return [payload async for payload in payloads(batch, redaction, **options)]
 
 
@@ -180,13 +184,6 @@ async def test_the_summary_is_the_last_record_of_the_last_payload(events: Any, m
     assert [(payload.events, payload.evaluations, " ".join(keys(payload))) for payload in made] == found
 
 
-def summary_of(context: Context, evaluations: int) -> Summary:
-    summary = Summary(context)
-    for _ in range(evaluations):
-        summary.count(SummaryEntry(key="f", kinds=("user",), default=None, value=1, variation=0, version=1, at_ms=2))
-    return summary
-
-
 @pytest.mark.parametrize(
     ("max_bytes", "found"),
     [
@@ -194,9 +191,8 @@ def summary_of(context: Context, evaluations: int) -> Summary:
         pytest.param(1, [(1, 0, "u0"), (1, 0, "u1"), (0, 1, "u0"), (0, 2, "u1"), (0, 3, "u3")], id="none fits"),
     ],
 )
-async def test_the_summaries_of_contexts_are_the_last_records_without_the_empty_ones(max_bytes: int, found: list[Any]) -> None:
-    summaries = [summary_of(PEOPLE[number], evaluations) for number, evaluations in [(0, 1), (1, 2), (2, 0), (3, 3)]]
-    batch = Batch(EVENTS[:2], summaries, lambda of: (step for summary in of.summaries for step in summary.take(lambda: 3)))
+async def test_the_summaries_of_contexts_are_the_last_records(max_bytes: int, found: list[Any]) -> None:
+    batch = Batch(EVENTS[:2], [summary_of(evaluations, PEOPLE[number]) for number, evaluations in [(0, 1), (1, 2), (3, 3)]])
     made = [payload async for payload in payloads(batch, OPEN, MOBILE_EVENTS, max_bytes=max_bytes)]
     assert [(payload.events, payload.evaluations, " ".join(keys(payload))) for payload in made] == found
 

@@ -159,7 +159,7 @@ def test_unknown_keys_are_counted_up_to_a_limit_with_one_warning(caplog: pytest.
         assert stats.evaluations_pending == (MAX_UNKNOWN_KEYS + 2) * round_
         batch = drained(to)
         assert batch.evaluations == MAX_UNKNOWN_KEYS + 2
-        assert len(list(batch.summaries[0].features())) == MAX_UNKNOWN_KEYS + 1
+        assert len(batch.summaries[0].features) == MAX_UNKNOWN_KEYS + 1
         assert to.stats == stats
     assert [(record.levelno, record.args) for record in caplog.records] == [(logging.WARNING, (MAX_UNKNOWN_KEYS,))]
 

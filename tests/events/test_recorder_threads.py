@@ -80,7 +80,7 @@ def test_evaluations_of_threads_are_all_counted_while_batches_are_drained(has_gi
         if batch is None:
             return 0
         batch.count()
-        for feature in batch.summaries[0].features():
+        for feature in (feature for summary in batch.summaries for feature in summary.features):
             counted[feature.key] = counted.get(feature.key, 0) + sum(count.count for count in feature.counts)
         return sum(isinstance(event, EvaluationEvent) for event in batch.events)
 

@@ -17,7 +17,7 @@ from aioflags.events.options import MobileEvents
 from aioflags.events.outbox import Outbox
 from aioflags.events.recorder import Recorder
 from aioflags.events.sender import SendConditions, Sender, SendGate
-from aioflags.events.summarizer import Batch
+from aioflags.events.summary import Batch
 from aioflags.protocol.side import MOBILE_EVENTS
 from tests.events.mobile import evaluate
 from tests.events.test_diagnostics import DESCRIPTION

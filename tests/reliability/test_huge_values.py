@@ -19,7 +19,7 @@ import pytest
 from aioflags import Client, Config, Context, DataSystem, Events
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.events.payloads import payloads
-from aioflags.events.summarizer import Batch
+from aioflags.events.summary import Batch
 from aioflags.model.change import ChangeSet
 from aioflags.model.event import CustomEvent
 from aioflags.protocol.flag_documents import read_document
@@ -119,7 +119,7 @@ async def test_a_huge_event(figures: Figures) -> None:
     event = CustomEvent(at_ms=1, key="x", context=context)
 
     async def send() -> None:
-        async for _ in payloads(Batch([event], [], lambda batch: iter(())), Redaction()):
+        async for _ in payloads(Batch([event]), Redaction()):
             pass
 
     await hold_is_short(send, size, figures)

@@ -1,4 +1,4 @@
-"""Shaping: the counts and the events of an evaluation."""
+"""The events of an evaluation: which flags have one, and what is in it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import pytest
 
 from aioflags.evaluation.answers import Answer, PrerequisiteEvaluation, Tracking
 from aioflags.evaluation.items import CompiledFlag, Evaluation
-from aioflags.events.shaping import EvaluatedFlag, EvaluationShaper, evaluated_flags
+from aioflags.events.recorder import EvaluatedFlag, evaluated_flags, evaluation_events
 from aioflags.model.context import Context
-from aioflags.model.detail import NO_REASON, ErrorKind, EvaluationDetail, Reason, ReasonKind
+from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
+from aioflags.model.event import EvaluationEvent
 
 USER = Context("u")
 FALLTHROUGH = Reason(kind=ReasonKind.FALLTHROUGH)
@@ -29,8 +30,8 @@ def evaluated(*, is_experiment: bool = False, **tracking: Any) -> EvaluatedFlag:
     return EvaluatedFlag(flag=compiled(Tracking(**tracking)), detail=DETAIL, is_experiment=is_experiment, default="d")
 
 
-def shaper(*, server_ms: int = 0, with_reason: bool = False) -> EvaluationShaper:
-    return EvaluationShaper(context=USER, at_ms=NOW, server_ms=server_ms, with_reason=with_reason)
+def events_of(flag: EvaluatedFlag, **options: Any) -> list[EvaluationEvent]:
+    return evaluation_events(flag, USER, at_ms=NOW, **options)
 
 
 @pytest.mark.parametrize(
@@ -47,8 +48,8 @@ def shaper(*, server_ms: int = 0, with_reason: bool = False) -> EvaluationShaper
     ],
 )
 def test_events_of_a_flag(flag: EvaluatedFlag, server_ms: int, events: list[str]) -> None:
-    shaped = shaper(server_ms=server_ms).events(flag)
-    assert ["debug" if event.is_debug else "feature" for event in shaped] == events
+    made = events_of(flag, server_ms=server_ms)
+    assert ["debug" if event.is_debug else "feature" for event in made] == events
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,7 @@ def test_events_of_a_flag(flag: EvaluatedFlag, server_ms: int, events: list[str]
     ],
 )
 def test_an_event_has_a_reason_if(is_experiment: bool, with_reason: bool, has_reason: bool) -> None:
-    (event,) = shaper(with_reason=with_reason).events(evaluated(is_tracked=True, is_experiment=is_experiment))
+    (event,) = events_of(evaluated(is_tracked=True, is_experiment=is_experiment), with_reason=with_reason)
     assert event.reason == (FALLTHROUGH if has_reason else None)
 
 
@@ -72,27 +73,13 @@ def test_an_event_has_a_reason_if(is_experiment: bool, with_reason: bool, has_re
     ],
 )
 def test_where_experiments_are_not_tracked(is_tracked: bool, reasons: list[Reason]) -> None:
-    shaping = EvaluationShaper(context=USER, at_ms=NOW, server_ms=0, with_reason=False, tracks_experiments=False)
-    events = shaping.events(evaluated(is_tracked=is_tracked, is_experiment=True))
+    events = events_of(evaluated(is_tracked=is_tracked, is_experiment=True), tracks_experiments=False)
     assert [event.reason for event in events] == reasons
 
 
 def test_an_event_has_the_sampling_ratio_of_its_flag() -> None:
-    (event,) = shaper().events(evaluated(is_tracked=True, sampling_ratio=10))
+    (event,) = events_of(evaluated(is_tracked=True, sampling_ratio=10))
     assert event.sampling_ratio == 10
-
-
-def test_a_flag_is_counted_unless_it_is_excluded_from_summaries() -> None:
-    entry = shaper().entry(evaluated())
-    assert entry is not None
-    assert (entry.key, entry.kinds, entry.default, entry.value) == ("f", ("user",), "d", "b")
-    assert (entry.variation, entry.version, entry.at_ms, entry.times) == (1, 7, NOW, 1)
-    assert shaper().entry(evaluated(is_counted=False)) is None
-
-
-def test_an_unknown_flag_is_counted_without_a_version() -> None:
-    entry = shaper().unknown_entry("missing", "d", NO_REASON)
-    assert (entry.key, entry.value, entry.variation, entry.version) == ("missing", "d", None, None)
 
 
 def test_prerequisites_come_first_and_have_no_default() -> None:
@@ -111,7 +98,7 @@ def test_prerequisites_come_first_and_have_no_default() -> None:
 def test_an_experiment_with_an_error_is_not_reported_as_one(error: ErrorKind | None, is_experiment: bool) -> None:
     detail = EvaluationDetail("d", None, Reason(kind=ReasonKind.ERROR, error_kind=error))
     (flag,) = evaluated_flags(Evaluation(detail=detail, flag=compiled(Tracking()), is_experiment=True), "d")
-    assert [event.reason for event in shaper().events(flag)] == ([detail.reason] if is_experiment else [])
+    assert [event.reason for event in events_of(flag)] == ([detail.reason] if is_experiment else [])
 
 
 def test_an_unknown_flag_has_no_evaluated_flag() -> None:
