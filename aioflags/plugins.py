@@ -6,10 +6,8 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
-from aioflags.errors import ConfigTypeError
 from aioflags.hooks import Hook
-from aioflags.runtime.logs import class_name
-from aioflags.runtime.validation import require_methods, require_name
+from aioflags.runtime.validation import require_methods, require_name, require_sequence
 
 if TYPE_CHECKING:
     from aioflags.client.client import Client
@@ -100,17 +98,14 @@ class MobilePlugin(AnyPlugin, Protocol):
 P = TypeVar("P", bound=AnyPlugin)
 
 
-def require_plugins(plugins: Sequence[P]) -> tuple[P, ...]:
-    """The option ``plugins`` as a tuple.
+def require_plugins(option: str, plugins: Sequence[P]) -> tuple[P, ...]:
+    """The check of the option ``plugins``, which becomes a tuple.
 
     Raises:
         ConfigTypeError: it is not a sequence, or an item has no name or lacks a method. The message names it.
     """
-    given: object = plugins  # it may be anything
-    if isinstance(given, str) or not isinstance(given, Sequence):
-        raise ConfigTypeError(f"plugins: expected a sequence of Plugin, got {class_name(given)}")
-    for plugin in plugins:
+    for plugin in require_sequence(option, plugins, "Plugin"):
         for protocol in (AnyPlugin, Plugin):
-            require_methods("plugins", plugin, protocol, "plugin")
-        require_name("plugins", plugin, "plugin")
+            require_methods(option, plugin, protocol, "plugin")
+        require_name(option, plugin, "plugin")
     return tuple(plugins)

@@ -27,6 +27,7 @@ from aioflags.evaluation.snapshot import Snapshot
 from aioflags.events.options import Events
 from aioflags.flagd.client import FlagdClient
 from aioflags.flagd.config import FlagdConfig
+from aioflags.mobile.config import OPTIONS as MOBILE_OPTIONS
 from aioflags.mobile.config import MobileConfig
 from aioflags.model.context import Context
 from aioflags.model.flagd import FractionalVersion
@@ -125,7 +126,7 @@ def service(logger: logging.Logger = package_logger) -> tuple[str, Config]:
 def mobile_service(logger: logging.Logger = package_logger) -> tuple[str, MobileConfig]:
     """The mobile key and the options from environment variables, as :func:`service`."""
     try:
-        key, options = from_environment(os.environ, MOBILE_KEYS)
+        key, options = from_environment(MOBILE_OPTIONS, os.environ, MOBILE_KEYS)
         return key, replace(MobileConfig(logger=logger), **options)
     except ConfigError as mistake:
         raise UsageMistake(str(mistake)) from None

@@ -18,7 +18,6 @@ from urllib.parse import urlsplit
 import msgspec
 
 from aioflags.client_core.lifecycle import Background
-from aioflags.events.diagnostics import used_proxies
 from aioflags.events.options import Events, MobileEvents
 from aioflags.events.outbox import Outbox
 from aioflags.events.recorder import Recorder
@@ -35,6 +34,7 @@ from aioflags.sources.polling import PollOptions
 from aioflags.sources.stream_source import StreamOptions
 from aioflags.transport.http import HttpTransport
 from aioflags.transport.http_client import Response
+from aioflags.transport.proxies import proxy_for
 from aioflags.transport.settings import Http
 
 if TYPE_CHECKING:
@@ -157,7 +157,8 @@ def common_configuration(
     streamed = {config.stream_uri, *(stream.base_uri or config.stream_uri for stream in streams)}
     interval = next((poll.interval for poll in polls if poll.interval is not None), poll_interval)
     delays = (stream.initial_reconnect_delay for stream in streams if stream.initial_reconnect_delay is not None)
-    proxies = list(used_proxies(config.http, {*polled, *streamed, config.events_uri}, environment))
+    addresses = {*polled, *streamed, config.events_uri}
+    proxies = [proxy for address in addresses if (proxy := proxy_for(config.http, address, environment)) is not None]
     events = config.events
     base_uri, stream_uri, events_uri = service
     return {

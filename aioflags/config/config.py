@@ -8,13 +8,12 @@ Source: ``client-surface.md`` 8 to 13; ``data-system.md`` 8.
 from __future__ import annotations
 
 import logging
-import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from aioflags.config.data_system import DataSystem
+from aioflags.config.data_system import DataSystem, makes_requests
 from aioflags.errors import ConfigError
 from aioflags.events.options import Events
 from aioflags.hooks import Hook
@@ -22,48 +21,53 @@ from aioflags.model.defaults import BASE_URI, CLOSE_TIMEOUT, EVENTS_URI, MAX_STA
 from aioflags.model.override_options import FileOverrides
 from aioflags.model.values import fresh
 from aioflags.plugins import Plugin, require_plugins
-from aioflags.protocol.requests import header_text
+from aioflags.protocol.requests import check_header
 from aioflags.runtime.logs import logger as package_logger
-from aioflags.runtime.validation import TEXT, address, positive, require, require_items, set_all
+from aioflags.runtime.validation import (
+    Option,
+    boolean,
+    check_options,
+    duration,
+    http_address,
+    instance,
+    interval,
+    items_of,
+    read_variables,
+    require,
+    text_or_none,
+    warn_long_wait,
+)
 from aioflags.runtime.value_classes import ReadOnlyMapping
 from aioflags.stores.base import BigSegments
 from aioflags.transport.settings import Http
 
-# -- Options of a client from environment variables. Only ``Client.from_env`` and ``MobileClient.from_env`` read them.
+# -- Environment variables. Only ``Client.from_env`` and ``MobileClient.from_env`` read them.
 # Source: ``architecture.md`` 11.
 
 
 SDK_KEYS: Final = ("LAUNCHDARKLY_SDK_KEY", "LD_SDK_KEY")
 MOBILE_KEYS: Final = ("LAUNCHDARKLY_MOBILE_KEY", "LD_MOBILE_KEY")
-_OFFLINE: Final = "AIOFLAGS_OFFLINE"
-_OVERRIDES: Final = "AIOFLAGS_OVERRIDES"
 ADDRESS_VARIABLES: Final = {
     "base_uri": "LAUNCHDARKLY_BASE_URI",
     "stream_uri": "LAUNCHDARKLY_STREAM_URI",
     "events_uri": "LAUNCHDARKLY_EVENTS_URI",
 }
+_OVERRIDES: Final = "AIOFLAGS_OVERRIDES"
 _WORDS: Final = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
-def from_environment(environment: Mapping[str, str], keys: Sequence[str] = SDK_KEYS) -> tuple[str, dict[str, Any]]:
-    """The key, empty if it is not set, and the options of ``Config`` or ``MobileConfig`` that are set.
+def from_environment(
+    options: Iterable[Option], environment: Mapping[str, str], keys: Sequence[str] = SDK_KEYS
+) -> tuple[str, dict[str, Any]]:
+    """The key, empty if it is not set, and the values of those ``options`` whose variable is set.
 
     ``keys``: the variables that may have the key. The first one that is set counts.
 
     Raises:
         ConfigError: an address is not a valid URL, or ``AIOFLAGS_OFFLINE`` has an unknown value.
     """
-    variables = {name: value for name, text in environment.items() if (value := text.strip())}
-    # Validated here too: the message names the variable instead of the option.
-    options: dict[str, Any] = {
-        option: address(name, variables[name], "") for option, name in ADDRESS_VARIABLES.items() if name in variables
-    }
-    if _OFFLINE in variables:
-        word = variables[_OFFLINE].lower()
-        if word not in _WORDS:
-            raise ConfigError(f"{_OFFLINE}: expected one of {', '.join(_WORDS)}")
-        options["offline"] = _WORDS[word]
-    return next((variables[name] for name in keys if name in variables), ""), options
+    texts = (environment.get(name, "").strip() for name in keys)
+    return next(filter(None, texts), ""), read_variables(options, environment)
 
 
 def override_files(environment: Mapping[str, str]) -> list[str]:
@@ -71,81 +75,14 @@ def override_files(environment: Mapping[str, str]) -> list[str]:
     return [path for text in environment.get(_OVERRIDES, "").split(os.pathsep) if (path := text.strip())]
 
 
-# -- Checks of the options that ``Config`` and ``MobileConfig`` have in common.
+def _boolean_word(variable: str, text: str, _: logging.Logger) -> bool:
+    if (word := text.lower()) not in _WORDS:
+        raise ConfigError(f"{variable}: expected one of {', '.join(_WORDS)}")
+    return _WORDS[word]
+
+
+# -- The options that ``Config`` and ``MobileConfig`` have in common.
 # Source: ``client-surface.md`` 8 to 13.
-
-
-_WRAPPER: Final = ("wrapper_name", "wrapper_version")
-
-
-class CommonOptions(Protocol):
-    """The options."""
-
-    @property
-    def base_uri(self) -> str: ...
-    @property
-    def stream_uri(self) -> str: ...
-    @property
-    def events_uri(self) -> str: ...
-    @property
-    def wrapper_name(self) -> str | None: ...
-    @property
-    def wrapper_version(self) -> str | None: ...
-    @property
-    def defaults(self) -> Mapping[str, object]: ...
-    @property
-    def hooks(self) -> Sequence[Hook]: ...
-    @property
-    def plugins(self) -> Sequence[Any]: ...
-    @property
-    def logger(self) -> logging.Logger: ...
-    @property
-    def start_wait(self) -> float: ...
-    @property
-    def close_timeout(self) -> float: ...
-    @property
-    def http(self) -> Http: ...
-
-
-def common_options(options: CommonOptions, addresses: Mapping[str, str]) -> dict[str, object]:
-    """The values to use in place of those in ``options``. ``addresses``: the default of each address.
-
-    Raises:
-        ConfigError: an option has the wrong type or an invalid value.
-    """
-    require("logger", options.logger, logging.Logger)
-    require("http", options.http, Http)
-    for name in _WRAPPER:
-        header_text(name, require(name, getattr(options, name), *TEXT))
-    return {
-        **{name: address(name, getattr(options, name), default) for name, default in addresses.items()},
-        "defaults": _flag_values("defaults", options.defaults),
-        "hooks": require_items("hooks", options.hooks, Hook),
-        "plugins": require_plugins(options.plugins),
-        "start_wait": _start_wait(options.start_wait, options.logger),
-        "close_timeout": positive("close_timeout", options.close_timeout, CLOSE_TIMEOUT, options.logger),
-    }
-
-
-def warn_of_common_options(options: CommonOptions, addresses: Mapping[str, str], *, long_start: float) -> None:
-    """Log a warning about addresses of which some are the default, and about a start that may wait longer than ``long_start``."""
-    if options.start_wait > long_start:
-        options.logger.warning("start_wait: %g s is long for an application to wait for its flags", options.start_wait)
-    custom, default = custom_addresses(options, addresses)
-    if custom and default:
-        options.logger.warning(
-            "%s set, but not %s: requests to an address that is not set go to LaunchDarkly. Set it, too, in %s or by %s",
-            " and ".join(custom),
-            " and ".join(default),
-            type(options).__name__,
-            " and ".join(ADDRESS_VARIABLES[name] for name in default),
-        )
-
-
-def custom_addresses(options: CommonOptions, addresses: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """The address options that differ from LaunchDarkly's own service, and those that do not. Usually all should differ."""
-    custom = [name for name, default in addresses.items() if getattr(options, name) != default]
-    return custom, [name for name in addresses if name not in custom]
 
 
 def _flag_values(option: str, values: Mapping[str, object]) -> Mapping[str, object]:
@@ -156,19 +93,54 @@ def _flag_values(option: str, values: Mapping[str, object]) -> Mapping[str, obje
     return ReadOnlyMapping(fresh(values))
 
 
-def _start_wait(seconds: float, logger: logging.Logger) -> float:
-    require("start_wait", seconds, int, float)
-    if math.isnan(seconds) or seconds == math.inf:
-        return positive("start_wait", seconds, START_WAIT, logger)
-    if seconds < 0:
-        raise ConfigError(f"start_wait: expected 0 or more seconds, got {seconds!r}; 0 does not wait")
-    return seconds
+def common_options(addresses: Mapping[str, str]) -> tuple[Option, ...]:
+    """The table of these options. ``addresses``: the default of each address."""
+    return (
+        Option("logger", instance(logging.Logger)),
+        *(Option(name, http_address(default), (ADDRESS_VARIABLES[name],)) for name, default in addresses.items()),
+        Option("wrapper_name", check_header),
+        Option("wrapper_version", check_header),
+        Option("offline", boolean, ("AIOFLAGS_OFFLINE",), _boolean_word),
+        Option("defaults", _flag_values),
+        Option("hooks", items_of(Hook)),
+        Option("plugins", require_plugins),
+        Option("start_wait", duration),
+        Option("close_timeout", interval),
+        Option("http", instance(Http)),
+    )
+
+
+def warn_of_addresses(config: object, addresses: Mapping[str, str], logger: logging.Logger) -> None:
+    """Log a warning if only some addresses of ``config`` are not the default."""
+    custom, default = custom_addresses(config, addresses)
+    if custom and default:
+        logger.warning(
+            "%s set, but not %s: requests to an address that is not set go to LaunchDarkly. Set it, too, in %s or by %s",
+            " and ".join(custom),
+            " and ".join(default),
+            type(config).__name__,
+            " and ".join(ADDRESS_VARIABLES[name] for name in default),
+        )
+
+
+def custom_addresses(config: object, addresses: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """The address options that differ from LaunchDarkly's own service, and those that do not. Usually all should differ."""
+    custom = [name for name, default in addresses.items() if getattr(config, name) != default]
+    return custom, [name for name in addresses if name not in custom]
 
 
 _DEADLINE: Final = 2 * CLOSE_TIMEOUT
 """Seconds for start and close together."""
 ADDRESSES: Final = {"base_uri": BASE_URI, "stream_uri": STREAM_URI, "events_uri": EVENTS_URI}
 """LaunchDarkly's service."""
+OPTIONS: Final = (
+    *common_options(ADDRESSES),
+    Option("payload_filter_key", text_or_none),
+    Option("data_system", instance(DataSystem)),
+    Option("events", instance(Events)),
+    Option("big_segments", instance(BigSegments, type(None))),
+)
+"""``application_id`` and ``application_version`` are checked when a client is made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,8 +155,7 @@ class Config:
     before it has data. ``big_segments`` names the store of their members; without it big segments match by their rules only.
 
     Raises:
-        ConfigError: an option has the wrong type or an invalid value. Numbers out of range are replaced by the default or the
-            minimum, with a warning, except a negative ``start_wait``.
+        ConfigError: an option has the wrong type or an invalid value.
     """
 
     base_uri: str = BASE_URI
@@ -208,13 +179,10 @@ class Config:
     big_segments: BigSegments | None = None
 
     def __post_init__(self) -> None:
-        require("offline", self.offline, bool)
-        require("data_system", self.data_system, DataSystem)
-        require("big_segments", self.big_segments, BigSegments, type(None))
-        require("events", self.events, Events)
-        require("payload_filter_key", self.payload_filter_key, str, type(None))
-        set_all(self, common_options(self, ADDRESSES))
-        warn_of_common_options(self, ADDRESSES, long_start=MAX_START_WAIT)
+        check_options(self, OPTIONS)
+        if makes_requests(self.data_system):
+            warn_of_addresses(self, ADDRESSES, self.logger)
+        warn_long_wait("start_wait", self.start_wait, MAX_START_WAIT, self.logger)
 
     def one_shot(self, deadline: float = _DEADLINE) -> Config:
         """These options for a program that runs once or now and then: a script, a cron job, a cloud function.
@@ -226,9 +194,9 @@ class Config:
         ``deadline`` seconds together, half for each; the start ends as soon as it is known whether there are flags.
 
         Raises:
-            ConfigError: ``deadline`` is not a number.
+            ConfigError: ``deadline`` is not a number above 0.
         """
-        seconds = positive("deadline", deadline, _DEADLINE, self.logger)
+        seconds = interval("deadline", deadline)
         system = self.data_system
         if system.initializers or system.synchronizers:
             overrides = None if system.overrides is None else replace(system.overrides, watch=False, poll_interval=None)
@@ -248,7 +216,7 @@ def with_environment(config: Config, environment: Mapping[str, str]) -> tuple[st
     Raises:
         ConfigError: a variable has an invalid value.
     """
-    key, options = from_environment(environment)
+    key, options = from_environment(OPTIONS, environment)
     if files := override_files(environment):
         overrides = config.data_system.overrides
         overrides = FileOverrides(files) if overrides is None else replace(overrides, paths=files)

@@ -8,15 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, cast, get_args
+from typing import Final, Literal, cast, get_args
 
 from aioflags import sources
-from aioflags.errors import ConfigError, ConfigTypeError
+from aioflags.errors import ConfigError
 from aioflags.model.defaults import MIN_POLL_INTERVAL, POLL_INTERVAL, RECONNECT_DELAY, REFUSED_RETRY_DELAY, STORE_CACHE_TTL
 from aioflags.model.override_options import FileOverrides
-from aioflags.runtime.logs import class_name, logger
-from aioflags.runtime.logs import logger as package_logger
-from aioflags.runtime.validation import at_least, one_of, positive, require, require_methods, set_all
+from aioflags.runtime.validation import (
+    Option,
+    at_least,
+    check_options,
+    instance,
+    interval,
+    one_of,
+    require,
+    require_methods,
+)
 from aioflags.stores.base import Store, StoreBuilder
 
 # -- Persistence: the store of a client, and its use. Validated when it is created.
@@ -47,17 +54,42 @@ class Persistence:
     cache_ttl: float = STORE_CACHE_TTL
 
     def __post_init__(self) -> None:
-        checked_store("store", self.store)
-        for option, value, words in (("mode", self.mode, get_args(Mode)), ("cache", self.cache, get_args(Cache))):
-            if value not in words:
-                raise ConfigError(f"{option}: expected {' or '.join(repr(word) for word in words)}, got {value!r}")
-        set_all(self, {"cache_ttl": positive("cache_ttl", self.cache_ttl, STORE_CACHE_TTL, logger)})
+        check_options(self, _PERSISTENCE)
 
 
 def checked_store(option: str, store: object) -> Store | StoreBuilder:
     """Returns ``store`` if it is a store or a builder of one. Raises :class:`ConfigError`."""
     require_methods(option, store, StoreBuilder if isinstance(store, StoreBuilder) else Store, "store")
     return cast("Store | StoreBuilder", store)
+
+
+def _builders(option: str, builders: object) -> object:
+    from aioflags.sources.base import source_builders  # noqa: PLC0415 - a program that only imports Config loads no source
+
+    return source_builders(option, builders)
+
+
+def _fallback(option: str, value: object) -> object:
+    return require(option, value, sources.Fdv1FallbackOptions, type(None))
+
+
+_PERSISTENCE: Final = (
+    Option("store", checked_store),
+    Option("mode", one_of(*get_args(Mode))),
+    Option("cache", one_of(*get_args(Cache))),
+    Option("cache_ttl", interval),
+)
+_DATA_SYSTEM: Final = (
+    Option("initializers", _builders),
+    Option("synchronizers", _builders),
+    Option("fdv1_fallback", _fallback),
+    Option("fdv1_fallback_recovery", one_of("never", "ttl")),
+    Option("refused_retry", one_of("extended", "never")),
+    Option("persistence", instance(Persistence, type(None))),
+    Option("overrides", instance(FileOverrides, type(None))),
+    Option("poll_interval", at_least(MIN_POLL_INTERVAL)),
+    Option("initial_reconnect_delay", interval),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,22 +117,7 @@ class DataSystem:
     _refused_delay: float = field(default=REFUSED_RETRY_DELAY, repr=False)
 
     def __post_init__(self) -> None:
-        require("fdv1_fallback", self.fdv1_fallback, sources.Fdv1FallbackOptions, type(None))
-        require("persistence", self.persistence, Persistence, type(None))
-        require("overrides", self.overrides, FileOverrides, type(None))
-        one_of("never", "ttl")("fdv1_fallback_recovery", self.fdv1_fallback_recovery)
-        one_of("extended", "never")("refused_retry", self.refused_retry)
-        set_all(
-            self,
-            {
-                "initializers": _builders("initializers", self.initializers),
-                "synchronizers": _builders("synchronizers", self.synchronizers),
-                "poll_interval": at_least("poll_interval", self.poll_interval, POLL_INTERVAL, MIN_POLL_INTERVAL, package_logger),
-                "initial_reconnect_delay": positive(
-                    "initial_reconnect_delay", self.initial_reconnect_delay, RECONNECT_DELAY, package_logger
-                ),
-            },
-        )
+        check_options(self, _DATA_SYSTEM)
 
     @classmethod
     def default(cls) -> DataSystem:
@@ -189,9 +206,8 @@ class DataSystem:
         return replace(self, overrides=overrides)
 
 
-def _builders(option: str, builders: object) -> tuple[sources.SourceBuilder, ...]:
-    if isinstance(builders, str) or not isinstance(builders, Sequence):
-        raise ConfigTypeError(f"{option}: expected a sequence of source builders, got {class_name(builders)}")
-    for builder in cast("Sequence[object]", builders):
-        require_methods(option, builder, sources.SourceBuilder, "source builder")
-    return tuple(cast("Sequence[sources.SourceBuilder]", builders))
+def makes_requests(system: DataSystem) -> bool:
+    """Whether a source may make requests: not a file, and not data in memory."""
+    from aioflags.sources.base import LocalSource  # noqa: PLC0415 - a program that only imports Config loads no source
+
+    return not all(isinstance(source, LocalSource) for source in (*system.initializers, *system.synchronizers))

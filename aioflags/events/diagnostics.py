@@ -14,9 +14,8 @@ import platform
 import sys
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Final
-from urllib.parse import urlsplit
 
 import anyio
 
@@ -27,8 +26,6 @@ from aioflags.protocol.diagnostics import Description, Identity, Platform, init_
 from aioflags.runtime.broadcast import Signal
 from aioflags.runtime.clock import now_ms
 from aioflags.runtime.logs import logger as package_logger
-from aioflags.transport.proxies import proxy_for
-from aioflags.transport.settings import DEFAULT_PORTS, Http
 
 # -- What diagnostic events of every client describe besides its options: the platform, and whether proxies are used.
 # Source: ``events.md`` 12.2.
@@ -51,16 +48,6 @@ def describe_platform() -> Platform:
         python_version=platform.python_version(),
         python_implementation=platform.python_implementation(),
     )
-
-
-def used_proxies(settings: Http, addresses: Iterable[str], environment: Mapping[str, str]) -> Iterator[str]:
-    """The proxies that requests to these addresses go through. ``environment`` (as ``os.environ``) may name proxies."""
-    for address in addresses:
-        target = urlsplit(address)
-        port = target.port or DEFAULT_PORTS.get(target.scheme, 0)
-        proxy = proxy_for(settings, target.scheme, target.hostname or "", port, environment)
-        if proxy is not None:
-            yield proxy
 
 
 _MAX_ATTEMPTS: Final = 1000

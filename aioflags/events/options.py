@@ -26,7 +26,7 @@ from aioflags.model.defaults import (
 )
 from aioflags.protocol.side import MOBILE_EVENTS, SERVER_EVENTS, EventPolicy
 from aioflags.runtime.logs import logger, printable
-from aioflags.runtime.validation import at_least, positive, require, set_all
+from aioflags.runtime.validation import Option, at_least, boolean, check_options, count, optional, require
 
 
 class EventSettings(Protocol):
@@ -69,7 +69,7 @@ class Events:
         diagnostic_recording_interval: Seconds between two diagnostic events, 60 or more. The first one is sent at the start.
 
     Raises:
-        ConfigError: An option has the wrong type. A number that cannot be used is replaced by the default or the minimum, and an
+        ConfigError: An option has the wrong type, or a number cannot be used. An interval below its minimum is raised to it, and an
             invalid reference is ignored, both with a warning.
     """
 
@@ -91,18 +91,14 @@ class Events:
         return SERVER_EVENTS
 
     def __post_init__(self) -> None:
-        require("context_keys_capacity", self.context_keys_capacity, int)
-        _check(self, MAX_PENDING_EVENTS, FLUSH_INTERVAL, MIN_DIAGNOSTIC_INTERVAL)
-        capacity = self.context_keys_capacity
-        if capacity < 0:
-            logger.warning("context_keys_capacity: %r cannot be used, taking the default %r", capacity, CONTEXT_KEYS_CAPACITY)
-            capacity = CONTEXT_KEYS_CAPACITY
-        interval = "context_keys_flush_interval"
-        values = {
-            "context_keys_capacity": capacity,
-            interval: at_least(interval, self.context_keys_flush_interval, CONTEXT_KEYS_FLUSH_INTERVAL, MIN_EVENT_INTERVAL, logger),
-        }
-        set_all(self, values)
+        check_options(
+            self,
+            (
+                *_common_options(MIN_DIAGNOSTIC_INTERVAL),
+                Option("context_keys_capacity", count(0)),
+                Option("context_keys_flush_interval", at_least(MIN_EVENT_INTERVAL)),
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +118,7 @@ class MobileEvents:
         diagnostic_recording_interval: Seconds between two diagnostic events, 300 or more. The first one is sent at the start.
 
     Raises:
-        ConfigError: An option has the wrong type. A number that cannot be used is replaced by the default or the minimum, and an
+        ConfigError: An option has the wrong type, or a number cannot be used. An interval below its minimum is raised to it, and an
             invalid reference is ignored, both with a warning.
     """
 
@@ -152,46 +148,34 @@ class MobileEvents:
         return math.inf
 
     def __post_init__(self) -> None:
-        _check(self, MOBILE_MAX_PENDING_EVENTS, MOBILE_FLUSH_INTERVAL, MIN_MOBILE_DIAGNOSTIC_INTERVAL)
+        check_options(self, _common_options(MIN_MOBILE_DIAGNOSTIC_INTERVAL))
 
 
-def _check(options: Events | MobileEvents, capacity: int, flush_interval: float, min_diagnostic_interval: float) -> None:
-    """Check the options that all clients have. ``capacity`` and ``flush_interval`` are the defaults of two of them."""
-    for name in (
-        "send_events",
-        "all_attributes_private",
-        "omit_anonymous_contexts",
-        "enable_event_compression",
-        "diagnostic_opt_out",
-    ):
-        require(name, getattr(options, name), bool)
-    require("events_max_pending", options.events_max_pending, int)
-    recording = "diagnostic_recording_interval"
-    set_all(
-        options,
-        {
-            "events_max_pending": positive("events_max_pending", options.events_max_pending, capacity, logger),
-            "flush_interval": None
-            if options.flush_interval is None
-            else at_least("flush_interval", options.flush_interval, flush_interval, MIN_EVENT_INTERVAL, logger),
-            "private_attributes": _references(options.private_attributes),
-            recording: at_least(
-                recording, options.diagnostic_recording_interval, DIAGNOSTIC_INTERVAL, min_diagnostic_interval, logger
-            ),
-        },
+def _common_options(min_diagnostic_interval: float) -> tuple[Option, ...]:
+    """The options that all clients have."""
+    return (
+        Option("send_events", boolean),
+        Option("events_max_pending", count(1)),
+        Option("flush_interval", optional(at_least(MIN_EVENT_INTERVAL))),
+        Option("all_attributes_private", boolean),
+        Option("private_attributes", _references),
+        Option("omit_anonymous_contexts", boolean),
+        Option("enable_event_compression", boolean),
+        Option("diagnostic_opt_out", boolean),
+        Option("diagnostic_recording_interval", at_least(min_diagnostic_interval)),
     )
 
 
-def _references(references: object) -> tuple[str, ...]:
-    require("private_attributes", references, Iterable, expected="a list of attribute references")
+def _references(option: str, references: object) -> tuple[str, ...]:
+    require(option, references, Iterable, expected="a list of attribute references")
     if isinstance(references, str):
-        raise ConfigTypeError("private_attributes: expected a list of attribute references, got str")
+        raise ConfigTypeError(f"{option}: expected a list of attribute references, got str")
     valid: list[str] = []
     for text in cast("Iterable[object]", references):
-        require("private_attributes", text, str, expected="strings")
+        require(option, text, str, expected="strings")
         reference = AttributeReference.parse(str(text))
         if reference.is_valid:
             valid.append(str(text))
         else:
-            logger.warning("private_attributes: ignoring %s: %s", printable(repr(text)), reference.error)
+            logger.warning("%s: ignoring %s: %s", option, printable(repr(text)), reference.error)
     return tuple(valid)

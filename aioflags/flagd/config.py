@@ -16,25 +16,22 @@ from typing import Any, Final, NamedTuple, cast
 from aioflags.errors import ConfigError
 from aioflags.flagd.options import (
     OPTIONS,
-    Variables,
+    PLAIN_OPTIONS,
     check_host,
-    check_sendable,
     default_address,
     default_port,
-    grpc_object,
-    grpc_objects,
 )
 from aioflags.hooks import Hook
 from aioflags.model.change import ChangeKind, ChangeSet
 from aioflags.model.context import Context
 from aioflags.model.defaults import CLOSE_TIMEOUT
 from aioflags.model.flagd import CacheKind, ContextEnricher, FatalCodesScope, FractionalVersion, Resolver, SyncMetadata
-from aioflags.plugins import FlagdPlugin, require_plugins
+from aioflags.plugins import FlagdPlugin
 from aioflags.protocol.ofrep import OfrepHeaders
 from aioflags.runtime.cooperative import run_at_once
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.runtime.logs import printable
-from aioflags.runtime.validation import positive, require, require_items, set_all
+from aioflags.runtime.validation import Option, check_options, require, set_all
 from aioflags.runtime.value_classes import ReadOnlyMapping
 from aioflags.transport.grpc_settings import CODES, ChannelCredentials, ClientInterceptor, GrpcSettings, read_target
 from aioflags.transport.settings import Http
@@ -111,8 +108,8 @@ class FlagdConfig:
     port: int | None = _NOT_GIVEN
     target_uri: str | None = _NOT_GIVEN
     tls: bool = _NOT_GIVEN
-    socket_path: str | None = _NOT_GIVEN
-    cert_path: str | None = _NOT_GIVEN
+    socket_path: str | os.PathLike[str] | None = _NOT_GIVEN
+    cert_path: str | os.PathLike[str] | None = _NOT_GIVEN
     channel_credentials: ChannelCredentials | None = field(default=None, repr=False)
     default_authority: str | None = _NOT_GIVEN
     deadline: float = _NOT_GIVEN
@@ -125,7 +122,7 @@ class FlagdConfig:
     provider_id: str | None = _NOT_GIVEN
     cache: CacheKind = _NOT_GIVEN
     max_cache_size: int = _NOT_GIVEN
-    offline_flag_source_path: str | None = _NOT_GIVEN
+    offline_flag_source_path: str | os.PathLike[str] | None = _NOT_GIVEN
     offline_poll_interval: float = _NOT_GIVEN
     context_enricher: ContextEnricher = _NOT_GIVEN
     fatal_status_codes: Sequence[str] = _NOT_GIVEN
@@ -154,9 +151,7 @@ class FlagdConfig:
     """The address before ``/ofrep/v1``: ``ofrep_base_url``, or what follows from ``host`` and ``tls``."""
 
     def __post_init__(self) -> None:
-        require("logger", self.logger, logging.Logger)
-        require("http", self.http, Http)
-        require("ofrep_context", self.ofrep_context, Context, type(None))
+        check_options(self, PLAIN_OPTIONS)
         given = cast("Mapping[str, str] | None", self.environment)
         if self._derived and given is not self._derived["environment"].value:
             # Which of the other values are arguments of the copy cannot be told: one may equal the original's.
@@ -164,30 +159,15 @@ class FlagdConfig:
         environment = os.environ if given is None else given
         # Only what the client reads is kept, for dataclasses.replace.
         set_all(self, {"environment": ReadOnlyMapping({k: v for k, v in environment.items() if k.startswith(_PREFIXES)})})
-        variables = Variables(self.environment, self.logger)
         arguments = {option.name: self._argument(option.name) for option in OPTIONS}
-        for option in OPTIONS:
-            set_all(self, {option.name: option.value(arguments[option.name], variables, self.logger)})
-        set_all(
-            self,
-            {
-                "hooks": require_items("hooks", self.hooks, Hook),
-                "plugins": require_plugins(self.plugins),
-                "interceptors": grpc_objects("interceptors", self.interceptors, "grpc.aio.ClientInterceptor"),
-                "close_timeout": positive("close_timeout", self.close_timeout, CLOSE_TIMEOUT, self.logger),
-            },
-        )
-        if self.channel_credentials is not None:
-            grpc_object("channel_credentials", self.channel_credentials, "grpc.ChannelCredentials")
-        if self.ofrep_context is not None:
-            check_sendable("ofrep_context", self.ofrep_context)
+        set_all(self, {option.name: self._value(option, arguments[option.name]) for option in OPTIONS})
         self._settle_resolver()
         derived = {name: _Derived(getattr(self, name), argument) for name, argument in arguments.items()}
         derived["environment"] = _Derived(self.environment, None)
         set_all(self, {"_derived": ReadOnlyMapping(derived)})
         if self.ofrep_poll_interval and self.ofrep_context is None:
             raise ConfigError("ofrep_poll_interval: polls fetch the flags for one context; set ofrep_context, too")
-        server_port = default_port(self.resolver, variables) if self.port is None else self.port
+        server_port = default_port(self.resolver, self.environment) if self.port is None else self.port
         ofrep_url = default_address(self.host, tls=self.tls) if self.ofrep_base_url is None else self.ofrep_base_url
         set_all(self, {"server_port": server_port, "ofrep_url": ofrep_url})
         if self._uses_host():
@@ -208,9 +188,11 @@ class FlagdConfig:
     def grpc(self) -> GrpcSettings:
         """What the gRPC channel of ``rpc`` and ``in-process`` needs."""
         return GrpcSettings(
-            target=read_target(host=self.host, port=self.server_port, target_uri=self.target_uri, socket_path=self.socket_path),
+            target=read_target(
+                host=self.host, port=self.server_port, target_uri=self.target_uri, socket_path=_text(self.socket_path)
+            ),
             tls=self.tls,
-            cert_path=self.cert_path,
+            cert_path=_text(self.cert_path),
             credentials=self.channel_credentials,
             authority=self.default_authority,
             selector=self.selector,
@@ -227,6 +209,13 @@ class FlagdConfig:
         value = getattr(self, name)
         derived = self._derived.get(name)
         return derived.argument if derived is not None and value is derived.value else value
+
+    def _value(self, option: Option, argument: object) -> object:
+        """The argument for an option, or what its variable has, or its default."""
+        if argument is not None:
+            return option.argument(argument, self.logger)
+        value = option.variable(self.environment, self.logger)
+        return option.default if value is None else value
 
     def _settle_resolver(self) -> None:
         if self.resolver == "in-process" and self.offline_flag_source_path is not None:
@@ -248,6 +237,11 @@ class FlagdConfig:
                 return False
             case "rpc" | "in-process":
                 return self.target_uri is None and self.socket_path is None
+
+
+def _text(path: str | os.PathLike[str] | None) -> str | None:
+    """A path as text: ``__post_init__`` made it that, which its type does not show."""
+    return None if path is None else os.fspath(path)
 
 
 # -- LocalConfig: the options of a client whose flags are one document.

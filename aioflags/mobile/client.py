@@ -16,7 +16,7 @@ import anyio
 from aioflags.client_core.client_methods import SendingMethods
 from aioflags.config.config import MOBILE_KEYS, from_environment
 from aioflags.errors import ConfigError, LifecycleError
-from aioflags.mobile.config import MobileConfig
+from aioflags.mobile.config import OPTIONS, MobileConfig
 from aioflags.mobile.context_change import ContextChange, GivenContext
 from aioflags.mobile.environment import MobileEnvironment, WaitFor
 from aioflags.mobile.modes import ConnectionMode, ModeSelector, mode_named
@@ -79,7 +79,7 @@ class MobileClient(MobileEnvironment):
         Raises:
             ConfigError: ``AIOFLAGS_OFFLINE`` has an unknown value, or an address is not a valid URL.
         """
-        key, options = from_environment(os.environ, MOBILE_KEYS)
+        key, options = from_environment(OPTIONS, os.environ, MOBILE_KEYS)
         return cls(key, context, replace(MobileConfig() if config is None else config, **options))
 
     @property
@@ -223,7 +223,7 @@ class MobileClient(MobileEnvironment):
             LifecycleError: the client runs on another event loop.
         """
         self._lifecycle.check_loop()
-        wanted = None if mode is None else mode_named(mode, "mode")
+        wanted = None if mode is None else mode_named("mode", mode)
         self._change_modes(lambda modes: modes.override(wanted))
 
     def set_offline(self, offline: bool) -> None:  # noqa: FBT001 -- as in LaunchDarkly's SDKs

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, Literal, cast
 
-from aioflags.config.config import common_options, warn_of_common_options
+from aioflags.config.config import common_options, warn_of_addresses
 from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.events.options import MobileEvents
 from aioflags.hooks import Hook
@@ -37,28 +37,29 @@ from aioflags.plugins import MobilePlugin
 from aioflags.protocol.flag_documents import plain_json
 from aioflags.runtime.logs import class_name
 from aioflags.runtime.logs import logger as package_logger
-from aioflags.runtime.validation import one_of, positive, require, require_methods, set_all
+from aioflags.runtime.validation import (
+    Option,
+    boolean,
+    check_options,
+    count,
+    duration,
+    instance,
+    interval,
+    one_of,
+    optional,
+    path,
+    require,
+    require_methods,
+    set_all,
+    text_or_none,
+    warn_long_wait,
+)
 from aioflags.runtime.value_classes import ReadOnlyMapping
 from aioflags.sources.fdv1 import Fdv1FallbackOptions
 from aioflags.stores.storage import FileStorage, Storage
 from aioflags.transport.settings import Http
 
 MOBILE_ADDRESSES: Final = {"base_uri": MOBILE_BASE_URI, "stream_uri": MOBILE_STREAM_URI, "events_uri": MOBILE_EVENTS_URI}
-_FLAGS: Final = (
-    "offline",
-    "background_updating",
-    "evaluation_reasons",
-    "use_report",
-    "generate_anonymous_keys",
-    "auto_env_attributes",
-)
-_TEXTS: Final = (
-    "application_id",
-    "application_name",
-    "application_version",
-    "application_version_name",
-    "secure_mode_hash",
-)
 
 
 class Profile(StrEnum):
@@ -128,8 +129,7 @@ class MobileConfig:
         events: Options of events.
 
     Raises:
-        ConfigError: an option has the wrong type or an invalid value. Numbers out of range are replaced by the default or the
-            minimum, with a warning, except a negative ``start_wait`` and a negative ``max_cached_contexts``.
+        ConfigError: an option has the wrong type or an invalid value.
     """
 
     base_uri: str = MOBILE_BASE_URI
@@ -170,34 +170,11 @@ class MobileConfig:
     events: MobileEvents = field(default_factory=MobileEvents)
 
     def __post_init__(self) -> None:
-        log = require("logger", self.logger, logging.Logger)
-        require("events", self.events, MobileEvents)
-        require("fdv1_fallback", self.fdv1_fallback, Fdv1FallbackOptions, type(None))
-        require("bootstrap", self.bootstrap, Mapping, type(None), expected="a mapping of flag keys to values")
-        for name in _FLAGS:
-            require(name, getattr(self, name), bool)
-        for name in _TEXTS:
-            require(name, getattr(self, name), str, type(None))
-        one_of("never", "ttl")("fdv1_fallback_recovery", self.fdv1_fallback_recovery)
-        require("max_cached_contexts", self.max_cached_contexts, int)
-        if self.max_cached_contexts < 0:
-            raise ConfigError(f"max_cached_contexts: expected 0 or more, got {self.max_cached_contexts}; 0 keeps no flags")
-        values: dict[str, object] = {
-            **common_options(self, MOBILE_ADDRESSES),
-            "profile": Profile(str(one_of(*(each.value for each in Profile))("profile", require("profile", self.profile, str)))),
-            "modes": _modes(self.modes),
-            "debounce": 0.0 if self.debounce == 0 else positive("debounce", self.debounce, MODE_DEBOUNCE, log),
-            "initial_reconnect_delay": positive("initial_reconnect_delay", self.initial_reconnect_delay, RECONNECT_DELAY, log),
-            "storage": _storage(self.storage, log),
-            "secondary_mobile_keys": _secondary_keys(self.secondary_mobile_keys),
-            "bootstrap": None if self.bootstrap is None else plain_json(self.bootstrap, "bootstrap"),
-        }
-        if self.initial_connection_mode is not None:
-            values["initial_connection_mode"] = mode_named(self.initial_connection_mode, "initial_connection_mode")
-        if self.automatic_mode_switching is not None:
-            values["automatic_mode_switching"] = _switching(self.automatic_mode_switching)
-        set_all(self, values)
-        warn_of_common_options(self, MOBILE_ADDRESSES, long_start=MAX_IDENTIFY_WAIT)
+        check_options(self, OPTIONS)
+        if isinstance(self.storage, str):
+            set_all(self, {"storage": FileStorage(self.storage, logger=self.logger)})
+        warn_of_addresses(self, MOBILE_ADDRESSES, self.logger)
+        warn_long_wait("start_wait", self.start_wait, MAX_IDENTIFY_WAIT, self.logger)
 
     def for_secondary_key(self) -> MobileConfig:
         """These options for a further environment. What they warn about has been logged."""
@@ -237,44 +214,47 @@ class MobileConfig:
         )
 
 
-def _modes(modes: object) -> Mapping[ConnectionMode, ModeDefinition]:
-    require("modes", modes, Mapping, expected="a mapping of connection modes to definitions")
+def _profile(option: str, profile: object) -> Profile:
+    return Profile(str(one_of(*(each.value for each in Profile))(option, require(option, profile, str))))
+
+
+def _modes(option: str, modes: object) -> Mapping[ConnectionMode, ModeDefinition]:
+    require(option, modes, Mapping, expected="a mapping of connection modes to definitions")
     made: dict[ConnectionMode, ModeDefinition] = {}
     for name, definition in cast("Mapping[object, object]", modes).items():
-        mode = mode_named(name, "modes")
-        made[mode] = cast("ModeDefinition", require(f"modes[{mode.value!r}]", definition, ModeDefinition))
+        mode = mode_named(option, name)
+        made[mode] = cast("ModeDefinition", require(f"{option}[{mode.value!r}]", definition, ModeDefinition))
         if mode is ConnectionMode.OFFLINE and made[mode].makes_requests:
-            raise ConfigError("modes['offline']: expected no source that polls or streams, and no fdv1_fallback")
+            raise ConfigError(f"{option}['offline']: expected no source that polls or streams, and no fdv1_fallback")
     return ReadOnlyMapping(made)
 
 
-def _storage(storage: object, logger: logging.Logger) -> Storage | None:
-    if storage is None:
-        return None
+def _storage(option: str, storage: object) -> object:
     if isinstance(storage, str | os.PathLike):
-        folder = cast("str | os.PathLike[str]", storage)
-        if not os.fspath(folder):
-            raise ConfigError("storage: expected the path of a folder, got an empty one")
-        return FileStorage(folder, logger=logger)
-    require_methods("storage", storage, Storage, "storage")
-    return cast("Storage", storage)
+        return path(option, cast("object", storage))
+    require_methods(option, storage, Storage, "storage")
+    return storage
 
 
-def _secondary_keys(keys: object) -> Mapping[str, str]:
-    require("secondary_mobile_keys", keys, Mapping, expected="a mapping of names to mobile keys")
+def _bootstrap(option: str, flags: object) -> object:
+    return plain_json(require(option, flags, Mapping, expected="a mapping of flag keys to values"), option)
+
+
+def _secondary_keys(option: str, keys: object) -> Mapping[str, str]:
+    require(option, keys, Mapping, expected="a mapping of names to mobile keys")
     made: dict[str, str] = {}
     for name, key in cast("Mapping[object, object]", keys).items():
-        require("secondary_mobile_keys", name, str, expected="names, which are strings")
-        require("secondary_mobile_keys", key, str, expected="mobile keys, which are strings")
+        require(option, name, str, expected="names, which are strings")
+        require(option, key, str, expected="mobile keys, which are strings")
         made[cast("str", name)] = cast("str", key)
     if "default" in made:
-        raise ConfigError('secondary_mobile_keys: the name "default" belongs to the environment of the client itself')
+        raise ConfigError(f'{option}: the name "default" belongs to the environment of the client itself')
     if len(set(made.values())) < len(made):
-        raise ConfigError("secondary_mobile_keys: two names have the same key")
+        raise ConfigError(f"{option}: two names have the same key")
     return ReadOnlyMapping(made)
 
 
-def _switching(switching: object) -> tuple[bool, bool]:
+def _switching(option: str, switching: object) -> tuple[bool, bool]:
     given = class_name(switching)
     if isinstance(switching, bool):
         return switching, switching
@@ -283,4 +263,32 @@ def _switching(switching: object) -> tuple[bool, bool]:
         if len(pair) == 2 and all(isinstance(each, bool) for each in pair):
             return cast("tuple[bool, bool]", pair)
     expected = "expected True, False, or a pair of them for life cycle and network"
-    raise ConfigTypeError(f"automatic_mode_switching: {expected}, got {given}")
+    raise ConfigTypeError(f"{option}: {expected}, got {given}")
+
+
+OPTIONS: Final = (
+    *common_options(MOBILE_ADDRESSES),
+    Option("profile", _profile),
+    Option("initial_connection_mode", optional(mode_named)),
+    Option("automatic_mode_switching", optional(_switching)),
+    Option("modes", _modes),
+    Option("fdv1_fallback", instance(Fdv1FallbackOptions, type(None))),
+    Option("fdv1_fallback_recovery", one_of("never", "ttl")),
+    Option("background_updating", boolean),
+    Option("debounce", duration),
+    Option("evaluation_reasons", boolean),
+    Option("use_report", boolean),
+    Option("secure_mode_hash", text_or_none),
+    Option("generate_anonymous_keys", boolean),
+    Option("auto_env_attributes", boolean),
+    Option("max_cached_contexts", count(0)),
+    Option("storage", optional(_storage)),
+    Option("bootstrap", optional(_bootstrap)),
+    Option("secondary_mobile_keys", _secondary_keys),
+    Option("initial_reconnect_delay", interval),
+    Option("application_id", text_or_none),
+    Option("application_name", text_or_none),
+    Option("application_version", text_or_none),
+    Option("application_version_name", text_or_none),
+    Option("events", instance(MobileEvents)),
+)

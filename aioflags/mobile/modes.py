@@ -31,7 +31,7 @@ class ConnectionMode(StrEnum):
     """Polls every hour by default, while the program is in the background."""
 
 
-def mode_named(name: object, option: str) -> ConnectionMode:
+def mode_named(option: str, name: object) -> ConnectionMode:
     """The mode with this name.
 
     Raises:

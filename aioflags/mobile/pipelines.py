@@ -8,14 +8,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal, TypeVar, cast
+from typing import Final, Literal, TypeVar
 
-from aioflags.errors import ConfigError, ConfigTypeError
+from aioflags.errors import ConfigError
 from aioflags.mobile.modes import ConnectionMode
 from aioflags.model.defaults import BACKGROUND_POLL_INTERVAL, FOREGROUND_POLL_INTERVAL
-from aioflags.runtime.logs import class_name
-from aioflags.runtime.validation import require, require_methods, set_all
-from aioflags.sources.base import SourceBuilder
+from aioflags.runtime.validation import Option, check_options, require
+from aioflags.sources.base import SourceBuilder, source_builders
 from aioflags.sources.fdv1 import Fdv1FallbackOptions
 from aioflags.sources.polling import Cache, Polling, PollOptions
 from aioflags.sources.stream_source import StreamOptions
@@ -46,13 +45,7 @@ class ModeDefinition:
     fdv1_fallback: Fdv1FallbackOptions | Literal["default"] | None = "default"
 
     def __post_init__(self) -> None:
-        for name in ("initializers", "synchronizers"):
-            builders: object = getattr(self, name)
-            if isinstance(builders, str) or not isinstance(builders, Sequence):
-                raise ConfigTypeError(f"{name}: expected a sequence of source builders, got {class_name(builders)}")
-            for builder in cast("Sequence[object]", builders):
-                require_methods(name, builder, SourceBuilder, "source builder")
-            set_all(self, {name: tuple(cast("Sequence[object]", builders))})
+        check_options(self, (Option("initializers", source_builders), Option("synchronizers", source_builders)))
         if self.fdv1_fallback != "default":
             expected = 'Fdv1FallbackOptions, None or "default"'
             given = require("fdv1_fallback", self.fdv1_fallback, Fdv1FallbackOptions, type(None), expected=expected)

@@ -8,9 +8,8 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Final, Literal, cast
 
-from aioflags.errors import ConfigError, ConfigTypeError
-from aioflags.runtime.logs import logger
-from aioflags.runtime.validation import at_least, one_of, require, set_all
+from aioflags.errors import ConfigError
+from aioflags.runtime.validation import Option, at_least, boolean, check_options, one_of, optional, path, require_sequence
 
 OnDuplicate = Literal["fail", "ignore"]
 
@@ -41,12 +40,7 @@ class FileOverrides:
     poll_interval: float | None = None
 
     def __post_init__(self) -> None:
-        one_of("fail", "ignore")("on_duplicate", self.on_duplicate)
-        require("watch", self.watch, bool)
-        if require("poll_interval", self.poll_interval, int, float, type(None)) is not None:
-            interval = at_least("poll_interval", cast("float", self.poll_interval), _MIN_POLL_INTERVAL, _MIN_POLL_INTERVAL, logger)
-            set_all(self, {"poll_interval": interval})
-        set_all(self, {"paths": _paths(self.paths)})
+        check_options(self, _OPTIONS)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -59,15 +53,17 @@ class FileOverrides:
         return self.watch or self.poll_interval is not None
 
 
-def _paths(given: object) -> tuple[Path, ...]:
+def _paths(option: str, given: object) -> tuple[Path, ...]:
     several: object = [cast("object", given)] if isinstance(given, (str, os.PathLike)) else given
-    if not isinstance(several, Sequence) or isinstance(several, bytes):
-        raise ConfigTypeError(f"paths: expected the path of a file, or a sequence of paths, got {given!r}")
-    paths: dict[Path, None] = {}
-    for path in cast("Sequence[object]", several):
-        if path == "":
-            raise ConfigError("paths: expected the path of a file, got an empty string")
-        paths[Path(cast("str", require("paths", path, str, os.PathLike)))] = None
+    paths = {Path(path(option, each)): None for each in require_sequence(option, several, "paths")}
     if not paths:
-        raise ConfigError("paths: expected at least one file")
+        raise ConfigError(f"{option}: expected at least one file")
     return tuple(paths)
+
+
+_OPTIONS: Final = (
+    Option("paths", _paths),
+    Option("on_duplicate", one_of("fail", "ignore")),
+    Option("watch", boolean),
+    Option("poll_interval", optional(at_least(_MIN_POLL_INTERVAL))),
+)

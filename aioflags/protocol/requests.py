@@ -9,12 +9,13 @@ import logging
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Final, cast
 from urllib.parse import quote
 
 from aioflags.errors import ConfigError
 from aioflags.model.change import Selector
 from aioflags.model.secret import SdkKey
+from aioflags.runtime.validation import text_or_none
 from aioflags.runtime.version import __version__
 
 PRODUCT: Final = "AioFlags"
@@ -118,6 +119,13 @@ def header_text(option: str, text: str | None) -> str:
     if text and not _SENDABLE.fullmatch(text):
         raise ConfigError(f"{option}: only printable ASCII characters can be sent in a header")
     return text or ""
+
+
+def check_header(option: str, value: object) -> str | None:
+    """The check of an option that is sent in a header: text for :func:`header_text`, or ``None``."""
+    text = cast("str | None", text_or_none(option, value))
+    header_text(option, text)
+    return text
 
 
 def usable_tag(value: object) -> str | None:

@@ -1,4 +1,9 @@
-"""Validation of options. A wrong type raises an error that names the option. An unusable number is replaced, with a warning.
+"""Options and their checks. A value that cannot be used raises an error that names the option.
+
+The options of a configuration, which is a frozen dataclass, are one table of :class:`Option`: ``check_options`` checks them in its
+``__post_init__``, and ``read_variables`` reads the environment variables of those that have one. A check is a function of the name
+for its messages and the value. It returns the value to use. Only a number below a minimum that LaunchDarkly's service or this
+library sets is replaced, with a warning: see :func:`at_least`.
 
 Source: ``client-surface.md`` 13.
 """
@@ -7,26 +12,94 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
+import os
 import re
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias, TypeVar, cast
 from urllib.parse import urlsplit
 
 from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.runtime.logs import class_name, printable
+from aioflags.runtime.logs import logger as package_logger
 
 T = TypeVar("T")
+Check: TypeAlias = Callable[[str, Any], object]
 
-TEXT: Final = (str, type(None))
 MAX_PORT: Final = 65535
 _MAX_DURATION: Final = 1e9
 """Seconds, some thirty years. gRPC refuses a much longer time, and then every call."""
-_LARGEST: Final = sys.float_info.max
 _SHOWN_BITS: Final = 128
 
 _QUERY: Final = re.compile(r"[?#]")
 _USERINFO: Final = re.compile(r"(?:(?<=://)|^(?!\w+://)).*(?:@|%40)", re.DOTALL | re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option of a configuration.
+
+    Args:
+        name: the field of the configuration.
+        check: gets a name for its messages, and the value; returns the value to use, or raises :class:`ConfigError`.
+        variables: the environment variables. The first one that is set counts.
+        read: the value that the text of a variable means. Gets the name of the variable, its text, and a logger.
+        default: the value if neither the argument nor a variable is given, for a configuration whose fields are ``None`` then.
+        unusual: durations from here on are probably milliseconds.
+    """
+
+    name: str
+    check: Check
+    variables: tuple[str, ...] = ()
+    read: Callable[[str, str, logging.Logger], object] = lambda _variable, text, _logger: text
+    default: object = None
+    unusual: float = math.inf
+
+    def variable(self, environment: Mapping[str, str], logger: logging.Logger) -> object:
+        """The value of the first variable that is set and not empty; ``None`` if there is none."""
+        for variable in self.variables:
+            if text := environment.get(variable, "").strip():
+                return self.check(variable, self.read(variable, text, logger))
+        return None
+
+    def argument(self, given: object, logger: logging.Logger) -> object:
+        """The value of an argument."""
+        __tracebackhide__ = True
+        value = self.check(self.name, given)
+        if isinstance(value, float) and value >= self.unusual:
+            logger.warning("%s: %.15g s is unusually long; expected seconds, not milliseconds", self.name, value)
+        return value
+
+
+def check_options(target: object, options: Iterable[Option], logger: logging.Logger = package_logger) -> None:
+    """Replace the options of a frozen dataclass by their checked values, in its ``__post_init__``.
+
+    Raises:
+        ConfigError: an option cannot be used. The message names it.
+    """
+    __tracebackhide__ = True
+    for option in options:
+        object.__setattr__(target, option.name, option.argument(getattr(target, option.name), logger))
+
+
+def read_variables(options: Iterable[Option], environment: Mapping[str, str]) -> dict[str, Any]:
+    """The options that environment variables set, by name.
+
+    Raises:
+        ConfigError: a variable has an unusable value. The message names the variable.
+    """
+    values = {option.name: option.variable(environment, package_logger) for option in options}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def set_all(target: Any, values: Mapping[str, object]) -> None:
+    """Set fields of a frozen dataclass in its ``__post_init__``."""
+    for name, value in values.items():
+        object.__setattr__(target, name, value)
+
+
+# -- checks of one value
 
 
 def require(option: str, value: T, *kinds: type, expected: str | None = None) -> T:
@@ -51,12 +124,21 @@ def require_items(option: str, values: Sequence[T], kind: type[T]) -> tuple[T, .
     Raises:
         ConfigTypeError: it is not a sequence, or an item has another type or is a class instead of an object.
     """
-    if isinstance(values, str) or not isinstance(values, Sequence):
-        raise ConfigTypeError(f"{option}: expected a sequence of {kind.__name__}, got {class_name(values)}")
-    for value in values:
+    for value in require_sequence(option, values, kind.__name__):
         _refuse_class(option, value, "an object")
         require(option, value, kind)
     return tuple(values)
+
+
+def require_sequence(option: str, values: object, of: str) -> Sequence[object]:
+    """A sequence, and not a string. ``of``: what its items are, for the message.
+
+    Raises:
+        ConfigTypeError: it is something else.
+    """
+    if isinstance(values, str | bytes) or not isinstance(values, Sequence):
+        raise ConfigTypeError(f"{option}: expected a sequence of {of}, got {class_name(values)}")
+    return cast("Sequence[object]", values)
 
 
 def require_methods(option: str, value: object, protocol: type, what: str) -> None:
@@ -144,22 +226,10 @@ def without_credentials(text: str) -> str:
     return printable(_USERINFO.sub("***@", text))
 
 
-def positive(option: str, value: float, default: float, logger: logging.Logger) -> float:
-    """``value``, or ``default`` with a warning if it is not a finite number above 0."""
-    require(option, value, int, float)
-    if 0 < value <= _LARGEST:  # false for NaN, too
-        return value
-    logger.warning("%s: %s cannot be used; using the default %r", option, _shown(value), default)
-    return default
-
-
-def at_least(option: str, value: float, default: float, minimum: float, logger: logging.Logger) -> float:
-    """Like :func:`positive`; ``minimum`` with a warning if the value is below it."""
-    usable = positive(option, value, default, logger)
-    if usable >= minimum:
-        return usable
-    logger.warning("%s: %r is below the minimum; using %r", option, value, minimum)
-    return minimum
+def warn_long_wait(option: str, seconds: float, limit: float, logger: logging.Logger) -> None:
+    """Log a warning if an application would wait for its flags for longer than ``limit`` seconds."""
+    if seconds > limit:
+        logger.warning("%s: %g s is long for an application to wait for its flags", option, seconds)
 
 
 def time_limit(option: str, value: float | None) -> float | None:
@@ -174,17 +244,51 @@ def time_limit(option: str, value: float | None) -> float | None:
     return value
 
 
-# -- checks of one option, as values for a table of options
+# -- checks of one option, for a table of options
 
 
-def text_or_none(option: str, value: object) -> object:
-    """A string or ``None``."""
-    return require(option, value, *TEXT)
+def instance(*kinds: type, expected: str | None = None) -> Check:
+    """The check of a value that has one of these types, as :func:`require`."""
+    return lambda option, value: require(option, value, *kinds, expected=expected)
 
 
-def boolean(option: str, value: object) -> object:
-    """A bool."""
-    return require(option, value, bool)
+def optional(check: Check) -> Check:
+    """The check of ``None``, or of a value for ``check``."""
+    return lambda option, value: None if value is None else check(option, value)
+
+
+def items_of(kind: type) -> Check:
+    """The check of a sequence of objects of this type, as :func:`require_items`."""
+    return lambda option, value: require_items(option, value, kind)
+
+
+text_or_none: Final = instance(str, type(None))
+boolean: Final = instance(bool)
+
+
+def http_address(default: str = "") -> Check:
+    """The check of an HTTP address, as :func:`address`."""
+    return lambda option, value: address(option, value, default)
+
+
+def path(option: str, value: object) -> str:
+    """The path of a file as text.
+
+    Raises:
+        ConfigTypeError: it is neither text nor a path.
+        ConfigError: it is empty, or no file system has such a path.
+    """
+    text = os.fspath(cast("str", require(option, value, str, os.PathLike)))
+    require(option, text, str)  # there are paths of bytes
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:  # a lone surrogate
+        is_path = False
+    else:
+        is_path = text != "" and "\0" not in text
+    if not is_path:
+        raise ConfigError(f"{option}: expected the path of a file, got {printable(text)!r:.100}")
+    return text
 
 
 def duration(option: str, value: object) -> float:
@@ -207,13 +311,26 @@ def interval(option: str, value: object) -> float:
     return seconds
 
 
-def count(minimum: int, maximum: int) -> Callable[[str, object], int]:
-    """The check of a whole number between two limits."""
+def at_least(minimum: float) -> Check:
+    """The check of an :func:`interval` with a minimum, which replaces a shorter one, with a warning."""
+
+    def check(option: str, value: object) -> float:
+        if (seconds := interval(option, value)) >= minimum:
+            return seconds
+        package_logger.warning("%s: %r is below the minimum; using %r", option, value, minimum)
+        return minimum
+
+    return check
+
+
+def count(minimum: int, maximum: int | None = None) -> Callable[[str, object], int]:
+    """The check of a whole number between two limits, or with a lower limit alone."""
+    limits = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
 
     def check(option: str, value: object) -> int:
         number = cast("int", require(option, value, int))
-        if not minimum <= number <= maximum:
-            raise ConfigError(f"{option}: expected a number from {minimum} to {maximum}, got {_shown(number)}")
+        if number < minimum or (maximum is not None and number > maximum):
+            raise ConfigError(f"{option}: expected a number {limits}, got {_shown(number)}")
         return number
 
     return check
@@ -253,9 +370,3 @@ def _shown(value: object) -> str:
     if isinstance(value, int) and value.bit_length() > _SHOWN_BITS:
         return f"an integer of {value.bit_length()} bits"
     return repr(value)
-
-
-def set_all(target: Any, values: Mapping[str, object]) -> None:
-    """Set fields of a frozen dataclass in its ``__post_init__``."""
-    for name, value in values.items():
-        object.__setattr__(target, name, value)

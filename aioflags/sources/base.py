@@ -10,10 +10,10 @@ Source: ``data-system.md`` 4; ``architecture.md`` 12.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, TypeVar, cast, runtime_checkable
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -28,6 +28,7 @@ from aioflags.runtime.clock import now
 from aioflags.runtime.event_loops import loop_time
 from aioflags.runtime.fork import ProcessBound
 from aioflags.runtime.logs import logger as package_logger
+from aioflags.runtime.validation import require_methods, require_sequence
 from aioflags.transport.backoff import RetryState, RetryTimes
 from aioflags.transport.http import HttpTransport
 from aioflags.transport.settings import Http
@@ -210,6 +211,13 @@ class SourceBuilder(Protocol):
     def build(self, context: SourceContext, /) -> Initializer | Synchronizer:
         """A new source. It may be an initializer, a synchronizer, or both."""
         ...
+
+
+def source_builders(option: str, builders: object) -> tuple[SourceBuilder, ...]:
+    """The check of an option with builders of sources, which become a tuple."""
+    for builder in (items := require_sequence(option, builders, "source builders")):
+        require_methods(option, builder, SourceBuilder, "source builder")
+    return tuple(cast("Sequence[SourceBuilder]", items))
 
 
 class LocalSource:

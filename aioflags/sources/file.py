@@ -28,9 +28,9 @@ from aioflags.protocol.flag_documents import read_documents
 from aioflags.runtime.clock import now
 from aioflags.runtime.daemon_threads import SerialThread
 from aioflags.runtime.files import check_regular, read_regular, within_file_timeout
-from aioflags.runtime.logs import logger as package_logger
 from aioflags.runtime.logs import printable
-from aioflags.runtime.validation import positive, require
+from aioflags.runtime.validation import interval as interval_above_0
+from aioflags.runtime.validation import require
 from aioflags.sources.base import LocalSource, SourceContext
 
 # -- Watch files that people and tools edit, swap, delete and write in pieces: their contents now, and after every change.
@@ -268,7 +268,7 @@ class FileSource(LocalSource):
         if not paths:
             raise ConfigError("paths: expected at least one file")
         self.paths: tuple[Path, ...] = tuple(Path(require("paths", path, str, os.PathLike)) for path in paths)
-        self.interval: float = positive("interval", interval, LOOK_INTERVAL, package_logger)
+        self.interval: float = interval_above_0("interval", interval)
         self.notified: bool = require("notified", notified, bool)
         self._versions = Versions()
         """Those of the flags in the files. All readers share them, so that they grow across runs."""

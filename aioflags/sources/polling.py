@@ -16,7 +16,7 @@ from typing import ClassVar, Final, TypeAlias
 import anyio
 
 from aioflags.model.change import Basis, ChangeKind, ChangeSet, FallbackDirective, FetchFailure, Selector, Update
-from aioflags.model.defaults import MIN_POLL_INTERVAL, POLL_INTERVAL
+from aioflags.model.defaults import MIN_POLL_INTERVAL
 from aioflags.model.status import ErrorInfo, SourceState
 from aioflags.protocol.directive import read_directive
 from aioflags.protocol.failures import asked_to_wait, invalid_data, located, server_failure, unexpected
@@ -24,8 +24,8 @@ from aioflags.protocol.fdv2 import read_poll
 from aioflags.protocol.messages import Completed, Effect, Goodbye, Malformed, ServerError
 from aioflags.protocol.side import DataRequest
 from aioflags.runtime.checkpoints import run_cooperatively
-from aioflags.runtime.logs import BugLog, as_seconds, logger
-from aioflags.runtime.validation import TEXT, address, at_least, require, set_all
+from aioflags.runtime.logs import BugLog, as_seconds
+from aioflags.runtime.validation import Option, at_least, boolean, check_options, http_address, instance, optional
 from aioflags.sources.base import FlagCache, PollOnDemand, SourceContext, transport_for
 from aioflags.transport.http import HttpTransport
 from aioflags.transport.http_client import RequestFailed
@@ -119,6 +119,10 @@ def read_environment_id(headers: Mapping[str, str]) -> str | None:
     return headers.get("x-ld-envid") or None
 
 
+OPTIONS: Final = (Option("base_uri", optional(http_address())), Option("http", instance(Http, type(None))))
+"""The options of all sources that make requests."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollOptions:
     """Options of sources that poll. ``None`` means the default of the builder."""
@@ -130,13 +134,8 @@ class PollOptions:
     _minimum_interval: float = field(default=MIN_POLL_INTERVAL, repr=False)
 
     def __post_init__(self) -> None:
-        if require("base_uri", self.base_uri, *TEXT):
-            set_all(self, {"base_uri": address("base_uri", self.base_uri, "")})
-        require("on_demand", self.on_demand, bool)
-        require("http", self.http, Http, type(None))
-        if self.interval is not None:
-            interval = at_least("interval", self.interval, POLL_INTERVAL, self._minimum_interval, logger)
-            set_all(self, {"interval": interval})
+        interval = Option("interval", optional(at_least(self._minimum_interval)))
+        check_options(self, (*OPTIONS, interval, Option("on_demand", boolean)))
 
 
 class Poller:

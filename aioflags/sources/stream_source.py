@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 import anyio
 
 from aioflags.model.change import ChangeKind, ChangeSet, FallbackDirective, Selector, Update
-from aioflags.model.defaults import CLOSE_GRACE, LATCH_GRACE, RECONNECT_DELAY
+from aioflags.model.defaults import CLOSE_GRACE, LATCH_GRACE
 from aioflags.model.event import StreamAttempt
 from aioflags.model.status import ErrorInfo, SourceState
 from aioflags.protocol.failures import invalid_data, located, network_failure, server_failure, unexpected
@@ -32,10 +32,10 @@ from aioflags.runtime.checkpoints import pause_when_spent, run_cooperatively
 from aioflags.runtime.clock import now_ms
 from aioflags.runtime.cooperative import Budget
 from aioflags.runtime.event_loops import loop_time
-from aioflags.runtime.logs import BugLog, as_seconds, logger, printable
-from aioflags.runtime.validation import TEXT, address, positive, require, set_all
+from aioflags.runtime.logs import BugLog, as_seconds, printable
+from aioflags.runtime.validation import Option, check_options, interval, optional
 from aioflags.sources.base import SourceContext, transport_for
-from aioflags.sources.polling import Poller, PollOutcome, as_update, read_environment_id
+from aioflags.sources.polling import OPTIONS, Poller, PollOutcome, as_update, read_environment_id
 from aioflags.transport.backoff import Backoff
 from aioflags.transport.http import EventStream, HttpTransport
 from aioflags.transport.http_client import RequestFailed
@@ -176,12 +176,7 @@ class StreamOptions:
     http: Http | None = None
 
     def __post_init__(self) -> None:
-        if require("base_uri", self.base_uri, *TEXT):
-            set_all(self, {"base_uri": address("base_uri", self.base_uri, "")})
-        require("http", self.http, Http, type(None))
-        if self.initial_reconnect_delay is not None:
-            delay = positive("initial_reconnect_delay", self.initial_reconnect_delay, RECONNECT_DELAY, logger)
-            set_all(self, {"initial_reconnect_delay": delay})
+        check_options(self, (*OPTIONS, Option("initial_reconnect_delay", optional(interval))))
 
     def delay_for(self, context: SourceContext) -> float:
         """Seconds before the first reconnect."""

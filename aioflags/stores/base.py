@@ -20,9 +20,8 @@ import msgspec
 
 from aioflags.model.change import ObjectKind
 from aioflags.model.defaults import MEMBERSHIP_CACHE_SIZE, MEMBERSHIP_CACHE_TIME, MEMBERSHIP_POLL_INTERVAL, MEMBERSHIP_STALE_AFTER
-from aioflags.runtime.logs import logger
 from aioflags.runtime.logs import logger as package_logger
-from aioflags.runtime.validation import positive, require, require_methods, set_all
+from aioflags.runtime.validation import Option, check_options, count, interval, require_methods
 
 
 class StoredItem(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -173,7 +172,7 @@ class BigSegments:
     store is polled every ``status_poll_interval``; memberships are stale if the store has not been updated for ``stale_after``.
 
     Raises:
-        ConfigError: an option has the wrong type. Numbers that cannot be used are replaced by the default, with a warning.
+        ConfigError: an option has the wrong type or an invalid value.
     """
 
     store: MembershipStore | MembershipStoreBuilder
@@ -185,14 +184,8 @@ class BigSegments:
     def __post_init__(self) -> None:
         protocol = MembershipStoreBuilder if isinstance(self.store, MembershipStoreBuilder) else MembershipStore
         require_methods("store", self.store, protocol, "store of memberships")
-        require("context_cache_size", self.context_cache_size, int)
-        defaults: dict[str, float] = {
-            "context_cache_size": MEMBERSHIP_CACHE_SIZE,
-            "context_cache_time": MEMBERSHIP_CACHE_TIME,
-            "status_poll_interval": MEMBERSHIP_POLL_INTERVAL,
-            "stale_after": MEMBERSHIP_STALE_AFTER,
-        }
-        set_all(self, {name: positive(name, getattr(self, name), default, logger) for name, default in defaults.items()})
+        durations = ("context_cache_time", "status_poll_interval", "stale_after")
+        check_options(self, [Option("context_cache_size", count(1)), *(Option(name, interval) for name in durations)])
 
     def build(self) -> MembershipStore:
         """The store, for one client."""

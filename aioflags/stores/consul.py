@@ -15,11 +15,11 @@ import anyio
 
 from aioflags.errors import ConfigError, StoreError
 from aioflags.model.change import ObjectKind
-from aioflags.protocol.requests import header_text
+from aioflags.protocol.requests import check_header
 from aioflags.runtime.checkpoints import pause_when_spent
 from aioflags.runtime.cooperative import Budget
 from aioflags.runtime.logs import Once, printable
-from aioflags.runtime.validation import TEXT, address, require, set_all
+from aioflags.runtime.validation import address, require, set_all
 from aioflags.stores.base import Store, StoreContext, StoredItem, StoredItems
 from aioflags.stores.consul_connection import (
     MAX_VALUE,
@@ -305,8 +305,7 @@ class ConsulStore:
         if not is_in_url(prefix):
             raise ConfigError("prefix: expected names with single slashes between them, such as team/flags")
         for option in ("token", "datacenter", "namespace"):
-            value = require(option, getattr(self, option), *TEXT)
-            set_all(self, {option: header_text(option, value) or None})
+            set_all(self, {option: check_header(option, getattr(self, option)) or None})
         require("http", self.http, Http)
         set_all(self, {"url": address("url", self.url, _URL), "prefix": prefix})
 

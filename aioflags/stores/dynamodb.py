@@ -20,8 +20,8 @@ from anyio.lowlevel import checkpoint
 from aioflags.errors import ConfigError, ConfigTypeError, StoreError
 from aioflags.model.change import ObjectKind
 from aioflags.runtime.cooperative import sliced
-from aioflags.runtime.logs import Once, logger, printable
-from aioflags.runtime.validation import address, positive, require, set_all, text_or_none
+from aioflags.runtime.logs import Once, printable
+from aioflags.runtime.validation import address, interval, require, set_all, text_or_none
 from aioflags.stores.base import MembershipStore, Store, StoreContext, StoredItem, StoredItems
 from aioflags.stores.dynamodb_connection import DynamoDBClient, DynamoDBConnection, DynamoDBItem, keys
 from aioflags.stores.items import COLLECTIONS, MARKER, ItemReader, items_lost, listed_kinds, marker_text
@@ -318,7 +318,7 @@ class DynamoDBStore:
             set_all(self, {"endpoint_url": address("endpoint_url", self.endpoint_url, "")})
         if self.client is not None and not all(callable(getattr(self.client, method, None)) for method in _METHODS):
             raise ConfigTypeError(f"client: expected a dynamodb client of aiobotocore, got {_described(self.client)}")
-        set_all(self, {"timeout": positive("timeout", self.timeout, _TIMEOUT, logger)})
+        set_all(self, {"timeout": interval("timeout", self.timeout)})
         if self.client is None and "aiobotocore" not in sys.modules and find_spec("aiobotocore") is None:
             raise ConfigError('DynamoDBStore needs aiobotocore: pip install "aioflags[dynamodb]"')
 

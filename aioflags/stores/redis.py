@@ -13,8 +13,8 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Final
 
 from aioflags.errors import ConfigError, ConfigTypeError
-from aioflags.runtime.logs import class_name, logger
-from aioflags.runtime.validation import positive, require, set_all
+from aioflags.runtime.logs import class_name
+from aioflags.runtime.validation import interval, require, set_all
 from aioflags.runtime.version import __version__
 from aioflags.stores.base import MembershipStore, Store, StoreContext
 from aioflags.stores.redis_flags import RedisConnection, RedisFlags, as_bytes, explained
@@ -101,7 +101,7 @@ class RedisStore:
         if _is_old_cluster(self.client):
             raise ConfigError("client: a RedisCluster needs redis-py 8 or later, whose transactions work in a cluster")
         prefix = require("prefix", self.prefix, str) or _PREFIX
-        set_all(self, {"prefix": prefix, "timeout": positive("timeout", self.timeout, _TIMEOUT, logger)})
+        set_all(self, {"prefix": prefix, "timeout": interval("timeout", self.timeout)})
         if self.client is None:
             self._new_client()
 

@@ -39,7 +39,7 @@ from aioflags.runtime.suggest import did_you_mean
 from aioflags.sources.polling import read_environment_id
 from aioflags.transport.http import HttpTransport
 from aioflags.transport.http_client import RequestFailed
-from aioflags.transport.proxies import EXEMPTIONS, environment_proxy, named_proxy, unread_exemptions
+from aioflags.transport.proxies import EXEMPTIONS, named_proxy, proxy_for, unread_exemptions
 from aioflags.transport.settings import DEFAULT_PORTS
 from aioflags.transport.tls import ProbeFailed, certificate_problems, probe
 
@@ -111,7 +111,7 @@ async def run_checks(
     addresses = {"base_uri": config.base_uri, "stream_uri": config.stream_uri, "events_uri": config.events_uri}
     for name, address in addresses.items():
         target = urlsplit(address)
-        proxy = config.http.http_proxy or environment_proxy(target.scheme, target.hostname or "", _port(target), environment)
+        proxy = proxy_for(config.http, address, environment)
         yield _route(name, target, proxy)
         if not uses_tls and "https" in {target.scheme, (proxy or "").partition(":")[0].lower()}:
             uses_tls = True

@@ -16,16 +16,15 @@ import anyio
 from aioflags.errors import ConfigError
 from aioflags.flagd.client import FlagdClient
 from aioflags.flagd.config import FlagdConfig
-from aioflags.flagd.options import Variables
+from aioflags.flagd.options import port_in
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind
 from aioflags.model.status import SourceState, StatusReport
 from aioflags.runtime.files import read_in_time
-from aioflags.runtime.logs import SILENT, printable
+from aioflags.runtime.logs import printable
 from aioflags.tools.doctor import Check, Grade, certificate_checks
 from aioflags.tools.lint import lint
 from aioflags.transport.proxies import grpc_proxy, named_proxy, proxy_for
-from aioflags.transport.settings import DEFAULT_PORTS
 from aioflags.transport.tls import certificate_problems, root_certificates
 
 _START_TIMEOUT: Final = 5.0
@@ -71,8 +70,8 @@ async def run_flagd_checks(
 def _options(config: FlagdConfig) -> Check:
     """The resolver and the place, and a port that the resolver does not read."""
     text = f"resolver {config.resolver}, with {_place(config)}"
-    variables = Variables(config.environment, SILENT)
-    if config.resolver == "rpc" and variables.port("FLAGD_SYNC_PORT") and not variables.port("FLAGD_PORT"):
+    ports = (port_in(config.environment, "FLAGD_SYNC_PORT"), port_in(config.environment, "FLAGD_PORT"))
+    if config.resolver == "rpc" and ports[0] and not ports[1]:
         advice = "rpc mode does not read FLAGD_SYNC_PORT: set FLAGD_RESOLVER=in-process, or FLAGD_PORT"
         return Check(name="options", grade=Grade.WARNING, text=text, advice=advice)
     return Check(name="options", grade=Grade.GOOD, text=text)
@@ -82,11 +81,10 @@ def _route(config: FlagdConfig, environment: Mapping[str, str]) -> Check | None:
     """The way to the server, if it leads through a proxy."""
     try:
         if config.resolver == "ofrep":
-            target = urlsplit(config.ofrep_url)
-            host, port = target.hostname or "", target.port or DEFAULT_PORTS[target.scheme]
-            url = proxy_for(config.http, target.scheme, host, port, environment)
+            url = proxy_for(config.http, config.ofrep_url, environment)
             proxy = None if url is None else named_proxy(url)
-            text, advice = config.ofrep_url, f"if no proxy is meant for this address, add {host} to NO_PROXY"
+            text = config.ofrep_url
+            advice = f"if no proxy is meant for this address, add {urlsplit(text).hostname} to NO_PROXY"
         elif config.resolver == "file":
             return None
         else:
@@ -206,8 +204,7 @@ def _port_variable(config: FlagdConfig) -> str:
     if config.resolver == "rpc":
         return "FLAGD_PORT"
     names = ("FLAGD_SYNC_PORT", "FLAGD_PORT")
-    variables = Variables(config.environment, SILENT)
-    return next((name for name in names if variables.port(name)), names[0])
+    return next((name for name in names if port_in(config.environment, name)), names[0])
 
 
 def _address_variables(config: FlagdConfig, port: str) -> str:

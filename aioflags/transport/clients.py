@@ -17,12 +17,13 @@ import httpx
 from aioflags.errors import ConfigError
 from aioflags.protocol.client_side import public_text
 from aioflags.protocol.failures import network_failure, unexpected
+from aioflags.protocol.requests import in_address
 from aioflags.runtime.daemon_threads import ThreadStartError
 from aioflags.runtime.logs import describe_error
 from aioflags.transport.http_client import CLOSED, HttpClient, RequestFailed, checked_client
 from aioflags.transport.proxies import proxy_for
 from aioflags.transport.resolver import DaemonResolver, resolve_with
-from aioflags.transport.settings import DEFAULT_PORTS, Http
+from aioflags.transport.settings import Http
 from aioflags.transport.tls import TlsContext
 
 # -- Keeps contexts out of the logs of the HTTP libraries, which log the addresses of requests.
@@ -176,10 +177,10 @@ class Clients:
         return self._clients[proxy, encrypts]
 
     def proxy_for(self, url: str) -> str | None:
-        """The URL of the proxy for requests to ``url``. Raises ``httpx.InvalidURL``."""
+        """The URL of the proxy for requests to ``url``. Raises ``httpx.InvalidURL``, or ``ValueError`` for the name."""
         target = httpx.URL(url)
-        port = target.port or DEFAULT_PORTS.get(target.scheme, 0)
-        return proxy_for(self._settings, target.scheme, target.host, port, os.environ)
+        # The decoded name: decoding is what refuses it, before a request looks it up.
+        return proxy_for(self._settings, f"{target.scheme}://{in_address(target.host)}:{target.port or ''}", os.environ)
 
     async def aclose(self) -> None:
         """Close the clients that were made, and their sockets."""

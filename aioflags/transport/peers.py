@@ -21,16 +21,16 @@ _FIRST_HOP: Final = frozenset({"ConnectError", "ConnectTimeout", "ProxyError"})
 def peer_of(target: str, proxy: str, error: BaseException | None = None) -> str:
     """Who was contacted for a request to ``target`` through ``proxy``. Both are hosts with ports."""
     # With a proxy the handshake of TLS is usually that of the target.
-    is_first = error is None or (type(error).__name__ in _FIRST_HOP and not isinstance(_root(error), ssl.SSLError))
+    is_first = error is None or (type(error).__name__ in _FIRST_HOP and not isinstance(root_cause(error), ssl.SSLError))
     return f"the proxy {proxy} for {target}" if is_first else f"{target} through the proxy {proxy}"
 
 
 def cause_of(error: BaseException) -> str:
     """Why a connection failed; empty if neither the exception nor one of its causes says it."""
-    return _text(_root(error))
+    return _text(root_cause(error))
 
 
-def _root(error: BaseException) -> BaseException:
+def root_cause(error: BaseException) -> BaseException:
     """The error of TLS among the causes of an exception; or the first of them that says more than that something failed."""
     chain = [error]
     while len(chain) < _LONGEST and (cause := _cause(chain[-1])) is not None:

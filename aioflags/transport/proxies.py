@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
 from typing import Final, NamedTuple
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
+from aioflags.protocol.requests import in_address
 from aioflags.runtime.logs import Once, logger, printable
 from aioflags.transport.settings import DEFAULT_PORTS, Http
 
@@ -31,24 +32,22 @@ _SCHEME: Final = re.compile(r"(dns|ipv4|ipv6|xds|unix-abstract):(//[^/]*/)?", re
 _is_new = Once()
 
 
-def proxy_for(settings: Http, scheme: str, host: str, port: int, environment: Mapping[str, str]) -> str | None:
-    """The URL of the proxy for a target, or ``None``. Clients of a ``client_factory`` choose their proxies themselves."""
-    if settings.client_factory is not None:
-        return None
-    return settings.http_proxy or environment_proxy(scheme, host, port, environment)
-
-
-def environment_proxy(scheme: str, host: str, port: int, environment: Mapping[str, str]) -> str | None:
-    """The URL of the proxy for a target, or ``None``. ``environment`` is like ``os.environ``.
+def proxy_for(settings: Http, url: str, environment: Mapping[str, str]) -> str | None:
+    """The URL of the proxy for requests to ``url``, or ``None``. ``environment`` is like ``os.environ``.
 
     A lower-case variable wins over its upper-case twin. ``HTTP_PROXY`` in capitals is ignored under CGI, where a client's
-    ``Proxy:`` header would set it.
+    ``Proxy:`` header would set it. Clients of a ``client_factory`` choose their proxies themselves.
     """
-    name = f"{scheme}_proxy"
+    if settings.client_factory is not None:
+        return None
+    if settings.http_proxy:
+        return settings.http_proxy
+    target = urlsplit(url)
+    name = f"{target.scheme}_proxy"
     proxy = environment.get(name)
-    if proxy is None and not (scheme == "http" and "REQUEST_METHOD" in environment):
+    if proxy is None and not (target.scheme == "http" and "REQUEST_METHOD" in environment):
         proxy = environment.get(name.upper())
-    if not proxy or _is_exempt(host, port, environment):
+    if not proxy or _is_exempt(target.hostname or "", target.port or DEFAULT_PORTS.get(target.scheme, 0), environment):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
 
@@ -58,12 +57,7 @@ def named_proxy(proxy: str) -> str:
     parts = urlsplit(proxy)
     if not parts.hostname:
         raise ValueError("a proxy without a host")
-    return f"{_host(parts)}:{parts.port or DEFAULT_PORTS.get(parts.scheme, _SOCKS_PORT)}"
-
-
-def _host(parts: SplitResult) -> str:
-    host = parts.hostname or ""
-    return f"[{host}]" if ":" in host else host
+    return f"{in_address(parts.hostname)}:{parts.port or DEFAULT_PORTS.get(parts.scheme, _SOCKS_PORT)}"
 
 
 # -- exemptions
@@ -163,4 +157,4 @@ def grpc_proxy(target: str, environment: Mapping[str, str]) -> str | None:
         name, network = entry.strip().lower().removeprefix("."), _network(entry.strip())
         if name and (f".{host}".endswith(f".{name}") or (own and network and own.network_address in network)):
             return None
-    return f"{_host(parts)}:{port}"
+    return f"{in_address(parts.hostname)}:{port}"

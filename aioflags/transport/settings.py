@@ -5,6 +5,7 @@ Source: ``client-surface.md`` 10 and 13; ``architecture.md`` 11.
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,8 +14,21 @@ from urllib.parse import SplitResult, urlsplit
 
 from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.model.defaults import CONNECT_TIMEOUT, MAX_EVENT_BYTES, MAX_RESPONSE_BYTES, READ_TIMEOUT
-from aioflags.runtime.logs import logger
-from aioflags.runtime.validation import TEXT, has_query, positive, public_address, require, set_all
+from aioflags.runtime.validation import (
+    Option,
+    boolean,
+    check_options,
+    count,
+    has_query,
+    instance,
+    interval,
+    optional,
+    path,
+    public_address,
+    require,
+    require_sequence,
+    text_or_none,
+)
 
 if TYPE_CHECKING:
     from aioflags.transport.http_client import HttpClient
@@ -37,14 +51,14 @@ class Http:
     ``max_response_bytes`` limits the body of a poll after inflation, ``max_event_bytes`` one event of a stream.
 
     Raises:
-        ConfigError: an option has the wrong type, or a URL is invalid.
+        ConfigError: an option has the wrong type or an invalid value.
     """
 
     connect_timeout: float = CONNECT_TIMEOUT
     read_timeout: float = READ_TIMEOUT
     http_proxy: str | None = field(default=None, repr=False)
-    ca_certs: str | None = None
-    cert_file: str | None = None
+    ca_certs: str | os.PathLike[str] | None = None
+    cert_file: str | os.PathLike[str] | None = None
     disable_ssl_verification: bool = False
     ssl_context: ssl.SSLContext | None = None
     client_factory: Callable[[], HttpClient] | None = None
@@ -53,28 +67,7 @@ class Http:
     max_event_bytes: int = MAX_EVENT_BYTES
 
     def __post_init__(self) -> None:
-        for name in ("http_proxy", "ca_certs", "cert_file"):
-            require(name, getattr(self, name), *TEXT)
-        require("disable_ssl_verification", self.disable_ssl_verification, bool)
-        require("ssl_context", self.ssl_context, ssl.SSLContext, type(None))
-        if self.client_factory is not None and not callable(self.client_factory):
-            raise ConfigTypeError("client_factory: expected a function that returns an httpx.AsyncClient or an httpx2.AsyncClient")
-        if self.http_proxy and (not _is_proxy(_split("http_proxy", self.http_proxy)) or has_query(self.http_proxy)):
-            raise ConfigError(
-                "http_proxy: expected a URL such as http://user:password@proxy:8080; in a password ? is %3F, # is %23"
-            )
-        require("max_response_bytes", self.max_response_bytes, int)
-        require("max_event_bytes", self.max_event_bytes, int)
-        set_all(
-            self,
-            {
-                "connect_timeout": positive("connect_timeout", self.connect_timeout, CONNECT_TIMEOUT, logger),
-                "read_timeout": positive("read_timeout", self.read_timeout, READ_TIMEOUT, logger),
-                "max_response_bytes": positive("max_response_bytes", self.max_response_bytes, MAX_RESPONSE_BYTES, logger),
-                "max_event_bytes": positive("max_event_bytes", self.max_event_bytes, MAX_EVENT_BYTES, logger),
-                "redirect_origins": _origins(self.redirect_origins),
-            },
-        )
+        check_options(self, _OPTIONS)
 
 
 def origin(scheme: str, host: str, port: int | None) -> str:
@@ -82,35 +75,51 @@ def origin(scheme: str, host: str, port: int | None) -> str:
     return f"{scheme.lower()}://{host.lower()}:{port or DEFAULT_PORTS.get(scheme.lower(), 0)}"
 
 
-def _origins(value: object) -> tuple[str, ...]:
-    require("redirect_origins", value, Sequence, expected="a list of origins")
-    if isinstance(value, str):
-        raise ConfigTypeError("redirect_origins: expected a list of origins, got str")
+def _origins(option: str, value: object) -> tuple[str, ...]:
     origins: list[str] = []
-    for text in cast("Sequence[object]", value):
-        parts = _split("redirect_origins", require("redirect_origins", text, str, expected="strings"))
-        if (
-            parts.scheme not in DEFAULT_PORTS
-            or not parts.hostname
-            or parts.path.strip("/")
-            or has_query(str(text))
-            or "@" in parts.netloc
-        ):
-            shown = public_address(str(text))
-            raise ConfigError(f"redirect_origins: expected origins such as https://flags.example, got {shown!r}")
+    for each in require_sequence(option, value, "origins"):
+        text = str(require(option, each, str, expected="strings"))
+        parts = _split(option, text)
+        is_more = bool(parts.path.strip("/")) or has_query(text) or "@" in parts.netloc
+        if parts.scheme not in DEFAULT_PORTS or not parts.hostname or is_more:
+            raise ConfigError(f"{option}: expected origins such as https://flags.example, got {public_address(text)!r}")
         origins.append(origin(parts.scheme, parts.hostname, parts.port))
     return tuple(origins)
 
 
-def _split(option: str, text: object) -> SplitResult:
+def _split(option: str, text: str) -> SplitResult:
     """The parts of a URL with a valid port. The error does not repeat the text: it may have a password."""
     try:
-        parts = urlsplit(str(text))
+        parts = urlsplit(text)
         _ = parts.port
     except ValueError:
         raise ConfigError(f"{option}: not a valid URL") from None
     return parts
 
 
-def _is_proxy(parts: SplitResult) -> bool:
-    return parts.scheme in _PROXY_SCHEMES and bool(parts.hostname)
+def _proxy(option: str, value: object) -> str | None:
+    url = cast("str | None", text_or_none(option, value))
+    if url and ((parts := _split(option, url)).scheme not in _PROXY_SCHEMES or not parts.hostname or has_query(url)):
+        raise ConfigError(f"{option}: expected a URL such as http://user:password@proxy:8080; in a password ? is %3F, # is %23")
+    return url
+
+
+def _factory(option: str, value: object) -> object:
+    if value is not None and not callable(value):
+        raise ConfigTypeError(f"{option}: expected a function that returns an httpx.AsyncClient or an httpx2.AsyncClient")
+    return value
+
+
+_OPTIONS: Final = (
+    Option("connect_timeout", interval),
+    Option("read_timeout", interval),
+    Option("http_proxy", _proxy),
+    Option("ca_certs", optional(path)),
+    Option("cert_file", optional(path)),
+    Option("disable_ssl_verification", boolean),
+    Option("ssl_context", instance(ssl.SSLContext, type(None))),
+    Option("client_factory", _factory),
+    Option("redirect_origins", _origins),
+    Option("max_response_bytes", count(1)),
+    Option("max_event_bytes", count(1)),
+)

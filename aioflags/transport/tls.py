@@ -34,7 +34,7 @@ from aioflags.runtime.files import check_regular, read_regular
 from aioflags.runtime.fork import Lock
 from aioflags.runtime.logs import Once, printable
 from aioflags.runtime.logs import logger as package_logger
-from aioflags.transport.peers import cause_of
+from aioflags.transport.peers import cause_of, root_cause
 from aioflags.transport.resolver import DaemonResolver
 from aioflags.transport.settings import Http
 
@@ -235,7 +235,7 @@ def _trust_system(context: ssl.SSLContext, warn: Warn) -> None:
         warn(problem)
 
 
-def _load_file(context: ssl.SSLContext, path: str) -> None:
+def _load_file(context: ssl.SSLContext, path: str | os.PathLike[str]) -> None:
     _check_file(path)
     context.load_verify_locations(cafile=path)
 
@@ -254,7 +254,7 @@ def _load_folders(context: ssl.SSLContext, paths: str) -> None:
     raise problem
 
 
-def _check_file(path: str) -> None:
+def _check_file(path: str | os.PathLike[str]) -> None:
     """Raise ``OSError`` if the path is not a regular file. OpenSSL would open a FIFO, and wait for its writer."""
     check_regular(Path(path), Path(path).stat())
 
@@ -362,12 +362,8 @@ async def probe(scheme: str, host: str, port: int, settings: Http, logger: loggi
 
 def _is_not_tls(error: BaseException) -> bool:
     """Whether the server sent bytes that are not TLS, as a server for plain HTTP does."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLError) and cause.reason in _NOT_TLS:
-            return True
-        cause = cause.__cause__ or cause.__context__
-    return False
+    cause = root_cause(error)
+    return isinstance(cause, ssl.SSLError) and cause.reason in _NOT_TLS
 
 
 def _days_left(tls: Any) -> float | None:

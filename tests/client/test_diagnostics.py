@@ -147,8 +147,8 @@ SIGNED_PROXY: Final = {"usingProxy": True, "usingProxyAuthenticator": True}
             id="events",
         ),
         pytest.param(
-            Config(events=Events(events_max_pending=10**40, flush_interval=1e300)),
-            {"eventsCapacity": 2**53 - 1, "eventsFlushIntervalMillis": 2**53 - 1},
+            Config(events=Events(events_max_pending=10**40, context_keys_capacity=10**40)),
+            {"eventsCapacity": 2**53 - 1, "userKeysCapacity": 2**53 - 1},
             id="numbers out of range",
         ),
     ],

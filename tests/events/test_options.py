@@ -40,23 +40,6 @@ def test_a_client_with_a_mobile_key_has_other_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "used"),
-    [
-        pytest.param("events_max_pending", 0, 100, id="the default of the capacity"),
-        pytest.param("flush_interval", -1.0, 30.0, id="the default of the flush interval"),
-        pytest.param("flush_interval", 0.01, 0.1, id="the minimum of the flush interval"),
-        pytest.param("diagnostic_recording_interval", 299.0, 300.0, id="the minimum of the diagnostic interval"),
-    ],
-)
-def test_a_client_with_a_mobile_key_replaces_a_number_that_it_cannot_use(
-    option: str, value: float, used: float, caplog: pytest.LogCaptureFixture
-) -> None:
-    assert getattr(MobileEvents(**{option: value}), option) == used  # type: ignore[arg-type]  # one option of several types
-    (record,) = caplog.records
-    assert record.getMessage().startswith(option)
-
-
-@pytest.mark.parametrize(
     ("option", "value"),
     [("send_events", 1), ("events_max_pending", 1.5), ("private_attributes", "email"), ("flush_interval", "5")],
 )

@@ -9,6 +9,7 @@ import dataclasses
 import logging
 import typing
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -297,6 +298,12 @@ def test_a_certificate_without_tls_is_logged(environment: dict[str, str], caplog
     assert [record.message for record in caplog.records] == [
         "cert_path: not used, because tls is off; the connection is not encrypted"
     ]
+
+
+@pytest.mark.parametrize("name", ["socket_path", "cert_path", "offline_flag_source_path"])
+def test_a_path_may_be_an_object_and_is_kept_as_text(name: str) -> None:
+    made = config(**{name: Path("flags")})  # type: ignore[arg-type]  # one of several options
+    assert (getattr(made, name), getattr(dataclasses.replace(made, port=1), name)) == ("flags", "flags")
 
 
 def test_the_wrong_type_of_an_option_is_a_type_error_too() -> None:

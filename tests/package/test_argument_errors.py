@@ -103,7 +103,7 @@ VALUES: dict[str, tuple[Callable[[MemoryClient], object], str]] = {
         r"changes: .*changes\(key, context\)",
     ),
     "a context that cannot be used": (lambda client: client.changes("f", Context("")), "changes: the context cannot be used"),
-    "a negative time to wait": (lambda _: Config(start_wait=-1), "start_wait: expected 0 or more seconds, got -1; 0 does not wait"),
+    "a negative time to wait": (lambda _: Config(start_wait=-1), "start_wait: expected a duration from 0"),
     "nothing that flags could come from": (lambda _: DataSystem.custom(), "custom: expected at least one of initializers"),
     "an FDv1 fallback alone": (lambda _: DataSystem.custom(fdv1_fallback=Fdv1FallbackOptions()), "custom: expected at least one"),
     "the empty key of a declared flag": (lambda _: Flag("", default=True), "cannot be empty"),

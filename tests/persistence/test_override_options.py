@@ -30,14 +30,14 @@ def test_paths_are_given_alone_or_as_a_sequence(paths: Any, files: list[str]) ->
     ("paths", "options", "message"),
     [
         pytest.param([], {}, "paths: expected at least one file", id="no path"),
-        pytest.param("", {}, "paths: expected the path of a file, got an empty string", id="an empty path"),
-        pytest.param(["a", ""], {}, "paths: expected the path of a file, got an empty string", id="an empty path among others"),
-        pytest.param(b"a", {}, "paths: expected the path of a file, or a sequence of paths, got b'a'", id="bytes"),
+        pytest.param("", {}, "paths: expected the path of a file, got ''", id="an empty path"),
+        pytest.param(["a", ""], {}, "paths: expected the path of a file, got ''", id="an empty path among others"),
+        pytest.param(b"a", {}, "paths: expected a sequence of paths, got bytes", id="bytes"),
         pytest.param([b"a"], {}, "paths: expected str or PathLike, got bytes", id="bytes among paths"),
-        pytest.param(None, {}, "paths: expected the path of a file, or a sequence of paths, got None", id="None"),
+        pytest.param(None, {}, "paths: expected a sequence of paths, got NoneType", id="None"),
         pytest.param("a", {"on_duplicate": "last"}, "on_duplicate: expected 'fail' or 'ignore', got 'last'", id="a duplicate"),
         pytest.param("a", {"watch": 1}, "watch: expected bool, got int", id="a switch that is not a boolean"),
-        pytest.param("a", {"poll_interval": "1"}, "poll_interval: expected int or float or None, got str", id="an interval"),
+        pytest.param("a", {"poll_interval": "1"}, "poll_interval: expected int or float, got str", id="an interval"),
     ],
 )
 def test_an_invalid_option_is_refused(paths: Any, options: dict[str, Any], message: str) -> None:

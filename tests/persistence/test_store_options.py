@@ -57,10 +57,6 @@ def test_an_invalid_option_raises(options: dict[str, Any], problem: str) -> None
     assert str(raised.value).startswith(problem)
 
 
-def test_an_invalid_time_becomes_the_default() -> None:
-    assert Persistence(store=MemoryStore(), cache_ttl=0).cache_ttl == 15
-
-
 def test_the_named_configurations() -> None:
     store = MemoryStore()
     assert DataSystem.daemon(store) == DataSystem(persistence=Persistence(store=store, mode="read_only"))

@@ -144,8 +144,6 @@ async def test_an_etag_belongs_to_its_source() -> None:
     [
         pytest.param(15, 30, id="DS-19 raised to 30"),
         pytest.param(45, 45, id="DS-19 45"),
-        pytest.param(0, 30, id="not positive"),
-        pytest.param(float("nan"), 30, id="not a number"),
     ],
 )
 async def test_the_interval_of_polls(interval: float, pause: float, caplog: pytest.LogCaptureFixture) -> None:

@@ -244,12 +244,6 @@ async def test_unusual_event_streams(steps: list[bytes], state: str) -> None:
 # -- options
 
 
-def test_an_invalid_delay_becomes_the_default(caplog: pytest.LogCaptureFixture) -> None:
-    for delay in (0, -1.0, float("nan"), float("inf")):
-        assert Streaming(initial_reconnect_delay=delay).initial_reconnect_delay == 1.0
-    assert caplog.text.count("initial_reconnect_delay") == 4
-
-
 @pytest.mark.parametrize(
     "options", [{"base_uri": 5}, {"initial_reconnect_delay": "1"}, {"http": {}}, {"initial_reconnect_delay": True}]
 )

@@ -76,12 +76,6 @@ async def test_a_client_that_is_not_open_is_refused(aws: None) -> None:
     closed._coro.close()
 
 
-@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf")])
-def test_an_invalid_timeout_becomes_the_default(timeout: float, caplog: pytest.LogCaptureFixture) -> None:
-    assert DynamoDBStore(TABLE, timeout=timeout).timeout == 2.0
-    assert "timeout" in caplog.text
-
-
 def test_the_repr_has_what_was_given_except_the_client() -> None:
     store = DynamoDBStore(TABLE, prefix="shop", endpoint_url="http://localhost:8000/")
     shown = "table='flags', prefix='shop', region=None, endpoint_url='http://localhost:8000', timeout=2.0"

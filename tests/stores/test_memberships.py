@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -69,23 +68,6 @@ def test_a_configuration_accepts_only_a_big_segments_object() -> None:
         ConfigError, match=r"^big_segments: expected BigSegments or None, got tests.support.scripted_memberships.Scripted"
     ):
         Config(big_segments=STORE)  # type: ignore[arg-type]  # that is the point
-
-
-@pytest.mark.parametrize("unusable", [0, -1, float("nan"), float("inf")])
-@pytest.mark.parametrize(
-    ("option", "default"),
-    [("context_cache_time", 5.0), ("status_poll_interval", 5.0), ("stale_after", 120.0)],
-)
-def test_invalid_seconds_become_the_default(option: str, default: float, unusable: float, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING):
-        options: dict[str, Any] = {option: unusable}
-        assert getattr(BigSegments(store=STORE, **options), option) == default
-    assert option in caplog.text
-
-
-@pytest.mark.parametrize(("size", "used"), [(1, 1), (0, 1000), (-5, 1000)])
-def test_a_cache_holds_at_least_one_context(size: int, used: int) -> None:
-    assert BigSegments(store=STORE, context_cache_size=size).context_cache_size == used
 
 
 def test_durations_of_milliseconds_are_kept() -> None:

@@ -60,12 +60,6 @@ def test_a_synchronous_client_is_refused(make: Callable[[], Any]) -> None:
         RedisStore(client=make())
 
 
-@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf")])
-def test_an_invalid_timeout_becomes_the_default(timeout: float, caplog: pytest.LogCaptureFixture) -> None:
-    assert RedisStore(timeout=timeout).timeout == 2.0
-    assert "timeout" in caplog.text
-
-
 def test_the_repr_does_not_show_the_address() -> None:
     assert repr(RedisStore("redis://user:secret@flags.example", prefix="shop")) == "RedisStore(prefix='shop', timeout=2.0)"
 

@@ -9,7 +9,9 @@ import grpc
 import grpc.aio
 import pytest
 
-from aioflags.transport.proxies import _is_new, environment_proxy, grpc_proxy, unread_exemptions
+from aioflags.protocol.requests import in_address
+from aioflags.transport.proxies import _is_new, grpc_proxy, proxy_for, unread_exemptions
+from aioflags.transport.settings import Http
 
 HTTP = {"http_proxy": "http://p:1"}
 BOTH = {"http_proxy": "http://p:1", "https_proxy": "http://p:2"}
@@ -21,26 +23,25 @@ WHOLE_LABELS = pytest.mark.skipif(
 @pytest.mark.parametrize(
     ("url", "environment", "proxy"),
     [
-        pytest.param("http h 80", {}, None, id="no proxy is set"),
-        pytest.param("http h 80", BOTH, "http://p:1", id="http targets"),
-        pytest.param("https h 443", BOTH, "http://p:2", id="https targets"),
-        pytest.param("https h 443", HTTP, None, id="a proxy for the other scheme"),
-        pytest.param("https h 443", {"HTTPS_PROXY": "http://p:3"}, "http://p:3", id="upper case"),
-        pytest.param("https h 443", {"HTTPS_PROXY": "http://p:3", **BOTH}, "http://p:2", id="lower case wins"),
-        pytest.param("https h 443", {"HTTPS_PROXY": "http://p:3", "https_proxy": ""}, None, id="lower case wins even if empty"),
-        pytest.param("http h 80", {"HTTP_PROXY": "http://p:3"}, "http://p:3", id="upper case for http"),
+        pytest.param("http://h", {}, None, id="no proxy is set"),
+        pytest.param("http://h", BOTH, "http://p:1", id="http targets"),
+        pytest.param("https://h", BOTH, "http://p:2", id="https targets"),
+        pytest.param("https://h", HTTP, None, id="a proxy for the other scheme"),
+        pytest.param("https://h", {"HTTPS_PROXY": "http://p:3"}, "http://p:3", id="upper case"),
+        pytest.param("https://h", {"HTTPS_PROXY": "http://p:3", **BOTH}, "http://p:2", id="lower case wins"),
+        pytest.param("https://h", {"HTTPS_PROXY": "http://p:3", "https_proxy": ""}, None, id="lower case wins even if empty"),
+        pytest.param("http://h", {"HTTP_PROXY": "http://p:3"}, "http://p:3", id="upper case for http"),
         pytest.param(
-            "http h 80", {"HTTP_PROXY": "http://evil", "REQUEST_METHOD": "GET"}, None, id="upper case is ignored under CGI"
+            "http://h", {"HTTP_PROXY": "http://evil", "REQUEST_METHOD": "GET"}, None, id="upper case is ignored under CGI"
         ),
-        pytest.param("http h 80", {**HTTP, "REQUEST_METHOD": "GET"}, "http://p:1", id="lower case under CGI"),
-        pytest.param("https h 443", {"HTTPS_PROXY": "http://p:3", "REQUEST_METHOD": "GET"}, "http://p:3", id="https under CGI"),
-        pytest.param("http h 80", {"http_proxy": "p:1"}, "http://p:1", id="without a scheme"),
-        pytest.param("http h 80", {"http_proxy": "http://u:pw@p:1"}, "http://u:pw@p:1", id="with a password"),
+        pytest.param("http://h", {**HTTP, "REQUEST_METHOD": "GET"}, "http://p:1", id="lower case under CGI"),
+        pytest.param("https://h", {"HTTPS_PROXY": "http://p:3", "REQUEST_METHOD": "GET"}, "http://p:3", id="https under CGI"),
+        pytest.param("http://h", {"http_proxy": "p:1"}, "http://p:1", id="without a scheme"),
+        pytest.param("http://h", {"http_proxy": "http://u:pw@p:1"}, "http://u:pw@p:1", id="with a password"),
     ],
 )
 def test_the_proxy_of_a_target(url: str, environment: dict[str, str], proxy: str | None) -> None:
-    scheme, host, port = url.split()
-    assert environment_proxy(scheme, host, int(port), environment) == proxy
+    assert proxy_for(Http(), url, environment) == proxy
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ def test_the_proxy_of_a_target(url: str, environment: dict[str, str], proxy: str
 )
 def test_hosts_in_no_proxy_are_reached_directly(no_proxy: str, host: str, port: int, exempt: bool) -> None:
     for name in ("no_proxy", "NO_PROXY"):
-        proxy = environment_proxy("http", host, port, {**HTTP, name: no_proxy})
+        proxy = proxy_for(Http(), f"http://{in_address(host)}:{port}", {**HTTP, name: no_proxy})
         assert proxy == (None if exempt else "http://p:1")
 
 
@@ -122,7 +123,7 @@ def test_an_entry_that_exempts_nothing_is_logged_once(caplog: pytest.LogCaptureF
     environment = {**HTTP, "NO_PROXY": f"h.test, {entry} .i.test,*.j.test,10.0.0.0/8 *"}
     assert unread_exemptions(environment) == [entry]
     for _ in range(2):
-        assert environment_proxy("http", "h.test", 80, environment) is None
+        assert proxy_for(Http(), "http://h.test", environment) is None
     assert [record.levelno for record in caplog.records if repr(entry) in record.getMessage()] == [logging.WARNING]
 
 
