@@ -28,7 +28,7 @@ from aioflags.events.recorder import Recorder
 from aioflags.model.defaults import BASE_URI, EVENTS_URI, STREAM_URI
 from aioflags.model.secret import SdkKey
 from aioflags.plugins import EnvironmentMetadata, Plugin
-from aioflags.protocol.diagnostics import Configuration, Description, Sdk, millis, whole
+from aioflags.protocol.diagnostic_json import Configuration, Description, Sdk, millis, whole
 from aioflags.protocol.requests import PRODUCT, identity_headers
 from aioflags.runtime.logs import printable
 from aioflags.runtime.version import __version__

@@ -25,13 +25,13 @@ from aioflags.events.sender import Sender, SendGate
 from aioflags.model.event import StreamAttempt
 from aioflags.model.secret import SdkKey
 from aioflags.plugins import ApplicationMetadata, EnvironmentMetadata, SdkMetadata
-from aioflags.protocol.diagnostics import millis, whole
+from aioflags.protocol.diagnostic_json import millis, whole
 from aioflags.protocol.requests import INSTANCE_ID, Headers, usable_tag
 from aioflags.runtime.fork import reset_after_fork
 from aioflags.runtime.version import __version__
 from aioflags.sources.base import SourceBuilder
+from aioflags.sources.event_streams import StreamOptions
 from aioflags.sources.polling import PollOptions
-from aioflags.sources.stream_source import StreamOptions
 from aioflags.transport.http import HttpTransport
 from aioflags.transport.http_client import Response
 from aioflags.transport.proxies import proxy_for
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from aioflags.client_core.status import StatusCell
     from aioflags.model.context import Context
     from aioflags.persistence.session import StoreSession
-    from aioflags.protocol.diagnostics import Description
+    from aioflags.protocol.diagnostic_json import Description
     from aioflags.supervisor.next_snapshot import SnapshotHolder
 
 
@@ -140,7 +140,7 @@ def common_configuration(
     reconnect_delay: float,
     environment: Mapping[str, str],
 ) -> dict[str, Any]:
-    """The fields of :class:`~aioflags.protocol.diagnostics.CommonConfiguration`.
+    """The fields of :class:`~aioflags.protocol.diagnostic_json.CommonConfiguration`.
 
     Args:
         config: The options of the client.

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from aioflags.supervisor.next_snapshot import SnapshotHolder
 
 
-class NotAsked(NamedTuple):
-    """Why the server is not asked."""
+class NoAnswer(NamedTuple):
+    """Why the server is not asked, or why it gave no answer."""
 
     kind: ErrorKind
     message: str
@@ -31,20 +31,23 @@ class NotAsked(NamedTuple):
 
 _GENERAL: Final = Reason(kind=ReasonKind.ERROR, error_kind=ErrorKind.GENERAL)
 NOT_CONNECTED: Final = "not connected to the server: the client was not started, still starts, or is closed"
-_NOT_ASKED: Final[Mapping[Status, NotAsked]] = {
-    Status.NOT_READY: NotAsked(ErrorKind.PROVIDER_NOT_READY, NOT_CONNECTED),
-    Status.FATAL: NotAsked(ErrorKind.PROVIDER_FATAL, "no attempt with this configuration can succeed"),
+_NOT_ASKED: Final[Mapping[Status, NoAnswer]] = {
+    Status.NOT_READY: NoAnswer(ErrorKind.PROVIDER_NOT_READY, NOT_CONNECTED),
+    Status.FATAL: NoAnswer(ErrorKind.PROVIDER_FATAL, "no attempt with this configuration can succeed"),
 }
 """The statuses in which the server is not asked."""
 _NOT_CACHED: Final = "the value is not in the cache and this call cannot wait for the server: use the methods that are awaited"
 
 
 class RemoteEvaluation(Protocol):
-    """Evaluates flags by asking a server. No method raises because of the server, the network or the context."""
+    """Evaluates flags by asking a server. No method raises because of the server, the network or the context.
 
-    def cached(self, key: str, expected: type) -> EvaluationDetail[Any] | None:
-        """The answer that does not depend on a context, if the cache has it."""
-        ...
+    The methods that have a body here are those of an evaluation without a cache, of a server that sends all flags.
+    """
+
+    def cached(self, key: str, expected: type) -> EvaluationDetail[Any] | None:  # noqa: ARG002 -- nothing is cached
+        """The answer that does not depend on a context, if there is a cache that has it."""
+        return None
 
     async def resolve(self, key: str, context: Context | None, default: Any, expected: type) -> EvaluationDetail[Any]:
         """The server's answer; if the server gives none, ``default`` with the reason."""
@@ -54,17 +57,17 @@ class RemoteEvaluation(Protocol):
         """The server's answers for all flags. If the call fails, a snapshot whose evaluations give the reason."""
         ...
 
-    async def resolve_all_with(self, key: str, context: Context | None) -> Snapshot:
+    async def resolve_all_with(self, key: str, context: Context | None) -> Snapshot:  # noqa: ARG002 -- the answer has every flag
         """As :meth:`resolve_all`. If the answer for all flags lacks flag ``key``: data with that flag alone."""
-        ...
+        return await self.resolve_all(context)
 
-    def invalidate(self, keys: Collection[str] | None) -> None:
+    def invalidate(self, keys: Collection[str] | None) -> None:  # noqa: ARG002 -- as above
         """Removes the answers of these flags from the cache; ``None``: all answers."""
-        ...
+        return
 
-    def follow(self, *, is_followed: bool) -> None:
+    def follow(self, *, is_followed: bool) -> None:  # noqa: ARG002 -- as above
         """Whether the server reports changes from now on. While it does not, new answers are not kept."""
-        ...
+        return
 
 
 class RemoteAnswers:
@@ -94,7 +97,7 @@ class RemoteAnswers:
         self._check_loop = check_loop
 
     @property
-    def refusal(self) -> NotAsked | None:
+    def refusal(self) -> NoAnswer | None:
         """Why the server is not asked; ``None`` if it is."""
         return _NOT_ASKED.get(self._status())
 
@@ -139,7 +142,7 @@ class RemoteAnswers:
             self._log.bug("all flags", bug)
             return self._holder.snapshot.refused(ErrorKind.GENERAL, describe_error(bug))
 
-    def _refused(self, question: Question, refusal: NotAsked) -> EvaluationDetail[Any]:
+    def _refused(self, question: Question, refusal: NoAnswer) -> EvaluationDetail[Any]:
         """The default, without a call."""
         self._log.default_served(question.key, question.context, refusal.kind, message=refusal.message)
         reason = Reason(kind=ReasonKind.ERROR, error_kind=refusal.kind)

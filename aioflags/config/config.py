@@ -187,9 +187,8 @@ class Config:
     def one_shot(self, deadline: float = _DEADLINE) -> Config:
         """These options for a program that runs once or now and then: a script, a cron job, a cloud function.
 
-        Flags are polled at the start, and then only by :meth:`Client.refresh`: the sources become those of
-        :meth:`DataSystem.on_demand`, with the same ``poll_interval`` and store. A store without sources stays so. Override files
-        are read at the start.
+        Flags are polled at the start, and then only by :meth:`Client.refresh`, as with :meth:`DataSystem.on_demand`; the
+        ``poll_interval`` and the store stay the same. A store without sources stays so. Override files are read at the start.
         Events are sent only by a flush or a close, diagnostics never. The client has no timers. Start and close wait at most
         ``deadline`` seconds together, half for each; the start ends as soon as it is known whether there are flags.
 

@@ -101,7 +101,7 @@ class DataSystem:
     ``refused_retry`` applies when the service refused the requests of every source, with 401 or 404 for example: with
     ``"extended"`` all sources start again after 5 minutes, then after twice as long each time, up to an hour, less a random part
     of up to half; with ``"never"`` updates end. ``persistence`` is a store in addition to the sources, or instead of them.
-    ``overrides`` are local files whose flags and segments count instead of those of the service.
+    ``overrides`` are local files whose flags and segments count instead of the service's.
     ``poll_interval`` and ``initial_reconnect_delay`` (seconds) are the defaults of all sources.
     """
 

@@ -22,7 +22,7 @@ import anyio
 from aioflags.events.recorder import Recorder
 from aioflags.events.sender import Sender, SendGate
 from aioflags.model.event import StreamAttempt
-from aioflags.protocol.diagnostics import Description, Identity, Platform, init_event, periodic_event
+from aioflags.protocol.diagnostic_json import Description, Identity, Platform, init_event, periodic_event
 from aioflags.runtime.broadcast import Signal
 from aioflags.runtime.clock import now_ms
 from aioflags.runtime.logs import logger as package_logger

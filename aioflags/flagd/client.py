@@ -126,7 +126,7 @@ class FlagdClient(BaseClient):
     def changes(self, key: str | None = None, context: Context | None = None) -> ClientIterator[Any]:
         """The changes from this call on: of the configuration of every flag, or of the value of flag ``key`` for ``context``.
 
-        See :meth:`Client.changes`. If the server evaluates, only the keys of flags are known: follow them, and evaluate anew.
+        See :meth:`Client.changes`. If the server evaluates, only the keys of flags are known: follow them, and evaluate again.
 
         Raises:
             ConfigError: ``key`` although the server evaluates; ``context`` without a ``key``; or a key that is not a string.

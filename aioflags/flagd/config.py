@@ -61,8 +61,8 @@ class FlagdConfig:
         host, port: the server. By default the port depends on the resolver: 8013 for ``rpc``, 8015 for ``in-process``.
         target_uri: replaces host and port: a name in gRPC's syntax, or ``envoy://host:port/authority``.
         socket_path: replaces host and port: a Unix socket, without TLS.
-        tls, cert_path: encrypt the connection. ``cert_path`` is a PEM file with root certificates; without it those of
-            the environment count, otherwise gRPC's own.
+        tls, cert_path: encrypt the connection. ``cert_path`` is a PEM file with root certificates; without it the
+            certificates of the environment count, otherwise gRPC's own.
         channel_credentials: replaces both, for example for mutual TLS.
         default_authority: the name that the server is asked for.
         deadline: the limit of one call, and of the start. 0: no limit.
@@ -94,7 +94,7 @@ class FlagdConfig:
         hooks: called around evaluations, in order.
         plugins: add hooks, and get the client before it has data.
         close_timeout: how long a close may take.
-        environment: the variables that are read instead of those of the process.
+        environment: the variables that are read instead of the process's.
 
     ``port`` and ``ofrep_base_url`` stay ``None`` if they are not given, so that a copy with other options derives them again.
     ``server_port`` and ``ofrep_url`` have the values that are used.

@@ -6,24 +6,16 @@ Source: ``flagd.md`` 1.1, 7, 8 and 9.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from aioflags.client_core.remote import RemoteEvaluation
+from aioflags.client_core.remote import NoAnswer, RemoteEvaluation
 from aioflags.evaluation.dialect import Dialect
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.flagd.config import FlagdConfig, LocalConfig
-from aioflags.flagd.rpc import (
-    FailedEvaluation,
-    FailureLog,
-    encoded_context,
-    failed_flag,
-    refused_snapshot,
-    snapshot_of,
-    snapshot_of_all,
-)
+from aioflags.flagd.rpc import FailureLog, encoded_context, snapshot_of, snapshot_of_all
 from aioflags.model.change import ChangeSet
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, EvaluationDetail, ResolvedFlag
@@ -32,8 +24,8 @@ from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.logs import BugLog, Once, describe_error, printable
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.sources.base import SourceBuilder
-from aioflags.transport.http_client import RequestFailed
-from aioflags.transport.ofrep import OfrepReply, OfrepRequests
+from aioflags.transport.http_client import RequestFailed, Response
+from aioflags.transport.ofrep import OfrepRequests
 
 if TYPE_CHECKING:
     from aioflags.sources.flagd_stream import FlagdStreamOptions
@@ -47,7 +39,7 @@ if TYPE_CHECKING:
 _GENERAL: Final = ErrorKind.GENERAL
 
 
-class OfrepEvaluation:
+class OfrepEvaluation(RemoteEvaluation):
     """Evaluates flags by asking an OFREP server. Nothing is cached: the protocol does not say which answers depend on the context.
 
     No method raises because of the server, the network or the context.
@@ -61,16 +53,6 @@ class OfrepEvaluation:
         self._is_new_hint = Once()
         self._bugs = BugLog(logger)
 
-    def cached(self, key: str, expected: type) -> EvaluationDetail[Any] | None:  # noqa: ARG002 -- nothing is cached
-        """``None``: nothing is cached."""
-        return None
-
-    def invalidate(self, keys: Collection[str] | None) -> None:
-        """Does nothing: nothing is cached."""
-
-    def follow(self, *, is_followed: bool) -> None:
-        """Nothing is cached."""
-
     async def resolve(self, key: str, context: Context | None, default: Any, expected: type) -> EvaluationDetail[Any]:
         """The server's answer, or ``default`` with the reason why the server gave none."""
         snapshot = snapshot_of([await self._resolved(key, context)])
@@ -79,48 +61,40 @@ class OfrepEvaluation:
     async def resolve_all(self, context: Context | None) -> Snapshot:
         """The server's answers for all flags. After a failure, a snapshot whose evaluations give the reason."""
         reply = await self._post(flags_url(self._base_url), context)
-        if isinstance(reply, FailedEvaluation):
-            return self._refused(reply)
+        if isinstance(reply, NoAnswer):
+            return self._failures.refused(reply)
         if reply.status != 200:
-            return self._refused(FailedEvaluation(*read_failure(reply.status, reply.body)))
+            return self._failures.refused(NoAnswer(*read_failure(reply.status, reply.body)))
         answer = await run_cooperatively(read_flags(reply.body, self._base_url))
         if isinstance(answer, str):
-            return self._refused(FailedEvaluation(ErrorKind.PARSE_ERROR, answer))
+            return self._failures.refused(NoAnswer(ErrorKind.PARSE_ERROR, answer))
         self._failures.succeeded()
         return await snapshot_of_all(answer.flags, answer.metadata)
-
-    async def resolve_all_with(self, key: str, context: Context | None) -> Snapshot:  # noqa: ARG002 -- the answer has every flag
-        """As :meth:`resolve_all`."""
-        return await self.resolve_all(context)
 
     async def _resolved(self, key: str, context: Context | None) -> ResolvedFlag:
         url = flag_url(self._base_url, key)
         if url is None:
-            return failed_flag(key, FailedEvaluation(ErrorKind.FLAG_NOT_FOUND, "no flag can have this key"))
+            return ResolvedFlag.failed(key, ErrorKind.FLAG_NOT_FOUND, "no flag can have this key")
         reply = await self._post(url, context)
-        if isinstance(reply, FailedEvaluation):
-            return failed_flag(key, reply)
+        if isinstance(reply, NoAnswer):
+            return ResolvedFlag.failed(key, *reply)
         flag = read_flag(key, reply.status, reply.body, url)
         message = flag.error_message or ""
         if NOT_OFREP in message and self._is_new_hint(message.rpartition(": ")[2]):
             self._logger.warning("%s: %s", printable(key), message)
         return flag
 
-    async def _post(self, url: str, context: Context | None) -> OfrepReply | FailedEvaluation:
+    async def _post(self, url: str, context: Context | None) -> Response | NoAnswer:
         body = encoded_context(context, request_body)
-        if isinstance(body, FailedEvaluation):
+        if isinstance(body, NoAnswer):
             return body
         try:
             return await self._requests.post(url, body)
         except RequestFailed as failed:
-            return FailedEvaluation(_GENERAL, str(failed.error))
+            return NoAnswer(_GENERAL, str(failed.error))
         except Exception as error:  # noqa: BLE001 -- a bug in aioflags: the caller gets the default
             self._bugs.report(error, "OFREP: a request failed (please report)")
-            return FailedEvaluation(_GENERAL, describe_error(error))
-
-    def _refused(self, failure: FailedEvaluation) -> Snapshot:
-        self._failures.failed(failure)
-        return refused_snapshot(failure)
+            return NoAnswer(_GENERAL, describe_error(error))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +102,7 @@ class Mode:
     """The parts of a client that depend on its ``resolver``.
 
     ``source`` keeps the data current, or says what changed; ``None``: the data do not change. ``remote`` evaluates, if a server
-    does. ``dialect``: that of the flags, if it is not flagd's. ``opened`` opens what ``remote`` needs while the client runs.
+    does. ``dialect``: of the flags, if it is not flagd's. ``opened`` opens what ``remote`` needs while the client runs.
     ``flags``: those that the client has from the beginning. ``server``: the server and its address, for the log.
     """
 

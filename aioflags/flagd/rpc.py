@@ -10,11 +10,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
-from aioflags.client_core.remote import NOT_CONNECTED
+from aioflags.client_core.remote import NOT_CONNECTED, NoAnswer, RemoteEvaluation
 from aioflags.evaluation.openfeature import RESOLVED, TARGETING_KEY, UnusableContextError, change_set_of, data_of
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.attributes import encodable
@@ -34,7 +34,7 @@ from aioflags.runtime.checkpoints import pause_when_spent, run_cooperatively
 from aioflags.runtime.cooperative import Budget
 from aioflags.runtime.fork import Lock, reset_after_fork
 from aioflags.runtime.logs import BugLog, Once, describe_error, printable
-from aioflags.transport.flagd_struct import RpcFailed, ServerValue, ValueKind
+from aioflags.transport.flagd_struct import RpcFailed, ServerValue, ValueKind, to_struct
 from aioflags.transport.grpc import FlagdChannel
 
 if TYPE_CHECKING:
@@ -52,19 +52,12 @@ _NO_STATIC_CONTEXT: Mapping[str, Any] = {}
 """The server adds its own."""
 
 
-class FailedEvaluation(NamedTuple):
-    """Why the server gave no answer."""
-
-    kind: ErrorKind
-    message: str
-
-
 def attributes_of(context: Context | None) -> Mapping[str, Any]:
     """What a server gets of a context, as JSON values. Raises ``ValueError`` for a context that rules cannot read."""
     return data_of(_NO_CONTEXT if context is None else context, _NO_STATIC_CONTEXT)
 
 
-def encoded_context(context: Context | None, encode: Callable[[Mapping[str, Any]], T]) -> T | FailedEvaluation:
+def encoded_context(context: Context | None, encode: Callable[[Mapping[str, Any]], T]) -> T | NoAnswer:
     """What a server gets of a context, or why it gets nothing.
 
     Attributes that ``encode`` refuses are left out, with a warning.
@@ -72,20 +65,15 @@ def encoded_context(context: Context | None, encode: Callable[[Mapping[str, Any]
     try:
         data = attributes_of(context)
     except UnusableContextError as error:
-        return FailedEvaluation(ErrorKind.INVALID_CONTEXT, printable(error))
+        return NoAnswer(ErrorKind.INVALID_CONTEXT, printable(error))
     with suppress(Exception):  # objects of the program may raise anything when they are read
         return encode(data)
     key = {TARGETING_KEY: data[TARGETING_KEY]}
     try:
         encode(key)
     except Exception:  # noqa: BLE001 -- as above
-        return FailedEvaluation(ErrorKind.INVALID_CONTEXT, "the targeting key is not valid Unicode")
+        return NoAnswer(ErrorKind.INVALID_CONTEXT, "the targeting key is not valid Unicode")
     return encode({**encodable(data, encode), **key})
-
-
-def failed_flag(key: str, failure: FailedEvaluation, metadata: FlagMetadata = NO_METADATA) -> ResolvedFlag:
-    """A flag that the server did not evaluate."""
-    return ResolvedFlag.failed(key, failure.kind, failure.message, metadata)
 
 
 def snapshot_of(flags: Iterable[ResolvedFlag], metadata: FlagMetadata = NO_METADATA) -> Snapshot:
@@ -96,11 +84,6 @@ def snapshot_of(flags: Iterable[ResolvedFlag], metadata: FlagMetadata = NO_METAD
 async def snapshot_of_all(flags: Iterable[ResolvedFlag], metadata: FlagMetadata) -> Snapshot:
     """:func:`snapshot_of` for many flags, in slices."""
     return await run_cooperatively(Snapshot.empty(dialect=RESOLVED).builder(change_set_of(flags, metadata)))
-
-
-def refused_snapshot(failure: FailedEvaluation) -> Snapshot:
-    """The data after a failed call for all flags: every evaluation has the error and its message."""
-    return Snapshot.empty(dialect=RESOLVED).refused(failure.kind, failure.message)
 
 
 class FailureLog:
@@ -115,8 +98,8 @@ class FailureLog:
         self._kinds: set[ErrorKind] = set()
         self._is_new_context_error = Once()
 
-    def failed(self, failure: FailedEvaluation) -> None:
-        """A call failed."""
+    def refused(self, failure: NoAnswer) -> Snapshot:
+        """The data after a failed call: every evaluation has the error and its message."""
         if failure.kind is ErrorKind.INVALID_CONTEXT:
             is_new = self._is_new_context_error(failure.message)
         else:
@@ -124,6 +107,7 @@ class FailureLog:
             self._kinds.add(failure.kind)
         if is_new:
             self._logger.warning("%s: no answers for all flags: %s", self._protocol, failure.message)
+        return Snapshot.empty(dialect=RESOLVED).refused(failure.kind, failure.message)
 
     def succeeded(self) -> None:
         """A call succeeded."""
@@ -155,7 +139,7 @@ class AnswerCache:
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        """In the child of a fork: no event of the parent's stream arrives here that would invalidate the parent's answers."""
+        """Drop the parent's answers in the child of a fork: no event of the parent's stream arrives here to invalidate them."""
         # A new object, without the lock: a thread of the parent may have been changing the old one.
         self._answers = OrderedDict()
 
@@ -216,7 +200,7 @@ _KINDS: Final[Mapping[type, ValueKind]] = {
 """The call for each type. For any other type, such as ``object``, all flags are evaluated: that call needs no type."""
 _ANY_KIND: Final = (ValueKind.BOOLEAN, ValueKind.STRING, ValueKind.FLOAT, ValueKind.OBJECT)
 """The calls that find the type of a flag: a server refuses a call for another type."""
-_NO_SUCH_KEY: Final = FailedEvaluation(ErrorKind.FLAG_NOT_FOUND, "no flag can have this key: it is not valid Unicode")
+_NO_SUCH_KEY: Final = NoAnswer(ErrorKind.FLAG_NOT_FOUND, "no flag can have this key: it is not valid Unicode")
 _EXACT: Final = 2**53
 """Up to here a float represents every whole number."""
 _END_OF_INT: Final = 2**63
@@ -232,7 +216,7 @@ _MAYBE_UNKNOWN: Final = "; so it also ends if flagd cannot evaluate the flag: gR
 """flagd answers with ``UNKNOWN`` if a rule names no variant. gRPC repeats such a call, and keeps no reason."""
 
 
-class RpcEvaluation:
+class RpcEvaluation(RemoteEvaluation):
     """Evaluates flags by asking flagd, while the source keeps ``channel`` open.
 
     No method raises because of the server or the context.
@@ -287,12 +271,13 @@ class RpcEvaluation:
     async def resolve_all(self, context: Context | None) -> Snapshot:
         """The server's answers for all flags. After a failure, a snapshot whose evaluations give the reason."""
         prepared = self._prepared(context)
-        if isinstance(prepared, FailedEvaluation):
-            return self._refused(prepared)
+        if isinstance(prepared, NoAnswer):
+            return self._failures.refused(prepared)
+        calls, encoded = prepared
         try:
-            values, metadata = await prepared.calls.resolve_all(prepared.context)
+            values, metadata = await calls.resolve_all(encoded)
         except Exception as error:  # noqa: BLE001 -- see _failure
-            return self._refused(self._failure(error))
+            return self._failures.refused(self._failure(error))
         self._failures.succeeded()
         of_set = FlagMetadata.usable(metadata)
         flags: list[ResolvedFlag] = []
@@ -325,71 +310,61 @@ class RpcEvaluation:
             return snapshot_of([flag], snapshot.metadata)
         if failed is not None:
             return snapshot
-        failure = FailedEvaluation(ErrorKind.TYPE_MISMATCH, "flagd does not send values of the type of this flag, such as arrays")
-        return snapshot_of([failed_flag(key, failure)], snapshot.metadata)
+        failure = NoAnswer(ErrorKind.TYPE_MISMATCH, "flagd does not send values of the type of this flag, such as arrays")
+        return snapshot_of([ResolvedFlag.failed(key, *failure)], snapshot.metadata)
 
     async def _resolved(self, kind: ValueKind, key: str, context: Context | None, *, is_whole: bool) -> ResolvedFlag:
         """The answer to a call for one type. With ``is_whole`` a number without a fraction is an integer."""
         if not is_unicode(key):
-            return failed_flag(key, _NO_SUCH_KEY)
+            return ResolvedFlag.failed(key, *_NO_SUCH_KEY)
         prepared = self._prepared(context)
-        if isinstance(prepared, FailedEvaluation):
-            return failed_flag(key, prepared)
+        if isinstance(prepared, NoAnswer):
+            return ResolvedFlag.failed(key, *prepared)
+        calls, encoded = prepared
         try:
-            answer = await prepared.calls.resolve(kind, key, prepared.context)
+            answer = await calls.resolve(kind, key, encoded)
             if is_whole and answer.has_value and float(answer.value).is_integer():
                 if _EXACT < abs(answer.value) < _END_OF_INT:
                     # The answer to this call has the digits that a float lacks.
-                    answer = await prepared.calls.resolve(ValueKind.INT, key, prepared.context)
+                    answer = await calls.resolve(ValueKind.INT, key, encoded)
                 else:
                     answer = replace(answer, value=int(answer.value))
             return _flag(key, answer)
         except Exception as error:  # noqa: BLE001 -- see _failure
-            return failed_flag(key, self._failure(error))
+            return ResolvedFlag.failed(key, *self._failure(error))
 
-    def _prepared(self, context: Context | None) -> _Prepared | FailedEvaluation:
-        """What a call needs, or why it cannot be made."""
+    def _prepared(self, context: Context | None) -> tuple[FlagdCalls, Any] | NoAnswer:
+        """An open channel and the context of a call, or why it cannot be made."""
         calls = self._channel.calls
         if calls is None:
-            return FailedEvaluation(ErrorKind.PROVIDER_NOT_READY, self._channel.problem or NOT_CONNECTED)
+            return NoAnswer(ErrorKind.PROVIDER_NOT_READY, self._channel.problem or NOT_CONNECTED)
 
         def encode(data: Mapping[str, Any]) -> Any:
             values = {name: value for name, value in data.items() if name != "targetingKey" or value is not None}
-            return calls.as_context(values, self._note_inexact)
+            return to_struct(values, self._note_inexact)
 
         encoded = encoded_context(context, encode)
-        return encoded if isinstance(encoded, FailedEvaluation) else _Prepared(calls, encoded)
+        return encoded if isinstance(encoded, NoAnswer) else (calls, encoded)
 
-    def _failure(self, error: Exception) -> FailedEvaluation:
+    def _failure(self, error: Exception) -> NoAnswer:
         """What a failed call means. An exception other than :class:`RpcFailed` is a bug of aioflags."""
         if not isinstance(error, RpcFailed):
             self._bugs.report(error, "flagd: a call failed (please report)")
-            return FailedEvaluation(ErrorKind.GENERAL, describe_error(error))
+            return NoAnswer(ErrorKind.GENERAL, describe_error(error))
         kind = ErrorKind.PROVIDER_FATAL if error.code in self._fatal_codes else _ERRORS.get(error.code, ErrorKind.GENERAL)
         hint = _MAYBE_UNKNOWN if error.code == "DEADLINE_EXCEEDED" else ""
-        return FailedEvaluation(kind, f"{printable(f'flagd at {self._channel.target}: {error}')}{hint}")
+        return NoAnswer(kind, f"{printable(f'flagd at {self._channel.target}: {error}')}{hint}")
 
     def _note_inexact(self, name: str) -> None:
         if self._is_inexact(name):
             self._logger.warning("the attribute %r has a number beyond 2**53, which flagd receives rounded", printable(name))
-
-    def _refused(self, failure: FailedEvaluation) -> Snapshot:
-        self._failures.failed(failure)
-        return refused_snapshot(failure)
-
-
-class _Prepared(NamedTuple):
-    """An open channel, and the context of a call."""
-
-    calls: FlagdCalls
-    context: Any
 
 
 def _flag(key: str, value: ServerValue, of_set: FlagMetadata = NO_METADATA) -> ResolvedFlag:
     metadata = FlagMetadata.usable(value.metadata, of_set)
     if value.reason == ReasonKind.ERROR:
         # In the answer for all flags a flag that failed has a false value, and no code.
-        return failed_flag(key, FailedEvaluation(ErrorKind.GENERAL, "flagd could not evaluate the flag"), metadata)
+        return ResolvedFlag.failed(key, ErrorKind.GENERAL, "flagd could not evaluate the flag", metadata)
     return ResolvedFlag(
         key=key,
         value=value.value,

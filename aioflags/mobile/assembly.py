@@ -50,7 +50,7 @@ from aioflags.model.detail import ErrorKind
 from aioflags.model.secret import SdkKey
 from aioflags.model.status import IdentifyResult
 from aioflags.plugins import EnvironmentMetadata, MobilePlugin
-from aioflags.protocol.diagnostics import Description, MobileConfiguration, Sdk, millis
+from aioflags.protocol.diagnostic_json import Description, MobileConfiguration, Sdk, millis
 from aioflags.protocol.requests import MOBILE_PRODUCT, MOBILE_USER_AGENT, application_tags, identity_headers
 from aioflags.runtime.version import __version__
 from aioflags.sources.base import SourceContext

@@ -15,9 +15,9 @@ from aioflags.mobile.modes import ConnectionMode
 from aioflags.model.defaults import BACKGROUND_POLL_INTERVAL, FOREGROUND_POLL_INTERVAL
 from aioflags.runtime.validation import Option, check_options, require
 from aioflags.sources.base import SourceBuilder, source_builders
+from aioflags.sources.event_streams import StreamOptions
 from aioflags.sources.fdv1 import Fdv1FallbackOptions
 from aioflags.sources.polling import Cache, Polling, PollOptions
-from aioflags.sources.stream_source import StreamOptions
 from aioflags.sources.streaming import Streaming
 
 P = TypeVar("P", bound=PollOptions)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import re
 from base64 import urlsafe_b64encode
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, Literal
 
@@ -20,12 +20,11 @@ from aioflags.model.context import Context
 from aioflags.model.detail import FlagEvaluation
 from aioflags.model.values import check_depth
 from aioflags.protocol.event_json import as_json
-from aioflags.protocol.messages import NOTHING, Completed, Effect, Malformed, ObjectReader
-from aioflags.protocol.problems import UNREADABLE, located_problem
+from aioflags.protocol.messages import NOTHING, Completed, Effect, ObjectReader, malformed
+from aioflags.protocol.problems import UNREADABLE
 from aioflags.protocol.requests import endpoint
 from aioflags.protocol.side import DataRequest, ReadEvent, Side
 from aioflags.runtime.cooperative import Budget
-from aioflags.runtime.logs import printable
 
 # -- Evaluated flags: reads those in the messages of FDv2, in the body of an FDv1 poll, and in the events of an FDv1 stream.
 # Source: ``client-side.md`` 2.1, 2.2 and 2.5.
@@ -63,21 +62,18 @@ def _change(key: str, version: int, evaluation: FlagEvaluation) -> Change:
     return Change(ObjectKind.FLAG, key, version, msgspec.structs.replace(evaluation, key=key, version=version))
 
 
-class _FlagEvaluations:
-    """The evaluated flags of client-side SDKs: an :class:`ObjectReader`."""
-
-    kinds: ClassVar[Mapping[str, ObjectKind]] = {"flag-eval": ObjectKind.FLAG}
-
-    def read_put(self, data: bytes | str | msgspec.Raw) -> Change:
-        put = _PUT.decode(data)
-        return _change(put.key, put.version, put.object)
-
-    def read_put_event(self, text: bytes | msgspec.Raw) -> Change:
-        put = _PUT_EVENT.decode(text).data
-        return _change(put.key, put.version, put.object)
+def _read_put(data: bytes | str | msgspec.Raw) -> Change:
+    put = _PUT.decode(data)
+    return _change(put.key, put.version, put.object)
 
 
-FLAG_EVALUATIONS: Final[ObjectReader] = _FlagEvaluations()
+def _read_put_event(text: bytes | msgspec.Raw) -> Change:
+    put = _PUT_EVENT.decode(text).data
+    return _change(put.key, put.version, put.object)
+
+
+FLAG_EVALUATIONS: Final = ObjectReader(kinds={"flag-eval": ObjectKind.FLAG}, read_put=_read_put, read_put_event=_read_put_event)
+"""The evaluated flags of client-side SDKs."""
 
 
 def read_flag_map(body: bytes | str) -> Generator[None, None, Effect]:
@@ -88,7 +84,7 @@ def read_flag_map(body: bytes | str) -> Generator[None, None, Effect]:
     try:
         entries = _MAP.decode(body)
     except UNREADABLE as error:
-        return _malformed("flags", error, body)
+        return malformed("flags", error, body)
     changes: list[Change] = []
     budget = Budget()
     for key, text in entries.items():
@@ -96,25 +92,25 @@ def read_flag_map(body: bytes | str) -> Generator[None, None, Effect]:
             check_depth(text)
             evaluation = _EVALUATION.decode(text)
         except UNREADABLE as error:
-            return _malformed(key, error, b"")
+            return malformed(key, error, b"")
         changes.append(_change(key, evaluation.version, evaluation))
         if budget.is_spent():
             yield
     return Completed(ChangeSet(kind=ChangeKind.FULL, changes=tuple(changes)))
 
 
-class Fdv1EvaluationReader:
-    """Reads the events of one FDv1 stream. A change counts only if it is newer than the present flag."""
+def read_fdv1_event(name: str, data: str | bytes) -> Effect | Generator[None, None, Effect]:
+    """Read an event of an FDv1 stream. A change counts only if it is newer than the present flag.
 
-    def feed(self, name: str, data: str | bytes) -> Effect | Generator[None, None, Effect]:
-        """Reads one event. A ``put`` may be long and gives a generator that yields like :func:`read_flag_map`."""
-        match name:
-            case "put":
-                return read_flag_map(data)
-            case "patch" | "delete":
-                return _read_update(name, data)
-            case _:
-                return NOTHING
+    A ``put`` may be long and gives a generator that yields like :func:`read_flag_map`.
+    """
+    match name:
+        case "put":
+            return read_flag_map(data)
+        case "patch" | "delete":
+            return _read_update(name, data)
+        case _:
+            return NOTHING
 
 
 def _read_update(name: str, data: str | bytes) -> Effect:
@@ -129,12 +125,8 @@ def _read_update(name: str, data: str | bytes) -> Effect:
                 raise msgspec.ValidationError("Object missing required field `key`")
             change = _change(evaluation.key, evaluation.version, evaluation)
     except UNREADABLE as error:
-        return _malformed(name, error, data)
+        return malformed(name, error, data)
     return Completed(ChangeSet(kind=ChangeKind.CHANGES, changes=(change,), versioned=True))
-
-
-def _malformed(place: str, error: Exception, text: str | bytes) -> Malformed:
-    return Malformed(printable(located_problem(place, error, text, names_item=place in {"patch", "delete"})))
 
 
 _MAX_URL: Final = 65_536
@@ -222,7 +214,7 @@ class ClientSide(Side):
         return read_flag_map(body)
 
     def fdv1_reader(self, logger: logging.Logger) -> ReadEvent:  # noqa: ARG002 -- there is nothing to log
-        return Fdv1EvaluationReader().feed
+        return read_fdv1_event
 
     def _request(self, base_uri: str, path: str, *, basis: str = "") -> DataRequest:
         query = {"withReasons": "true" if self.with_reasons else "", "h": self.secure_mode_hash or ""}

@@ -7,7 +7,7 @@ Source: ``evaluation.md`` 2; ``data-system.md`` 2.1 and 3.1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -25,18 +25,12 @@ from aioflags.runtime.fork import Lock
 # Source: ``data-system.md`` 7.3 and 9.1.
 
 
-@dataclass(frozen=True, slots=True)
-class _Counted:
-    version: int
-    content: bytes
-    """The definition as JSON without its version. In JSON, 1 and true differ."""
-
-
 class Versions:
     """The newest version of each object with its content. From any thread: a thread that was given up may still count."""
 
     def __init__(self) -> None:
-        self._newest: dict[tuple[ObjectKind, str], _Counted] = {}
+        self._newest: dict[tuple[ObjectKind, str], tuple[int, bytes]] = {}
+        """The version, and the definition as JSON without its version. In JSON, 1 and true differ."""
         self._lock = Lock()
 
     def counted(self, change_set: ChangeSet) -> ChangeSet:
@@ -48,9 +42,9 @@ class Versions:
         name, content = (change.kind, change.key), _content(change)
         previous = self._newest.get(name)
         version = change.version
-        if previous is not None and version <= previous.version:
-            version = previous.version if content == previous.content else previous.version + 1
-        self._newest[name] = _Counted(version, content)
+        if previous is not None and version <= previous[0]:
+            version = previous[0] if content == previous[1] else previous[0] + 1
+        self._newest[name] = version, content
         if version == change.version:
             return change
         definition = None if change.definition is None else msgspec.structs.replace(change.definition, version=version)
@@ -70,11 +64,13 @@ _DECODERS: Final[dict[ObjectKind, msgspec.json.Decoder[Any]]] = {
 }
 
 
-class _Stated(msgspec.Struct):
+class Stated(msgspec.Struct):
+    """The version that an object states, if it does."""
+
     version: int | msgspec.UnsetType = msgspec.UNSET
 
 
-_STATED: Final = msgspec.json.Decoder(_Stated)
+_STATED: Final = msgspec.json.Decoder(Stated)
 
 
 def read_definition(kind: ObjectKind, text: bytes | msgspec.Raw) -> RuledDefinition:

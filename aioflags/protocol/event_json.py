@@ -154,7 +154,7 @@ class EventEncoder:
         record: dict[str, Any] = {
             "kind": "debug" if event.is_debug else "feature",
             "creationDate": event.at_ms,
-            "key": _text(event.key),
+            "key": _encoded(event.key),
             "context": self._context_of(event),
             "value": _value(event.value),
             "default": _value(event.default),
@@ -165,14 +165,14 @@ class EventEncoder:
         if event.reason is not None:
             record["reason"] = _encoded(event.reason.to_dict())
         if event.prerequisite_of is not None:
-            record["prereqOf"] = _text(event.prerequisite_of)
+            record["prereqOf"] = _encoded(event.prerequisite_of)
         return _encode(_sampled(record, event.sampling_ratio))
 
     def _custom(self, event: CustomEvent) -> bytes:
         record: dict[str, Any] = {
             "kind": "custom",
             "creationDate": event.at_ms,
-            "key": _text(event.key),
+            "key": _encoded(event.key),
             "context": self._context_of(event),
         }
         if event.data is not None:
@@ -183,9 +183,9 @@ class EventEncoder:
 
     def _migration(self, event: MigrationEvent) -> bytes:
         evaluation: dict[str, Any] = {
-            "key": _text(event.key),
-            "value": _text(event.value),
-            "default": _text(event.default),
+            "key": _encoded(event.key),
+            "value": _encoded(event.value),
+            "default": _encoded(event.default),
             "reason": _encoded(event.reason.to_dict()),
         }
         if event.variation is not None:
@@ -263,10 +263,6 @@ def _sampled(record: dict[str, Any], ratio: int | None) -> dict[str, Any]:
     if ratio is not None and ratio != 1:
         record["samplingRatio"] = ratio
     return record
-
-
-def _text(text: str) -> msgspec.Raw:
-    return _encoded(text)
 
 
 def _value(value: Any) -> msgspec.Raw:

@@ -5,12 +5,13 @@ Source: ``data-system.md`` 2.3 and 5.7; ``client-surface.md`` 15.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
 
-from aioflags.model.status import ErrorInfo, FailureKind
+from aioflags.model.status import ErrorCode, ErrorInfo, FailureKind
 from aioflags.runtime.clock import now
 from aioflags.runtime.logs import describe_error, printable
 
@@ -35,38 +36,42 @@ def is_recoverable(status: int) -> bool:
 
 def http_failure(status: int) -> ErrorInfo:
     """The service answered with an error status."""
+    return failure(FailureKind.ERROR_RESPONSE, status_text(status, _HINTS), status)
+
+
+def status_text(status: int, hints: Mapping[int, str]) -> str:
+    """The status of a response in words. ``hints``: what to check, for some statuses."""
     try:
         phrase = f" {HTTPStatus(status).phrase}"
     except ValueError:
         phrase = ""
-    hint = f": {_HINTS[status]}" if status in _HINTS else ""
-    return _failure(FailureKind.ERROR_RESPONSE, f"the service answered {status}{phrase}{hint}", status)
+    return f"the service answered {status}{phrase}{f': {hints[status]}' if status in hints else ''}"
 
 
 def invalid_data(message: str) -> ErrorInfo:
     """The service answered with invalid data."""
-    return _failure(FailureKind.INVALID_DATA, message)
+    return failure(FailureKind.INVALID_DATA, message)
 
 
 def network_failure(message: str) -> ErrorInfo:
     """There was no response, or it broke off."""
-    return _failure(FailureKind.NETWORK_ERROR, message)
+    return failure(FailureKind.NETWORK_ERROR, message)
 
 
 def server_failure(reason: str) -> ErrorInfo:
     """The service sent an ``error`` or a ``goodbye`` instead of data."""
-    return _failure(FailureKind.UNKNOWN, reason or "the service gave no reason")
+    return failure(FailureKind.UNKNOWN, reason or "the service gave no reason")
 
 
 def asked_to_wait(seconds: float) -> ErrorInfo:
     """No request was sent, because the service asked for that in an earlier answer. ``seconds``: the rest of the time."""
-    failure = _failure(FailureKind.UNKNOWN, f"no request for another {seconds:.0f} s: the service asked to wait")
-    return replace(failure, is_minor=True)
+    waiting = failure(FailureKind.UNKNOWN, f"no request for another {seconds:.0f} s: the service asked to wait")
+    return replace(waiting, is_minor=True)
 
 
 def unexpected(error: BaseException) -> ErrorInfo:
     """An unexpected exception."""
-    return _failure(FailureKind.UNKNOWN, describe_error(error))
+    return failure(FailureKind.UNKNOWN, describe_error(error))
 
 
 def located(error: ErrorInfo, url: str) -> ErrorInfo:
@@ -80,5 +85,6 @@ def located(error: ErrorInfo, url: str) -> ErrorInfo:
     return replace(error, address=f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
 
 
-def _failure(kind: FailureKind, message: str, status_code: int = 0) -> ErrorInfo:
-    return ErrorInfo(kind=kind, message=printable(message), time=now(), status_code=status_code)
+def failure(kind: FailureKind, message: str, status_code: int = 0, code: ErrorCode | None = None) -> ErrorInfo:
+    """A failure that happens now."""
+    return ErrorInfo(kind=kind, message=printable(message), time=now(), status_code=status_code, code=code)

@@ -175,10 +175,6 @@ class Fdv2Reader:
             return self._refuse(f"a transfer of more than {self._largest} bytes")
         return effect
 
-    def feed_element(self, text: bytes | msgspec.Raw) -> Effect:
-        """Read an event of a poll. Raises one of ``problems.UNREADABLE``."""
-        return self.take(read_element(text, self._objects))
-
     def take(self, message: Message) -> Effect:
         """Read an event that was decoded before."""
         phase = self.phase
@@ -187,7 +183,9 @@ class Fdv2Reader:
             self._changes.extend(message.changes)
             return NOTHING
         if action is Action.SKIP:
-            return self._skip(message)
+            if message.reason:
+                self._logger.debug("skipped a change: %s", message.reason)
+            return NOTHING
         if action is Action.DROP:
             return self._drop(message)
         changes, self._changes = self._changes, []
@@ -212,11 +210,6 @@ class Fdv2Reader:
         self._changes = []
         return Malformed(problem)
 
-    def _skip(self, message: Message) -> Effect:
-        if message.reason:
-            self._logger.debug("skipped a change: %s", message.reason)
-        return NOTHING
-
     def _drop(self, message: Message) -> Effect:
         # Once per connection: a server that sends one such change sends thousands.
         if not self._warned:
@@ -233,20 +226,23 @@ def read_poll(
     It is a generator that yields after about 2 ms of work. Events after the completed transfer are checked for syntax only.
     """
     try:
-        return (yield from _read_events(cut_events(body), Fdv2Reader(objects, logger=logger)))
+        return (yield from _read_events(cut_events(body), objects, logger))
     except UNREADABLE:
         pass
     try:
-        return (yield from _read_events(split_events(body), Fdv2Reader(objects, logger=logger)))
+        return (yield from _read_events(split_events(body), objects, logger))
     except UNREADABLE as error:
         return Malformed(located_problem("poll", error, body, is_poll=True))
 
 
-def _read_events(events: Iterator[bytes | msgspec.Raw], reader: Fdv2Reader) -> Generator[None, None, Effect]:
+def _read_events(
+    events: Iterator[bytes | msgspec.Raw], objects: ObjectReader, logger: logging.Logger
+) -> Generator[None, None, Effect]:
+    reader = Fdv2Reader(objects, logger=logger)
     budget = Budget()
     for text in events:
         try:
-            effect = reader.feed_element(text)
+            effect = reader.take(read_element(text, objects))
         except (msgspec.ValidationError, NestingError) as error:  # the text is JSON, so it is a whole event
             return Malformed(located_problem("poll", error, text, names_item=True))
         if effect is not NOTHING:

@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Final, Literal, Protocol, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
 
 from aioflags.model.change import Change, ChangeKind, ChangeSet, FallbackDirective, ObjectKind, SegmentDefinition, Selector
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.values import check_depth
-from aioflags.protocol.definitions import put
+from aioflags.protocol.definitions import Stated, put
 from aioflags.protocol.directive import read_goodbye
-from aioflags.protocol.problems import UNREADABLE
+from aioflags.protocol.problems import UNREADABLE, located_problem
 from aioflags.runtime.logs import printable
 
 # -- Effects: the results of a protocol reader for the events that it read. Sources decide what to do about them.
@@ -60,15 +60,14 @@ class Malformed:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ping:
-    """The service has newer flags of the context, and sends them in answer to a poll. For client-side SDKs alone."""
-
-
-Effect: TypeAlias = Nothing | Completed | Goodbye | ServerError | Malformed | Ping
+Effect: TypeAlias = Nothing | Completed | Goodbye | ServerError | Malformed
 
 NOTHING: Final = Nothing()
-PING: Final = Ping()
+
+
+def malformed(place: str, error: Exception, text: str | bytes) -> Malformed:
+    """The effect of an event or body of FDv1, given the exception of ``problems.UNREADABLE``."""
+    return Malformed(printable(located_problem(place, error, text, names_item=place in {"patch", "delete"})))
 
 
 class Input(StrEnum):
@@ -102,19 +101,19 @@ _INTENTS: Final = {
 }
 
 
-class ObjectReader(Protocol):
-    """Decodes the objects of one kind of SDK. The methods raise one of ``problems.UNREADABLE``."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectReader:
+    """Decodes the objects of one kind of SDK. The functions raise one of ``problems.UNREADABLE``.
 
-    kinds: ClassVar[Mapping[str, ObjectKind]]
-    """The kinds of objects that the client keeps, by their names in messages."""
+    Args:
+        kinds: the kinds of objects that the client keeps, by their names in messages.
+        read_put: the change in the data of a ``put-object``. Raises ``msgspec.ValidationError`` also for another kind of object.
+        read_put_event: the change in an event of a poll. Raises ``msgspec.ValidationError`` also for other events and objects.
+    """
 
-    def read_put(self, data: bytes | str | msgspec.Raw) -> Change:
-        """The change in the data of a ``put-object``. Raises ``msgspec.ValidationError`` also for another kind of object."""
-        ...
-
-    def read_put_event(self, text: bytes | msgspec.Raw) -> Change:
-        """The change in an event of a poll. Raises ``msgspec.ValidationError`` also for other events and kinds of objects."""
-        ...
+    kinds: Mapping[str, ObjectKind]
+    read_put: Callable[[bytes | str | msgspec.Raw], Change]
+    read_put_event: Callable[[bytes | msgspec.Raw], Change]
 
 
 class _Payload(msgspec.Struct):
@@ -137,13 +136,9 @@ class _PutSegment(msgspec.Struct, gc=False, tag_field="kind", tag="segment"):
     object: SegmentDefinition
 
 
-class _Stated(msgspec.Struct):
-    version: int | msgspec.UnsetType = msgspec.UNSET
-
-
 class _StatedPut(msgspec.Struct):
     version: int
-    object: _Stated
+    object: Stated
 
 
 class _StatedElement(msgspec.Struct):
@@ -188,21 +183,20 @@ _ELEMENT: Final = msgspec.json.Decoder(_Element)
 _PUT_ELEMENT: Final = msgspec.json.Decoder(_PutElement)
 
 
-class _Definitions:
-    """The flags and segments of server-side SDKs: an :class:`ObjectReader`."""
-
-    kinds: ClassVar[Mapping[str, ObjectKind]] = {kind.value: kind for kind in ObjectKind}
-
-    def read_put(self, data: bytes | str | msgspec.Raw) -> Change:
-        change = _PUT.decode(data)
-        return _put(change, change.object.version or _version(_STATED_PUT.decode(data)))
-
-    def read_put_event(self, text: bytes | msgspec.Raw) -> Change:
-        change = _PUT_ELEMENT.decode(text).data
-        return _put(change, change.object.version or _version(_STATED_ELEMENT.decode(text).data))
+def _read_definition(data: bytes | str | msgspec.Raw) -> Change:
+    change = _PUT.decode(data)
+    return _put(change, change.object.version or _version(_STATED_PUT.decode(data)))
 
 
-DEFINITIONS: Final[ObjectReader] = _Definitions()
+def _read_definition_event(text: bytes | msgspec.Raw) -> Change:
+    change = _PUT_ELEMENT.decode(text).data
+    return _put(change, change.object.version or _version(_STATED_ELEMENT.decode(text).data))
+
+
+DEFINITIONS: Final = ObjectReader(
+    kinds={kind.value: kind for kind in ObjectKind}, read_put=_read_definition, read_put_event=_read_definition_event
+)
+"""The flags and segments of server-side SDKs."""
 
 
 def read_message(name: str, data: bytes | str | msgspec.Raw, objects: ObjectReader = DEFINITIONS) -> Message:
@@ -247,7 +241,7 @@ def _put(change: _PutFlag | _PutSegment, version: int) -> Change:
 
 
 def _version(stated: _StatedPut) -> int:
-    """The version in the JSON of the object, also if it is 0; otherwise that of its envelope, which counts transfers."""
+    """The version in the JSON of the object, also if it is 0; otherwise the version of its envelope, which counts transfers."""
     return stated.version if stated.object.version is msgspec.UNSET else stated.object.version
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import Any, Final, TypeAlias, cast
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -20,6 +19,7 @@ from msgspec import UNSET, UnsetType
 from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.model.detail import NO_METADATA, ErrorKind, FlagMetadata, ReasonKind, ResolvedFlag, read_reason
 from aioflags.model.values import check_depth, is_array, is_object
+from aioflags.protocol.failures import status_text
 from aioflags.protocol.problems import UNREADABLE, read_problem
 from aioflags.protocol.requests import header_text
 from aioflags.runtime.cooperative import Cooperative, sliced
@@ -67,6 +67,8 @@ FLAGS_PATH: Final = "/ofrep/v1/evaluate/flags"
 NOT_OFREP: Final = "not in OFREP's format"
 """What the message of an unknown flag contains if perhaps something else than an OFREP server answered."""
 
+HINTS: Final[Mapping[int, str]] = {401: "are the headers right?", 403: "are the headers right?"}
+"""What to check after some statuses."""
 _ERRORS: Final[Mapping[str, ErrorKind]] = {
     kind.value: kind
     for kind in (
@@ -137,9 +139,11 @@ def _has_too_large_number(value: Any) -> bool:
 
 def read_flag(key: str, status: int, body: bytes, url: str | None = None) -> ResolvedFlag:
     """The result of the evaluation of one flag. ``url``: the address that was asked, for the text of an error."""
-    if status == 200:
-        return _read_success(key, body)
     entry = _decode(body)
+    if status == 200:
+        if isinstance(entry, str):
+            return ResolvedFlag.failed(key, ErrorKind.PARSE_ERROR, entry)
+        return _flag_of(key, entry, NO_METADATA)
     details = _Entry() if isinstance(entry, str) else entry
     if status == 400:
         error = _error_kind(details.errorCode)
@@ -147,7 +151,7 @@ def read_flag(key: str, status: int, body: bytes, url: str | None = None) -> Res
         error = ErrorKind.FLAG_NOT_FOUND
     else:
         error = ErrorKind.GENERAL
-    message = _text(details.errorDetails) or status_text(status)
+    message = _text(details.errorDetails) or status_text(status, HINTS)
     if status == 404 and url is not None and not isinstance(details.errorCode, str):
         # Also a proxy or the router of another server answers so.
         hint = "flagd has no keys with a slash over OFREP" if "/" in key else "is this the port of OFREP? flagd's is 8016"
@@ -168,24 +172,6 @@ def read_metadata(value: object, inherited: FlagMetadata = NO_METADATA) -> FlagM
     if not isinstance(value, dict) or not value:
         return inherited
     return FlagMetadata.usable(cast("dict[str, Any]", value), inherited)
-
-
-def status_text(status: int) -> str:
-    """The status of a response in words."""
-    try:
-        phrase = f" {HTTPStatus(status).phrase}"
-    except ValueError:
-        phrase = ""
-    hint = ": are the headers right?" if status in (401, 403) else ""
-    return f"the service answered {status}{phrase}{hint}"
-
-
-def _read_success(key: str, body: bytes) -> ResolvedFlag:
-    """The flag in a response with the status 200."""
-    entry = _decode(body)
-    if isinstance(entry, str):
-        return ResolvedFlag.failed(key, ErrorKind.PARSE_ERROR, entry)
-    return _flag_of(key, entry, NO_METADATA)
 
 
 def _flag_of(key: str, entry: _Entry, inherited: FlagMetadata) -> ResolvedFlag:
@@ -291,7 +277,7 @@ def flags_url(base_url: str, refetch: Refetch | None = None) -> str:
 
 
 def read_flags(body: bytes, base_url: str) -> Cooperative[ResolvedFlags | str]:
-    """The flags of a response with status 200, or why it is unusable. ``base_url``: that of the request."""
+    """The flags of a response with status 200, or why it is unusable. ``base_url``: of the request."""
     try:
         check_depth(body)
         answer = _ANSWER.decode(body)
@@ -320,7 +306,7 @@ def read_failure(status: int, body: bytes) -> tuple[ErrorKind, str]:
     """Why a response with another status than 200 has no flags: for evaluations, and in words."""
     result = read_flag("", status, body)
     kind = result.error if status == 400 and result.error is not None else ErrorKind.GENERAL
-    text = status_text(status)
+    text = status_text(status, HINTS)
     return kind, (text if result.error_message in (None, text) else f"{text}: {result.error_message}")
 
 

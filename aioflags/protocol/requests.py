@@ -13,7 +13,6 @@ from typing import Final, cast
 from urllib.parse import quote
 
 from aioflags.errors import ConfigError
-from aioflags.model.change import Selector
 from aioflags.model.secret import SdkKey
 from aioflags.runtime.validation import text_or_none
 from aioflags.runtime.version import __version__
@@ -28,28 +27,7 @@ FLAGD_SELECTOR: Final = "flagd-selector"
 """The header that selects flags of flagd: of gRPC calls, and of OFREP."""
 
 _TAG: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_FILTER_KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SENDABLE: Final = re.compile(r"[\x20-\x7e]*")
-
-
-def poll_url(base: str, basis: Selector) -> str:
-    """FDv2 polling. ``basis``: the selector of the data that the client has."""
-    return endpoint(base, "/sdk/poll", {"basis": basis.state})
-
-
-def stream_url(base: str, basis: Selector) -> str:
-    """FDv2 streaming. ``basis``: the selector of the data that the client has."""
-    return endpoint(base, "/sdk/stream", {"basis": basis.state})
-
-
-def latest_all_url(base: str, payload_filter_key: str | None = None) -> str:
-    """FDv1 polling. The filter key must come from :func:`usable_filter_key`."""
-    return endpoint(base, "/sdk/latest-all", {"filter": payload_filter_key or ""})
-
-
-def all_url(base: str, payload_filter_key: str | None = None) -> str:
-    """FDv1 streaming. The filter key must come from :func:`usable_filter_key`."""
-    return endpoint(base, "/all", {"filter": payload_filter_key or ""})
 
 
 def endpoint(base: str, path: str, query: Mapping[str, str]) -> str:
@@ -57,14 +35,6 @@ def endpoint(base: str, path: str, query: Mapping[str, str]) -> str:
     # Concatenated, because urljoin would drop the path of the base.
     parameters = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items() if value)
     return f"{base.rstrip('/')}{path}{'?' if parameters else ''}{parameters}"
-
-
-def usable_filter_key(key: str | None, logger: logging.Logger) -> str | None:
-    """``key`` if the service accepts it. Otherwise ``None``, with an error in the log."""
-    if key is None or _FILTER_KEY.fullmatch(key):
-        return key
-    logger.error("payload_filter_key: ignored, expected a letter or digit, then letters, digits and . _ -")
-    return None
 
 
 class Headers(dict[str, str]):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,9 +16,9 @@ import msgspec
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector
 from aioflags.model.values import check_depth
 from aioflags.protocol.definitions import SECTIONS, has_version, put, read_definition
-from aioflags.protocol.messages import DEFINITIONS, NOTHING, Completed, Effect, Malformed, ObjectReader
-from aioflags.protocol.problems import UNREADABLE, located_problem
-from aioflags.protocol.requests import all_url, latest_all_url, poll_url, stream_url, usable_filter_key
+from aioflags.protocol.messages import DEFINITIONS, NOTHING, Completed, Effect, ObjectReader, malformed
+from aioflags.protocol.problems import UNREADABLE
+from aioflags.protocol.requests import endpoint
 from aioflags.protocol.side import DataRequest, ReadEvent, Side
 from aioflags.runtime.cooperative import Budget
 from aioflags.runtime.logs import printable
@@ -55,6 +55,7 @@ class _Delete(msgspec.Struct):
     version: int
 
 
+_FILTER_KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _PATH: Final = re.compile(r"/(flags|segments)/(.*)", re.DOTALL)
 _ALL: Final = msgspec.json.Decoder(_All)
 _ONLY_ALL: Final = msgspec.json.Decoder(_StrictAll)
@@ -72,7 +73,7 @@ def read_latest_all(body: bytes) -> Generator[None, None, Effect]:
     try:
         sections = _read_sections(body)
     except UNREADABLE as error:
-        return _malformed("latest-all", error, body)
+        return malformed("latest-all", error, body)
     return (yield from _read_definitions(sections))
 
 
@@ -99,7 +100,7 @@ class Fdv1Reader:
         try:
             sections = _read_put(data)
         except UNREADABLE as error:
-            return _malformed("put", error, data)
+            return malformed("put", error, data)
         effect = yield from _read_definitions(sections)
         self._has_put = self._has_put or isinstance(effect, Completed)
         return effect
@@ -109,7 +110,7 @@ class Fdv1Reader:
             check_depth(data, 1)
             change = read(data)
         except UNREADABLE as error:
-            return _malformed(name, error, data)
+            return malformed(name, error, data)
         if change is None:
             return NOTHING
         if not self._has_put:
@@ -163,7 +164,7 @@ def _read_definitions(sections: _All) -> Generator[None, None, Effect]:
                 check_depth(text)
                 changes.append(_change(kind, key, text))
             except UNREADABLE as error:
-                return _malformed(f"{section}.{key}", error, b"")
+                return malformed(f"{section}.{key}", error, b"")
             if budget.is_spent():
                 yield
     return Completed(ChangeSet(kind=ChangeKind.FULL, changes=tuple(changes)))
@@ -177,10 +178,6 @@ def _change(kind: ObjectKind, key: str, text: msgspec.Raw) -> Change:
     return put(kind, key, definition.version, definition)
 
 
-def _malformed(place: str, error: Exception, text: str | bytes) -> Malformed:
-    return Malformed(printable(located_problem(place, error, text, names_item=place in {"patch", "delete"})))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSide(Side):
     """What a server-side SDK asks for. ``payload_filter_key``: sent to FDv1 alone; one that is not valid is logged instead."""
@@ -192,16 +189,24 @@ class ServerSide(Side):
         return DEFINITIONS
 
     def poll(self, base_uri: str, basis: Selector) -> DataRequest:
-        return DataRequest(poll_url(base_uri, basis))
+        return DataRequest(endpoint(base_uri, "/sdk/poll", {"basis": basis.state}))
 
     def stream(self, base_uri: str, basis: Selector) -> DataRequest:
-        return DataRequest(stream_url(base_uri, basis))
+        return DataRequest(endpoint(base_uri, "/sdk/stream", {"basis": basis.state}))
 
     def fdv1_poll(self, base_uri: str, logger: logging.Logger) -> DataRequest:
-        return DataRequest(latest_all_url(base_uri, usable_filter_key(self.payload_filter_key, logger)))
+        return DataRequest(endpoint(base_uri, "/sdk/latest-all", self._filter(logger)))
 
     def fdv1_stream(self, base_uri: str, logger: logging.Logger) -> DataRequest:
-        return DataRequest(all_url(base_uri, usable_filter_key(self.payload_filter_key, logger)))
+        return DataRequest(endpoint(base_uri, "/all", self._filter(logger)))
+
+    def _filter(self, logger: logging.Logger) -> Mapping[str, str]:
+        """The parameter with the filter key, if there is one that the service accepts."""
+        key = self.payload_filter_key
+        if key is None or _FILTER_KEY.fullmatch(key):
+            return {"filter": key or ""}
+        logger.error("payload_filter_key: ignored, expected a letter or digit, then letters, digits and . _ -")
+        return {}
 
     def read_fdv1_poll(self, body: bytes) -> Generator[None, None, Effect]:
         return read_latest_all(body)

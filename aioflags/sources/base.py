@@ -21,6 +21,8 @@ from anyio.lowlevel import checkpoint
 from aioflags.model.change import Basis, Change, ChangeSet, FallbackDirective, FetchFailure, Selector, Update
 from aioflags.model.defaults import BASE_URI, CLOSE_GRACE, POLL_INTERVAL, RECONNECT_DELAY, STREAM_URI
 from aioflags.model.event import StreamAttempt
+from aioflags.model.status import SourceState
+from aioflags.protocol.failures import server_failure
 from aioflags.protocol.server_side import SERVER_SIDE
 from aioflags.protocol.side import Side
 from aioflags.runtime.broadcast import Signal
@@ -97,7 +99,7 @@ class PollOnDemand:
         self._poll_finished()
 
     def after_fork(self) -> None:
-        """In the child of a fork: the source and the waiting callers exist in the parent only."""
+        """Start afresh in the child of a fork: the source and the waiting callers exist in the parent only."""
         self._is_waiting = self._is_polling = False
         self._requested.after_fork()
         self._finished.after_fork()
@@ -203,6 +205,15 @@ class SourceContext(ProcessBound):
         """The service asked to send no request to ``url`` for so long."""
         if self.retry_times is not None:
             self.retry_times.note(url, loop_time() + seconds)
+
+
+def as_basis(update: Update) -> Basis | FetchFailure:
+    """What an initializer yields for the first update of a synchronizer."""
+    if update.state is not SourceState.VALID:
+        error = update.error or server_failure("the source gave no reason")
+        return FetchFailure(error=error, directive=update.directive)
+    change_set = update.change_set or ChangeSet.unchanged()
+    return Basis(change_set=change_set, directive=update.directive, environment_id=update.environment_id)
 
 
 class SourceBuilder(Protocol):

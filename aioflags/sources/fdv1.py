@@ -14,8 +14,8 @@ from aioflags.model.change import Selector, Update
 from aioflags.model.defaults import POLL_INTERVAL, REFUSED_RETRY_DELAY
 from aioflags.protocol.side import DataRequest, ReadEvent
 from aioflags.sources.base import PollOnDemand, SourceContext
+from aioflags.sources.event_streams import PingPolls, StreamOptions, StreamSource
 from aioflags.sources.polling import Poller, PollOptions, PollOutcome
-from aioflags.sources.stream_source import PingPolls, StreamOptions, StreamSource
 from aioflags.transport.backoff import Backoff
 from aioflags.transport.settings import Http
 

@@ -333,7 +333,7 @@ class FileReader:
             return invalid_data(str(mistake))
 
     def _decode(self, texts: Texts) -> ChangeSet:
-        """In a thread: the contents, with versions that grow with every edit."""
+        """Return the contents, with versions that grow with every edit. Runs in a thread."""
         return self._versions.counted(read_documents((str(path), text) for path, text in texts))
 
 

@@ -17,12 +17,11 @@ import anyio
 from aioflags.errors import ConfigError
 from aioflags.model.change import ChangeSet, Selector, Update
 from aioflags.model.status import ErrorCode, ErrorInfo, FailureKind, SourceState
+from aioflags.protocol.failures import failure
 from aioflags.protocol.flag_documents import decoded, utf8
 from aioflags.protocol.flagd import FlagSetError, read_flag_set
 from aioflags.runtime.checkpoints import run_cooperatively
-from aioflags.runtime.clock import now
 from aioflags.runtime.daemon_threads import SerialThread
-from aioflags.runtime.logs import printable
 from aioflags.sources.base import LocalSource, SourceContext
 from aioflags.sources.file import Files, Texts, read_when_whole
 
@@ -85,7 +84,9 @@ class FlagdFileReader:
         with anyio.move_on_after(self._source.deadline or None):
             return await self._check(files)
         files.forget()
-        return _failure(FailureKind.UNKNOWN, f"{self._source.path}: not read within {self._source.deadline:g} s", ErrorCode.GENERAL)
+        return failure(
+            FailureKind.UNKNOWN, f"{self._source.path}: not read within {self._source.deadline:g} s", code=ErrorCode.GENERAL
+        )
 
     async def _check(self, files: Files) -> ChangeSet | ErrorInfo | None:
         """The contents of the file, or the failure. ``None``: it has not changed since the last check."""
@@ -94,7 +95,7 @@ class FlagdFileReader:
             return None if texts is None else await read_when_whole(files, texts, self._read)
         except OSError as error:
             files.forget()  # when the file is back with the same contents, that is news
-            return _failure(FailureKind.UNKNOWN, f"{error.filename}: {error.strerror or error}", ErrorCode.GENERAL)
+            return failure(FailureKind.UNKNOWN, f"{error.filename}: {error.strerror or error}", code=ErrorCode.GENERAL)
 
     async def _read(self, texts: Texts) -> ChangeSet | ErrorInfo:
         """The flags in the file. It changes nothing if it has the contents that were served before it could not be used."""
@@ -107,12 +108,8 @@ class FlagdFileReader:
             document = await asyncio.to_thread(lambda: decoded(utf8(text, name), name))
             change_set = await run_cooperatively(read_flag_set(document))
         except ConfigError as error:  # a DocumentError, or YAML without its extra
-            return _failure(FailureKind.INVALID_DATA, str(error), ErrorCode.PARSE_ERROR)
+            return failure(FailureKind.INVALID_DATA, str(error), code=ErrorCode.PARSE_ERROR)
         except FlagSetError as error:
-            return _failure(FailureKind.INVALID_DATA, f"{name}: {error}", ErrorCode.PARSE_ERROR)
+            return failure(FailureKind.INVALID_DATA, f"{name}: {error}", code=ErrorCode.PARSE_ERROR)
         self._served = text
         return change_set
-
-
-def _failure(kind: FailureKind, message: str, code: ErrorCode) -> ErrorInfo:
-    return ErrorInfo(kind=kind, message=printable(message), time=now(), code=code)

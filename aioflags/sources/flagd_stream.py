@@ -231,7 +231,7 @@ _READY: Final = "provider_ready"
 _CHANGE: Final = "configuration_change"
 _ALIVE: Final = "keep_alive"
 _SILENCE: Final = 50.0
-"""In seconds. flagd sends a ``keep_alive`` on an event stream that was silent for 20 s; this is two and a half times as long."""
+"""Seconds. flagd sends a ``keep_alive`` on an event stream that was silent for 20 s; this is two and a half times as long."""
 
 _TRIES: Final = 2
 """So many streams without ``keep_alive`` may be dead connections."""
@@ -348,7 +348,7 @@ class FlagdSync:
 
 
 class FlagdSyncSource(FlagdStreamSource):
-    """The source that :class:`FlagdSync` builds. ``random`` is that of the base class."""
+    """The source that :class:`FlagdSync` builds. ``random`` is the base class's."""
 
     def __init__(self, context: SourceContext, builder: FlagdSync, *, random: Callable[[], float] = random_numbers.random) -> None:
         super().__init__(FlagdSync.name, context, builder.options, random=random)

@@ -22,13 +22,12 @@ from aioflags.model.flag import FlagDefinition
 from aioflags.model.status import SourceState
 from aioflags.model.values import JsonValue
 from aioflags.protocol.definitions import put, value_flag
-from aioflags.protocol.failures import server_failure
 from aioflags.protocol.flag_documents import plain_json, read_document
 from aioflags.runtime.files import read_in_time
 from aioflags.runtime.fork import Lock
 from aioflags.runtime.logs import class_name
 from aioflags.runtime.validation import require
-from aioflags.sources.base import LocalSource, SourceBuilder, SourceContext
+from aioflags.sources.base import LocalSource, SourceBuilder, SourceContext, as_basis
 from aioflags.sources.flag_builder import WANTED, FlagBuilder
 
 # -- from_function: a custom source, written as an async generator function.
@@ -90,12 +89,8 @@ def _as_initializer_result(result: Result) -> Basis | FetchFailure:
     match result:
         case Basis() | FetchFailure():
             return result
-        case Update(state=SourceState.VALID):
-            change_set = result.change_set or ChangeSet.unchanged()
-            return Basis(change_set=change_set, directive=result.directive, environment_id=result.environment_id)
         case Update():
-            error = result.error or server_failure("the source gave no reason")
-            return FetchFailure(error=error, directive=result.directive)
+            return as_basis(result)
         case _:
             raise _unexpected_type(result)
 
@@ -143,11 +138,11 @@ class _Memory:
         self.contents: _Contents = contents
         self._lock = Lock()
         self.queues: dict[_Queue, None] = {}
-        """In order of arrival. A reader adds and removes itself with one atomic operation each, without the lock of the writers."""
+        """The readers' queues, in order of arrival. A reader adds and removes its own in one atomic step, without the lock."""
 
     def __reduce__(self) -> NoReturn:
         # A copy would never get an update.
-        raise TypeError("a MemorySource cannot be pickled or copied deeply: its flags are those of one process")
+        raise TypeError("a MemorySource cannot be pickled or copied deeply: its flags belong to one process")
 
     def change_set(self) -> ChangeSet:
         """The whole data set."""

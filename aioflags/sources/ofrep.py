@@ -22,18 +22,17 @@ from aioflags.evaluation.openfeature import change_set_of
 from aioflags.model.change import Selector, Update
 from aioflags.model.defaults import CLOSE_GRACE, RECONNECT_DELAY
 from aioflags.model.status import ErrorCode, ErrorInfo, FailureKind, SourceState
-from aioflags.protocol.failures import invalid_data, located, unexpected
-from aioflags.protocol.ofrep import EventStreamAddress, Refetch, flags_url, read_failure, read_flags, read_refetch, status_text
+from aioflags.protocol.failures import failure, invalid_data, located, status_text, unexpected
+from aioflags.protocol.ofrep import HINTS, EventStreamAddress, Refetch, flags_url, read_failure, read_flags, read_refetch
 from aioflags.protocol.requests import USER_AGENT
 from aioflags.runtime.broadcast import Signal
 from aioflags.runtime.checkpoints import run_cooperatively
-from aioflags.runtime.clock import now
 from aioflags.runtime.logs import BugLog, describe_error, printable
 from aioflags.sources.base import SourceContext, transport_for
 from aioflags.transport.backoff import Backoff, read_retry_after
 from aioflags.transport.http import HttpTransport
-from aioflags.transport.http_client import RequestFailed
-from aioflags.transport.ofrep import OfrepEndpoint, OfrepReply, OfrepRequests
+from aioflags.transport.http_client import RequestFailed, Response
+from aioflags.transport.ofrep import OfrepEndpoint, OfrepRequests
 from aioflags.transport.settings import origin
 
 # -- OfrepStreams: listens to the event streams that an OFREP server names, and collects what they ask to fetch.
@@ -137,7 +136,7 @@ class OfrepStreams:
                 problem = "the service closed it"
             except RequestFailed as failed:
                 status, retry_after, is_refused = failed.error.status_code, failed.retry_after, not failed.is_recoverable
-                problem = status_text(status) if status else failed.error.message
+                problem = status_text(status, HINTS) if status else failed.error.message
             except Exception as error:  # noqa: BLE001 -- a bug in aioflags: the stream reconnects
                 problem = describe_error(error)
                 self._bugs.report(error, "OFREP: an event stream failed (please report)")
@@ -270,7 +269,7 @@ class OfrepBulkSource:
             self._bugs.report(error, "OFREP: a request for all flags failed (please report)")
             return _failed(unexpected(error), url)
 
-    async def _read(self, reply: OfrepReply, base_url: str) -> _Outcome:
+    async def _read(self, reply: Response, base_url: str) -> _Outcome:
         if reply.status == 304 and self._tag is not None:
             return _Outcome(update=Update(state=SourceState.VALID, directive=None))
         url = flags_url(base_url)
@@ -287,13 +286,8 @@ class OfrepBulkSource:
         return _Outcome(update=Update(state=SourceState.VALID, directive=None, change_set=change_set), streams=answer.event_streams)
 
 
-def _refusal(reply: OfrepReply) -> ErrorInfo:
-    error = ErrorInfo(
-        kind=FailureKind.ERROR_RESPONSE,
-        message=printable(read_failure(reply.status, reply.body)[1]),
-        time=now(),
-        status_code=reply.status,
-    )
+def _refusal(reply: Response) -> ErrorInfo:
+    error = failure(FailureKind.ERROR_RESPONSE, read_failure(reply.status, reply.body)[1], reply.status)
     return replace(error, code=ErrorCode.PROVIDER_FATAL, is_fatal=True) if reply.status in _REFUSED else error
 
 

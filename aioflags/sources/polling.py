@@ -26,7 +26,7 @@ from aioflags.protocol.side import DataRequest
 from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.logs import BugLog, as_seconds
 from aioflags.runtime.validation import Option, at_least, boolean, check_options, http_address, instance, optional
-from aioflags.sources.base import FlagCache, PollOnDemand, SourceContext, transport_for
+from aioflags.sources.base import FlagCache, PollOnDemand, SourceContext, as_basis, transport_for
 from aioflags.transport.http import HttpTransport
 from aioflags.transport.http_client import RequestFailed
 from aioflags.transport.settings import Http
@@ -327,7 +327,8 @@ class PollingSource:
         """One poll; after a failure that may be temporary, as many as the client allows."""
         async with aclosing(self._poller.poll_attempts(lambda: self._request(selector), self._attempts)) as outcomes:
             async for outcome in outcomes:
-                yield _as_result(outcome)
+                result = as_basis(as_update(outcome))
+                yield replace(result, will_retry=True) if isinstance(result, FetchFailure) and outcome.will_retry else result
 
     def sync(self, selector: Callable[[], Selector]) -> AsyncGenerator[Update, None]:
         """Poll until a response ends the source."""
@@ -335,10 +336,3 @@ class PollingSource:
 
     def _request(self, selector: Callable[[], Selector]) -> DataRequest:
         return self._side.poll(self._base_uri, selector())
-
-
-def _as_result(outcome: PollOutcome) -> Basis | FetchFailure:
-    if outcome.error is not None:
-        return FetchFailure(error=outcome.error, directive=outcome.directive, will_retry=outcome.will_retry)
-    change_set = outcome.change_set or ChangeSet.unchanged()
-    return Basis(change_set=change_set, directive=outcome.directive, environment_id=outcome.environment_id)

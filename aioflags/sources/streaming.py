@@ -14,15 +14,15 @@ from typing import ClassVar, Final
 
 import anyio
 
-from aioflags.model.change import Basis, ChangeSet, FallbackDirective, FetchFailure, Selector, Update
+from aioflags.model.change import Basis, FallbackDirective, FetchFailure, Selector, Update
 from aioflags.model.status import FailureKind, SourceState
 from aioflags.protocol.directive import read_directive
 from aioflags.protocol.failures import network_failure
 from aioflags.protocol.fdv2 import Fdv2Reader, read_poll
 from aioflags.protocol.side import DataRequest, ReadEvent
-from aioflags.sources.base import SourceContext
+from aioflags.sources.base import SourceContext, as_basis
+from aioflags.sources.event_streams import PingPolls, StreamOptions, StreamSource
 from aioflags.sources.polling import Poller
-from aioflags.sources.stream_source import PingPolls, StreamOptions, StreamSource
 from aioflags.transport.backoff import Backoff
 from aioflags.transport.http_client import RequestFailed
 from aioflags.transport.settings import Http
@@ -73,11 +73,7 @@ class StreamingSource(StreamSource):
                 update = await anext(updates)
         if update is None:
             update = self._update(SourceState.INTERRUPTED, error=network_failure(f"no payload within {_FIRST_PAYLOAD:g} s"))
-        if update.error is not None:
-            yield FetchFailure(error=update.error, directive=update.directive)
-            return
-        change_set = update.change_set or ChangeSet.unchanged()
-        yield Basis(change_set=change_set, directive=update.directive, environment_id=update.environment_id)
+        yield as_basis(update)
 
     def _request(self, selector: Selector) -> DataRequest:
         return self._context.side.stream(self._base_uri, selector)

@@ -42,7 +42,7 @@ class RetryState:
 
 
 class RetryTimes:
-    """Until when the service asked clients to wait, for each address without its query. Times are those of the event loop's clock.
+    """Until when the service asked clients to wait, for each address without its query. Times are on the event loop's clock.
 
     It outlives the sources of a connection mode, so that a switch of the mode does not repeat a request too early.
     """

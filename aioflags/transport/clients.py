@@ -35,7 +35,7 @@ _LOGGERS: Final = (
     *("httpx2", "httpcore2.http11", "httpcore2.http2", "httpcore2.proxy"),
 )
 """Loggers of httpx, which logs addresses at ``INFO``, and of httpcore, which logs the target of a redirect at ``DEBUG``;
-then those of httpx2, which logs the same.
+then the same loggers of httpx2.
 """
 
 
@@ -74,7 +74,7 @@ def client_maker(
     """A function that makes clients with one shared resolver.
 
     ``make_transport`` takes the arguments of ``httpx.AsyncHTTPTransport``. ``idle_connections``: how many connections
-    a client keeps for its next request. The server would close those of a client that polls before its next poll.
+    a client keeps for its next request. Between two polls the server would close them.
 
     The function returned raises :class:`ConfigError` if the proxy of a client cannot be used, or if a ``client_factory`` returns
     something else than a client; ``RuntimeError`` if it raises.
@@ -90,7 +90,7 @@ def client_maker(
         try:
             proxy_options = None if proxy is None else _proxy(proxy, context)
             transport = make_transport(verify=context, trust_env=False, limits=limits, proxy=proxy_options)
-        except httpx.InvalidURL:  # its text, and that of its cause, may quote a part of the password
+        except httpx.InvalidURL:  # its text, or its cause's, may quote a part of the password
             raise ConfigError(f"{_PROXY}: its address is not a valid URL") from None
         except (ValueError, ImportError) as error:  # an unknown scheme; SOCKS without its package
             raise ConfigError(f"{_PROXY}: {error}") from error

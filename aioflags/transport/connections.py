@@ -37,8 +37,8 @@ from aioflags.transport.http_client import (
 )
 from aioflags.transport.peers import cause_of, peer_of
 from aioflags.transport.proxies import named_proxy
+from aioflags.transport.response_limits import BodyError, PaceError, check_coding, events_within, inflate, lively, progressing, utf8
 from aioflags.transport.settings import Http, origin
-from aioflags.transport.stream_limits import BodyError, PaceError, check_coding, events_within, inflate, lively, progressing, utf8
 from aioflags.transport.tls import TlsContext
 
 _UNNAMED: Final = frozenset({"", "message"})
@@ -93,19 +93,19 @@ class HttpConnections:
             await self._shared.aclose()
 
     @asynccontextmanager
-    async def get(self, url: str, headers: Mapping[str, str], body: bytes | None = None) -> AsyncGenerator[_Reply, None]:
+    async def get(self, url: str, headers: Mapping[str, str], body: bytes | None = None) -> AsyncGenerator[Reply, None]:
         """See ``HttpTransport.get``."""
         sent = {"Accept": "application/json", "Accept-Encoding": "gzip", "Connection": "close", **headers}
         async with self._exchange(self._shared, _Query(url, sent, body)) as (response, read_timeout):
             # Only 200 has a whole body: 206 has a part of one, and other successes have none, or a different one.
             if response.status_code not in (200, 304):
                 raise RequestFailed(http_failure(response.status_code), _plain(response.headers))
-            yield _Reply(response, self._settings.max_response_bytes, read_timeout)
+            yield Reply(response, self._settings.max_response_bytes, read_timeout)
 
     @asynccontextmanager
     async def open_stream(
         self, url: str, headers: Mapping[str, str], body: bytes | None = None
-    ) -> AsyncGenerator[_EventStream, None]:
+    ) -> AsyncGenerator[EventStream, None]:
         """See ``HttpTransport.open_stream``."""
         sent = {"Accept": _EVENT_STREAM, "Accept-Encoding": "identity", "Cache-Control": "no-cache", **headers}
         clients = self._new_clients()
@@ -113,7 +113,7 @@ class HttpConnections:
             async with self._exchange(clients, _Query(url, sent, body), silence=STREAM_READ_TIMEOUT) as (response, _):
                 if response.status_code != 200:
                     raise RequestFailed(http_failure(response.status_code), _plain(response.headers))
-                yield _EventStream(response, self._settings.max_event_bytes)
+                yield EventStream(response, self._settings.max_event_bytes)
         finally:
             # The response is closed, but its connection may be back in the pool: closing the clients closes the socket.
             with anyio.move_on_after(CLOSE_GRACE / 2, shield=True):
@@ -131,13 +131,13 @@ class HttpConnections:
     @asynccontextmanager
     async def exchange(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
-    ) -> AsyncGenerator[_Reply, None]:
+    ) -> AsyncGenerator[Reply, None]:
         """See ``HttpTransport.exchange``."""
         sent = {"Accept": "application/json", "Accept-Encoding": "gzip", **headers}
         with self._until_closed():
             response, read_timeout = await self._send(method, url, sent, body)
             try:
-                yield _Reply(response, self._settings.max_response_bytes, read_timeout)
+                yield Reply(response, self._settings.max_response_bytes, read_timeout)
             finally:
                 await _close(response)
 
@@ -249,15 +249,18 @@ class _Query:
     body: bytes | None
 
 
-class _Reply:
+class Reply:
+    """The status and headers of a response whose body has not been read yet. Names of headers are in lower case."""
+
     def __init__(self, response: HttpResponse, limit: int, read_timeout: float | None) -> None:
         self.status = response.status_code
-        self.headers = _plain(response.headers)
+        self.headers: Mapping[str, str] = _plain(response.headers)
         self._response = response
         self._limit = limit
         self._read_timeout = read_timeout if read_timeout is not None else STREAM_READ_TIMEOUT
 
     async def read(self) -> bytes:
+        """The whole body, inflated. Raises :class:`RequestFailed` if it is too large, too slow or broken."""
         with _network_failures(self.headers):
             coding = check_coding(self.headers.get("content-encoding", ""), "gzip")
             body = bytearray()
@@ -269,13 +272,16 @@ class _Reply:
             return bytes(body)
 
 
-class _EventStream:
+class EventStream:
+    """An open event stream, after a response with status 200. Names of headers are in lower case."""
+
     def __init__(self, response: HttpResponse, limit: int) -> None:
-        self.headers = _plain(response.headers)
+        self.headers: Mapping[str, str] = _plain(response.headers)
         self._response = response
         self._limit = limit
 
     async def events(self) -> AsyncGenerator[ServerSentEvent, None]:
+        """Events with data, until the server closes the stream. Raises :class:`RequestFailed`, also for another content type."""
         with _network_failures(self.headers):
             kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
             if kind != _EVENT_STREAM:
@@ -352,7 +358,7 @@ async def _close(response: HttpResponse) -> None:
 async def _send_until_headers(client: HttpClient, request: HttpRequest) -> HttpResponse:
     """The headers of the response. This limits the whole wait: the client limits each step, and a mock of one limits nothing.
 
-    The headers of a stream, whose body may be silent for longer, have to arrive as soon as those of a poll.
+    The headers of a stream, whose body may be silent for longer, have to arrive as soon as the headers of a poll.
     """
     timeout = client.timeout
     limit = None if timeout.connect is None or timeout.read is None else timeout.connect + timeout.read

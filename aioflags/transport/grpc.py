@@ -85,7 +85,7 @@ class FlagdChannel:
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        """In the child of a fork: the connection is the parent's."""
+        """Forget the connection in the child of a fork: it is the parent's."""
         self._calls = None
 
     @property

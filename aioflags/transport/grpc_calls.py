@@ -37,10 +37,9 @@ from aioflags.transport.flagd_struct import (
     SyncMessage,
     ValueKind,
     from_struct,
-    to_struct,
     whole,
 )
-from aioflags.transport.grpc_process import channel_closed, channel_opened, is_cut_off, keep_grpc_running
+from aioflags.transport.grpc_process import KEEPER
 from aioflags.transport.grpc_settings import EVALUATION_V1, EVALUATION_V2, SYNC, GrpcSettings, channel_arguments
 from aioflags.transport.peers import peer_of
 from aioflags.transport.proxies import grpc_proxy
@@ -83,19 +82,19 @@ def prepare(settings: GrpcSettings, logger: logging.Logger) -> Callable[[], Flag
         ConfigError: the certificate cannot be used.
         RpcFailed: gRPC cannot be used in this process.
     """
-    if is_cut_off():
+    if KEEPER.is_cut_off:
         raise RpcFailed("UNAVAILABLE", _CUT_OFF)
     credentials = _credentials(settings, logger)
 
     def make() -> FlagdCalls:
-        keep_grpc_running()
+        KEEPER.keep()
         name, arguments = settings.target.name, channel_arguments(settings)
         if credentials is None:
             channel = grpc.aio.insecure_channel(name, options=arguments, interceptors=settings.interceptors)
         else:
             channel = grpc.aio.secure_channel(name, credentials, options=arguments, interceptors=settings.interceptors)
         calls = FlagdCalls(channel, settings)
-        channel_opened(calls)
+        KEEPER.open_channels.add(calls)
         return calls
 
     return make
@@ -139,7 +138,7 @@ class FlagdCalls:
             with self._unless_intercepted():
                 await self._channel.close()
         finally:
-            channel_closed(self)
+            KEEPER.open_channels.discard(self)
         # The thread of gRPC reports the ends of the calls. If this event loop had ended by then, gRPC would log an error.
         await anyio.sleep(_LAST_REPORTS)
 
@@ -234,7 +233,7 @@ class FlagdCalls:
                 yield ServerEvent(type=message.type, data=from_struct(message.data))
 
     async def resolve(self, kind: ValueKind, key: str, context: Any) -> ServerValue:
-        """The server's evaluation of a flag. ``context`` is what :meth:`as_context` returned."""
+        """The server's evaluation of a flag. ``context`` is a Struct with the attributes."""
         if self._has_v2:
             try:
                 return await self._resolve(EVALUATION_V2, kind, key, context)
@@ -267,11 +266,6 @@ class FlagdCalls:
             values[key] = _any_value(flag)
             await pause_when_spent(budget)
         return values, from_struct(response.metadata)
-
-    @staticmethod
-    def as_context(values: Mapping[str, Any], inexact: Callable[[str], object]) -> Any:
-        """The context of a call. Raises ``ValueError``: see :func:`to_struct`."""
-        return to_struct(values, inexact)
 
     # -- calls
 
@@ -358,9 +352,9 @@ def _details(error: grpc.aio.AioRpcError) -> str:
 
 
 async def _answered(call: Awaitable[Any]) -> Any:
-    """What gRPC answers. A scope of anyio in which the task is cancelled meanwhile gets back the CancelledError that it raised.
+    """Return what gRPC answers. If a scope of anyio cancels the task, the scope gets back the CancelledError that it raised.
 
-    gRPC replaces that error by one of its own, which the scope would not recognize: it would leave the whole task cancelled.
+    gRPC replaces that error by another one, which the scope would not recognize: it would leave the whole task cancelled.
     """
     try:
         return await call

@@ -19,21 +19,26 @@ import grpc.aio
 from aioflags.runtime.fork import Lock
 
 
-class _Keeper:
+class GrpcKeeper:
+    """The one of this process."""
+
     def __init__(self) -> None:
         self._lock = Lock()
         self._is_keeping = False
         self.open_channels: WeakSet[object] = WeakSet()
-        """Their owners."""
+        """The owners of open channels, each until it is collected or removed."""
         self.is_cut_off: bool = False
+        """This process was forked while a channel was open. Then gRPC cannot be used here."""
 
     def keep(self) -> None:
+        """Start gRPC's thread unless it runs, and keep it until the process ends or forks. Call it before a channel is made."""
         with self._lock:
             if not self._is_keeping:
                 self._is_keeping = True
                 grpc.aio.init_grpc_aio()
 
     def release(self) -> None:
+        """Stop gRPC's thread before a fork."""
         with self._lock:
             was_keeping, self._is_keeping = self._is_keeping, False
         if was_keeping:
@@ -43,33 +48,12 @@ class _Keeper:
                 gc.collect()  # gRPC leaves its sockets open in a cycle; collected later, they would be reported as unclosed
 
     def after_fork(self) -> None:
-        """In the child of a fork."""
+        """Note in the child of a fork whether a channel was open."""
         self.is_cut_off = self.is_cut_off or bool(self.open_channels)
         self.open_channels = WeakSet()
 
 
-_KEEPER: Final = _Keeper()
-
-
-def keep_grpc_running() -> None:
-    """Start gRPC's thread unless it runs, and keep it until the process ends or forks. Call it before a channel is made."""
-    _KEEPER.keep()
-
-
-def channel_opened(owner: object) -> None:
-    """``owner`` has a channel, until :func:`channel_closed` or until it is collected."""
-    _KEEPER.open_channels.add(owner)
-
-
-def channel_closed(owner: object) -> None:
-    """The channel of ``owner`` is closed."""
-    _KEEPER.open_channels.discard(owner)
-
-
-def is_cut_off() -> bool:
-    """Whether this process was forked while a channel was open. Then gRPC cannot be used here."""
-    return _KEEPER.is_cut_off
-
+KEEPER: Final = GrpcKeeper()
 
 if hasattr(os, "register_at_fork"):  # not where processes cannot fork
-    os.register_at_fork(before=_KEEPER.release, after_in_child=_KEEPER.after_fork)
+    os.register_at_fork(before=KEEPER.release, after_in_child=KEEPER.after_fork)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
@@ -23,37 +23,11 @@ from aioflags.transport.http_client import CLOSED, RequestFailed, Response
 from aioflags.transport.settings import Http
 
 if TYPE_CHECKING:
-    from httpx_sse import ServerSentEvent
-
-    from aioflags.transport.connections import HttpConnections
+    from aioflags.transport.connections import EventStream, HttpConnections, Reply
 
 
 _PREPARE_TIMEOUT: Final = 30.0
 """Seconds that importing httpx may take."""
-
-
-class Reply(Protocol):
-    """The status and headers of a response whose body has not been read yet. Names of headers are in lower case."""
-
-    @property
-    def status(self) -> int: ...
-    @property
-    def headers(self) -> Mapping[str, str]: ...
-
-    async def read(self) -> bytes:
-        """The whole body, inflated. Raises :class:`RequestFailed` if it is too large, too slow or broken."""
-        ...
-
-
-class EventStream(Protocol):
-    """An open event stream, after a response with status 200. Names of headers are in lower case."""
-
-    @property
-    def headers(self) -> Mapping[str, str]: ...
-
-    def events(self) -> AsyncGenerator[ServerSentEvent, None]:
-        """Events with data, until the server closes the stream. Raises :class:`RequestFailed`, also for another content type."""
-        ...
 
 
 class HttpTransport:
@@ -141,7 +115,7 @@ class HttpTransport:
         async with self._lock:
             connections = self._connections or (await self._prepared() if self._is_open else None)
             if connections is None or self._openings != opening:
-                # Closed meanwhile, perhaps opened again: a client that is made now would stay open.
+                # Closed during the wait, perhaps opened again: a client that is made now would stay open.
                 raise RequestFailed(network_failure(CLOSED))
             self._connections = connections
             return connections

@@ -49,10 +49,11 @@ class RequestFailed(Exception):  # noqa: N818 - sources turn it into a result; i
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """The status and headers of a response to a POST. Header names are in lower case."""
+    """A response. Header names are in lower case. ``body`` is empty if it was not read."""
 
     status: int
     headers: Mapping[str, str]
+    body: bytes = b""
 
 
 TimeoutValues: TypeAlias = "tuple[float | None, float | None, float | None, float | None]"

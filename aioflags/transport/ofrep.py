@@ -13,18 +13,17 @@ from typing import Final
 import anyio
 
 from aioflags.errors import ConfigError
-from aioflags.model.status import ErrorInfo, FailureKind
-from aioflags.protocol.failures import network_failure
+from aioflags.model.status import FailureKind
+from aioflags.protocol.failures import failure, network_failure
 from aioflags.protocol.ofrep import OfrepHeaders, sendable_headers
 from aioflags.protocol.requests import FLAGD_SELECTOR, USER_AGENT
-from aioflags.runtime.clock import now
 from aioflags.runtime.event_loops import loop_time
 from aioflags.runtime.logs import Once
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.runtime.tasks import in_own_task
 from aioflags.transport.backoff import read_retry_after
 from aioflags.transport.http import HttpTransport
-from aioflags.transport.http_client import RequestFailed
+from aioflags.transport.http_client import RequestFailed, Response
 
 _MAX_PAUSE: Final = 86_400.0
 """Seconds. A server may ask for a day at most: a wrong clock of the server could ask for years."""
@@ -47,24 +46,6 @@ class OfrepEndpoint:
     timeout: float
     selector: str | None
 
-    def current_headers(self) -> dict[str, str]:
-        """The headers of a request that starts now. Names are in lower case.
-
-        Raises:
-            ConfigError: the function returned headers that cannot be sent. It may also raise anything itself.
-        """
-        headers = sendable_headers("ofrep_headers", self.headers() if callable(self.headers) else self.headers)
-        return {**headers, **({FLAGD_SELECTOR: self.selector} if self.selector else {})}
-
-
-@dataclass(frozen=True, slots=True)
-class OfrepReply:
-    """A response. Names of headers are in lower case. The body of an error is empty if it could not be read."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
 
 class OfrepRequests:
     """Sends requests to one server. After 429 with ``Retry-After`` it sends none until that time is over."""
@@ -81,20 +62,20 @@ class OfrepRequests:
         """Seconds until the next request may be sent."""
         return max(self._not_before - loop_time(), 0.0)
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str] | None = None) -> OfrepReply:
-        """The response to a POST, with any status.
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str] | None = None) -> Response:
+        """The response to a POST, with any status. The body of an error is empty if it could not be read.
 
         Raises:
             RequestFailed: no response arrives in time, its body is unusable, or the server asked to wait.
         """
         if (pause := self.pause) > 0:
             message = f"the service answered 429 before, and asked to wait another {pause:.3g} s"
-            raise RequestFailed(ErrorInfo(kind=FailureKind.ERROR_RESPONSE, message=message, time=now(), status_code=429))
+            raise RequestFailed(failure(FailureKind.ERROR_RESPONSE, message, 429))
         sent = {"user-agent": USER_AGENT, **self.headers(), **(headers or {}), "content-type": "application/json"}
         # The task of a caller may be cancelled more than once, and would leave a connection of the shared client open.
         return await in_own_task(lambda: self._exchange(url, sent, body))
 
-    async def _exchange(self, url: str, sent: Mapping[str, str], body: bytes) -> OfrepReply:
+    async def _exchange(self, url: str, sent: Mapping[str, str], body: bytes) -> Response:
         with anyio.move_on_after(self.endpoint.timeout):
             async with self._transport.exchange("POST", url, sent, body) as reply:
                 if reply.status == 429:
@@ -106,16 +87,18 @@ class OfrepRequests:
                     if reply.status == 200:
                         raise
                     content = b""  # the status counts, even without the details
-                return OfrepReply(reply.status, reply.headers, content)
+                return Response(reply.status, reply.headers, content)
         raise RequestFailed(network_failure(f"no answer within {self.endpoint.timeout:g} s"))
 
     def headers(self) -> dict[str, str]:
         """The headers of a request that starts now. Raises :class:`RequestFailed`."""
+        endpoint = self.endpoint
         try:
-            return self.endpoint.current_headers()
+            headers = sendable_headers("ofrep_headers", endpoint.headers() if callable(endpoint.headers) else endpoint.headers)
         except Exception as error:
             # Only the type: the message of an exception of the user may have a credential.
             problem = str(error) if isinstance(error, ConfigError) else f"the function ofrep_headers raised {type(error).__name__}"
             if self._is_new_problem(problem):
                 self._logger.exception("OFREP: the function ofrep_headers failed")
-            raise RequestFailed(ErrorInfo(kind=FailureKind.UNKNOWN, message=problem, time=now())) from error
+            raise RequestFailed(failure(FailureKind.UNKNOWN, problem)) from error
+        return {**headers, **({FLAGD_SELECTOR: endpoint.selector} if endpoint.selector else {})}

@@ -20,7 +20,7 @@ _FIRST_HOP: Final = frozenset({"ConnectError", "ConnectTimeout", "ProxyError"})
 
 def peer_of(target: str, proxy: str, error: BaseException | None = None) -> str:
     """Who was contacted for a request to ``target`` through ``proxy``. Both are hosts with ports."""
-    # With a proxy the handshake of TLS is usually that of the target.
+    # With a proxy the TLS handshake is usually with the target.
     is_first = error is None or (type(error).__name__ in _FIRST_HOP and not isinstance(root_cause(error), ssl.SSLError))
     return f"the proxy {proxy} for {target}" if is_first else f"{target} through the proxy {proxy}"
 

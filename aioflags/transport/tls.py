@@ -111,7 +111,7 @@ def read_certificates(path: str) -> bytes:
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is not such a file, or its path cannot be that of a file.
+        ValueError: it is not such a file, or no file can have its path.
     """
     text = read_regular(Path(path), limit=_MAX_CERTIFICATES)
     try:
@@ -203,8 +203,8 @@ def _log_keys(context: ssl.SSLContext, warn: Warn) -> None:
 def _trust_system(context: ssl.SSLContext, warn: Warn) -> None:
     """Trust the certificates of the variables of OpenSSL, and the system's in place of a variable that is not set.
 
-    If a variable cannot be used, and the other one is not there to replace it, the system's and those of certifi count. Those of
-    certifi also count without others.
+    If a variable cannot be used, and the other one is not there to replace it, the certificates of the system and of certifi
+    count. certifi's also count without others.
     """
     if sys.platform == "win32":
         context.load_default_certs()

@@ -185,7 +185,7 @@ CALLED_BY_TASKS: Final = {
     ("client_core/observers.py", "start"),
     ("persistence/reader.py", "__init__"),
     ("runtime/tasks.py", "start"),
-    ("sources/stream_source.py", "__init__"),
+    ("sources/event_streams.py", "__init__"),
     ("stores/redis_flags.py", "turns"),
     ("transport/connections.py", "_until_closed"),
 }

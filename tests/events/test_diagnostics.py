@@ -18,7 +18,7 @@ from aioflags.events.diagnostics import Diagnostics
 from aioflags.events.recorder import Recorder
 from aioflags.events.sender import Sender, SendGate
 from aioflags.model.event import StreamAttempt
-from aioflags.protocol.diagnostics import Configuration, Description, Platform, Sdk
+from aioflags.protocol.diagnostic_json import Configuration, Description, Platform, Sdk
 from aioflags.sources import Fdv1Streaming, MemorySource, SourceBuilder, Streaming
 from aioflags.transport.http_client import Response
 from tests.support.canaries import KEY

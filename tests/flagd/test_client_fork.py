@@ -16,7 +16,7 @@ from aioflags.model.detail import EvaluationDetail, Reason, ReasonKind
 from aioflags.runtime.logs import logger
 from aioflags.transport.flagd_struct import RpcFailed
 from aioflags.transport.grpc import FlagdChannel
-from aioflags.transport.grpc_process import channel_closed, channel_opened, is_cut_off
+from aioflags.transport.grpc_process import KEEPER
 from tests.support.flagd_parts import grpc_settings
 from tests.support.forks import succeeds_in_a_child
 from tests.support.scripted_flagd import FLAGS, READY, ScriptedFlagd, flag, flags, value
@@ -111,7 +111,7 @@ def test_a_channel_that_was_open_during_the_fork_makes_grpc_unusable_in_the_chil
     owner = channel
 
     async def child() -> None:
-        assert is_cut_off() is is_open
+        assert KEEPER.is_cut_off is is_open
         problem = None
         try:
             async with channel.opened():
@@ -121,9 +121,9 @@ def test_a_channel_that_was_open_during_the_fork_makes_grpc_unusable_in_the_chil
         assert (problem or "").startswith("UNAVAILABLE: gRPC cannot be used in the child of a fork") is is_open
         assert (channel.problem or "").startswith("cannot connect to flagd: gRPC cannot be used in the child") is is_open
 
-    channel_opened(owner)
+    KEEPER.open_channels.add(owner)
     if not is_open:
-        channel_closed(owner)
+        KEEPER.open_channels.discard(owner)
     assert succeeds_in_a_child(child)
-    assert not is_cut_off()
-    channel_closed(owner)
+    assert not KEEPER.is_cut_off
+    KEEPER.open_channels.discard(owner)

@@ -12,7 +12,7 @@ from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeKind, ChangeSet
 from aioflags.model.context import Context
 from aioflags.model.detail import FlagEvaluation
-from aioflags.protocol.client_side import FLAG_EVALUATIONS, Fdv1EvaluationReader, read_flag_map
+from aioflags.protocol.client_side import FLAG_EVALUATIONS, read_fdv1_event, read_flag_map
 from aioflags.protocol.fdv2 import Fdv2Reader, read_poll
 from aioflags.protocol.messages import NOTHING, Completed, Effect, Malformed
 from aioflags.runtime.cooperative import run_at_once
@@ -175,12 +175,11 @@ def test_a_malformed_poll_is_refused_with_the_place(body: object, place: str) ->
 
 
 def test_an_fdv1_stream_replaces_and_changes_flags() -> None:
-    reader = Fdv1EvaluationReader()
     snapshot = Snapshot.empty(dialect=CLIENT_SIDE)
 
     def receive(name: str, data: object) -> dict[str, Any]:
         nonlocal snapshot
-        effect = reader.feed(name, json.dumps(data))
+        effect = read_fdv1_event(name, json.dumps(data))
         effect = effect if isinstance(effect, Effect) else run_at_once(effect)
         snapshot = snapshot.apply(completed(effect))
         return {key: snapshot.evaluate(key, Context("k"), None).detail.value for key in snapshot.flags}
@@ -211,14 +210,14 @@ def test_an_fdv1_stream_replaces_and_changes_flags() -> None:
     ],
 )
 def test_a_malformed_update_is_refused(name: str, data: str) -> None:
-    effect = Fdv1EvaluationReader().feed(name, data)
+    effect = read_fdv1_event(name, data)
     assert isinstance(effect, Malformed)
     assert ('flag "a": ' in effect.message) is ('"key":"a"' in data)
 
 
 @pytest.mark.parametrize("name", ["heartbeat", "ping", "message", ""])
 def test_other_events_of_an_fdv1_stream_are_ignored(name: str) -> None:
-    assert Fdv1EvaluationReader().feed(name, "{oops") is NOTHING
+    assert read_fdv1_event(name, "{oops") is NOTHING
 
 
 def test_large_sets_are_read_in_slices() -> None:

@@ -15,14 +15,8 @@ from aioflags.errors import ConfigError
 from aioflags.model.change import Selector
 from aioflags.model.secret import SdkKey
 from aioflags.protocol.ofrep import sendable_headers
-from aioflags.protocol.requests import (
-    header_text,
-    identity_headers,
-    latest_all_url,
-    poll_url,
-    stream_url,
-    usable_filter_key,
-)
+from aioflags.protocol.requests import header_text, identity_headers
+from aioflags.protocol.server_side import SERVER_SIDE, ServerSide
 from aioflags.runtime.version import __version__
 from tests.support.canaries import KEY
 
@@ -34,20 +28,30 @@ LOGGER = logging.getLogger("aioflags")
     ("url", "expected"),
     [
         pytest.param(
-            stream_url("http://h/endpoints/3/", NONE), "http://h/endpoints/3/sdk/stream", id="DS-1 a path in the base is kept"
+            SERVER_SIDE.stream("http://h/endpoints/3/", NONE).url,
+            "http://h/endpoints/3/sdk/stream",
+            id="DS-1 a path in the base is kept",
         ),
         pytest.param(
-            stream_url("http://h/endpoints/3", NONE), "http://h/endpoints/3/sdk/stream", id="DS-1 with no slash behind it"
+            SERVER_SIDE.stream("http://h/endpoints/3", NONE).url,
+            "http://h/endpoints/3/sdk/stream",
+            id="DS-1 with no slash behind it",
         ),
-        pytest.param(poll_url("http://h", NONE), "http://h/sdk/poll", id="DS-2 a poll"),
-        pytest.param(poll_url("http://x///", NONE), "http://x/sdk/poll", id="CS-C14 all trailing slashes go"),
-        pytest.param(latest_all_url("http://h/"), "http://h/sdk/latest-all", id="FDv1"),
+        pytest.param(SERVER_SIDE.poll("http://h", NONE).url, "http://h/sdk/poll", id="DS-2 a poll"),
+        pytest.param(SERVER_SIDE.poll("http://x///", NONE).url, "http://x/sdk/poll", id="CS-C14 all trailing slashes go"),
+        pytest.param(SERVER_SIDE.fdv1_poll("http://h/", LOGGER).url, "http://h/sdk/latest-all", id="FDv1"),
         pytest.param(
-            latest_all_url("http://h", "my.filter"), "http://h/sdk/latest-all?filter=my.filter", id="DS-10 FDv1 with a filter"
+            ServerSide(payload_filter_key="my.filter").fdv1_poll("http://h", LOGGER).url,
+            "http://h/sdk/latest-all?filter=my.filter",
+            id="DS-10 FDv1 with a filter",
         ),
-        pytest.param(poll_url("http://h", Selector("", 5)), "http://h/sdk/poll", id="DS-4 no basis for an undefined selector"),
         pytest.param(
-            poll_url("http://h", Selector("(p:1)", 5)), "http://h/sdk/poll?basis=%28p%3A1%29", id="the basis is its state"
+            SERVER_SIDE.poll("http://h", Selector("", 5)).url, "http://h/sdk/poll", id="DS-4 no basis for an undefined selector"
+        ),
+        pytest.param(
+            SERVER_SIDE.poll("http://h", Selector("(p:1)", 5)).url,
+            "http://h/sdk/poll?basis=%28p%3A1%29",
+            id="the basis is its state",
         ),
     ],
 )
@@ -58,7 +62,7 @@ def test_urls_of_endpoints(url: str, expected: str) -> None:
 @pytest.mark.holds("DS-8")
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1))
 def test_any_state_survives_the_query(state: str) -> None:
-    for url in (poll_url("http://h/p", Selector(state, 1)), stream_url("http://h/p", Selector(state, 1))):
+    for url in (SERVER_SIDE.poll("http://h/p", Selector(state, 1)).url, SERVER_SIDE.stream("http://h/p", Selector(state, 1)).url):
         assert parse_qsl(urlsplit(url).query, keep_blank_values=True) == [("basis", state)]
 
 
@@ -75,12 +79,13 @@ def test_any_state_survives_the_query(state: str) -> None:
     ],
 )
 def test_an_invalid_filter_key_logs_an_error(key: str, usable: bool, caplog: pytest.LogCaptureFixture) -> None:
-    assert usable_filter_key(key, LOGGER) == (key if usable else None)
+    request = ServerSide(payload_filter_key=key).fdv1_stream("http://h", LOGGER)
+    assert request.url == (f"http://h/all?filter={key}" if usable else "http://h/all")
     assert len(caplog.records) == (0 if usable else 1)
 
 
 def test_a_missing_filter_key_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    assert usable_filter_key(None, LOGGER) is None
+    assert SERVER_SIDE.fdv1_stream("http://h", LOGGER).url == "http://h/all"
     assert not caplog.records
 
 

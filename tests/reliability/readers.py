@@ -23,7 +23,7 @@ from aioflags.model.change import ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, FlagEvaluation
 from aioflags.model.flagd import FlagdFlag
-from aioflags.protocol.client_side import FLAG_EVALUATIONS, Fdv1EvaluationReader, read_flag_map
+from aioflags.protocol.client_side import FLAG_EVALUATIONS, read_fdv1_event, read_flag_map
 from aioflags.protocol.definitions import Versions
 from aioflags.protocol.fdv2 import Fdv2Reader, read_poll
 from aioflags.protocol.flag_documents import DocumentError, read_flag_document
@@ -35,7 +35,7 @@ from aioflags.protocol.server_side import Fdv1Reader, read_latest_all
 from aioflags.runtime.cooperative import run_at_once
 from aioflags.stores.base import StoredItem
 from aioflags.stores.items import read_item
-from aioflags.transport.stream_limits import BodyError, events_within, utf8
+from aioflags.transport.response_limits import BodyError, events_within, utf8
 from tests.evaluation.generator import World
 from tests.reliability import expected_changes
 from tests.reliability.expected_changes import Contents, Expected, only_change_sets_of
@@ -336,7 +336,7 @@ READERS: Final = {
         ),
         Reader(
             name="mobile FDv1 stream",
-            read=of_stream(lambda: Fdv1EvaluationReader().feed),
+            read=of_stream(lambda: read_fdv1_event),
             json=evaluated_updates,
             document=as_stream,
             expected=expected_changes.evaluated_stream,

@@ -142,10 +142,10 @@ def _start_grpc() -> None:
     """The package keeps gRPC's thread and sockets until the process ends or forks, so they are there before a test."""
     if not _HAS_GRPC or any("_poll_wrapper" in thread.name for thread in threading.enumerate()):
         return
-    from aioflags.transport.grpc_process import keep_grpc_running
+    from aioflags.transport.grpc_process import KEEPER
 
     loop = asyncio.new_event_loop()  # gRPC takes the running loop, or else makes one that nothing closes
-    loop.call_soon(keep_grpc_running)
+    loop.call_soon(KEEPER.keep)
     loop.run_until_complete(asyncio.sleep(0))
     loop.close()
 

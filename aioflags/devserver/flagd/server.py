@@ -35,7 +35,7 @@ from aioflags.devserver.serve import LOOPBACK
 from aioflags.devserver.state import ServerState
 from aioflags.runtime.fork import ProcessBound
 from aioflags.runtime.logs import logger
-from aioflags.transport.grpc_process import keep_grpc_running
+from aioflags.transport.grpc_process import KEEPER
 
 _SYNC: Final = frozenset({Endpoint.SYNC_FLAGS, Endpoint.FETCH_ALL_FLAGS, Endpoint.GET_METADATA})
 _LAST_MESSAGES: Final = 0.1
@@ -97,7 +97,7 @@ async def serve_flagd(
         ConfigError: gRPC cannot be used in this process.
     """
     require_grpc()
-    keep_grpc_running()
+    KEEPER.keep()
     closing = asyncio.Event()
     relays: list[Relay] = []
     async with AsyncExitStack() as stack:

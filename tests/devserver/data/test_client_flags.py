@@ -21,7 +21,7 @@ from aioflags.evaluation.client_side import CLIENT_SIDE
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeKind, ObjectKind
 from aioflags.model.context import Context
-from aioflags.protocol.client_side import FLAG_EVALUATIONS, Fdv1EvaluationReader, read_flag_map
+from aioflags.protocol.client_side import FLAG_EVALUATIONS, read_fdv1_event, read_flag_map
 from aioflags.protocol.fdv2 import read_poll
 from aioflags.protocol.messages import Completed, Effect
 from aioflags.runtime.cooperative import Cooperative, run_at_once
@@ -217,7 +217,7 @@ class _Readers:
         self.version = flags.version
         for message in messages:
             name, data = frame(message).decode().rstrip("\n").split("\n")
-            self._apply(1, Fdv1EvaluationReader().feed(name.removeprefix("event: "), data.removeprefix("data: ")))
+            self._apply(1, read_fdv1_event(name.removeprefix("event: "), data.removeprefix("data: ")))
         self._apply(2, read_flag_map(msgspec.json.encode(ENCODING.everything(everything))))
 
     def _apply(self, reader: int, reading: Effect | Cooperative[Effect]) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aioflags.transport.stream_limits import BodyError, PaceError, check_coding, events_within, inflate, lively, progressing, utf8
+from aioflags.transport.response_limits import BodyError, PaceError, check_coding, events_within, inflate, lively, progressing, utf8
 
 
 async def chunks_of(*steps: bytes | float) -> AsyncGenerator[bytes, None]:

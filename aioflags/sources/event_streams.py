@@ -26,7 +26,7 @@ from aioflags.model.defaults import CLOSE_GRACE, LATCH_GRACE
 from aioflags.model.event import StreamAttempt
 from aioflags.model.status import ErrorInfo, SourceState
 from aioflags.protocol.failures import invalid_data, located, network_failure, server_failure, unexpected
-from aioflags.protocol.messages import PING, Completed, Effect, Goodbye, Malformed, Ping, ServerError
+from aioflags.protocol.messages import Completed, Goodbye, Malformed, ServerError
 from aioflags.protocol.side import DataRequest, ReadEvent
 from aioflags.runtime.checkpoints import pause_when_spent, run_cooperatively
 from aioflags.runtime.clock import now_ms
@@ -37,12 +37,14 @@ from aioflags.runtime.validation import Option, check_options, interval, optiona
 from aioflags.sources.base import SourceContext, transport_for
 from aioflags.sources.polling import OPTIONS, Poller, PollOutcome, as_update, read_environment_id
 from aioflags.transport.backoff import Backoff
-from aioflags.transport.http import EventStream, HttpTransport
+from aioflags.transport.http import HttpTransport
 from aioflags.transport.http_client import RequestFailed
 from aioflags.transport.settings import Http
 
 if TYPE_CHECKING:
     from httpx_sse import ServerSentEvent
+
+    from aioflags.transport.connections import EventStream
 
 
 # -- PingPolls: polls when an event stream sends ``ping``, while the stream is read on.
@@ -50,13 +52,13 @@ if TYPE_CHECKING:
 
 
 _BETWEEN_POLLS: Final = 1.0
-"""Seconds from the start of a poll to that of the next one, however often the stream pings."""
+"""Seconds from the start of a poll to the start of the next one, however often the stream pings."""
 
 T = TypeVar("T")
 
 
 class PingPolls:
-    """The polls of one connection: at most one is in flight, and all pings that arrive meanwhile lead to one more, at
+    """The polls of one connection: at most one is in flight, and all pings that arrive during it lead to one more, at
     least a second after the first.
 
     Args:
@@ -84,14 +86,6 @@ class PingPolls:
         if self._poll is None:
             return self._left
         return self._poll.task.result().directive if self._poll.task.done() else self._poller.latched
-
-    def noticing(self, read: ReadEvent) -> ReadEvent:
-        """A reader that returns ``PING`` for a ping, and the effects of ``read`` for other events."""
-
-        def feed(name: str, data: str) -> Effect | Generator[None, None, Effect]:
-            return PING if name == "ping" else read(name, data)
-
-        return feed
 
     def request(self) -> None:
         """Poll when no other poll is in flight."""
@@ -132,7 +126,7 @@ class PingPolls:
 
     async def _poll_once(self) -> PollOutcome:
         await anyio.sleep(max(self._not_before - anyio.current_time(), 0.0))
-        # The poll that starts now is also for the pings that came meanwhile.
+        # The poll that starts now is also for the pings that came during the wait.
         self._is_requested = False
         start = anyio.current_time()
         outcome = await self._poller.poll_once(self._request)
@@ -337,8 +331,6 @@ class StreamSource(ABC):
         Every other end of the stream raises :class:`RequestFailed`.
         """
         read, pings = self._reader(), self._pings
-        if pings is not None:
-            read = pings.noticing(read)
         deadline = anyio.current_time() + LATCH_GRACE if self._latched is not None else math.inf
         budget = Budget()
         async with aclosing(stream.events()) as events, aclosing(pings) if pings is not None else nullcontext():
@@ -348,6 +340,9 @@ class StreamSource(ABC):
                     continue
                 # Events that have already arrived are read without a wait, so other tasks would not run.
                 await pause_when_spent(budget)
+                if event.event == "ping" and pings is not None:
+                    pings.request()  # the service has newer flags of the context, and sends them in answer to a poll
+                    continue
                 effect = read(event.event, event.data)
                 match await run_cooperatively(effect) if isinstance(effect, GeneratorType) else effect:
                     case Completed(change_set=change_set):
@@ -358,8 +353,6 @@ class StreamSource(ABC):
                         return
                     case Malformed(message=message):
                         raise RequestFailed(invalid_data(message))
-                    case Ping() if pings is not None:
-                        pings.request()
                     case ServerError(reason=reason):
                         # One error until a payload is complete: a service may repeat the message a thousand times a second.
                         level = logging.DEBUG if self._has_logged_error else logging.ERROR

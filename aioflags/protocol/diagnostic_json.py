@@ -79,7 +79,7 @@ class Configuration(CommonConfiguration, frozen=True, kw_only=True):
 
 
 class MobileConfiguration(CommonConfiguration, frozen=True, kw_only=True):
-    """Options of a client with a mobile key. The names are those of LaunchDarkly's SDK for iOS.
+    """Options of a client with a mobile key. LaunchDarkly's SDK for iOS has the same names.
 
     ``using_secure_mode``: the first context has a secure-mode hash. ``mobile_key_count``: the environments of the client.
     """

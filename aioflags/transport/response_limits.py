@@ -11,7 +11,7 @@ import codecs
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final, Protocol
+from typing import Final
 
 import anyio
 
@@ -22,12 +22,6 @@ _GRACE_READS: Final = 4
 """A body may take this many read timeouts; then it must arrive at the minimum pace."""
 _MIN_PACE: Final = 10_240
 """Bytes per second that a body must have on average: far below any usable link, far above a server that stalls on purpose."""
-
-
-class _Inflation(Protocol):
-    """The type of ``zlib.decompressobj()``, which has no public name."""
-
-    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
 class BodyError(Exception):
@@ -60,7 +54,10 @@ async def inflate(chunks: AsyncIterable[bytes], coding: str, limit: int) -> Asyn
                 yield chunk
                 continue
             while True:
-                piece = _step(stream, chunk)
+                try:
+                    piece = stream.decompress(chunk, _STEP)
+                except zlib.error as error:
+                    raise BodyError(f"broken gzip: {error}") from None
                 inflated += len(piece)
                 if inflated > limit:
                     raise BodyError(f"more than {limit} bytes after inflation")
@@ -74,13 +71,6 @@ async def inflate(chunks: AsyncIterable[bytes], coding: str, limit: int) -> Asyn
                     break
     if coding == "gzip" and received and not stream.eof:
         raise BodyError("gzip that ends too early")
-
-
-def _step(stream: _Inflation, chunk: bytes) -> bytes:
-    try:
-        return stream.decompress(chunk, _STEP)
-    except zlib.error as error:
-        raise BodyError(f"broken gzip: {error}") from None
 
 
 async def lively(chunks: AsyncIterable[bytes], silence: float) -> AsyncGenerator[bytes, None]:
@@ -134,18 +124,14 @@ async def utf8(chunks: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
     async with _reading(chunks) as source:
         async for chunk in source:
             if not (is_between and chunk.isascii()):
-                is_between = _ends_between_characters(decoder, chunk)
+                try:
+                    decoder.decode(chunk)
+                except UnicodeDecodeError:
+                    raise BodyError("text that is not UTF-8") from None
+                is_between = not decoder.getstate()[0]
             yield chunk
     if not is_between:
         raise BodyError("text that is not UTF-8")
-
-
-def _ends_between_characters(decoder: codecs.IncrementalDecoder, chunk: bytes) -> bool:
-    try:
-        decoder.decode(chunk)
-    except UnicodeDecodeError:
-        raise BodyError("text that is not UTF-8") from None
-    return not decoder.getstate()[0]
 
 
 async def events_within(chunks: AsyncIterable[bytes], limit: int) -> AsyncGenerator[bytes, None]:

@@ -7,7 +7,7 @@ import json
 import msgspec
 import pytest
 
-from aioflags.protocol.diagnostics import Description, Identity, MobileConfiguration, Platform, Sdk, init_event
+from aioflags.protocol.diagnostic_json import Description, Identity, MobileConfiguration, Platform, Sdk, init_event
 
 CONFIGURATION = MobileConfiguration(
     custom_base_uri=False,
