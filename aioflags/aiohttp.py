@@ -25,7 +25,7 @@ except ModuleNotFoundError as _missing:
 
 from aioflags.client.client import Client
 from aioflags.client_core.application_client import ApplicationClient, ClientOrMaker, ContextOf, RequestFlags
-from aioflags.client_core.core_client import BaseClient
+from aioflags.client_core.base_client import BaseClient
 from aioflags.client_core.flags import Flags
 from aioflags.errors import ConfigError, LifecycleError
 from aioflags.runtime.validation import require

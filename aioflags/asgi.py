@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from aioflags.client_core.application_client import ApplicationClient, ClientOrMaker, ContextOf, RequestFlags
-from aioflags.client_core.core_client import BaseClient
+from aioflags.client_core.base_client import BaseClient
 from aioflags.client_core.fast_path import use_context
 from aioflags.client_core.flags import Flags
 from aioflags.errors import ConfigError, LifecycleError

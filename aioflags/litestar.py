@@ -29,7 +29,7 @@ except ModuleNotFoundError as _missing:
 from aioflags import asgi
 from aioflags.client.client import Client
 from aioflags.client_core.application_client import ApplicationClient, ClientOrMaker, ContextOf
-from aioflags.client_core.core_client import BaseClient
+from aioflags.client_core.base_client import BaseClient
 from aioflags.client_core.flags import Flags, FlagsState
 from aioflags.errors import ConfigError
 from aioflags.model.context import Context

@@ -17,7 +17,7 @@ import click
 from aioflags.cli.options import FRACTIONAL_OPTION, OVERRIDES_MISPLACED, check_overrides, with_overrides
 from aioflags.cli.usage_errors import UsageMistake, check_keys, file_mistakes
 from aioflags.client.client import Client
-from aioflags.client_core.core_client import BaseClient
+from aioflags.client_core.base_client import BaseClient
 from aioflags.config.config import MOBILE_KEYS, Config, from_environment, with_environment
 from aioflags.config.data_system import DataSystem
 from aioflags.errors import ConfigError

@@ -11,7 +11,7 @@ import msgspec
 
 from aioflags.cli.flag_data import data_of
 from aioflags.cli.options import fractional_option, read_context
-from aioflags.client_core.core_client import BaseClient
+from aioflags.client_core.base_client import BaseClient
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind
 from aioflags.model.explanation import shown

@@ -11,9 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aioflags.client_core.client_methods import EventMethods
-from aioflags.client_core.core_client import BaseClient, weakly
-from aioflags.client_core.evaluation_methods import EvaluationMethods
+from aioflags.client_core.base_client import BaseClient
 from aioflags.client_core.flags import FlagsState
 from aioflags.config.config import Config, with_environment
 from aioflags.config.data_system import DataSystem
@@ -24,7 +22,6 @@ from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, EvaluationDetail
 from aioflags.model.secret import DISCARDED, SdkKey
 from aioflags.model.status import UNAVAILABLE, OverridesStatus, StatusReport, StoreStatus
-from aioflags.plugins import EnvironmentMetadata, Plugin
 from aioflags.runtime.broadcast import LatestIterator
 from aioflags.runtime.event_loops import ForkSafeAsyncLock, asyncio_loop
 from aioflags.runtime.logs import Once, class_name, printable
@@ -34,109 +31,7 @@ if TYPE_CHECKING:
     from aioflags.sources import MemorySource
 
 
-# -- FrontEndMethods: the methods of :class:`Client <aioflags.client.client.Client>` for SDKs in front ends.
-
-
-class FrontEndMethods(EvaluationMethods):
-    """What a front end needs from a client. :class:`Client <aioflags.client.client.Client>` inherits it."""
-
-    if TYPE_CHECKING:
-        _key: SdkKey
-
-    async def all_flags_state(
-        self,
-        context: Context | None = None,
-        *,
-        client_side_only: bool = False,
-        with_reasons: bool = False,
-        details_only_for_tracked_flags: bool = False,
-    ) -> FlagsState:
-        """The values of all flags with the metadata that front-end SDKs need (``to_json_dict`` bootstraps one).
-
-        Not valid, and empty: offline, without data, or for an invalid context. Flags that were never evaluated are compiled first.
-        Both are done in slices that let other tasks run.
-
-        Args:
-            context: The context to evaluate for; by default the ambient one.
-            client_side_only: Leaves out flags that front ends may not see.
-            with_reasons: Adds the reason of each value.
-            details_only_for_tracked_flags: Leaves out metadata that is not needed to send events.
-        """
-        snapshot = await self._newest()
-        await self._evaluator.compile_all(snapshot)
-        context = self._evaluator.context(context)
-        states = await self._evaluator.states(
-            snapshot,
-            context,
-            client_side_only=client_side_only,
-            with_reasons=with_reasons,
-            details_only_for_tracked_flags=details_only_for_tracked_flags,
-            memberships=await self._evaluator.prefetch(snapshot, context),
-        )
-        return FlagsState(states)
-
-    def secure_mode_hash(self, context: Context | None = None) -> str:
-        """The hash that a front-end SDK in secure mode sends for ``context``: hex HMAC-SHA256 of its canonical key and the SDK key.
-
-        Empty, with a warning, for an invalid context. Works offline and before the start.
-        """
-        if (context := self._evaluator.usable_context("secure_mode_hash", context)) is None:
-            return ""
-        return hmac.new(self._key.value.encode(), context.canonical_key.encode(errors="surrogatepass"), hashlib.sha256).hexdigest()
-
-
-# -- MigrationMethods: the methods of :class:`Client <aioflags.client.client.Client>` for migration flags.
-
-
-class MigrationMethods(EvaluationMethods, EventMethods):
-    """The methods of a client for migration flags. :class:`Client <aioflags.client.client.Client>` inherits them."""
-
-    if TYPE_CHECKING:
-        _once_per_flag: Once
-
-    async def migration_variation(self, key: str, context: Context | None, default: Stage | str) -> tuple[Stage, OpTracker]:
-        """The stage of a migration, and the tracker that measures one read or write in it.
-
-        :class:`~aioflags.migration.Migrator` calls this for you. ``default`` is the stage if the flag's value is not a stage. A
-        ``default`` that is not a stage is replaced by ``off``, and an error is logged.
-        """
-        if default not in Stage.__members__.values():
-            self._logger.error("migration %s: the default %s is not a stage; using off", printable(key), printable(repr(default)))
-            default = Stage.OFF
-        default = Stage(default)
-        snapshot = await self._newest(key)
-        evaluator = self._evaluator
-        question = evaluator.question(snapshot, key, context, default.value, object, method="migration_variation")
-        detail = await evaluator.detail_awaited(question, partial(self._stage, question.key, default))
-        flag = snapshot.flags.get(key)
-        tracker = OpTracker(question.key, question.context, detail, default, flag, logger=self._logger)
-        return detail.value, tracker
-
-    def track_migration_op(self, tracker: OpTracker) -> None:
-        """Records what ``tracker`` measured of one read or write. From any thread, without a wait.
-
-        Measurements that do not fit together are not recorded; the reason is logged, once a flag.
-
-        Raises:
-            ConfigError: ``tracker`` is not an :class:`~aioflags.migration.OpTracker`.
-        """
-        event = require("tracker", tracker, OpTracker).event()
-        if not isinstance(event, str):
-            self._warn_if_closed("track_migration_op")
-            self._recorder.migrated(event)
-        elif self._once_per_flag((tracker.key, event)):
-            self._logger.error("migration %s: nothing is sent: %s", printable(tracker.key), event)
-
-    def _stage(self, key: str, default: Stage, detail: EvaluationDetail[Any]) -> EvaluationDetail[Stage]:
-        """The detail with a stage as its value. Replaces a value that is not a stage by ``default``, and logs that once a flag."""
-        stage = as_stage(detail, default)
-        if stage.reason.error_kind is ErrorKind.WRONG_TYPE and self._once_per_flag((key, Stage)):
-            stages = ", ".join(Stage)
-            self._logger.warning("%s: its value is not a migration stage (%s); serving the default", printable(key), stages)
-        return stage
-
-
-class Client(MigrationMethods, FrontEndMethods, BaseClient):
+class Client(BaseClient):
     """Feature flags for one environment.
 
     ::
@@ -156,23 +51,19 @@ class Client(MigrationMethods, FrontEndMethods, BaseClient):
     def __init__(self, sdk_key: str, config: Config | None = None) -> None:
         self._config = config = require("config", Config() if config is None else config, Config)
         self._key = SdkKey(require("sdk_key", sdk_key, str))
-        self._logger = config.logger
         if self._key.discarded:
-            self._logger.warning("sdk_key: %s", DISCARDED)
+            config.logger.warning("sdk_key: %s", DISCARDED)
         elif self._key.is_mobile:
-            self._logger.warning("sdk_key: this looks like a mobile key, for MobileClient; use the SDK key (sdk-…)")
+            config.logger.warning("sdk_key: this looks like a mobile key, for MobileClient; use the SDK key (sdk-…)")
         self._read_document: Callable[[], Awaitable[MemorySource]] | None = None
         """Reads the file of :meth:`local`, at the start."""
         self._start_lock = ForkSafeAsyncLock()
-        self._once = Once()
         self._once_per_flag = Once()
         # A program that imports this module may never make a client; so the first client imports what clients are made of.
         from aioflags.client.assembly import assemble  # noqa: PLC0415 - as above
 
-        parts = assemble(config, self._key, register=weakly(self._register), update_fast_path=weakly(self._update_fast_path))
-        self._outbox, self._data_updates = parts.outbox, parts.data_updates
-        self._big_segments = parts.data_updates.big_segments
-        super().__init__(parts.core)
+        core, self._data_updates = assemble(config, self._key)
+        super().__init__(core)
 
     @classmethod
     def local(cls, data: Mapping[str, object] | str | os.PathLike[str], config: Config | None = None) -> Client:
@@ -199,7 +90,7 @@ class Client(MigrationMethods, FrontEndMethods, BaseClient):
         if not isinstance(data, (str, os.PathLike)):
             raise ConfigTypeError(f"data: expected a mapping or the path of a file, got {class_name(data)}")
         client = cls("", replace(config, data_system=DataSystem(overrides=overrides)))
-        client._holder.publish(Snapshot.empty(log=config.logger))
+        client._core.holder.publish(Snapshot.empty(log=config.logger))
         client._read_document = partial(read_source, Path(data))
         return client
 
@@ -242,7 +133,7 @@ class Client(MigrationMethods, FrontEndMethods, BaseClient):
                     raise
                 self._data_updates.system = DataSystem.custom(synchronizers=[document])
                 self._read_document = None
-            if not self._lifecycle.is_started and not self._cell.is_closed:
+            if not self._core.lifecycle.is_started and not self._core.cell.is_closed:
                 await self._data_updates.load_overrides()
         return await super().start(start_wait)
 
@@ -259,12 +150,95 @@ class Client(MigrationMethods, FrontEndMethods, BaseClient):
             LifecycleError: the client was not started, or was started on another event loop.
             ConfigError: ``timeout`` is not a number of seconds.
         """
-        return await self._lifecycle.refresh(self._data_updates.poll_on_demand.request, timeout)
+        return await self._core.lifecycle.refresh(self._data_updates.poll_on_demand.request, timeout)
 
-    # -- plugins
+    # -- front ends
 
-    def _register(self, plugin: Plugin, environment: EnvironmentMetadata) -> Awaitable[None] | None:
-        return plugin.register(self, environment)
+    async def all_flags_state(
+        self,
+        context: Context | None = None,
+        *,
+        client_side_only: bool = False,
+        with_reasons: bool = False,
+        details_only_for_tracked_flags: bool = False,
+    ) -> FlagsState:
+        """The values of all flags with the metadata that front-end SDKs need (``to_json_dict`` bootstraps one).
+
+        Not valid, and empty: offline, without data, or for an invalid context. Flags that were never evaluated are compiled first.
+        Both are done in slices that let other tasks run.
+
+        Args:
+            context: The context to evaluate for; by default the ambient one.
+            client_side_only: Leaves out flags that front ends may not see.
+            with_reasons: Adds the reason of each value.
+            details_only_for_tracked_flags: Leaves out metadata that is not needed to send events.
+        """
+        snapshot = await self._newest()
+        await self._core.evaluator.compile_all(snapshot)
+        context = self._core.evaluator.context(context)
+        states = await self._core.evaluator.states(
+            snapshot,
+            context,
+            client_side_only=client_side_only,
+            with_reasons=with_reasons,
+            details_only_for_tracked_flags=details_only_for_tracked_flags,
+            memberships=await self._core.evaluator.prefetch(snapshot, context),
+        )
+        return FlagsState(states)
+
+    def secure_mode_hash(self, context: Context | None = None) -> str:
+        """The hash that a front-end SDK in secure mode sends for ``context``: hex HMAC-SHA256 of its canonical key and the SDK key.
+
+        Empty, with a warning, for an invalid context. Works offline and before the start.
+        """
+        if (context := self._core.evaluator.usable_context("secure_mode_hash", context)) is None:
+            return ""
+        return hmac.new(self._key.value.encode(), context.canonical_key.encode(errors="surrogatepass"), hashlib.sha256).hexdigest()
+
+    # -- migrations
+
+    async def migration_variation(self, key: str, context: Context | None, default: Stage | str) -> tuple[Stage, OpTracker]:
+        """The stage of a migration, and the tracker that measures one read or write in it.
+
+        :class:`~aioflags.migration.Migrator` calls this for you. ``default`` is the stage if the flag's value is not a stage. A
+        ``default`` that is not a stage is replaced by ``off``, and an error is logged.
+        """
+        if default not in Stage.__members__.values():
+            self._core.logger.error(
+                "migration %s: the default %s is not a stage; using off", printable(key), printable(repr(default))
+            )
+            default = Stage.OFF
+        default = Stage(default)
+        snapshot = await self._newest(key)
+        evaluator = self._core.evaluator
+        question = evaluator.question(snapshot, key, context, default.value, object, method="migration_variation")
+        detail = await evaluator.detail_awaited(question, partial(self._stage, question.key, default))
+        flag = snapshot.flags.get(key)
+        tracker = OpTracker(question.key, question.context, detail, default, flag, logger=self._core.logger)
+        return detail.value, tracker
+
+    def track_migration_op(self, tracker: OpTracker) -> None:
+        """Records what ``tracker`` measured of one read or write. From any thread, without a wait.
+
+        Measurements that do not fit together are not recorded; the reason is logged, once a flag.
+
+        Raises:
+            ConfigError: ``tracker`` is not an :class:`~aioflags.migration.OpTracker`.
+        """
+        event = require("tracker", tracker, OpTracker).event()
+        if not isinstance(event, str):
+            self._core.warn_if_closed("track_migration_op")
+            self._core.recorder.migrated(event)
+        elif self._once_per_flag((tracker.key, event)):
+            self._core.logger.error("migration %s: nothing is sent: %s", printable(tracker.key), event)
+
+    def _stage(self, key: str, default: Stage, detail: EvaluationDetail[Any]) -> EvaluationDetail[Stage]:
+        """The detail with a stage as its value. Replaces a value that is not a stage by ``default``, and logs that once a flag."""
+        stage = as_stage(detail, default)
+        if stage.reason.error_kind is ErrorKind.WRONG_TYPE and self._once_per_flag((key, Stage)):
+            stages = ", ".join(Stage)
+            self._core.logger.warning("%s: its value is not a migration stage (%s); serving the default", printable(key), stages)
+        return stage
 
     # -- status
 
@@ -278,7 +252,7 @@ class Client(MigrationMethods, FrontEndMethods, BaseClient):
 
         A slow reader skips statuses, but never the last one. Ends when the client has closed, and at once without a store.
         """
-        return LatestIterator(self._data_updates.store_statuses, self._lifecycle.check_loop)
+        return LatestIterator(self._data_updates.store_statuses, self._core.lifecycle.check_loop)
 
     @property
     def overrides_status(self) -> OverridesStatus | None:
@@ -294,19 +268,20 @@ class Client(MigrationMethods, FrontEndMethods, BaseClient):
 
         Waits only if the store was never polled.
         """
-        return UNAVAILABLE if self._big_segments is None else await self._big_segments.status()
+        big_segments = self._core.big_segments
+        return UNAVAILABLE if big_segments is None else await big_segments.status()
 
     def big_segments_statuses(self) -> LatestIterator[StoreStatus]:
         """``async for status in client.big_segments_statuses()``: the first status as soon as it is known, then each newer one.
 
         A slow reader skips statuses, but never the last one. Ends when the client has closed, and at once without a store.
         """
-        return LatestIterator(self._data_updates.big_segments_statuses, self._lifecycle.check_loop)
+        return LatestIterator(self._data_updates.big_segments_statuses, self._core.lifecycle.check_loop)
 
     @property
     def is_initialized(self) -> bool:
         """Whether evaluations have data. Stays true through outages and after closing; true offline."""
-        return self._config.offline or self._holder.snapshot.has_data
+        return self._config.offline or self._core.holder.snapshot.has_data
 
     @property
     def is_offline(self) -> bool:

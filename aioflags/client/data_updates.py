@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 
-from aioflags.client_core.parts import ServiceConnection
-from aioflags.client_core.status import StatusCell
+from aioflags.client_core.core import Core
+from aioflags.client_core.lifecycle import Workload
+from aioflags.client_core.service import ServiceConnection
 from aioflags.config.config import Config
 from aioflags.config.data_system import DataSystem
 from aioflags.evaluation.snapshot import Snapshot
@@ -38,43 +40,41 @@ if TYPE_CHECKING:
     from aioflags.persistence.session import StoreSession
 
 
-class DataUpdates:
-    """Runs the data system of ``config``. Its results go to ``cell``.
+class DataUpdates(Workload):
+    """Runs the data system of ``config``. Its results go to the status cell of ``core``.
 
     Args:
+        core: The parts that the client has in common with others.
         config: The client's options.
         key: The SDK key.
         service: The headers and connections of requests.
-        cell: Where the status is reported.
         on_stream_attempt: Called for each attempt to establish a stream.
-        on_store_mode_change: Called when evaluations begin, or need no longer, to read the store (:attr:`StoreSession.looks_up`).
     """
 
     def __init__(
         self,
+        core: Core,
         config: Config,
         key: SdkKey,
         service: ServiceConnection,
-        cell: StatusCell,
         *,
         on_stream_attempt: Callable[[StreamAttempt], object],
-        on_store_mode_change: Callable[[], None],
     ) -> None:
         self._config = config
         self._service = service
-        self._cell = cell
+        self._cell = core.cell
         self._on_stream_attempt = on_stream_attempt
         self._logger = config.logger
         self._fallback_state = FallbackState()
         self.system: DataSystem = config.data_system
         """May be replaced before the start."""
-        self.poll_on_demand: PollOnDemand = PollOnDemand(cell.polled_on_demand)
+        self.poll_on_demand: PollOnDemand = PollOnDemand(self._cell.polled_on_demand)
         self.store_statuses: Latest[StoreStatus] = Latest()
-        self.store_session: StoreSession | None = self._make_store_session(key, on_store_mode_change)
+        self.store_session: StoreSession | None = self._make_store_session(key, core.update_fast_path)
         """Reads and writes the store; ``None`` without a store, and offline."""
         self.overrides_session: OverridesSession | None = self._make_overrides_session()
         """Reads the override files; ``None`` without any, and offline."""
-        self.big_segments: BigSegmentLookup | None = self._make_big_segments()
+        self.big_segments: BigSegmentLookup | None = core.big_segments
         self.big_segments_statuses: Latest[StoreStatus] = Latest() if self.big_segments is None else self.big_segments.statuses
         reset_after_fork(self.poll_on_demand)
         if self.big_segments is None:
@@ -119,7 +119,11 @@ class DataUpdates:
         if self.overrides_session is not None:
             await self.overrides_session.load()
 
-    def open(self) -> None:
+    def open(self) -> AbstractAsyncContextManager[None]:
+        """The connections."""
+        return self._service.open()
+
+    async def prepare(self) -> None:
         """The client starts. Plugins have not seen it yet."""
         if self._config.offline and (self.system.overrides or self._has(LocalSource)):
             self._logger.warning(
@@ -148,7 +152,13 @@ class DataUpdates:
         # A task group that a task cancels by itself ends without an exception.
         raise RuntimeError("the store session ended unexpectedly")
 
-    async def follow_overrides(self) -> None:
+    async def monitor(self) -> None:
+        """Follows the override files, and polls the store of big segments."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._follow_overrides)
+            await self._poll_big_segments()
+
+    async def _follow_overrides(self) -> None:
         """Reads the override files, follows their edits, and checks their keys at new data, until it is cancelled."""
         if self.overrides_session is None:
             return
@@ -157,7 +167,7 @@ class DataUpdates:
             async for _ in LatestIterator(self._cell.reports):
                 await self.overrides_session.check_keys()
 
-    async def poll_big_segments(self) -> None:
+    async def _poll_big_segments(self) -> None:
         """Polls the status of the big segment store until it is cancelled. An internal error stops nothing else."""
         if self.big_segments is None:
             return
@@ -258,15 +268,6 @@ class DataUpdates:
             return None
         items = self._cell.snapshot.base
         return items if items.flags or items.segments else None
-
-    # -- big segments
-
-    def _make_big_segments(self) -> BigSegmentLookup | None:
-        if self._config.big_segments is None or self._config.offline:
-            return None
-        from aioflags.persistence.big_segments import BigSegmentLookup  # noqa: PLC0415 - most clients have no big segments
-
-        return BigSegmentLookup(self._config.big_segments, self._logger)
 
 
 def first_snapshot(config: Config) -> Snapshot:

@@ -179,7 +179,7 @@ class EvaluationLog:
 
 OFFLINE: Final = Reason(kind=ReasonKind.ERROR, error_kind=ErrorKind.CLIENT_NOT_READY)
 """Why a client that is offline serves defaults."""
-_NO_DEFAULTS: Final[Mapping[str, object]] = {}
+NO_DEFAULTS: Final[Mapping[str, object]] = {}
 
 
 class DataAnswers:
@@ -199,7 +199,7 @@ class DataAnswers:
         log: EvaluationLog,
         *,
         is_offline: bool = False,
-        defaults: Mapping[str, object] = _NO_DEFAULTS,
+        defaults: Mapping[str, object] = NO_DEFAULTS,
         big_segments: BigSegmentLookup | None = None,
     ) -> None:
         self.recorder: Recorder = recorder

@@ -11,7 +11,7 @@ from inspect import isawaitable
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 from weakref import WeakSet
 
-from aioflags.client_core.core_client import BaseClient
+from aioflags.client_core.base_client import BaseClient
 from aioflags.client_core.flags import Flags
 from aioflags.errors import ConfigError, ConfigTypeError, LifecycleError
 from aioflags.model.context import Context

@@ -34,7 +34,6 @@ from aioflags.model.status import Status
 from aioflags.model.values import fresh
 from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.clock import now_ms
-from aioflags.runtime.fork import notify_after_fork
 from aioflags.runtime.logs import class_name
 
 Convert: TypeAlias = "Callable[[EvaluationDetail[Any]], EvaluationDetail[Any]]"
@@ -61,8 +60,7 @@ class Evaluator:
     ``report_to``: where the fast path of :class:`Flags` reports an evaluation: see
     :func:`aioflags.client_core.answers.report_target`.
     ``is_hooked``: there are hooks. ``may_wait``: hooks may be coroutine functions, or big segments may have to be fetched, so
-    that awaited methods call :meth:`detail_awaited`. :meth:`update_fast_path` sets all three. ``update_client`` makes the client
-    call it. ``warns_of_fork``: the first use in the child of a fork logs a warning.
+    that awaited methods call :meth:`detail_awaited`. :meth:`update_fast_path` sets all three.
 
     Args:
         cell: The status of the client.
@@ -70,6 +68,7 @@ class Evaluator:
         data: Evaluates pinned flags, and all flags unless ``answers`` is given.
         log: Where it is logged why a default is served.
         answers: Answers the questions of the client's own methods; by default ``data``.
+        update: Makes the client call :meth:`update_fast_path`.
     """
 
     def __init__(
@@ -79,12 +78,12 @@ class Evaluator:
         data: DataAnswers,
         log: EvaluationLog,
         answers: Answers | None = None,
+        *,
+        update: Callable[[], object] = lambda: None,
     ) -> None:
         self.report_to: Recorder | None = DISABLED_RECORDER
         self.is_hooked: bool = False
         self.may_wait: bool = False
-        self.update_client: Callable[[], object] = lambda: None
-        self.warns_of_fork: bool = True
         self._is_overridden = False
         self._awaits_fork_warning = False
         self._cell = cell
@@ -92,15 +91,10 @@ class Evaluator:
         self._data = data
         self._answers: Answers = answers or data
         self._log = log
-        notify_after_fork(self)
-
-    def after_all_fork_resets(self) -> None:
-        """In the child of a fork: events are off, and the next evaluation logs a warning."""
-        self._cell.is_fork_logged = not self.warns_of_fork
-        self.update_client()
+        self._update = update
 
     def update_fast_path(self, *, overridden: bool | None = None, reads_store: bool = False) -> Recorder | None:
-        """Decides anew whether evaluations may take the fast path. The caller prevents concurrent calls.
+        """Decides again whether evaluations may take the fast path. The caller prevents concurrent calls.
 
         Args:
             overridden: tests override flags or observe evaluations; ``None``: unchanged.
@@ -193,7 +187,7 @@ class Evaluator:
     def _warn_of_fork(self) -> None:
         """The first evaluation in the child of a fork. Later ones may take the fast path."""
         self._cell.warn_of_fork()
-        self.update_client()
+        self._update()
 
     # For integrations, whose own interfaces name the type of a value: the default, which may have another type, does not decide it.
 

@@ -164,9 +164,10 @@ class HookRunner:
     A call reads the list once: a hook that is added meanwhile runs around the next call.
     """
 
-    def __init__(self, hooks: Iterable[Hook], deferred: DeferredHooks, logger: logging.Logger) -> None:
+    def __init__(self, hooks: Iterable[Hook], logger: logging.Logger) -> None:
+        self.deferred: DeferredHooks = DeferredHooks(logger)
+        """Runs the stages after an event that are coroutine functions."""
         self._hooks: tuple[_Stages, ...] = ()
-        self._deferred = deferred
         self._logger = logger
         self._once = Once()
         self._once_a_key = Once()
@@ -303,7 +304,7 @@ class HookRunner:
 
     def tracked(self, call: TrackCall) -> None:
         """Runs the plain stages now, and defers the others in the same order."""
-        if not self._deferred.is_open:
+        if not self.deferred.is_open:
             return
         for stages in self._hooks:
             stage = stages.after_track
@@ -311,7 +312,7 @@ class HookRunner:
                 continue
             try:
                 if stage.waits:
-                    self._deferred.offer(partial(self._run_deferred, stage, call))
+                    self.deferred.offer(partial(self._run_deferred, stage, call))
                     continue
                 returned = stage.run(call)
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 -- as above
@@ -319,7 +320,7 @@ class HookRunner:
                 continue
             finally:
                 _RUNNING.set(before)
-            if inspect.isawaitable(returned) and not self._deferred.offer(partial(self._run_deferred, stage, call, returned)):
+            if inspect.isawaitable(returned) and not self.deferred.offer(partial(self._run_deferred, stage, call, returned)):
                 _close(returned)
 
     async def _run_deferred(self, stage: _Stage, call: TrackCall, awaitable: object = None) -> None:

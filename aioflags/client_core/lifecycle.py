@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import Context as VariableContext
 from typing import Any, Final, Protocol
 
@@ -53,32 +53,27 @@ class Background(Protocol):
         ...
 
 
-class Workload(Protocol):
-    """The work of a client: how its data are kept current."""
+class Workload:
+    """The work of a client: how its data are kept current. This one does nothing; each client has a subclass."""
 
     def open(self) -> AbstractAsyncContextManager[object]:
         """Opens the connections. They stay open for the other methods and for every :class:`Background`."""
-        ...
+        return nullcontext()
 
     async def prepare(self) -> None:
-        """Runs before :meth:`run`. ``start`` waits for it, so it must end by itself."""
-        ...
+        """Runs before plugins get the client, and before :meth:`run`. ``start`` waits for it, so it must end by itself."""
 
     async def run(self) -> None:
         """Keeps the data current until it is cancelled, or until it has nothing left to do."""
-        ...
 
     async def monitor(self) -> None:
         """Runs concurrently with :meth:`prepare` and :meth:`run`, and starts first. It must not raise."""
-        ...
 
     def stop(self) -> None:
         """Called when closing begins."""
-        ...
 
     async def release(self) -> None:
         """Runs last. It closes the resources whose task never started."""
-        ...
 
 
 _LAST_STEP: Final = 0.1
@@ -90,7 +85,7 @@ class Lifecycle:
 
     Args:
         cell: Where the status is reported.
-        workload: What the client does between start and close.
+        register: Hands the client to its plugins, at each start.
         background: The tasks that flush when the client closes.
         start_wait: How many seconds a start waits for data by default.
         close_timeout: How many seconds a close may take by default.
@@ -102,7 +97,7 @@ class Lifecycle:
     def __init__(
         self,
         cell: StatusCell,
-        workload: Workload,
+        register: Callable[[], Awaitable[None]],
         background: Sequence[Background],
         *,
         start_wait: float,
@@ -111,30 +106,25 @@ class Lifecycle:
         server: str | None = None,
         long_start: float = MAX_START_WAIT,
     ) -> None:
+        self.workload: Workload = Workload()
+        """What the client does between start and close. Set before the start."""
+        self.background: list[Background] = [*background, cell.observers]
+        """The tasks that flush when the client closes."""
+        self.start_wait: float = start_wait
+        """How many seconds a start waits for data by default."""
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """The event loop that the client was started on; ``None`` before the start."""
         self._cell = cell
-        self._workload = workload
-        self._background: Sequence[Background] = (*background, cell.observers)
-        self._start_wait = start_wait
+        self._register = register
         self._long_start = long_start
         self._close_timeout = close_timeout
         self._logger = logger
         self._server = server
         self._root: asyncio.Task[None] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._prepared = anyio.Event()
         self._closing = anyio.Event()
         self._deadline = self._start_ends = 0.0
         reset_after_fork(self)
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop | None:
-        """The event loop that the client was started on; ``None`` before the start."""
-        return self._loop
-
-    @property
-    def start_wait(self) -> float:
-        """How many seconds a start waits for data by default."""
-        return self._start_wait
 
     # -- start
 
@@ -167,14 +157,14 @@ class Lifecycle:
             return self._cell.newest
         if wait > self._long_start and start_wait is not None:
             self._logger.warning("start_wait: %g s is long for an application to wait for its flags", wait)
-        self._loop = asyncio.get_running_loop()
-        self._cell.open(self._loop)
-        for background in self._background:
+        self.loop = asyncio.get_running_loop()
+        self._cell.open(self.loop)
+        for background in self.background:
             background.open()
         # An empty context: variables of the request that happens to start the client do not reach its background work.
-        self._root = self._loop.create_task(self._run(wait), name="aioflags", context=VariableContext())
+        self._root = self.loop.create_task(self._run(wait), name="aioflags", context=VariableContext())
         self._root.add_done_callback(self._root_ended)
-        began = self._loop.time()
+        began = self.loop.time()
         self._start_ends = began + wait
         try:
             await self._wait_for_readiness(wait)
@@ -185,14 +175,14 @@ class Lifecycle:
             raise
         if wait > 0 and not self._cell.readiness.is_set():
             self._cell.start_timed_out(self._why_no_data())
-        self._log_start(wait, self._loop.time() - began)
+        self._log_start(wait, self.loop.time() - began)
         return self._cell.newest
 
     def start_limit(self, start_wait: float | None) -> float:
         """For how many seconds a start waits."""
         if start_wait is not None:
             return start_wait
-        return self._start_wait if self._loop is None else max(self._start_ends - self._loop.time(), 0)
+        return self.start_wait if self.loop is None else max(self._start_ends - self.loop.time(), 0)
 
     async def _reopen(self) -> None:
         """A start after a close."""
@@ -288,7 +278,7 @@ class Lifecycle:
         self.check_loop()
         if self._root is None and not self._cell.is_closed:
             raise LifecycleError("this client was not started, so it cannot request flags")
-        default = self._start_wait if self._start_wait > 0 else START_WAIT
+        default = self.start_wait if self.start_wait > 0 else START_WAIT
         with anyio.move_on_after(default if timeout is None else timeout):
             await self._cell.readiness.wait()
             await request()
@@ -297,7 +287,7 @@ class Lifecycle:
     def check_loop(self) -> None:
         """Raises :class:`LifecycleError` on another event loop than the client's, and under another library than asyncio."""
         running = asyncio_loop()
-        if self._loop is not None and self._loop is not running:
+        if self.loop is not None and self.loop is not running:
             raise LifecycleError(
                 "this client was started on another event loop: make one client for each asyncio.run(), "
                 "or run all calls on one loop, with asyncio.Runner; in tests, give the fixture and its tests one loop_scope"
@@ -306,8 +296,8 @@ class Lifecycle:
     # -- the root task
 
     async def _run(self, start_wait: float) -> None:
-        async with self._workload.open(), anyio.create_task_group() as group:
-            for background in self._background:
+        async with self.workload.open(), anyio.create_task_group() as group:
+            for background in self.background:
                 group.start_soon(self._run_background, background)
             group.start_soon(self._cell.time_outages)
             data_scope, data_ended = anyio.CancelScope(), anyio.Event()
@@ -318,7 +308,7 @@ class Lifecycle:
                 await data_ended.wait()
             seconds = self._seconds_left()
             async with anyio.create_task_group() as finishing:
-                for background in self._background:
+                for background in self.background:
                     finishing.start_soon(background.finish, seconds - min(_LAST_STEP, seconds / 10))
             group.cancel_scope.cancel()
 
@@ -342,16 +332,17 @@ class Lifecycle:
             with scope:
                 async with anyio.create_task_group() as tasks:
                     # Tasks take their first steps in the order of these calls.
-                    tasks.start_soon(self._workload.monitor)
+                    tasks.start_soon(self.workload.monitor)
                     tasks.start_soon(self._keep_current, group, start_wait)
         finally:
-            await self._workload.release()
+            await self.workload.release()
             ended.set()
 
     async def _keep_current(self, group: TaskGroup, start_wait: float) -> None:
         group.start_soon(self._limit_start, start_wait)
         try:
-            await self._workload.prepare()
+            await self.workload.prepare()
+            await self._register()
         finally:
             self._prepared.set()
         await self._update_data()
@@ -363,7 +354,7 @@ class Lifecycle:
             return
         try:
             with contain_cancellation():
-                await self._workload.run()
+                await self.workload.run()
         except Exception as error:
             self._logger.exception("stopped updating flag data after an internal error (please report)")
             self._cell.failed(unexpected(error))
@@ -406,7 +397,7 @@ class Lifecycle:
         self._stop(limit)
         self._cell.observers.closed_by(caller or asyncio.current_task())
         if root is None or root.done():
-            await self._workload.release()
+            await self.workload.release()
             return
         # Even with a limit of 0 every task needs a cycle of the loop to give up and to count what is lost.
         await asyncio.wait({root}, timeout=max(limit, _LAST_STEP))
@@ -425,9 +416,9 @@ class Lifecycle:
 
     def abandon(self, *, warns: bool) -> None:
         """Closes a client that was collected: the program cannot. From any thread, also while the interpreter exits."""
-        if self._loop is not None:
+        if self.loop is not None:
             try:
-                self._loop.call_soon_threadsafe(self._stop_abandoned, warns)
+                self.loop.call_soon_threadsafe(self._stop_abandoned, warns)
             except RuntimeError:
                 return  # the loop is closed, and its tasks have ended
 
@@ -441,10 +432,10 @@ class Lifecycle:
         """The first step of closing, and the only one that does not wait."""
         if not self._closing.is_set():
             self._deadline = asyncio.get_running_loop().time() + (self._close_timeout if limit is None else limit)
-        for background in self._background:
+        for background in self.background:
             background.stop()
         self._cell.close()
-        self._workload.stop()
+        self.workload.stop()
         self._closing.set()
 
     def after_fork(self) -> None:
@@ -455,5 +446,5 @@ class Lifecycle:
 
     def _reset(self) -> None:
         """No task of the last start runs any more."""
-        self._root = self._loop = None
+        self._root = self.loop = None
         self._closing, self._prepared = anyio.Event(), anyio.Event()

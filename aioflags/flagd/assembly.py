@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
-from aioflags.client_core.answers import DataAnswers, EvaluationLog
-from aioflags.client_core.core_client import Core
-from aioflags.client_core.evaluator import Evaluator
-from aioflags.client_core.hook_runner import DeferredHooks, HookRunner
-from aioflags.client_core.lifecycle import Lifecycle
-from aioflags.client_core.registration import Registration
-from aioflags.client_core.remote import RemoteAnswers, RemoteEvaluation
+from aioflags.client_core.core import Core
+from aioflags.client_core.lifecycle import Workload
+from aioflags.client_core.remote import RemoteEvaluation
 from aioflags.client_core.status import StatusCell
 from aioflags.evaluation.dialect import Dialect
 from aioflags.evaluation.flagd.dialect import flagd_dialect
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.events.recorder import DISABLED_RECORDER
 from aioflags.flagd.modes import Mode
 from aioflags.model.change import ChangeSet
 from aioflags.model.status import Event, EventKind, SourceState
-from aioflags.plugins import EnvironmentMetadata, FlagdPlugin, SdkMetadata
+from aioflags.plugins import EnvironmentMetadata, SdkMetadata
 from aioflags.protocol.requests import PRODUCT
 from aioflags.runtime.logs import Once
 from aioflags.runtime.version import __version__
 from aioflags.sources.base import SourceContext
-from aioflags.supervisor.next_snapshot import SnapshotHolder
 from aioflags.supervisor.rotation import FallbackState, SourceOptions
 from aioflags.supervisor.supervisor import Supervisor
 
@@ -35,56 +29,25 @@ if TYPE_CHECKING:
     from aioflags.flagd.config import FlagdConfig
 
 
-RegisterPlugin: TypeAlias = Callable[[FlagdPlugin, EnvironmentMetadata], Awaitable[None] | None]
-
-
-def assemble(config: FlagdConfig, mode: Mode, *, register: RegisterPlugin) -> tuple[Core, RemoteAnswers | None]:
-    """Creates the parts of one client, and what answers its questions if a server evaluates.
-
-    Args:
-        config: The client's options.
-        mode: Where flags come from, and who evaluates them.
-        register: Hands the client to a plugin. Must not keep the client alive: its tasks may outlive it.
-    """
-    logger = config.logger
-    first = Snapshot.empty(dialect=mode.dialect or _dialect(config), log=logger)
-    holder = SnapshotHolder(first if mode.flags is None else first.apply(mode.flags))
-    cell = StatusCell(
-        holder,
-        logger,
-        grace=config.retry_grace_period,
-        restartable=True,
-        server_evaluates=mode.remote is not None,
-        on_step=None if mode.remote is None else _invalidating(mode.remote),
-    )
-    log = EvaluationLog(logger, cell)
-    hooks_after = DeferredHooks(logger)
-    hooks = HookRunner(config.hooks, hooks_after, logger)
-    registration = Registration(config.plugins, _environment(), logger)
-    lifecycle = Lifecycle(
-        cell,
-        _FlagdWorkload(config, mode, cell, registration, register),
-        [hooks_after],
+def assemble(config: FlagdConfig, mode: Mode) -> Core:
+    """Creates the parts of one client. ``mode``: where flags come from, and who evaluates them."""
+    first = Snapshot.empty(dialect=mode.dialect or _dialect(config), log=config.logger)
+    core = Core(
+        first if mode.flags is None else first.apply(mode.flags),
+        config.logger,
+        _environment(),
+        hooks=config.hooks,
+        plugins=config.plugins,
         start_wait=config.deadline or math.inf,
         close_timeout=config.close_timeout,
-        logger=logger,
         server=mode.server,
+        remote=mode.remote,
+        grace=config.retry_grace_period,
+        restartable=True,
+        on_step=None if mode.remote is None else _invalidating(mode.remote),
     )
-    answers = None
-    if mode.remote is not None:
-        answers = RemoteAnswers(mode.remote, holder, lambda: cell.newest.status, log, lifecycle.check_loop)
-    evaluator = Evaluator(cell, hooks, DataAnswers(DISABLED_RECORDER, log), log, answers)
-    core = Core(
-        holder=holder,
-        cell=cell,
-        recorder=DISABLED_RECORDER,
-        hooks=hooks,
-        evaluator=evaluator,
-        lifecycle=lifecycle,
-        registration=registration,
-        logger=logger,
-    )
-    return core, answers
+    core.lifecycle.workload = _FlagdWorkload(config, mode, core.cell)
+    return core
 
 
 def _dialect(config: FlagdConfig) -> Dialect:
@@ -129,28 +92,20 @@ def _invalidating(remote: RemoteEvaluation) -> Callable[[Sequence[Event], Change
     return on_step
 
 
-class _FlagdWorkload:
-    """What a client for flagd does between start and close: a :class:`aioflags.client_core.lifecycle.Workload`."""
+class _FlagdWorkload(Workload):
+    """What a client for flagd does between start and close."""
 
-    def __init__(
-        self,
-        config: FlagdConfig,
-        mode: Mode,
-        cell: StatusCell,
-        registration: Registration[FlagdPlugin],
-        register: RegisterPlugin,
-    ) -> None:
+    def __init__(self, config: FlagdConfig, mode: Mode, cell: StatusCell) -> None:
         self._config = config
         self._mode = mode
         self._cell = cell
-        self._registration = registration
-        self._register = register
 
     def open(self) -> AbstractAsyncContextManager[object]:
+        """The connections of the mode."""
         return self._mode.opened()
 
-    async def prepare(self) -> None:
-        await self._registration.register(self._register)
+    async def run(self) -> None:
+        """Keeps the flags current, if there is a source of flags."""
         if self._mode.remote is None and self._mode.dialect is None:
             # It has to be the server's: otherwise the two put users into different groups.
             self._config.logger.info("rules are evaluated here, with version %d of fractional", self._config.fractional_version)
@@ -160,20 +115,7 @@ class _FlagdWorkload:
             # There are no data to wait for.
             self._cell.report(SourceState.VALID)
             self._cell.mark_ready()
-
-    async def run(self) -> None:
-        if self._mode.source is None or self._cell.is_fatal:
             return
         context = SourceContext(http=self._config.http, logger=self._config.logger)
         options = SourceOptions(synchronizers=[self._mode.source], server_evaluates=self._mode.remote is not None)
-        supervisor = Supervisor(options, context, self._cell, FallbackState())
-        await supervisor.run()
-
-    async def monitor(self) -> None:
-        """There is nothing to watch."""
-
-    def stop(self) -> None:
-        """Answers of a server may stay in the cache: a closed client serves none, and a start removes them."""
-
-    async def release(self) -> None:
-        """Nothing outlives :meth:`open`."""
+        await Supervisor(options, context, self._cell, FallbackState()).run()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
 
-from aioflags.client_core.core_client import BaseClient, weakly
+from aioflags.client_core.base_client import BaseClient
 from aioflags.client_core.flags import Flags
 from aioflags.client_core.observers import ClientIterator
 from aioflags.client_core.readers import FlagChange, ValueChange
@@ -14,7 +14,6 @@ from aioflags.errors import ConfigError
 from aioflags.flagd.config import FlagdConfig
 from aioflags.model.context import Context
 from aioflags.model.explanation import Explanation
-from aioflags.plugins import EnvironmentMetadata, FlagdPlugin
 from aioflags.runtime.validation import require
 
 if TYPE_CHECKING:
@@ -47,11 +46,7 @@ class FlagdClient(BaseClient):
         from aioflags.flagd.assembly import assemble  # noqa: PLC0415 - as above
 
         self._config = require("config", FlagdConfig() if config is None else config, FlagdConfig)
-        core, self._remote = assemble(self._config, self._mode(), register=weakly(self._register))
-        super().__init__(core)
-
-    def _register(self, plugin: FlagdPlugin, environment: EnvironmentMetadata) -> Awaitable[None] | None:
-        return plugin.register(self, environment)
+        super().__init__(assemble(self._config, self._mode()))
 
     def _mode(self) -> Mode:
         """Where flags come from, and who evaluates them."""
@@ -83,31 +78,27 @@ class FlagdClient(BaseClient):
     @property
     def is_initialized(self) -> bool:
         """Whether evaluations have data, or can ask the server. Stays true through outages; with data also after closing."""
-        return super().is_initialized if self._remote is None else self._remote.refusal is None
-
-    @property
-    def is_remote(self) -> bool:
-        return self._remote is not None
+        return super().is_initialized if self._core.remote is None else self._core.remote.refusal is None
 
     async def flags(self, context: Context | None = None) -> Flags:
         """The flags for ``context``, pinned to the data of this moment: call it once a request, then evaluate with plain calls.
 
         If the server evaluates, one call fetches all flags.
         """
-        if self._remote is None:
+        if self._core.remote is None:
             return await super().flags(context)
-        context = self._evaluator.context(context)
-        return Flags(self._evaluator, await self._remote.all_flags(context), context)
+        context = self._core.evaluator.context(context)
+        return Flags(self._core.evaluator, await self._core.remote.all_flags(context), context)
 
     async def explain(self, key: str, context: Context | None = None) -> Explanation:
         """Explains step by step why flag ``key`` has its value for ``context``, with the age and origin of the data.
 
         If the server evaluates, it is asked, and its reason is the explanation. See :meth:`Client.explain`.
         """
-        if self._remote is None:
+        if self._core.remote is None:
             return await super().explain(key, context)
-        key, context = plain_key(key), self._evaluator.context(context)
-        return self._evaluator.explain(await self._remote.all_flags(context, key), key, context, None)
+        key, context = plain_key(key), self._core.evaluator.context(context)
+        return self._core.evaluator.explain(await self._core.remote.all_flags(context, key), key, context, None)
 
     def flags_nowait(self, context: Context | None = None) -> Flags:
         """:meth:`flags` as a plain call, from any thread.
@@ -115,7 +106,7 @@ class FlagdClient(BaseClient):
         Raises:
             ConfigError: the server evaluates, so that the flags have to be fetched.
         """
-        if self._remote is not None:
+        if self._core.remote is not None:
             raise ConfigError(f"flags_nowait: with resolver={self._config.resolver!r} the server evaluates; await client.flags()")
         return super().flags_nowait(context)
 
@@ -131,6 +122,6 @@ class FlagdClient(BaseClient):
         Raises:
             ConfigError: ``key`` although the server evaluates; ``context`` without a ``key``; or a key that is not a string.
         """
-        if key is not None and self._remote is not None:
+        if key is not None and self._core.remote is not None:
             raise ConfigError(f"changes: with resolver={self._config.resolver!r} only changes() is possible: the server evaluates")
         return super().changes(key, context)  # type: ignore[arg-type] # the overloads have no key that may be None

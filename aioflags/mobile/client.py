@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final, Literal, TypeVar
 
 import anyio
 
-from aioflags.client_core.client_methods import SendingMethods
+from aioflags.client_core.core_client import CoreClient
 from aioflags.config.config import MOBILE_KEYS, from_environment
 from aioflags.errors import ConfigError, LifecycleError
 from aioflags.mobile.config import OPTIONS, MobileConfig
@@ -65,7 +65,7 @@ class MobileClient(MobileEnvironment):
         self._config = config
         secondary = config.for_secondary_key()
         self._secondary = {
-            name: MobileEnvironment(SdkKey(key), context, secondary, name, keys=self._parts.keys)
+            name: MobileEnvironment(SdkKey(key), context, secondary, name, keys=self._work.keys)
             for name, key in config.secondary_mobile_keys.items()
         }
 
@@ -123,13 +123,13 @@ class MobileClient(MobileEnvironment):
         asyncio_loop()
         accepts_cached = _accepts_cached(wait_for)
         for each in self._all:
-            each._add_plugin_hooks()
-        is_first = not self._lifecycle.is_started
+            each._core.add_plugin_hooks()
+        is_first = not self._core.lifecycle.is_started
         try:
-            results = await _together(each._parts.start(start_wait, accepts_cached=accepts_cached) for each in self._all)
+            results = await _together(each._work.start(start_wait, accepts_cached=accepts_cached) for each in self._all)
         except BaseException:
             # Some environments may have started before the others were cancelled, or while one of them closed.
-            if is_first and self._lifecycle.is_started:
+            if is_first and self._core.lifecycle.is_started:
                 with anyio.CancelScope(shield=True):
                     await self.aclose()
             raise
@@ -145,9 +145,9 @@ class MobileClient(MobileEnvironment):
             ConfigError: ``timeout`` is not a number of seconds. Earlier failures of the client raise nothing here.
         """
         caller = asyncio.current_task()
-        await _together(each._lifecycle.aclose(timeout, caller=caller) for each in self._all)
+        await _together(each._core.lifecycle.aclose(timeout, caller=caller) for each in self._all)
         for each in self._all:
-            each._parts.early_events.closed()
+            each._work.early_events.closed()
 
     # -- the context
 
@@ -182,13 +182,13 @@ class MobileClient(MobileEnvironment):
         require("sheddable", sheddable, bool)
         require("secure_mode_hash", secure_mode_hash, str, type(None))
         accepts_cached = _accepts_cached(wait_for)
-        if not self._lifecycle.is_started:
+        if not self._core.lifecycle.is_started:
             return _NOT_STARTED
-        self._lifecycle.check_loop()
-        if any(each._switcher.queue.is_switching_here for each in self._all):
+        self._core.lifecycle.check_loop()
+        if any(each._work.switcher.queue.is_switching_here for each in self._all):
             raise LifecycleError("identify: before_identify would wait for itself; call identify in a task of your own")
-        if timeout is not None and timeout > MAX_IDENTIFY_WAIT and self._once("timeout"):
-            self._logger.warning("identify: %g s is long for an application to wait for its flags", timeout)
+        if timeout is not None and timeout > MAX_IDENTIFY_WAIT and self._core.once("timeout"):
+            self._core.logger.warning("identify: %g s is long for an application to wait for its flags", timeout)
         # The proof belongs to one environment. Those of the secondary keys get none, as at the start.
         proofs = (secure_mode_hash, *(None for _ in self._secondary))
         changes = (
@@ -200,7 +200,7 @@ class MobileClient(MobileEnvironment):
             )
             for proof in proofs
         )
-        switches = (each._switcher.switch(change) for each, change in zip(self._all, changes, strict=True))
+        switches = (each._work.switcher.switch(change) for each, change in zip(self._all, changes, strict=True))
         return self._worst(await _together(switches))
 
     def _worst(self, results: Iterable[IdentifyResult]) -> IdentifyResult:
@@ -222,7 +222,7 @@ class MobileClient(MobileEnvironment):
             ConfigError: no mode has this name. Nothing changes then.
             LifecycleError: the client runs on another event loop.
         """
-        self._lifecycle.check_loop()
+        self._core.lifecycle.check_loop()
         wanted = None if mode is None else mode_named("mode", mode)
         self._change_modes(lambda modes: modes.override(wanted))
 
@@ -261,13 +261,13 @@ class MobileClient(MobileEnvironment):
         def run() -> None:
             for each in self._all:
                 try:
-                    change(each._modes)
-                    each._parts.sending.update()
+                    change(each._work.modes)
+                    each._work.update_sending()
                 except Exception:
                     # The other environments must not stay online.
-                    each._logger.exception("could not change the connection mode after an internal error (please report)")
+                    each._core.logger.exception("could not change the connection mode after an internal error (please report)")
 
-        loop = self._lifecycle.loop
+        loop = self._core.lifecycle.loop
         is_here = loop is None or loop is running_loop()
         if is_here:
             run()
@@ -284,7 +284,7 @@ class MobileClient(MobileEnvironment):
         The event loop sends them afterwards: at the end of a program use :meth:`flush_and_wait`, or close the client.
         """
         for each in self._all:
-            SendingMethods.flush(each)
+            CoreClient.flush(each)
 
     async def flush_and_wait(self, timeout: float | None = None) -> bool:
         """Sends the events recorded so far, and waits for the end, at most ``timeout`` seconds; without a limit by default.
@@ -296,7 +296,7 @@ class MobileClient(MobileEnvironment):
             LifecycleError: the client runs on another event loop.
             ConfigError: ``timeout`` is not a number of seconds.
         """
-        return all(await asyncio.gather(*(SendingMethods.flush_and_wait(each, timeout) for each in self._all)))
+        return all(await asyncio.gather(*(CoreClient.flush_and_wait(each, timeout) for each in self._all)))
 
 
 async def _together(calls: Iterable[Coroutine[Any, Any, R]]) -> list[R]:

@@ -9,8 +9,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias, overload
 
-from aioflags.client_core.client_methods import SendingMethods
-from aioflags.client_core.core_client import CoreClient, weakly
+from aioflags.client_core.core_client import CoreClient
 from aioflags.client_core.fast_path import fast_detail, plain_default
 from aioflags.client_core.observers import ClientIterator
 from aioflags.client_core.readers import FlagChange, ValueChange
@@ -25,14 +24,11 @@ from aioflags.model.detail import EvaluationDetail
 from aioflags.model.secret import DISCARDED, SdkKey
 from aioflags.model.status import DEFAULT_ENVIRONMENT, IdentifyResult, SourceState
 from aioflags.model.values import fresh
-from aioflags.plugins import EnvironmentMetadata, MobilePlugin
 from aioflags.runtime.fork import Lock, reset_after_fork
 from aioflags.runtime.logs import Once, prefixed, printable
 from aioflags.runtime.validation import require
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
     from aioflags.mobile.flag_cache import GeneratedKeys
 
 
@@ -121,14 +117,13 @@ WaitFor: TypeAlias = Literal["fresh", "cached"]
 _EMPTY: Final = "it is empty, so the service will refuse it; MobileClient.from_env takes it from LAUNCHDARKLY_MOBILE_KEY"
 
 
-class MobileEnvironment(SendingMethods, CoreClient):
+class MobileEnvironment(CoreClient):
     """The flags of one environment. :class:`MobileClient` is one, and makes one for each secondary key.
 
     ``context``: the first one. ``name``: how the log calls the environment, if there are several. ``keys``: the generated keys of
     the client's other environments, if there are any.
     """
 
-    provider_name: ClassVar[str] = "aioflags"
     _warns_if_unclosed: ClassVar[bool] = False
 
     def __init__(
@@ -141,7 +136,7 @@ class MobileEnvironment(SendingMethods, CoreClient):
         keys: GeneratedKeys | None = None,
     ) -> None:
         # A program that imports this module may never make a client; so the first client imports what clients are made of.
-        from aioflags.mobile.assembly import assemble  # noqa: PLC0415 - as above
+        from aioflags.mobile.assembly import MobileWorkload, mobile_core  # noqa: PLC0415 - as above
 
         logger = config.logger if name == DEFAULT_ENVIRONMENT else prefixed(config.logger, f"environment {printable(name)}: ")
         if not key:
@@ -152,20 +147,8 @@ class MobileEnvironment(SendingMethods, CoreClient):
                 "mobile_key: this looks like an SDK key, which reads all flags with their rules: never put one into a program of "
                 "users; use the mobile key (mob-…)"
             )
-        self._parts = parts = assemble(
-            config,
-            key,
-            context,
-            environment=name,
-            logger=logger,
-            keys=keys,
-            update_fast_path=weakly(self._update_fast_path),
-            register=weakly(self._register),
-            record_tracked=weakly(self._record_tracked),
-        )
-        self._outbox, self._once = parts.outbox, Once()
-        self._modes, self._updates, self._switcher = parts.modes, parts.updates, parts.switcher
-        super().__init__(parts.core)
+        super().__init__(mobile_core(config, key, logger))
+        self._work = self._core.lifecycle.workload = MobileWorkload(self._core, config, key, context, environment=name, keys=keys)
 
     async def start(self, start_wait: float | None = None, *, wait_for: WaitFor = "fresh") -> IdentifyResult:  # noqa: ARG002 -- as MobileClient
         """An environment starts with its client. Raises :class:`LifecycleError`."""
@@ -175,47 +158,44 @@ class MobileEnvironment(SendingMethods, CoreClient):
         """An environment closes with its client. Raises :class:`LifecycleError`."""
         raise LifecycleError("an environment closes with its client: call aclose of the MobileClient")
 
-    def _register(self, plugin: MobilePlugin, environment: EnvironmentMetadata) -> Awaitable[None] | None:
-        return plugin.register(self, environment)
-
     @property
     def context(self) -> Context:
         """The context of the flags, with generated keys and attributes of the environment. Before the start: the given one."""
-        return self._holder.snapshot.evaluated_for or self._switcher.given
+        return self._core.holder.snapshot.evaluated_for or self._work.switcher.given
 
     @property
     def mode(self) -> ConnectionMode:
         """The connection mode whose sources started last. While sources close, that is still the old one."""
-        return self._updates.mode.mode
+        return self._work.updates.mode.mode
 
     @property
     def is_initialized(self) -> bool:
         """Whether the client has flags of its context. Stays true through outages and after closing, but not for a new context."""
-        return self._holder.snapshot.refusal is None
+        return self._core.holder.snapshot.refusal is None
 
     @property
     def is_offline(self) -> bool:
         """Whether the program set the client offline."""
-        return self._modes.facts.is_set_offline
+        return self._work.modes.facts.is_set_offline
 
     @property
     def connection_info(self) -> ConnectionInfo:
         """How the client is connected now, and what its sources reported last."""
-        overall, mode = self._parts.connections.overall, self._updates.mode
-        name = "SHUTDOWN" if self._cell.is_closed else mode.connection_name
+        overall, mode = self._work.connections.overall, self._work.updates.mode
+        name = "SHUTDOWN" if self._core.cell.is_closed else mode.connection_name
         return ConnectionInfo(
             mode=name,
             last_success=overall.last_success,
             last_failure=overall.last_failure,
-            last_failure_type=self._parts.connections.last_failure_type,
+            last_failure_type=self._work.connections.last_failure_type,
             active_protocol=self._active_protocol,
             fallback=self._fallback,
-            sources=self._parts.connections.sources,
+            sources=self._work.connections.sources,
         )
 
     @property
     def _fallback(self) -> FallbackInfo:
-        state, loop = self._updates.fallback, self._lifecycle.loop
+        state, loop = self._work.updates.fallback, self._core.lifecycle.loop
         directive, since = state.directive, state.since
         # A directive whose time is over is forgotten when sources start; offline, none do.
         if directive is None or (loop is not None and loop.time() >= state.until):
@@ -224,12 +204,13 @@ class MobileEnvironment(SendingMethods, CoreClient):
 
     @property
     def _active_protocol(self) -> Literal["fdv1", "fdv2"] | None:
-        if not self._lifecycle.is_open or not self._updates.uses_network or self._cell.newest.source_state is SourceState.OFF:
+        core, updates = self._core, self._work.updates
+        if not core.lifecycle.is_open or not updates.uses_network or core.cell.newest.source_state is SourceState.OFF:
             return None
-        return "fdv1" if self._updates.fallback.is_on_fdv1 else "fdv2"
+        return "fdv1" if updates.fallback.is_on_fdv1 else "fdv2"
 
     def __repr__(self) -> str:
-        report = self._cell.newest
+        report = self._core.cell.newest
         return f"<{type(self).__name__} {report.status.value}, source {report.source_state.value}, mode {self.mode.value}>"
 
     # -- evaluations
@@ -253,10 +234,11 @@ class MobileEnvironment(SendingMethods, CoreClient):
             if key.__class__ is not str:
                 default = plain_default(key, default)
             # Each branch loads only what it needs: a local variable costs some 5 ns.
-            if self._report_to is None:
-                return self._holder.snapshot.constant_answers[key].by_type[default.__class__]
-            hot_context = self._report_to.hot_context
-            snapshot = self._holder.snapshot
+            core = self._core
+            if core.report_to is None:
+                return core.holder.snapshot.constant_answers[key].by_type[default.__class__]
+            hot_context = core.report_to.hot_context
+            snapshot = core.holder.snapshot
             answer = snapshot.constant_answers[key]
             value = answer.by_type[default.__class__]
             if hot_context.context is snapshot.evaluated_for:
@@ -266,13 +248,13 @@ class MobileEnvironment(SendingMethods, CoreClient):
                     pass
                 else:
                     return value
-            recorder = self._report_to
+            recorder = core.report_to
             if recorder.is_open and snapshot.evaluated_for is not None:
                 recorder.answered(snapshot, key, snapshot.evaluated_for, answer, default, value=value)
                 return value
         except Exception:  # noqa: BLE001, S110 -- the slow path meets the cause again, and handles it
             pass
-        evaluator, snapshot = self._evaluator, self._holder.snapshot
+        evaluator, snapshot = self._core.evaluator, self._core.holder.snapshot
         return evaluator.detail(evaluator.question(snapshot, key, snapshot.evaluated_for, default, method="variation")).value
 
     @overload
@@ -293,22 +275,22 @@ class MobileEnvironment(SendingMethods, CoreClient):
 
         The service sends reasons only with the option ``evaluation_reasons``.
         """
-        snapshot = self._holder.snapshot
-        if self._report_to is None:
+        snapshot = self._core.holder.snapshot
+        if self._core.report_to is None:
             detail = fast_detail(snapshot, key, snapshot.evaluated_for, default)
             if detail is not None:
                 return detail
-        evaluator = self._evaluator
+        evaluator = self._core.evaluator
         return evaluator.detail(
             evaluator.question(snapshot, key, snapshot.evaluated_for, default, method="variation_detail", with_reason=True)
         )
 
     def all(self) -> dict[str, Any]:
         """The values of all flags by key; ``None`` for a flag without a value. Records no events."""
-        snapshot = self._holder.snapshot
+        snapshot = self._core.holder.snapshot
         if snapshot.refusal is not None:
             return {}
-        return self._evaluator.values(snapshot, snapshot.evaluated_for, None)
+        return self._core.evaluator.values(snapshot, snapshot.evaluated_for, None)
 
     def track(self, name: str, data: Any = None, metric_value: float | None = None) -> None:
         """Records an event of the context for metrics and experiments. From any thread, without a wait.
@@ -326,10 +308,10 @@ class MobileEnvironment(SendingMethods, CoreClient):
         """
         require("name", name, str)
         metric_value = require("metric_value", json_or_same(metric_value), int, float, type(None))
-        context = self._holder.snapshot.evaluated_for
-        if context is None and self._lifecycle.is_open and self._parts.early_events.add(self.context, name, data, metric_value):
+        context = self._core.holder.snapshot.evaluated_for
+        if context is None and self._core.lifecycle.is_open and self._work.early_events.add(self.context, name, data, metric_value):
             return
-        self._record_tracked(name, context or self.context, data, metric_value)
+        self._core.record_tracked(name, context or self.context, data, metric_value)
 
     # -- changes of flags
 

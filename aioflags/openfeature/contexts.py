@@ -9,6 +9,9 @@ there are no kinds, and every name is an attribute.
 Source: ``openfeature.md`` 6.3.
 """
 
+# Integrations read `client._core`, and nothing else that is private.
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -17,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from openfeature.exception import ErrorCode
 from openfeature.flag_evaluation import FlagResolutionDetails, Reason
 
-from aioflags.client_core.parts import internals_of, record_tracked
 from aioflags.evaluation.openfeature import IDENTITY, NO_KEY, TARGETING_KEY, context_with_kinds, error_of, reason_of
 from aioflags.model.attributes import ALWAYS_JSON, json_attributes
 from aioflags.model.context import Context, invalid_context, unchecked_context
@@ -171,9 +173,8 @@ class OneContext:
     """
 
     def __init__(self, client: MobileEnvironment) -> None:
-        internals = internals_of(client)
         self._client = client
-        self._holder, self._evaluator = internals.holder, internals.evaluator
+        self._holder, self._evaluator = client._core.holder, client._core.evaluator
         self._convert = converter(has_kinds=True)
         self._accepted: tuple[Snapshot, Context, _Pinned] | None = None
         """The last data, the context of a call that they answer, and what the call is for."""
@@ -219,7 +220,7 @@ class OneContext:
         if active is None:
             self._client.track(name, data, value)  # which keeps it until the first context is active
         else:
-            record_tracked(self._client, name, active, data, value)
+            self._client._core.record_tracked(name, active, data, value)
 
 
 def _keys(context: Context) -> Mapping[str, str]:

@@ -7,6 +7,9 @@ leaves all of that to the provider: then no event waits.
 Source: ``openfeature.md`` 6.2.
 """
 
+# Integrations read `client._core`, and nothing else that is private.
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import asyncio
@@ -21,7 +24,6 @@ import anyio
 from openfeature.event import ProviderEvent, ProviderEventDetails
 from openfeature.exception import ErrorCode, ProviderFatalError, ProviderNotReadyError
 
-from aioflags.client_core.parts import internals_of, loop_of
 from aioflags.client_core.readers import joined
 from aioflags.client_core.status_steps import event_of
 from aioflags.model.status import Event, EventKind, SourceState, Status, StatusReport
@@ -68,7 +70,7 @@ class ReadinessWait:
             ProviderFatalError: it cannot get any.
             ProviderNotReadyError: it has none yet.
         """
-        loop, report = loop_of(self._client), self._client.report
+        loop, report = self._client._core.lifecycle.loop, self._client.report
         if not _is_decided(report):
             if loop is None:
                 raise ProviderNotReadyError(
@@ -93,7 +95,7 @@ class ReadinessWait:
             pending.cancel()
 
     def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
-        limit = internals_of(self._client).lifecycle.start_wait if self._limit is None else self._limit
+        limit = self._client._core.lifecycle.start_wait if self._limit is None else self._limit
         if limit <= 0 or not loop.is_running():
             return
         self._pending = pending = asyncio.run_coroutine_threadsafe(self._decided(limit), loop)
@@ -128,7 +130,7 @@ def result_in_time(pending: concurrent.futures.Future[T], loop: asyncio.Abstract
 
 def close_client(client: CoreClient) -> None:
     """Closes a client from any thread. On its event loop the close begins as a task; another thread waits for its end."""
-    loop = loop_of(client)
+    loop = client._core.lifecycle.loop
     if loop is None or not loop.is_running():
         return  # it was never started, or its loop has ended
     if loop is running_loop():
@@ -230,11 +232,11 @@ class EventForwarder:
     def release(self, written: Status) -> None:
         """``initialize`` is about to end, and the SDK then writes the status ``written``. From any thread."""
         if self._reports_lifecycle:
-            _run_on(loop_of(self._client), self._correct)
+            _run_on(self._client._core.lifecycle.loop, self._correct)
             return
         # Before the loop is read: a client that starts meanwhile sets its loop before its first event.
         self._assumed = written
-        loop = loop_of(self._client)
+        loop = self._client._core.lifecycle.loop
         if loop is None:
             return  # the first event of the start settles
         with contextlib.suppress(RuntimeError):  # the loop is closed: as above
@@ -294,7 +296,7 @@ class EventForwarder:
             # An event of this status that waits for this task to end would be the second one.
             self._settled_seq = report.seq
             kind = _KINDS.get(report.status, EventKind.ERROR)
-            self._send(event_of(kind, report, internals_of(self._client).holder.snapshot, None))
+            self._send(event_of(kind, report, self._client._core.holder.snapshot, None))
 
     def _send(self, event: Event) -> None:
         name = _EVENTS.get(event.kind)

@@ -9,6 +9,9 @@ Source: ``openfeature.md`` 6.
 # openfeature is a namespace package, whose py.typed pyright does not see.
 # pyright: reportMissingTypeStubs=false
 
+# Integrations read `client._core`, and nothing else that is private.
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import asyncio
@@ -25,8 +28,9 @@ from openfeature.hook import Hook
 from openfeature.provider import AbstractProvider, FeatureProvider, Metadata
 from openfeature.track import TrackingEventDetails
 
-from aioflags.client_core.core_client import BaseClient, CoreClient
-from aioflags.client_core.parts import Internals, internals_of, loop_of
+from aioflags.client_core.base_client import BaseClient
+from aioflags.client_core.core import Core
+from aioflags.client_core.core_client import CoreClient
 from aioflags.client_core.typed import plain_key
 from aioflags.model.detail import EvaluationDetail, ReasonKind
 from aioflags.model.status import Status
@@ -110,18 +114,18 @@ class AioFlagsProvider(ProcessBound):
         """What an evaluation is for: its context; with a client for a mobile key, that client's context with its data."""
         self._evaluate: Callable[..., EvaluationDetail[Any]]
         self._evaluate_awaited: Callable[..., Coroutine[Any, Any, EvaluationDetail[Any]]]
-        internals = internals_of(client)
-        self._holder = internals.holder
+        core = client._core
+        self._holder = core.holder
         if isinstance(client, BaseClient):
             self._context = converter(has_kinds=client.has_kinds)
-            self._evaluate = partial(internals.evaluator.typed_detail, internals.holder)
-            self._evaluate_awaited = partial(_detail_awaited, internals)
+            self._evaluate = partial(core.evaluator.typed_detail, core.holder)
+            self._evaluate_awaited = partial(_detail_awaited, core)
         else:
             self._one_context = one_context = OneContext(client)
             self._context = one_context.pinned
             self._evaluate, self._evaluate_awaited = one_context.detail, one_context.detail_awaited
         # While its ``may_wait`` is false, no awaited evaluation of this client waits.
-        self._evaluator = None if self._is_remote or internals.store_session is not None else internals.evaluator
+        self._evaluator = None if self._is_remote or core.store_session is not None else core.evaluator
         self._answers: dict[int, Answered] = {}
         self._forwarder: EventForwarder | None = None
         self._is_initialized = False
@@ -278,7 +282,7 @@ class AioFlagsProvider(ProcessBound):
             if evaluator is not None and not evaluator.may_wait:
                 # The same result as below, without a coroutine.
                 detail = self._evaluate(key, context, default, expected)
-            elif (loop := loop_of(self._client)) is None or loop is get_running_loop():
+            elif (loop := self._client._core.lifecycle.loop) is None or loop is get_running_loop():
                 detail = await self._evaluate_awaited(key, context, default, expected)
             elif self._is_remote and loop.is_running():
                 call = self._evaluate_awaited(key, context, default, expected)
@@ -297,7 +301,7 @@ class AioFlagsProvider(ProcessBound):
 
     def _evaluate_remotely(self, key: str, context: Context, default: Any, expected: type) -> EvaluationDetail[Any]:
         """An evaluation that a server makes. Waits for it, except on the client's own event loop, where it would wait in vain."""
-        loop = loop_of(self._client)
+        loop = self._client._core.lifecycle.loop
         if loop is None or not loop.is_running() or loop is running_loop():
             return self._evaluate(key, context, default, expected)
         call = self._evaluate_awaited(key, context, default, expected)
@@ -361,8 +365,8 @@ class AioFlagsProvider(ProcessBound):
 _NOT_INITIALIZED: Final = "the provider is not initialized, or was shut down"
 
 
-async def _detail_awaited(internals: Internals, key: str, context: Context, default: Any, expected: type) -> EvaluationDetail[Any]:
+async def _detail_awaited(core: Core, key: str, context: Context, default: Any, expected: type) -> EvaluationDetail[Any]:
     """The value with its reason, for a caller that can wait: also for a persistent store."""
-    store = internals.store_session
-    snapshot = internals.holder.snapshot if store is None else await store.snapshot(plain_key(key))
-    return await internals.evaluator.typed_detail_awaited(snapshot, key, context, default, expected)
+    store = core.store_session
+    snapshot = core.holder.snapshot if store is None else await store.snapshot(plain_key(key))
+    return await core.evaluator.typed_detail_awaited(snapshot, key, context, default, expected)

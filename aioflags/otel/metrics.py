@@ -1,5 +1,8 @@
 """MetricsPlugin: counters of evaluations and events, and gauges of the status of clients."""
 
+# Integrations read `client._core`, and nothing else that is private.
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 from collections import Counter
@@ -13,7 +16,6 @@ from weakref import WeakKeyDictionary, WeakSet, ref
 from opentelemetry import metrics
 
 from aioflags.client_core.core_client import CoreClient
-from aioflags.client_core.parts import internals_of
 from aioflags.events.recorder import DISABLED_RECORDER
 from aioflags.hooks import EvaluationCall, Hook
 from aioflags.model.detail import EvaluationDetail
@@ -206,9 +208,9 @@ class _MeasuredClients:
         """Measure a client from now on. A second call for the same client has no effect."""
         with self._lock:
             self._clients.add(client)
-        internals = internals_of(client)  # they outlive the client
-        if internals.recorder is not DISABLED_RECORDER:
-            self._totals.add(client, internals.recorder, internals.status)
+        core = client._core  # they outlive the client
+        if core.recorder is not DISABLED_RECORDER:
+            self._totals.add(client, core.recorder, core.cell)
 
     def statuses(self, _options: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
         """The status of each client. Called on the thread that collects, like every callback here."""
@@ -246,7 +248,7 @@ class _MeasuredClients:
         with self._lock:
             clients = list(self._clients)
         for client in sorted(clients, key=lambda client: client.status is not Status.NOT_READY):
-            snapshot = internals_of(client).holder.snapshot
+            snapshot = client._core.holder.snapshot
             flag_set = set_attributes(client.environment_id, snapshot.metadata)
             yield client, provider_attributes(snapshot.dialect.provider_name) | flag_set
 

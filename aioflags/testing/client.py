@@ -3,6 +3,9 @@
 It can be evaluated without a start, from sync and async tests, and be passed to an application that starts it.
 """
 
+# Integrations read `client._core`, and nothing else that is private.
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -14,7 +17,6 @@ import anyio
 import msgspec
 
 from aioflags.client.client import Client
-from aioflags.client_core.parts import internals_of
 from aioflags.client_core.typed import plain_key
 from aioflags.config.config import Config
 from aioflags.config.data_system import DataSystem
@@ -62,8 +64,8 @@ class MemoryClient(Client):
         super().__init__("", replace(Config() if config is None else config, data_system=DataSystem()))
         self._lock = Lock()
         change_set = document if isinstance(document, ChangeSet) else read_document(document or {})
-        self._holder.publish(self._holder.snapshot.apply(change_set))
-        self._cell.report(SourceState.VALID)
+        self._core.holder.publish(self._core.holder.snapshot.apply(change_set))
+        self._core.cell.report(SourceState.VALID)
 
     def set(self, key: str, value: object) -> None:
         """Serve this value to all contexts from now on. Targets, rules and prerequisites of the flag are removed.
@@ -79,13 +81,13 @@ class MemoryClient(Client):
         """Remove the flag, if it exists."""
         key = plain_key(key)
         with self._lock:
-            if (definition := self._holder.snapshot.flags.get(key)) is not None:
+            if (definition := self._core.holder.snapshot.flags.get(key)) is not None:
                 self._apply(Change(ObjectKind.FLAG, key, definition.version + 1, None))
 
     def flag(self, key: str) -> FlagBuilder:
         """A builder that starts from the current flag, or from a new boolean flag. Pass it to :meth:`update`."""
         key = plain_key(key)
-        return FlagBuilder(key, self._holder.snapshot.flags.get(key))
+        return FlagBuilder(key, self._core.holder.snapshot.flags.get(key))
 
     def update(self, flag: FlagBuilder) -> None:
         """Add the built flag, with its targets and rules, or replace the flag with its key.
@@ -98,16 +100,16 @@ class MemoryClient(Client):
 
     def _put(self, key: str, make: Callable[[FlagDefinition | None, int], FlagDefinition]) -> None:
         with self._lock:
-            definition = self._holder.snapshot.flags.get(key)
+            definition = self._core.holder.snapshot.flags.get(key)
             version = definition.version + 1 if definition else 1
             self._apply(put(ObjectKind.FLAG, key, version, make(definition, version)))
 
     def _apply(self, change: Change) -> None:
         change_set = ChangeSet(kind=ChangeKind.CHANGES, changes=(change,), persist=False)
-        before = self._holder.snapshot
+        before = self._core.holder.snapshot
         after = before.apply(change_set)
-        self._holder.publish(after)
-        self._cell.announce(before, after, change_set)
+        self._core.holder.publish(after)
+        self._core.cell.announce(before, after, change_set)
 
 
 def serving(key: str, value: Any, definition: FlagDefinition | None, version: int = 1) -> FlagDefinition:
@@ -148,7 +150,7 @@ class _EvaluatedFlags:
     def __init__(self, document: Mapping[str, object] | ChangeSet | None, *, with_reasons: bool) -> None:
         self.definitions: MemoryClient = MemoryClient(document)
         self._with_reasons = with_reasons
-        self._holder = internals_of(self.definitions).holder
+        self._holder = self.definitions._core.holder
 
     def change_set(self, context: Context) -> ChangeSet:
         """All flags for a valid context."""
@@ -201,8 +203,8 @@ class MemoryMobileClient(MobileClient):
         super().__init__(_KEY, context, memory)
         if context.error is None:
             for environment in self._all:
-                parts = internals_of(environment)
-                parts.holder.publish(parts.holder.snapshot.switched(context, keeps_flags=False))
+                core = environment._core
+                core.holder.publish(core.holder.snapshot.switched(context, keeps_flags=False))
         self._publish()
 
     def set(self, key: str, value: object) -> None:
@@ -234,7 +236,7 @@ class MemoryMobileClient(MobileClient):
 
     def _publish(self) -> None:
         """Publish the flags for the context of the client. Waits for the client's event loop, which changes the context."""
-        loop = self._lifecycle.loop
+        loop = self._core.lifecycle.loop
         if loop is None or not loop.is_running() or loop is running_loop():
             self._publish_now()
             return
@@ -257,17 +259,17 @@ class MemoryMobileClient(MobileClient):
 
 
 def _publish_to(environment: MobileEnvironment, flags: _EvaluatedFlags) -> None:
-    parts = internals_of(environment)
-    before = parts.holder.snapshot
+    core = environment._core
+    before = core.holder.snapshot
     if before.evaluated_for is None:
         return  # a context that is completed by the start
     change_set = flags.change_set(before.evaluated_for)
     after = before.apply(change_set)
-    parts.holder.publish(after)
-    if parts.status.newest.source_state is SourceState.INITIALIZING and not before.has_data:
-        parts.status.report(SourceState.VALID)
+    core.holder.publish(after)
+    if core.cell.newest.source_state is SourceState.INITIALIZING and not before.has_data:
+        core.cell.report(SourceState.VALID)
     else:
-        parts.status.announce(before, after, change_set)
+        core.cell.announce(before, after, change_set)
 
 
 def _evaluation(key: str, state: FlagState) -> FlagEvaluation:

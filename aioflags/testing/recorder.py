@@ -1,5 +1,8 @@
 """FlagRecorder, EventRecorder and FlagChangeLog: what a test recorded, for assertions."""
 
+# Integrations read `client._core`, and nothing else that is private.
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +13,6 @@ import anyio
 from aioflags.client_core.core_client import CoreClient
 from aioflags.client_core.observers import Step
 from aioflags.client_core.overrides import Observation, ObservedEvent
-from aioflags.client_core.parts import internals_of
 from aioflags.model.context import Context
 from aioflags.model.values import same_json
 from aioflags.runtime.broadcast import Signal
@@ -161,7 +163,7 @@ class FlagChangeLog(ProcessBound):
 
     def follow(self, client: CoreClient) -> None:
         """Record the changes of another client, from now on."""
-        internals_of(client).status.observers.add(self)
+        client._core.cell.observers.add(self)
 
     def clear(self) -> None:
         """Forget the recorded changes."""

@@ -16,7 +16,7 @@ import pydantic
 import pytest
 
 from aioflags import Client, Config, ConfigError, Context, Flag, Hook
-from aioflags.client_core.core_client import BaseClient
+from aioflags.client_core.base_client import BaseClient
 from aioflags.client_core.overrides import OVERRIDES, Observation
 from aioflags.flagd.client import FlagdClient
 from aioflags.hooks import EvaluationCall

@@ -33,7 +33,7 @@ class Seen(Hook):
 
 
 def evaluator() -> Evaluator:
-    return Client.local({"flagValues": {"theme": "dark"}})._evaluator
+    return Client.local({"flagValues": {"theme": "dark"}})._core.evaluator
 
 
 @pytest.mark.parametrize(
@@ -48,13 +48,13 @@ def evaluator() -> Evaluator:
 )
 def test_the_arguments_of_a_call_are_completed(key: str, context: Context | None, default: Any, expected: tuple[Any, ...]) -> None:
     with use_context(OTHER):
-        question = evaluator().question(Client.local({})._holder.snapshot, key, context, default, method="variation")
+        question = evaluator().question(Client.local({})._core.holder.snapshot, key, context, default, method="variation")
     assert (question.key, question.context, question.default) == expected
     assert question.key.__class__ is str
 
 
 def test_a_typed_flags_default_is_copied_for_each_call() -> None:
-    snapshot = Client.local({})._holder.snapshot
+    snapshot = Client.local({})._core.holder.snapshot
     first, second = (evaluator().question(snapshot, LIMITS, USER, None, method="variation") for _ in range(2))
     assert first.default == second.default
     assert first.default is not second.default
@@ -69,7 +69,7 @@ def test_a_typed_flags_default_is_copied_for_each_call() -> None:
 )
 def test_arguments_of_a_wrong_type_are_refused(key: Any, context: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        evaluator().question(Client.local({})._holder.snapshot, key, context, None, method="variation")
+        evaluator().question(Client.local({})._core.holder.snapshot, key, context, None, method="variation")
 
 
 @pytest.mark.parametrize("is_awaited", [pytest.param(False, id="nowait"), pytest.param(True, id="awaited")])
@@ -116,7 +116,7 @@ async def test_an_integration_names_the_type_of_a_value_whatever_the_default_is(
     key: str, default: object, expect: type, value: object
 ) -> None:
     async with Client.local(DOCUMENT) as client:
-        evaluator, holder = client._evaluator, client._holder
+        evaluator, holder = client._core.evaluator, client._core.holder
         for _ in range(2):  # the first evaluation compiles the flag
             assert evaluator.typed_detail(holder, key, USER, default, expect).value == value
         assert (await evaluator.typed_detail_awaited(holder.snapshot, key, USER, default, expect)).value == value
@@ -125,5 +125,5 @@ async def test_an_integration_names_the_type_of_a_value_whatever_the_default_is(
 @pytest.mark.parametrize("expect", [pytest.param(int, id="an int drops the fraction"), pytest.param(float, id="a float keeps it")])
 async def test_a_fraction_that_the_named_type_cuts_off_is_logged(expect: type, caplog: pytest.LogCaptureFixture) -> None:
     async with Client.local({"flagValues": {"sample-rate": 0.25}}) as client:
-        client._evaluator.typed_detail(client._holder, "sample-rate", USER, None, expect)
+        client._core.evaluator.typed_detail(client._core.holder, "sample-rate", USER, None, expect)
     assert any("cut off" in message for message in caplog.messages) is (expect is int)

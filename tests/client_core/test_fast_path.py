@@ -16,11 +16,11 @@ USER = Context("user-1")
 
 def fast_only(client: Client) -> Any:
     """A client with what the fast path reads alone. The slow path raises ``AttributeError`` for want of an evaluator."""
-    return SimpleNamespace(_holder=client._holder, _report_to=client._report_to)
+    return SimpleNamespace(_core=SimpleNamespace(holder=client._core.holder, report_to=client._core.report_to))
 
 
 def fast_evaluator(client: Client) -> Any:
-    return SimpleNamespace(report_to=client._evaluator.report_to)
+    return SimpleNamespace(report_to=client._core.evaluator.report_to)
 
 
 @pytest.mark.parametrize("name", ["variation", "variation_nowait", "variation_detail", "variation_detail_nowait"])
@@ -40,30 +40,30 @@ async def test_an_evaluation_without_targeting_does_not_reach_the_slow_path(reco
     client = Client.local({"flagValues": {"f": True}})
     client.variation_nowait("f", USER, False)  # compiles the flag
     if records_events:
-        client._recorder.open()
+        client._core.recorder.open()
     fast: Any = fast_only(client)
     pinned = client.flags_nowait(USER)
     flags: Any = SimpleNamespace(
         _direct_flags=pinned._direct_flags,
         _subject=USER,
         _snapshot=pinned._snapshot,
-        _evaluator=SimpleNamespace(report_to=client._evaluator.report_to),
+        _evaluator=SimpleNamespace(report_to=client._core.evaluator.report_to),
     )
     values = [Client.variation_nowait(fast, "f", USER, False), await Client.variation(fast, "f", USER, False)]
     values += [Client.variation_nowait(fast, Flag[bool]("f", default=False), USER), Flags.variation(flags, "f", False)]
     assert values == [True] * 4
-    batch = client._recorder.drain()
+    batch = client._core.recorder.drain()
     assert (0 if batch is None else batch.count()) == (4 if records_events else 0)
 
 
 async def test_a_typed_flag_is_counted_as_a_plain_key_with_its_default_is() -> None:
     client = Client.local({"flagValues": {"f": 3}})
     flag = Flag[float]("f", default=1.5)
-    client._recorder.open()
+    client._core.recorder.open()
     pinned = client.flags_nowait(USER)
     values = [await client.variation(flag, USER), client.variation_nowait(flag, USER), pinned.variation(flag)]
     values.append(client.variation_nowait("f", USER, 1.5))
-    batch = client._recorder.drain()
+    batch = client._core.recorder.drain()
     assert values == [3.0] * 4
     assert batch is not None
     assert batch.count() == 4
@@ -84,7 +84,7 @@ async def test_a_detail_is_that_of_the_flag_and_does_not_reach_the_slow_path() -
     assert Client.variation_detail_nowait(fast, "f", USER, "default") is detail
     assert await Client.variation_detail(fast, "f", USER, "default") is detail
     assert client.flags_nowait(USER).variation_detail("f", "default") is detail
-    assert Evaluator.typed_detail(fast_evaluator(client), client._holder, "f", USER, None, str) is detail
+    assert Evaluator.typed_detail(fast_evaluator(client), client._core.holder, "f", USER, None, str) is detail
 
 
 @pytest.mark.parametrize(
@@ -103,15 +103,15 @@ def test_a_detail_is_made_by_the_slow_path_if(key: str, context: Context, expect
     for each in ("f", "list"):
         client.variation_nowait(each, USER, None)  # compiles the flag
     with pytest.raises(AttributeError, match="question"):
-        Evaluator.typed_detail(fast_evaluator(client), client._holder, key, context, None, expect)
+        Evaluator.typed_detail(fast_evaluator(client), client._core.holder, key, context, None, expect)
 
 
 async def test_a_detail_is_recorded_with_its_reason() -> None:
     client = Client.local({"flagValues": {"f": True}})
     client.variation_nowait("f", USER, False)  # compiles the flag
-    client._recorder.open()
+    client._core.recorder.open()
     details = [await client.variation_detail("f", USER, False), client.variation_detail_nowait("f", USER, False)]
-    batch = client._recorder.drain()
+    batch = client._core.recorder.drain()
     assert [detail.value for detail in details] == [True, True]
     assert batch is not None
     assert batch.count() == 2

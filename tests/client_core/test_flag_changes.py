@@ -187,9 +187,9 @@ async def test_the_end_of_the_block_removes_the_iterator() -> None:
 async def test_an_iterator_without_references_is_removed() -> None:
     async with client_of(MemorySource()) as client:
         observer = client.changes()
-        assert client._cell.is_followed
+        assert client._core.cell.is_followed
         del observer
-        assert not client._cell.is_followed
+        assert not client._core.cell.is_followed
 
 
 async def test_a_slow_reader_of_values_loses_the_oldest_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
@@ -246,7 +246,7 @@ async def test_a_follower_that_raises_affects_neither_the_data_nor_other_followe
 
     source, broken = MemorySource({"f": 1}), Broken()
     async with client_of(source) as client:
-        client._cell.observers.add(broken)
+        client._core.cell.observers.add(broken)
         changes = client.changes()
         source.set("f", 2)
         assert await asyncio.wait_for(anext(changes), 1) == FlagChange("f")

@@ -280,7 +280,7 @@ def test_the_fast_path_is_enabled_only_while_the_registry_is_empty() -> None:
     ways: list[tuple[bool, bool]] = []
 
     def look() -> None:
-        ways.append((client._report_to is None, offline._report_to is None))
+        ways.append((client._core.report_to is None, offline._core.report_to is None))
 
     look()
     with OVERRIDES.in_task({}):

@@ -13,7 +13,6 @@ import grpc
 import pytest
 import trustme
 
-from aioflags.client_core.parts import internals_of
 from aioflags.devserver import Fault, FaultKind, GrpcCode, RunningFlagd, ServerState, create_app, serve, serve_flagd
 from aioflags.devserver.data.flagd_flags import read_flagd_document
 from aioflags.devserver.flagd.services import ServiceOptions
@@ -198,9 +197,9 @@ class Provider(Connected):
 
     async def evaluate(self, flag: Flag) -> Details:
         context = Context(self.targeting_key, attributes=self.attributes)
-        internals = internals_of(self.known_client)
-        snapshot, expected = internals.holder.snapshot, EXPECTED[flag.kind]
-        detail = await internals.evaluator.typed_detail_awaited(snapshot, flag.key, context, flag.default, expected)
+        core = self.known_client._core
+        snapshot, expected = core.holder.snapshot, EXPECTED[flag.kind]
+        detail = await core.evaluator.typed_detail_awaited(snapshot, flag.key, context, flag.default, expected)
         return Details(
             flag_key=flag.key,
             value=detail.value,

@@ -64,8 +64,8 @@ SOME_CLIENT = Client.local(document())
 
 def fast_evaluation(to: Recorder, key: str, context: Context) -> None:
     """An evaluation that this recorder counts. It takes the fast path if the flag allows that."""
-    log = EvaluationLog(SOME_CLIENT._logger, SOME_CLIENT._cell)
-    evaluator = Evaluator(SOME_CLIENT._cell, SOME_CLIENT._hooks, DataAnswers(to, log), log)
+    log = EvaluationLog(SOME_CLIENT._core.logger, SOME_CLIENT._core.cell)
+    evaluator = Evaluator(SOME_CLIENT._core.cell, SOME_CLIENT._core.hooks, DataAnswers(to, log), log)
     evaluator.update_fast_path()
     assert SNAPSHOT.compiled(key)  # the first evaluation compiles the flag and takes the slow path
     Flags(evaluator, SNAPSHOT, context).variation(key, "d")

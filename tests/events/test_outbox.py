@@ -13,7 +13,6 @@ import httpx
 import pytest
 
 from aioflags import Events
-from aioflags.client_core.parts import internals_of
 from aioflags.events.outbox import Outbox
 from aioflags.events.recorder import Recorder
 from aioflags.events.sender import Post, Sender, SendGate
@@ -95,7 +94,7 @@ async def test_after_a_refusal_nothing_accumulates_between_flushes() -> None:
         for _ in range(10):
             client.variation_nowait("plain", U1, "")
             await asyncio.sleep(6)
-        assert internals_of(client).recorder.drain() is None
+        assert client._core.recorder.drain() is None
         assert client.stats.evaluations_dropped == 10
     assert len(sending.service.posts) == 1
 

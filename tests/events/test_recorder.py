@@ -172,5 +172,5 @@ def test_a_client_without_a_key_or_offline_or_without_events_has_no_outbox() -> 
         Client(KEY, Config(data_system=system, events=Events(send_events=False))),
         Client.local({"flagValues": {"f": 1}}),
     ):
-        assert client._outbox is None
+        assert client._core.outbox is None
         client.flush()

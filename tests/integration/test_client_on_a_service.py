@@ -203,7 +203,7 @@ async def test_the_same_data_again_are_not_a_change() -> None:
         await asyncio.sleep(2)
         changes.finish()
         assert [change async for change in changes] == []
-        assert client._holder.snapshot.selector.state == "s2"
+        assert client._core.holder.snapshot.selector.state == "s2"
 
 
 @pytest.mark.holds("DS-107")

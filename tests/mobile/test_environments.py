@@ -103,9 +103,9 @@ async def test_a_further_environment_neither_starts_nor_closes_by_itself() -> No
 
 async def test_an_environment_that_cannot_change_its_mode_does_not_keep_the_others_online(caplog: pytest.LogCaptureFixture) -> None:
     async with mobile_client(MobileService(), **FURTHER) as client:
-        modes, client._modes = client._modes, cast("Any", "modes with a bug")
+        modes, client._work.modes = client._work.modes, cast("Any", "modes with a bug")
         client.set_offline(True)
-        client._modes = modes
+        client._work.modes = modes
         assert [each.is_offline for each in (client, client.environment("beta 100%"))] == [False, True]
     assert [message for message in caplog.messages if "please report" in message] == [
         "could not change the connection mode after an internal error (please report)"

@@ -22,7 +22,7 @@ class FlagdLikeClient(ScriptedClient):
 
     def __init__(self) -> None:
         super().__init__()
-        self._evaluator._answers = _FlagdLikeAnswers()
+        self._core.evaluator._answers = _FlagdLikeAnswers()
 
 
 class RemoteClient(ScriptedClient):
@@ -35,7 +35,7 @@ class RemoteClient(ScriptedClient):
         super().__init__()
         self.loops: list[asyncio.AbstractEventLoop] = []
         self.seconds = 0.0
-        self._evaluator._answers = _RemoteAnswers(self)
+        self._core.evaluator._answers = _RemoteAnswers(self)
 
     @property
     def is_remote(self) -> bool:

@@ -126,7 +126,7 @@ async def test_an_internal_error_in_the_lookup_does_not_stop_the_flags(caplog: p
     store, source = fresh(), MemorySource({"f": 1})
     config = Config(data_system=DataSystem.custom(synchronizers=[source]), big_segments=BigSegments(store=store))
     client = Client("", config)
-    memberships: Any = client._big_segments
+    memberships: Any = client._core.big_segments
     memberships._wall_ms = None
     async with client:
         await asyncio.sleep(60)

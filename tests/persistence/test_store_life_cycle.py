@@ -138,7 +138,7 @@ async def test_the_child_of_a_fork_does_not_call_the_store_of_the_parent() -> No
     store = holding(a="stored")
     async with Client("", daemon(store, cache="off")) as client:
         assert await client.variation("a", USER, "") == "stored"
-        session = client._store_session
+        session = client._core.store_session
         assert session is not None
         store.calls.clear()
         session.after_fork()

@@ -102,9 +102,9 @@ async def test_changes_in_the_store_reach_followers() -> None:
 
 async def test_unchanged_data_are_not_published_again() -> None:
     async with Client("", daemon(holding(a=1), cache_ttl=1)) as client:
-        before = client._holder.snapshot
+        before = client._core.holder.snapshot
         await anyio.sleep(10)
-        assert client._holder.snapshot is before
+        assert client._core.holder.snapshot is before
 
 
 async def test_a_store_that_fails_at_the_start_is_read_later() -> None:

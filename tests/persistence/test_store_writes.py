@@ -148,7 +148,7 @@ async def test_fdv1_data_are_written() -> None:
     async with started(Config(http=service.http(), data_system=system)) as client:
         await anyio.sleep(1)
         assert kept(store) == {"f": "from fdv1"}
-        assert not client._holder.snapshot.selector.is_defined
+        assert not client._core.holder.snapshot.selector.is_defined
 
 
 @pytest.mark.real_time
@@ -166,7 +166,7 @@ async def test_fdv1_data_replace_the_data_in_redis(redis_url: str) -> None:
         async with Client(KEY, Config(http=service.http(), data_system=system)) as client:
             while not database.hexists("launchdarkly:features", "new"):
                 await anyio.sleep(0.01)
-            assert not client._holder.snapshot.selector.is_defined
+            assert not client._core.holder.snapshot.selector.is_defined
         stored: Any = database.hgetall("launchdarkly:features")
         assert {key: json.loads(text)["variations"][0] for key, text in stored.items()} == {b"f": "from fdv1", b"new": 1}
         assert json.loads(stored[b"f"])["version"] == 9

@@ -85,6 +85,6 @@ async def test_overrides_do_not_hide_that_the_store_is_empty(caplog: pytest.LogC
 async def test_unchanged_data_beside_overrides_are_not_published_again() -> None:
     async with Client("", daemon(holding(a=1), cache_ttl=1)) as client:
         await override(client, a=2)
-        before = client._holder.snapshot
+        before = client._core.holder.snapshot
         await anyio.sleep(10)
-        assert client._holder.snapshot is before
+        assert client._core.holder.snapshot is before

@@ -62,7 +62,7 @@ def test_the_public_modules_of_a_release_are_read_from_its_text() -> None:
 def test_the_public_names_of_this_package_are_seen() -> None:
     package = griffe.load("aioflags", search_paths=[Path(__file__).parents[2]], resolve_aliases=True)
     paths = public_paths(package, ["aioflags", "aioflags.testing"])
-    assert {"aioflags.client.client.Client", "aioflags.client_core.evaluation_methods.EvaluationMethods.variation"} <= paths
+    assert {"aioflags.client.client.Client", "aioflags.client_core.base_client.BaseClient.variation"} <= paths
     assert "aioflags.runtime.deprecation.release" not in paths
 
 

@@ -157,14 +157,14 @@ async def test_in_the_child_an_evaluation_takes_the_fast_path_without_events() -
     service = Service(Answer(202))
     async with client_with_events(service) as client:
         assert client.variation_nowait("f", USER, 0) == 1
-        assert client._report_to is not None
+        assert client._core.report_to is not None
 
         def child() -> None:
             assert client.variation_nowait("f", USER, 0) == 1
-            assert client._report_to is None
+            assert client._core.report_to is None
 
         in_child(child)
-        assert client._report_to is not None
+        assert client._core.report_to is not None
 
 
 FORKED = "this process was forked after the client was started: {}; start it in each process after the fork"
@@ -238,13 +238,13 @@ async def test_without_events_the_first_use_logs_one_warning_in_each_child(
     make: Callable[[], Client | FlagdClient], caplog: pytest.LogCaptureFixture
 ) -> None:
     async with make() as client:
-        assert client._report_to is None
+        assert client._core.report_to is None
 
         def first_use() -> None:
             caplog.clear()
             for _ in range(2):
                 assert client.variation_nowait("f", USER, 0) == 1
-                assert client._report_to is None
+                assert client._core.report_to is None
             assert caplog.messages == [FLAGS_STAY]
 
         def child() -> None:
@@ -269,7 +269,7 @@ async def test_a_client_that_is_started_in_the_child_or_was_closed_before_the_fo
         await client.start()
         for each in (client, closed):
             assert await each.variation("f", USER, 0) == 1
-            assert each._report_to is None
+            assert each._core.report_to is None
         assert await made.variation("f", USER, 0) == 1
         in_memory.set("f", 1)
         assert in_memory.variation_nowait("f", USER, 0) == 1

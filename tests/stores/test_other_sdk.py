@@ -140,7 +140,7 @@ async def test_flags_stored_by_the_other_sdk_are_evaluated_like_those_of_the_ser
     shared.theirs.init({FEATURES: flags, SEGMENTS: {one["key"]: one for one in made.segments}})
     original = Snapshot.empty().apply(sent(made))
     async with Client("", Config(data_system=DataSystem.daemon(shared.ours))) as client:
-        read = client._holder.snapshot
+        read = client._core.holder.snapshot
         assert set(read.flags) == set(flags)
         for context in map(Context.from_dict, made.contexts):
             for key in flags:

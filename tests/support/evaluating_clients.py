@@ -6,13 +6,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aioflags.client_core.answers import DataAnswers, EvaluationLog
-from aioflags.client_core.core_client import BaseClient, Core
-from aioflags.client_core.evaluator import Evaluator
-from aioflags.client_core.hook_runner import DeferredHooks, HookRunner
-from aioflags.events.recorder import DISABLED_RECORDER
+from aioflags.client_core.base_client import BaseClient
 from aioflags.hooks import EvaluationCall, Hook
-from aioflags.runtime.logs import logger
 from tests.support.status_clients import StatusClient
 
 __all__ = ["EvaluatingClient", "PausingHook"]
@@ -24,18 +19,8 @@ class EvaluatingClient(BaseClient):
     _warns_if_unclosed = False
 
     def __init__(self, facts: StatusClient, hooks: Sequence[Hook] = ()) -> None:
-        log = EvaluationLog(logger, facts.cell)
-        runner = HookRunner(hooks, DeferredHooks(logger), logger)
-        core = Core(
-            holder=facts.holder,
-            cell=facts.cell,
-            recorder=DISABLED_RECORDER,
-            hooks=runner,
-            evaluator=Evaluator(facts.cell, runner, DataAnswers(DISABLED_RECORDER, log), log),
-            lifecycle=facts.lifecycle,
-            logger=logger,
-        )
-        super().__init__(core)
+        super().__init__(facts._core)
+        facts._core.update_fast_path(hooks=hooks)
 
 
 class PausingHook(Hook):

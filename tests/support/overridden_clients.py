@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from aioflags import Client
-from aioflags.client_core.parts import internals_of
 from aioflags.evaluation.overrides import Overrides
 from aioflags.protocol.flag_documents import read_document
 from aioflags.supervisor.next_snapshot import publish_overrides
@@ -21,4 +20,4 @@ def overrides_in(document: Mapping[str, Any]) -> Overrides:
 
 async def override(client: Client, document: Mapping[str, Any] | None = None, **values: object) -> bool:
     """Puts the definitions of a document, or flags with these values, in place of the overrides of a client."""
-    return await publish_overrides(internals_of(client).status, overrides_in(document or {"flagValues": values}))
+    return await publish_overrides(client._core.cell, overrides_in(document or {"flagValues": values}))

@@ -4,34 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from contextlib import AbstractAsyncContextManager, nullcontext
 
 import anyio
 
-from aioflags.client_core.client_methods import StatusMethods
-from aioflags.client_core.lifecycle import Lifecycle
-from aioflags.client_core.status import OnStep, StatusCell
+from aioflags.client_core.core import Core
+from aioflags.client_core.core_client import CoreClient
+from aioflags.client_core.lifecycle import Workload
+from aioflags.client_core.status import OnStep
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeSet
 from aioflags.model.status import ErrorInfo, Event, EventKind, FailureKind, SourceState, StatusReport
+from aioflags.plugins import EnvironmentMetadata, SdkMetadata
 from aioflags.runtime.logs import logger
 from aioflags.sources import MemorySource
-from aioflags.supervisor.next_snapshot import SnapshotHolder
 
+METADATA = EnvironmentMetadata(
+    sdk=SdkMetadata(name="test", version="1", wrapper_name=None, wrapper_version=None), sdk_key="", application=None
+)
 DOWN = ErrorInfo(kind=FailureKind.NETWORK_ERROR, message="down", time=1.0)
 UNUSABLE = ErrorInfo(kind=FailureKind.INVALID_DATA, message="not JSON", time=2.0)
 FATAL = ErrorInfo(kind=FailureKind.ERROR_RESPONSE, message="UNAUTHENTICATED", time=3.0, is_fatal=True)
 
 
-class Idle:
+class Idle(Workload):
     """A workload that does nothing."""
 
     def __init__(self, prepares_for: float = 0) -> None:
         self.prepares_for = prepares_for
         self.runs = 0
-
-    def open(self) -> AbstractAsyncContextManager[object]:
-        return nullcontext()
 
     async def prepare(self) -> None:
         await asyncio.sleep(self.prepares_for)
@@ -40,18 +40,11 @@ class Idle:
         self.runs += 1
         await anyio.sleep_forever()
 
-    async def monitor(self) -> None:
-        """Nothing to watch."""
 
-    def stop(self) -> None:
-        """Nothing to stop."""
-
-    async def release(self) -> None:
-        """Nothing to release."""
-
-
-class StatusClient(StatusMethods):
+class StatusClient(CoreClient):
     """A client whose facts the test reports."""
+
+    _warns_if_unclosed = False
 
     def __init__(
         self,
@@ -64,17 +57,20 @@ class StatusClient(StatusMethods):
         on_step: OnStep | None = None,
         workload: Idle | None = None,
     ) -> None:
-        self.holder = SnapshotHolder(Snapshot.empty())
-        self.workload = Idle() if workload is None else workload
-        self.cell = self._cell = StatusCell(self.holder, grace=grace, revives=revives, restartable=restartable, on_step=on_step)
-        self.lifecycle = self._lifecycle = Lifecycle(
-            self._cell,
-            self.workload,
-            [],
+        core = Core(
+            Snapshot.empty(),
+            logger,
+            METADATA,
+            grace=grace,
+            revives=revives,
+            restartable=restartable,
             start_wait=start_wait,
             close_timeout=close_timeout,
-            logger=logger,
+            on_step=on_step,
         )
+        super().__init__(core)
+        self.holder, self.cell, self.lifecycle = core.holder, core.cell, core.lifecycle
+        self.workload = self.lifecycle.workload = Idle() if workload is None else workload
 
     async def start(self, start_wait: float | None = None) -> StatusReport:
         return await self.lifecycle.start(start_wait)

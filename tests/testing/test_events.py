@@ -124,9 +124,9 @@ def test_a_failed_assertion_reports_that_no_event_was_recorded(events: EventReco
 
 def test_only_the_block_is_recorded_and_evaluations_stay_fast(client: Client) -> None:
     recorder = EventRecorder()
-    before = client._report_to
+    before = client._core.report_to
     with OVERRIDES.events_observed(recorder):
-        assert client._report_to is before
+        assert client._core.report_to is before
         client.track("in", ANNA)
         client.track("invalid", Context(""))
     client.track("out", ANNA)

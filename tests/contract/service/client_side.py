@@ -7,7 +7,6 @@ from typing import Any, Final
 from anyio.abc import TaskGroup
 
 from aioflags import Context, IdentifyStatus, MobileClient
-from aioflags.client_core.parts import internals_of
 from tests.contract.service.callbacks import CallbackQueue
 from tests.contract.service.commands import (
     CONTEXT_COMMANDS,
@@ -89,8 +88,8 @@ async def _evaluate(entity: _MobileEntity, params: EvaluateFlagParams) -> dict[s
     if params.is_typed:
         detail = client.variation_detail(key, default)
     else:
-        internals = internals_of(client)
-        snapshot, evaluator = internals.holder.snapshot, internals.evaluator
+        core = client._core
+        snapshot, evaluator = core.holder.snapshot, core.evaluator
         context, with_reason = snapshot.evaluated_for, bool(params.detail)
         question = evaluator.question(snapshot, key, context, default, object, method=params.method, with_reason=with_reason)
         detail = evaluator.detail(question)

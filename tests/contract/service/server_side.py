@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any, Final
 
 from aioflags import Client, NotReadyError, Status
-from aioflags.client_core.parts import internals_of
 from tests.contract.service.callbacks import Callbacks
 from tests.contract.service.commands import (
     CONTEXT_COMMANDS,
@@ -116,9 +115,9 @@ async def _evaluate(entity: _ServerEntity, params: EvaluateFlagParams) -> dict[s
     if params.is_typed:
         detail = await client.variation_detail(key, context, default)
     else:
-        internals = internals_of(client)
-        store, evaluator = internals.store_session, internals.evaluator
-        snapshot = internals.holder.snapshot if store is None else await store.snapshot(key)
+        core = client._core
+        store, evaluator = core.store_session, core.evaluator
+        snapshot = core.holder.snapshot if store is None else await store.snapshot(key)
         question = evaluator.question(
             snapshot, key, context, default, object, method=params.method, with_reason=bool(params.detail)
         )

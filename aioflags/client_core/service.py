@@ -1,13 +1,7 @@
-"""Parts of clients of LaunchDarkly's service: connection, analytics, descriptions; and what integrations may read.
-
-What integrations and test helpers of this package read of a client beside its public methods.
-
-Only this module reads private names of clients, apart from their own classes.
-"""
+"""What the clients of LaunchDarkly's service share: their connection, the delivery of events, and how they describe themselves."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -17,10 +11,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from aioflags.client_core.lifecycle import Background
+from aioflags.events.diagnostics import Diagnostics
 from aioflags.events.options import Events, MobileEvents
 from aioflags.events.outbox import Outbox
-from aioflags.events.recorder import Recorder
 from aioflags.events.sender import Sender, SendGate
 from aioflags.model.event import StreamAttempt
 from aioflags.model.secret import SdkKey
@@ -38,23 +31,19 @@ from aioflags.transport.proxies import proxy_for
 from aioflags.transport.settings import Http
 
 if TYPE_CHECKING:
-    from aioflags.client_core.client_methods import SendingMethods
-    from aioflags.client_core.core_client import CoreClient
-    from aioflags.client_core.evaluator import Evaluator
-    from aioflags.client_core.lifecycle import Lifecycle
-    from aioflags.client_core.status import StatusCell
-    from aioflags.model.context import Context
-    from aioflags.persistence.session import StoreSession
+    from aioflags.client_core.core import Core
     from aioflags.protocol.diagnostic_json import Description
-    from aioflags.supervisor.next_snapshot import SnapshotHolder
 
 
-# -- EnvironmentMetadata of one client of LaunchDarkly's service, for its plugins.
+class SharedOptions(Protocol):
+    """The options that :class:`Config` and :class:`MobileConfig` share, as far as this module reads them."""
 
-
-class _Options(Protocol):
-    """The options that :class:`Config` and :class:`MobileConfig` share."""
-
+    @property
+    def base_uri(self) -> str: ...
+    @property
+    def stream_uri(self) -> str: ...
+    @property
+    def events_uri(self) -> str: ...
     @property
     def application_id(self) -> str | None: ...
     @property
@@ -63,10 +52,16 @@ class _Options(Protocol):
     def wrapper_name(self) -> str | None: ...
     @property
     def wrapper_version(self) -> str | None: ...
+    @property
+    def http(self) -> Http: ...
+    @property
+    def events(self) -> Events | MobileEvents: ...
+    @property
+    def start_wait(self) -> float: ...
 
 
-def environment_metadata(product: str, key: SdkKey, config: _Options) -> EnvironmentMetadata:
-    """The SDK, which is called ``product``, the key, and the application that the options name."""
+def environment_metadata(product: str, key: SdkKey, config: SharedOptions) -> EnvironmentMetadata:
+    """What plugins get: the SDK, which is called ``product``, the key, and the application that the options name."""
     application = ApplicationMetadata(id=usable_tag(config.application_id), version=usable_tag(config.application_version))
     return EnvironmentMetadata(
         sdk=SdkMetadata(
@@ -114,25 +109,8 @@ class ServiceConnection:
 # Source: ``events.md`` 12.2.
 
 
-class DescribedOptions(Protocol):
-    """The options that :class:`Config` and :class:`MobileConfig` share."""
-
-    @property
-    def base_uri(self) -> str: ...
-    @property
-    def stream_uri(self) -> str: ...
-    @property
-    def events_uri(self) -> str: ...
-    @property
-    def http(self) -> Http: ...
-    @property
-    def events(self) -> Events | MobileEvents: ...
-    @property
-    def start_wait(self) -> float: ...
-
-
 def common_configuration(
-    config: DescribedOptions,
+    config: SharedOptions,
     builders: Sequence[SourceBuilder],
     *,
     service: tuple[str, str, str],
@@ -180,112 +158,55 @@ def common_configuration(
     }
 
 
-# -- Analytics: the parts of one client that send events and diagnostics to the service.
+# -- The delivery of events and diagnostics.
 
 
-class Analytics:
-    """Sends the events of ``recorder``, and diagnostics; nothing if it is off, or if the options say so.
+def deliver_events(
+    core: Core,
+    service: ServiceConnection,
+    config: SharedOptions,
+    key: SdkKey,
+    describe: Callable[[], Description],
+    *,
+    is_on: bool,
+) -> Callable[[StreamAttempt], object]:
+    """Adds the tasks to ``core`` that send its events and diagnostics, unless the options exclude them.
 
-    Args:
-        settings: The options of events.
-        service: The headers and connections of requests.
-        recorder: Has the events.
-        is_on: Whether the client can send events.
-        events_uri: The address of the service for events.
-        key_suffix: The part of the key that may be shown.
-        describe: Describes the client, for diagnostics.
-        cell: The status, which says whether an outage is logged already.
-        logger: The client's logger.
+    ``describe`` describes the client, for diagnostics. ``is_on``: the client can send events.
+
+    Returns:
+        To be called for each attempt to establish a stream: diagnostics count them.
     """
-
-    def __init__(
-        self,
-        settings: Events | MobileEvents,
-        service: ServiceConnection,
-        recorder: Recorder,
-        *,
-        is_on: bool,
-        events_uri: str,
-        key_suffix: str,
-        describe: Callable[[], Description],
-        cell: StatusCell,
-        logger: logging.Logger,
-    ) -> None:
-        self.background: list[Background] = []
-        """The tasks that send events and diagnostics."""
-        self.outbox: Outbox | None = None
-        """Where events wait to be sent; ``None`` if nothing is sent."""
-        self.on_stream_attempt: Callable[[StreamAttempt], object] = lambda _: None
-        """To be called for each attempt to establish a stream: diagnostics count them."""
-        if not (is_on and settings.send_events):
-            return
-        gate = SendGate()
-        sender = Sender(
-            service.post,
-            events_uri,
-            service.headers,
-            gate=gate,
-            policy=settings.policy,
-            compress=settings.enable_event_compression,
-            set_server_time=recorder.set_server_time,
-            is_outage_logged=lambda: cell.is_outage_logged,
-            logger=logger,
-        )
-        self.outbox = Outbox(recorder, settings, sender, gate, logger)
-        self.background.append(self.outbox)
-        if not settings.diagnostic_opt_out:
-            from aioflags.events.diagnostics import Diagnostics  # noqa: PLC0415 - not imported if diagnostics are off
-
-            diagnostics = Diagnostics(
-                recorder,
-                sender,
-                gate,
-                interval=settings.diagnostic_recording_interval,
-                key_suffix=key_suffix,
-                describe=describe,
-                logger=logger,
-            )
-            self.on_stream_attempt = diagnostics.attempted
-            self.background.append(diagnostics)
-
-
-# The one place that reads them.
-# pyright: reportPrivateUsage=false
-# ruff: noqa: SLF001
-
-
-class Internals(msgspec.Struct, frozen=True, kw_only=True):
-    """The parts of a client that other modules of this package read. Not public: they may change in any release.
-
-    None of them holds the client, so ``recorder`` and ``status`` can be read after the client was collected.
-    ``store_session`` reads a persistent store, if there is one.
-    """
-
-    recorder: Recorder
-    status: StatusCell
-    lifecycle: Lifecycle
-    evaluator: Evaluator
-    holder: SnapshotHolder
-    store_session: StoreSession | None
-
-
-def internals_of(client: CoreClient) -> Internals:
-    """The parts of ``client`` for integrations and test helpers of this package."""
-    return Internals(
-        recorder=client._recorder,
-        status=client._cell,
-        lifecycle=client._lifecycle,
-        evaluator=client._evaluator,
-        holder=client._holder,
-        store_session=client._store_session,
+    settings, gate, logger, background = config.events, SendGate(), core.logger, core.lifecycle.background
+    if not (is_on and settings.send_events):
+        return _uncounted
+    sender = Sender(
+        service.post,
+        config.events_uri,
+        service.headers,
+        gate=gate,
+        policy=settings.policy,
+        compress=settings.enable_event_compression,
+        set_server_time=core.recorder.set_server_time,
+        is_outage_logged=lambda: core.cell.is_outage_logged,
+        logger=logger,
     )
+    core.outbox = Outbox(core.recorder, settings, sender, gate, logger)
+    background.append(core.outbox)
+    if settings.diagnostic_opt_out:
+        return _uncounted
+    diagnostics = Diagnostics(
+        core.recorder,
+        sender,
+        gate,
+        interval=settings.diagnostic_recording_interval,
+        key_suffix=key.suffix,
+        describe=describe,
+        logger=logger,
+    )
+    background.append(diagnostics)
+    return diagnostics.attempted
 
 
-def loop_of(client: CoreClient) -> asyncio.AbstractEventLoop | None:
-    """The event loop that started the client; ``None`` before the start. From any thread."""
-    return client._lifecycle.loop
-
-
-def record_tracked(client: SendingMethods, name: str, context: Context, data: Any, metric_value: float | None) -> None:
-    """Records an event of ``context``, also if it is not the context that the client has by now. From any thread."""
-    client._record_tracked(name, context, data, metric_value)
+def _uncounted(_: StreamAttempt) -> None:
+    """There are no diagnostics."""
