@@ -1,15 +1,13 @@
-"""Faults of HTTP responses: their bytes, when they apply, and scenarios that play them in order.
+"""Faults of responses: scenarios that play them in order, when they apply, and over HTTP their bytes.
 
-Applies faults to HTTP responses, as ASGI middleware of an endpoint.
-
-A request is affected by the faults that are active when it arrives. An open stream is also affected by each fault that is injected
-later. ``faults.py`` has the list of faults, ``payloads.py`` the bytes that they send.
+A response is affected by the faults that are active when its request arrives. An open stream is also affected by each fault that is
+injected later. ``faults.py`` has the list of faults; ``flagd/relay.py`` applies them to gRPC calls.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable
-from typing import Annotated, Any, Final, Literal
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from typing import Annotated, Any, Final, Literal, Self
 
 import anyio
 import msgspec
@@ -19,9 +17,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from aioflags.devserver.clients import ClientRecord
 from aioflags.devserver.decode import MAX_REQUEST_BYTES, decode
 from aioflags.devserver.endpoints import Endpoint
-from aioflags.devserver.faults import Fault, FaultKind, Faults, InjectedFault
+from aioflags.devserver.faults import Fault, FaultKind, InjectedFault
 from aioflags.devserver.responses import EventMessage, frame, poll_body
 from aioflags.devserver.state import ServerState
 from aioflags.model.change import FallbackDirective
@@ -160,19 +159,89 @@ async def play(scenario: Scenario, state: ServerState) -> AsyncGenerator[Scenari
         yield step
 
 
-CUT_EXTENSION: Final = "aioflags.cut"
-"""The ASGI extension with which an application closes the connection of a request: an async function ``cut(*, reset: bool)``."""
+# -- The faults of one response, over HTTP or gRPC.
+
 
 _BEFORE_RESPONSE: Final = (FaultKind.DELAY, FaultKind.SILENCE, FaultKind.RESET, FaultKind.CLOSE, FaultKind.STATUS)
 """Faults that delay or replace a response, in the order in which they apply."""
 
-_STREAM_LASTING: Final = frozenset({FaultKind.DELAY, FaultKind.SILENCE, FaultKind.DRIP})
+STREAM_LASTING: Final = frozenset({FaultKind.DELAY, FaultKind.SILENCE, FaultKind.DRIP})
 """Faults that affect an open stream until they are lifted."""
+
+
+class ResponseFaults:
+    """The faults that affect one response: those that are active at its request, and those that a stream gets while it is open.
+
+    Use it as a context manager around the response. It counts the request, and records its client.
+    """
+
+    def __init__(self, state: ServerState, endpoint: Endpoint, headers: Mapping[str, str], peer: str) -> None:
+        self._state, self._endpoint, self._faults = state, endpoint, state.faults
+        state.count_request(endpoint)
+        self.client: ClientRecord = state.clients.record_request(headers, peer)
+        self._last_seen = self._faults.count
+        self._matching = self._faults.match_request(endpoint)
+        self._lasting: list[InjectedFault] = []
+        for injected in self._matching:
+            self._record(injected)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for injected in self._lasting:
+            self._faults.release_response(injected)
+
+    def _record(self, injected: InjectedFault) -> None:
+        self._state.clients.record_fault(self.client, self._endpoint, injected.fault.kind, self._state.version)
+
+    def _before_response(self) -> list[InjectedFault]:
+        """The faults that delay or replace the response, in the order in which they apply."""
+        before = [injected for injected in self._matching if injected.fault.kind in _BEFORE_RESPONSE]
+        return sorted(before, key=lambda injected: _BEFORE_RESPONSE.index(injected.fault.kind))
+
+    async def _delay_response(self, injected: InjectedFault) -> None:
+        """Wait before the response. A stream gets each of its messages with the same delay."""
+        await anyio.sleep(injected.fault.delay)
+        if self._endpoint.is_stream:
+            self._add_lasting(injected)
+
+    def _add_lasting(self, injected: InjectedFault) -> None:
+        """Apply a fault to the rest of this response, until the fault is lifted."""
+        self._lasting.append(injected)
+        self._faults.hold_response(injected)
+
+    async def _watch(self, apply: Callable[[InjectedFault], Awaitable[None]]) -> None:
+        """Apply the faults that are injected from now on, until cancelled."""
+        while True:
+            for injected in self._faults.injected_since(self._last_seen):
+                self._last_seen = injected.number
+                if self._endpoint in injected.fault.endpoints:
+                    self._record(injected)
+                    await apply(injected)
+            await self._faults.wait_for_change()
+
+    async def _wait_while_silent(self) -> None:
+        while any(_is_silent(injected) for injected in self._lasting):
+            await self._faults.wait_for_change()
+
+
+def _is_silent(injected: InjectedFault) -> bool:
+    fault = injected.fault
+    silences = fault.kind is FaultKind.SILENCE or (fault.kind is FaultKind.DIRECTIVE and not fault.payload)
+    return silences and not injected.is_lifted
+
+
+# -- The faults of HTTP responses, as ASGI middleware of an endpoint.
+
+
+CUT_EXTENSION: Final = "aioflags.cut"
+"""The ASGI extension with which an application closes the connection of a request: an async function ``cut(*, reset: bool)``."""
 
 _POLL_LASTING: Final = frozenset({FaultKind.DRIP, FaultKind.TRUNCATED})
 """Faults that change how the body of a poll response is sent."""
 
-_DRIPS_PER_SECOND: Final = 10
+DRIPS_PER_SECOND: Final = 10
 
 
 class _CutError(Exception):
@@ -187,22 +256,13 @@ class FaultInjection:
     """ASGI middleware of an endpoint: records the request and its client, and applies the faults of the endpoint."""
 
     def __init__(self, app: ASGIApp, state: ServerState, endpoint: Endpoint) -> None:
-        self._app = app
-        self._state = state
-        self._endpoint = endpoint
+        self._app, self._state, self._endpoint = app, state, endpoint
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        state, endpoint = self._state, self._endpoint
-        state.count_request(endpoint)
-        client = state.clients.record_request(Headers(scope=scope), (scope.get("client") or ("",))[0])
-        scope.setdefault("state", {})["client"] = client
-
-        def record_fault(fault: Fault) -> None:
-            state.clients.record_fault(client, endpoint, fault.kind, state.version)
-
-        exchange = _Exchange(endpoint, state.faults, record_fault, (scope, receive, send))
         try:
-            await exchange.run(self._app)
+            with _Exchange(self._state, self._endpoint, (scope, receive, send)) as exchange:
+                scope.setdefault("state", {})["client"] = exchange.client
+                await exchange.respond(self._app)
         except _CutError as cut:
             extensions: dict[str, Any] = scope.get("extensions") or {}
             if CUT_EXTENSION not in extensions:
@@ -210,40 +270,23 @@ class FaultInjection:
             await extensions[CUT_EXTENSION](reset=cut.reset)
 
 
-class _Exchange:
-    """One request and its response, with the faults that affect it."""
+class _Exchange(ResponseFaults):
+    """One request over HTTP and its response, with the faults that affect it."""
 
-    def __init__(
-        self, endpoint: Endpoint, faults: Faults, record_fault: Callable[[Fault], None], request: tuple[Scope, Receive, Send]
-    ) -> None:
-        self._endpoint, self._faults, self._record_fault = endpoint, faults, record_fault
+    def __init__(self, state: ServerState, endpoint: Endpoint, request: tuple[Scope, Receive, Send]) -> None:
         self._scope, self._receive, self._send = request
-        self._last_seen = faults.count
-        self._matching = faults.match_request(endpoint)
-        self._lasting: list[InjectedFault] = []
+        super().__init__(state, endpoint, Headers(scope=self._scope), (self._scope.get("client") or ("",))[0])
         self._headers_sent = anyio.Event()
         self._send_lock = anyio.Lock()
         self._ending: Literal["end", "close", "reset"] | None = None
 
-    async def run(self, app: ASGIApp) -> None:
+    async def respond(self, app: ASGIApp) -> None:
         """Respond to the request. Raises :class:`_CutError` if a fault closes the connection."""
-        try:
-            await self._respond(app)
-        finally:
-            for injected in self._lasting:
-                self._faults.release_response(injected)
-
-    def _add_lasting(self, injected: InjectedFault) -> None:
-        """Apply a fault to the rest of this response, until the fault is lifted."""
-        self._lasting.append(injected)
-        self._faults.hold_response(injected)
-
-    async def _respond(self, app: ASGIApp) -> None:
-        for injected in self._matching:
-            self._record_fault(injected.fault)
-        before = [injected for injected in self._matching if injected.fault.kind in _BEFORE_RESPONSE]
-        for injected in sorted(before, key=_order):
-            if await self._replaces_response(injected):
+        for injected in self._before_response():
+            if injected.fault.kind is FaultKind.DELAY:
+                await self._delay_response(injected)
+            else:
+                await self._replace_response(injected)
                 return
         self._matching = tuple(injected for injected in self._matching if injected.fault.kind not in _BEFORE_RESPONSE)
         if self._endpoint.is_stream:
@@ -256,30 +299,19 @@ class _Exchange:
         replacement = None if body is None else Response(body, media_type="application/json")
         await (replacement or app)(self._scope, self._receive, self._send_on)
 
-    # -- before a response, or in its place
+    # -- in place of a response
 
-    async def _replaces_response(self, injected: InjectedFault) -> bool:
-        """Apply a fault before the response begins. Returns whether the fault sent the response."""
+    async def _replace_response(self, injected: InjectedFault) -> None:
         fault = injected.fault
-        match fault.kind:
-            case FaultKind.DELAY:
-                await anyio.sleep(fault.delay)
-                if self._endpoint.is_stream:
-                    self._add_lasting(injected)
-                return False
-            case FaultKind.SILENCE:
-                self._add_lasting(injected)
-                await self._stay_silent(injected)
-                raise _CutError(reset=False)
-            case FaultKind.STATUS:
-                await self._read_request()
-                text = b"" if fault.status in {204, 304} else b"an injected fault"
-                await Response(text, status_code=fault.status)(self._scope, self._receive, self._send_on)
-                return True
-            case FaultKind.RESET | FaultKind.CLOSE:
-                raise _CutError(reset=fault.kind is FaultKind.RESET)
-            case kind:
-                raise AssertionError(f"{kind} does not replace a response")
+        if fault.kind is FaultKind.SILENCE:
+            self._add_lasting(injected)
+            await self._stay_silent(injected)
+        elif fault.kind is FaultKind.STATUS:
+            await self._read_request()
+            text = b"" if fault.status in {204, 304} else b"an injected fault"
+            await Response(text, status_code=fault.status)(self._scope, self._receive, self._send_on)
+            return
+        raise _CutError(reset=fault.kind is FaultKind.RESET)
 
     async def _stay_silent(self, injected: InjectedFault) -> None:
         """Wait until the fault is lifted or the client disconnects."""
@@ -311,16 +343,7 @@ class _Exchange:
         async with anyio.create_task_group() as tasks:
 
             async def apply(injected: InjectedFault) -> None:
-                await self._apply_to_stream(injected, tasks)
-
-            async def watch() -> None:
-                while True:
-                    for injected in self._faults.injected_since(self._last_seen):
-                        self._last_seen = injected.number
-                        if self._endpoint in injected.fault.endpoints:
-                            self._record_fault(injected.fault)
-                            tasks.start_soon(apply, injected)
-                    await self._faults.wait_for_change()
+                tasks.start_soon(self._apply_to_stream, injected, tasks)
 
             async def send(message: Message) -> None:
                 await self._send_on(message)
@@ -328,7 +351,7 @@ class _Exchange:
                     for injected in self._matching:
                         await self._apply_after_headers(injected, tasks)
 
-            tasks.start_soon(watch)
+            tasks.start_soon(self._watch, apply)
             await app(self._scope, self._receive, send)
             tasks.cancel_scope.cancel()
         if self._ending == "end":
@@ -346,7 +369,7 @@ class _Exchange:
     async def _apply_to_stream(self, injected: InjectedFault, tasks: TaskGroup) -> None:
         """Apply a fault to an open stream."""
         fault = injected.fault
-        if fault.kind in _STREAM_LASTING:
+        if fault.kind in STREAM_LASTING:
             self._add_lasting(injected)
             return
         await self._headers_sent.wait()
@@ -375,8 +398,7 @@ class _Exchange:
             await self._send(message)
             self._headers_sent.set()
             return
-        while any(_is_silent(injected) for injected in self._lasting):
-            await self._faults.wait_for_change()
+        await self._wait_while_silent()
         async with self._send_lock:
             await self._send_body(message)
 
@@ -400,20 +422,9 @@ class _Exchange:
 
     async def _drip(self, body: bytes, injected: InjectedFault) -> bytes:
         """Send the body in small pieces until the fault is lifted. Returns the rest of the body."""
-        size = max(1, round(injected.fault.rate / _DRIPS_PER_SECOND))
+        size = max(1, round(injected.fault.rate / DRIPS_PER_SECOND))
         while len(body) > size and not injected.is_lifted:
             await self._send({"type": "http.response.body", "body": body[:size], "more_body": True})
             body = body[size:]
             await anyio.sleep(size / injected.fault.rate)
         return body
-
-
-def _order(injected: InjectedFault) -> int:
-    return _BEFORE_RESPONSE.index(injected.fault.kind)
-
-
-def _is_silent(injected: InjectedFault) -> bool:
-    if injected.is_lifted:
-        return False
-    fault = injected.fault
-    return fault.kind is FaultKind.SILENCE or (fault.kind is FaultKind.DIRECTIVE and not fault.payload)

@@ -21,16 +21,15 @@ import anyio
 import grpc
 import grpc.aio
 
-from aioflags.devserver.clients import ClientRecord
 from aioflags.devserver.connections import lengthen_queue
 from aioflags.devserver.endpoints import Endpoint
 from aioflags.devserver.faults import FaultKind, GrpcCode, InjectedFault
+from aioflags.devserver.injection import DRIPS_PER_SECOND, STREAM_LASTING, ResponseFaults
 from aioflags.devserver.state import ServerState
 
 # -- Applies faults to gRPC calls.
 #
-# A call is affected by the faults that are active when it arrives. An open stream is also affected by each fault that is
-# injected later. ``faults.py`` has the list of faults, ``relay.py`` slows down and cuts connections.
+# ``injection.py`` decides when a fault applies.
 
 
 if TYPE_CHECKING:
@@ -45,9 +44,6 @@ class Cut(Protocol):
     def __call__(self, *, reset: bool) -> object: ...
 
 
-_BEFORE_RESPONSE: Final = (FaultKind.DELAY, FaultKind.SILENCE, FaultKind.RESET, FaultKind.CLOSE, FaultKind.STATUS)
-"""Faults that delay or replace a response, in the order in which they apply."""
-_STREAM_LASTING: Final = frozenset({FaultKind.DELAY, FaultKind.SILENCE, FaultKind.DRIP})
 _CUT_TIMEOUT: Final = 1.0
 """Seconds after which a call ends whose connection was cut. Its cancellation normally comes first."""
 _SEND_GRACE: Final = 1.0
@@ -59,26 +55,15 @@ def code_named(code: GrpcCode | None) -> grpc.StatusCode:
     return grpc.StatusCode.UNAVAILABLE if code is None else grpc.StatusCode[code.value]
 
 
-class CallFaults:
-    """One gRPC call, with the faults that affect it. Use it as a context manager around the handling of the call."""
+class CallFaults(ResponseFaults):
+    """One gRPC call, with the faults that affect it."""
 
     def __init__(self, state: ServerState, endpoint: Endpoint, context: ServicerContext, cut: Cut) -> None:
-        self._state, self._endpoint, self._context, self._cut = state, endpoint, context, cut
-        self._faults = state.faults
-        state.count_request(endpoint)
-        self.client: ClientRecord = state.clients.record_request(_headers(context), "gRPC")
-        self._last_seen = self._faults.count
-        self._matching = self._faults.match_request(endpoint)
-        self._lasting: list[InjectedFault] = []
+        headers = {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
+        super().__init__(state, endpoint, headers, "gRPC")
+        self._context, self._cut = context, cut
         self._write_lock = anyio.Lock()
         self._ending: InjectedFault | None = None
-
-    def __enter__(self) -> CallFaults:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for injected in self._lasting:
-            self._faults.release_response(injected)
 
     def record_sent(self, what: str) -> None:
         """Record what was sent to the client."""
@@ -95,16 +80,12 @@ class CallFaults:
         Raises what :meth:`grpc.aio.ServicerContext.abort` raises.
         """
         for injected in self._matching:
-            self._record(injected)
             if injected.fault.kind is FaultKind.DRIP:
                 self._add_lasting(injected)
-        before = [injected for injected in self._matching if injected.fault.kind in _BEFORE_RESPONSE]
-        for injected in sorted(before, key=lambda injected: _BEFORE_RESPONSE.index(injected.fault.kind)):
+        for injected in self._before_response():
             match injected.fault.kind:
                 case FaultKind.DELAY:
-                    await anyio.sleep(injected.fault.delay)
-                    if self._endpoint.is_stream:
-                        self._add_lasting(injected)
+                    await self._delay_response(injected)
                 case FaultKind.SILENCE:
                     self._add_lasting(injected)
                     await self._faults.wait_until_lifted(injected)
@@ -119,19 +100,16 @@ class CallFaults:
         with state.count_stream(self._endpoint), state.clients.record_stream(self.client, self._endpoint):
             async with anyio.create_task_group() as tasks:
 
-                async def watch() -> None:
-                    while True:
-                        for injected in self._faults.injected_since(self._last_seen):
-                            self._last_seen = injected.number
-                            if self._endpoint in injected.fault.endpoints:
-                                self._record(injected)
-                                await self._apply_to_stream(injected, malformed)
-                                if self._ending is not None:
-                                    tasks.cancel_scope.cancel()
-                                    return
-                        await self._faults.wait_for_change()
+                async def apply(injected: InjectedFault) -> None:
+                    if injected.fault.kind in STREAM_LASTING:
+                        self._add_lasting(injected)
+                    elif injected.fault.kind is FaultKind.MALFORMED:
+                        await self._send(malformed())
+                    else:
+                        self._ending = self._ending or injected
+                        tasks.cancel_scope.cancel()
 
-                tasks.start_soon(watch)
+                tasks.start_soon(self._watch, apply)
                 async with aclosing(messages):
                     async for message in messages:
                         await self._write(message)
@@ -139,17 +117,8 @@ class CallFaults:
         if self._ending is not None:
             await self._end(self._ending)
 
-    async def _apply_to_stream(self, injected: InjectedFault, malformed: Callable[[], Any]) -> None:
-        if injected.fault.kind in _STREAM_LASTING:
-            self._add_lasting(injected)
-        elif injected.fault.kind is FaultKind.MALFORMED:
-            await self._send(malformed())
-        else:
-            self._ending = injected
-
     async def _write(self, message: Any) -> None:
-        while any(injected.fault.kind is FaultKind.SILENCE and not injected.is_lifted for injected in self._lasting):
-            await self._faults.wait_for_change()
+        await self._wait_while_silent()
         for injected in self._lasting:
             if injected.fault.kind is FaultKind.DELAY and not injected.is_lifted:
                 await anyio.sleep(injected.fault.delay)
@@ -177,21 +146,8 @@ class CallFaults:
         if fault.code is not GrpcCode.OK:
             await self._context.abort(code_named(fault.code), "an injected fault")
 
-    def _add_lasting(self, injected: InjectedFault) -> None:
-        """Apply a fault to the rest of this call, until the fault is lifted."""
-        self._lasting.append(injected)
-        self._faults.hold_response(injected)
-
-    def _record(self, injected: InjectedFault) -> None:
-        self._state.clients.record_fault(self.client, self._endpoint, injected.fault.kind, self._state.version)
-
-
-def _headers(context: ServicerContext) -> dict[str, str]:
-    return {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
-
 
 _CHUNK: Final = 65536
-_DRIPS_PER_SECOND: Final = 10
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
 """The value of SO_LINGER that makes closing a reset."""
 
@@ -294,7 +250,7 @@ class Relay:
 
     async def _send(self, chunk: bytes, target: asyncio.StreamWriter, *, dripping: bool) -> None:
         while dripping and chunk and (rate := self._find_rate()) is not None:
-            size = max(1, round(rate / _DRIPS_PER_SECOND))
+            size = max(1, round(rate / DRIPS_PER_SECOND))
             target.write(chunk[:size])
             await target.drain()
             chunk = chunk[size:]
