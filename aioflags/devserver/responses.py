@@ -249,12 +249,14 @@ class SdkResponses:
             body = await read_body(request)
         except TooLargeError as error:
             self._state.events.add_refused(str(error), client=client.number)
+            self._state.notify()
             return Response(str(error), status_code=413, headers={"Connection": "close"})
         except ClientDisconnect:
             return Response(status_code=400)
         # Includes the gates of lifted overrides, because clients still send events about them.
         flags = {key for flag in self._state.live(ObjectKind.FLAG) for key in (flag.key, *gate_keys(flag.key))}
         self._state.events.add_payload(body, request.headers, client=client.number, flags=flags, is_analytics=is_analytics)
+        self._state.notify()  # the request itself was counted before its body came
         return Response(status_code=202)
 
     def _sent_recorder(self, request: Request, endpoint: Endpoint) -> RecordSent:

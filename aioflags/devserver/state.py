@@ -380,7 +380,7 @@ class ServerState(ProcessBound):
             await self._edited.wait()
 
     async def wait_for_change(self) -> None:
-        """Wait for the next edit, injected fault, request, or stream that opens or ends."""
+        """Wait for the next edit, injected fault, request, payload of events, or stream that opens or ends."""
         await self._changed.wait()
 
     def notify(self) -> None:

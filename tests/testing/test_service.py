@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+import httpx
 import pytest
 
 from aioflags import ConfigError, DataSystem, Status
@@ -101,3 +103,18 @@ async def test_faults_are_lifted_one_by_one_or_all(service: FlagsService) -> Non
     assert len(service.state.faults.in_effect) == 1
     service.lift()
     assert not service.state.faults.in_effect
+
+
+async def test_a_wait_for_an_event_ends_when_a_body_comes_long_after_its_header(service: FlagsService) -> None:
+    waits = asyncio.create_task(service.wait_for_event("custom", timeout=10 * SOON))
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"["
+        await service.state.until(lambda: service.state.requests.total() > 0)
+        for _ in range(3):
+            await asyncio.sleep(0)  # the waiting task has looked, and found nothing
+        yield b'{"kind": "custom", "key": "purchase"}]'
+
+    async with httpx.AsyncClient() as http:
+        await http.post(f"{service.url}/bulk", content=body())
+    assert (await asyncio.wait_for(waits, SOON))["key"] == "purchase"
