@@ -1,7 +1,8 @@
 """Condition: all that the status of a client depends on, and the pure functions that derive the status.
 
-A :class:`Fact` changes the condition; :func:`derive` gives the status of a condition. :data:`TABLE` lists each pair of status and
-fact with the statuses that may follow.
+A :class:`Fact` changes the condition; :func:`derive` gives the status of a condition, and :func:`event_kinds` the events of a
+change. ``tests/support/transitions.py`` lists the statuses that may follow each status and fact; the tests check every step against
+it.
 
 Source: ``openfeature.md`` 4.12; ``flagd.md`` 3.2; ``data-system.md`` 5.8.
 """
@@ -10,12 +11,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from msgspec.structs import replace
 
-from aioflags.model.status import ErrorInfo, FailureKind, SourceState, Status
+from aioflags.model.detail import NO_METADATA
+from aioflags.model.status import (
+    ErrorCode,
+    ErrorInfo,
+    Event,
+    EventKind,
+    FailureKind,
+    SourceState,
+    Status,
+    StatusError,
+    StatusReport,
+)
+from aioflags.runtime.logs import as_seconds
 
 if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
@@ -129,121 +142,7 @@ def derive(condition: Condition) -> Status:
             return Status.ERROR if condition.start_limit_passed else Status.NOT_READY
 
 
-# -- the table
-
-Row: TypeAlias = Status | None
-"""A status; ``None``: the client is closed."""
-
-_NOT_READY, _READY, _STALE, _ERROR = Status.NOT_READY, Status.READY, Status.STALE, Status.ERROR
-_FATAL, _RECONCILING, _CLOSED = Status.FATAL, Status.RECONCILING, None
-_IGNORED: Final[tuple[Row, ...]] = ()
-_ANEW: Final[tuple[Row, ...]] = (_NOT_READY, _FATAL)
-"""After a restart. A client stays fatal after a fatal code."""
-
-TABLE: Final[Mapping[Row, Mapping[FactKind, tuple[Row, ...]]]] = {
-    # Status: fact -> the statuses that may follow; (): the fact is ignored. The same status: the fact is remembered. Where several
-    # may follow, the condition decides: whether there are data, whether grace is 0, and whether refused sources start again.
-    _NOT_READY: {
-        FactKind.DATA: (_READY,),
-        FactKind.CACHED: (_STALE, _ERROR),
-        FactKind.OVERRIDES: (_NOT_READY,),
-        FactKind.INTERRUPTED: (_NOT_READY, _STALE),
-        FactKind.GRACE_OVER: (_NOT_READY, _STALE),
-        FactKind.START_LIMIT: (_ERROR, _STALE),
-        FactKind.FATAL: (_FATAL,),
-        FactKind.OFF: (_FATAL, _ERROR),
-        FactKind.FAILED: (_FATAL, _ERROR),
-        FactKind.RECONCILE: (_NOT_READY,),
-        FactKind.RECONCILED: (_NOT_READY,),
-        FactKind.RECONCILE_FAILED: (_NOT_READY,),
-        FactKind.CLOSED: (_CLOSED,),
-        FactKind.RESTARTED: (_NOT_READY,),
-    },
-    _READY: {
-        FactKind.DATA: (_READY,),
-        FactKind.CACHED: (_READY,),
-        FactKind.OVERRIDES: (_READY,),
-        FactKind.INTERRUPTED: (_STALE, _ERROR, _NOT_READY),
-        FactKind.GRACE_OVER: _IGNORED,
-        FactKind.START_LIMIT: (_READY,),
-        FactKind.FATAL: (_FATAL,),
-        FactKind.OFF: (_ERROR, _FATAL),
-        FactKind.FAILED: (_ERROR, _FATAL),
-        FactKind.RECONCILE: (_RECONCILING,),
-        FactKind.RECONCILED: (_READY,),
-        FactKind.RECONCILE_FAILED: (_READY,),
-        FactKind.CLOSED: (_CLOSED,),
-        FactKind.RESTARTED: (_NOT_READY,),
-    },
-    _STALE: {
-        FactKind.DATA: (_READY,),
-        FactKind.CACHED: (_STALE,),
-        FactKind.OVERRIDES: (_STALE,),
-        FactKind.INTERRUPTED: (_STALE,),
-        # STALE: the data of a store are not an outage.
-        FactKind.GRACE_OVER: (_ERROR, _STALE),
-        FactKind.START_LIMIT: (_STALE, _ERROR),
-        FactKind.FATAL: (_FATAL,),
-        FactKind.OFF: (_ERROR,),
-        FactKind.FAILED: (_ERROR,),
-        FactKind.RECONCILE: (_RECONCILING,),
-        FactKind.RECONCILED: (_STALE,),
-        FactKind.RECONCILE_FAILED: (_STALE,),
-        FactKind.CLOSED: (_CLOSED,),
-        FactKind.RESTARTED: (_NOT_READY,),
-    },
-    _ERROR: {
-        FactKind.DATA: (_READY,),
-        FactKind.CACHED: (_STALE, _ERROR),
-        FactKind.OVERRIDES: (_ERROR,),
-        FactKind.INTERRUPTED: (_ERROR, _STALE),
-        FactKind.GRACE_OVER: (_ERROR,),
-        FactKind.START_LIMIT: (_ERROR,),
-        FactKind.FATAL: (_FATAL,),
-        FactKind.OFF: (_ERROR, _FATAL),
-        FactKind.FAILED: (_ERROR, _FATAL),
-        FactKind.RECONCILE: (_RECONCILING,),
-        FactKind.RECONCILED: (_ERROR,),
-        FactKind.RECONCILE_FAILED: (_ERROR,),
-        FactKind.CLOSED: (_CLOSED,),
-        FactKind.RESTARTED: (_NOT_READY,),
-    },
-    _RECONCILING: {
-        FactKind.DATA: (_RECONCILING,),
-        FactKind.CACHED: (_RECONCILING,),
-        FactKind.OVERRIDES: (_RECONCILING,),
-        FactKind.INTERRUPTED: (_RECONCILING,),
-        FactKind.GRACE_OVER: (_RECONCILING,),
-        FactKind.START_LIMIT: (_RECONCILING,),
-        FactKind.FATAL: (_FATAL,),
-        FactKind.OFF: (_RECONCILING,),
-        FactKind.FAILED: (_RECONCILING,),
-        FactKind.RECONCILE: (_RECONCILING,),
-        # The facts that were remembered count when the last call has ended.
-        FactKind.RECONCILED: (_RECONCILING, _READY, _STALE, _ERROR, _FATAL, _NOT_READY),
-        FactKind.RECONCILE_FAILED: (_RECONCILING, _READY, _STALE, _ERROR, _FATAL, _NOT_READY),
-        FactKind.CLOSED: (_CLOSED,),
-        FactKind.RESTARTED: (_NOT_READY,),
-    },
-    _FATAL: {
-        # What may follow other than FATAL needs sources that start again after the service has refused them, or a store.
-        FactKind.DATA: (_READY,),
-        FactKind.CACHED: (_ERROR,),
-        FactKind.OVERRIDES: (_FATAL,),
-        FactKind.INTERRUPTED: (_ERROR,),
-        FactKind.GRACE_OVER: _IGNORED,
-        FactKind.START_LIMIT: (_FATAL,),
-        FactKind.FATAL: (_FATAL,),
-        FactKind.OFF: (_FATAL,),
-        FactKind.FAILED: (_FATAL,),
-        FactKind.RECONCILE: _IGNORED,
-        FactKind.RECONCILED: _IGNORED,
-        FactKind.RECONCILE_FAILED: _IGNORED,
-        FactKind.CLOSED: (_CLOSED,),
-        FactKind.RESTARTED: _ANEW,
-    },
-    _CLOSED: {**dict.fromkeys(FactKind, _IGNORED), FactKind.RESTARTED: _ANEW},
-}
+# -- from fact to fact
 
 _WITHOUT_DATA: Final = frozenset({FactKind.RECONCILE, FactKind.RECONCILED, FactKind.RECONCILE_FAILED, FactKind.OVERRIDES})
 """The facts that do not change whether there are data of a source or a store."""
@@ -259,13 +158,10 @@ _AFTER_THE_END: Final = _ALWAYS | {
 """The facts that count when no source is left: a store may still be read, and overrides may be needed most then."""
 
 
-def advance(condition: Condition, row: Row, fact: Fact, *, has_data: bool) -> Condition | None:
-    """The condition after ``fact``; ``None`` if the fact is ignored.
-
-    ``row`` is the status of ``condition``, or ``None`` if it is closed. ``has_data``: whether there are data after the fact.
-    """
+def advance(condition: Condition, fact: Fact, *, has_data: bool) -> Condition | None:
+    """The condition after ``fact``; ``None`` if the fact is ignored. ``has_data``: whether there are data after the fact."""
     kind = fact.kind
-    if not TABLE[row][kind]:
+    if condition.is_closed and kind is not FactKind.RESTARTED:
         return None
     if kind not in _ALWAYS and (condition.is_fatal or (condition.is_final and kind not in _AFTER_THE_END)):
         return None
@@ -316,7 +212,8 @@ def _off(condition: Condition, fact: Fact) -> Condition:
 
 
 def _reconcile(condition: Condition, fact: Fact) -> Condition:
-    is_reconciling = condition.is_reconciling or derive(condition) is not Status.NOT_READY
+    # A client without data has nothing to keep serving meanwhile: its start goes on.
+    is_reconciling = condition.is_reconciling or derive(condition) not in {Status.NOT_READY, Status.FATAL}
     return replace(
         condition,
         calls=condition.calls | {fact.number},
@@ -366,3 +263,118 @@ _STEPS: Final[Mapping[FactKind, Callable[[Condition, Fact], Condition]]] = {
     FactKind.CLOSED: lambda condition, fact: replace(_off(condition, fact), is_closed=True),
     FactKind.RESTARTED: _restarted,
 }
+
+
+# -- the events of a step, and why a status begins
+# Source: ``openfeature.md`` 4.12; ``flagd.md`` 3.2 and 3.8.
+
+
+_ENTRY: Final[Mapping[Status, tuple[EventKind, ...]]] = {
+    Status.NOT_READY: (),
+    Status.READY: (EventKind.READY,),
+    Status.STALE: (EventKind.STALE,),
+    Status.ERROR: (EventKind.ERROR,),
+    Status.FATAL: (EventKind.ERROR,),
+    Status.RECONCILING: (EventKind.RECONCILING,),
+}
+"""The events of a status that begins."""
+_SHORTEST_OUTAGE: Final = 0.1
+"""Seconds. An outage without grace is an error at once: its duration would be that of a function call."""
+
+
+def event_kinds(before: Status, after: Status, condition: Condition, *, has_changes: bool) -> tuple[EventKind, ...]:
+    """The events of a step, in order. ``condition`` is that after the step.
+
+    ``has_changes``: the step published data that differ, or may differ. The first data are announced by ``READY`` or ``STALE``
+    alone, and those of a reconciling by ``CONTEXT_CHANGED``.
+    """
+    kinds = () if after is before else _ENTRY[after]
+    has_ended = before is Status.RECONCILING and after not in {Status.RECONCILING, Status.NOT_READY}
+    if has_ended and not (condition.reconcile_failed or condition.is_fatal):
+        # For observers CONTEXT_CHANGED means READY. A client without data and without a source has no event.
+        kinds = (EventKind.CONTEXT_CHANGED, *(() if after is Status.READY else kinds))
+    if has_changes and before not in {Status.NOT_READY, Status.RECONCILING}:
+        kinds = (*kinds, EventKind.CONFIGURATION_CHANGED)
+    return () if condition.is_closed else kinds
+
+
+def status_error(condition: Condition, status: Status, error: ErrorInfo | None, seconds: float) -> StatusError | None:
+    """Why ``status`` begins. ``error`` is the newest failure; ``seconds`` passed since the client had contact to its source."""
+    message = "" if error is None else str(error)
+    match status:
+        case Status.FATAL:
+            return StatusError(ErrorCode.PROVIDER_FATAL, message or "no source of flag data is left")
+        case Status.STALE if condition.is_unusable:
+            return StatusError(ErrorCode.PARSE_ERROR, message)
+        case Status.ERROR if condition.source is SourceState.OFF or condition.reconcile_failed:
+            code = None if error is None else error.code
+            return StatusError(code or ErrorCode.GENERAL, message or "no source of flag data is left")
+        case Status.ERROR if condition.grace_over:
+            code = ErrorCode.PARSE_ERROR if condition.is_unusable and not condition.grace else ErrorCode.GENERAL
+            duration = f" for {as_seconds(seconds)}" if seconds >= _SHORTEST_OUTAGE else ""
+            return StatusError(code, _joined(f"no contact to the source of flag data{duration}", message))
+        case Status.ERROR:
+            given = None if error is None else error.code
+            code = ErrorCode.PARSE_ERROR if condition.is_unusable else given or ErrorCode.PROVIDER_NOT_READY
+            what = "no source has confirmed the flag data" if condition.has_data else "no flag data"
+            if condition.server_evaluates:
+                what = "no connection"
+            return StatusError(code, _joined(f"{what} within the time that a start may take", message))
+        case _:
+            return None
+
+
+def changed_fields(
+    newest: StatusReport, fact: Fact, condition: Condition, status: Status, *, loop_now: float, wall_now: float, seconds: float
+) -> dict[str, Any]:
+    """The fields of the report, without ``seq``, that a step changes. ``condition`` and ``status`` are those after the step.
+
+    ``seconds`` passed since the client had contact to its source.
+    """
+    is_new_life = fact.kind is FactKind.RESTARTED
+    is_new_status = status is not newest.status or fact.kind is FactKind.CLOSED or is_new_life
+    last_error = None if is_new_life and not condition.is_fatal else fact.error or newest.last_error
+    changes: dict[str, Any] = {}
+    if is_new_status:
+        changes |= {"status": status, "since": loop_now}
+    # A start can time out before its first failure, which is then the reason of the error.
+    if is_new_status or (newest.error is not None and newest.last_error is None and last_error is not None):
+        changes["error"] = status_error(condition, status, last_error, seconds)
+    if condition.source is not newest.source_state or is_new_life:
+        changes |= {"source_state": condition.source, "source_since": wall_now}
+    if fact.error is not None or is_new_life:
+        changes["last_error"] = last_error
+    if condition.next_attempt != newest.next_attempt:
+        changes["next_attempt"] = condition.next_attempt
+    return changes
+
+
+def _joined(what: str, why: str) -> str:
+    return f"{what}: {why}" if why else what
+
+
+def event_of(kind: EventKind, report: StatusReport, snapshot: Snapshot, keys: frozenset[str] | None) -> Event:
+    """An event of the step that published ``report`` and ``snapshot``."""
+    metadata = NO_METADATA
+    message, flags_changed = None, None
+    match kind:
+        case EventKind.READY:
+            message, metadata = "connected", snapshot.metadata
+        case EventKind.CONFIGURATION_CHANGED:
+            flags_changed, metadata = None if keys is None else tuple(sorted(keys)), snapshot.metadata
+        case EventKind.ERROR | EventKind.STALE if report.error is not None:
+            message = report.error.message
+        case EventKind.STALE:
+            message = "no source has confirmed these flag data" if report.last_error is None else str(report.last_error)
+        case _:
+            pass
+    code = report.error.code if report.error is not None and kind in {EventKind.STALE, EventKind.ERROR} else None
+    return Event(
+        seq=report.seq,
+        kind=kind,
+        report=report,
+        flags_changed=flags_changed,
+        message=message,
+        error_code=code,
+        metadata=metadata,
+    )

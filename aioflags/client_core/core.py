@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import anyio
 
@@ -84,6 +84,8 @@ class Core:
         "store_session",
         "warns_of_fork",
     )
+    cell_class: ClassVar[type[StatusCell]] = StatusCell
+    """Tests have one that checks each of its steps."""
 
     def __init__(
         self,
@@ -110,7 +112,7 @@ class Core:
         self.logger: logging.Logger = logger
         self.once: Once = Once()
         self.holder: SnapshotHolder = SnapshotHolder(snapshot)
-        self.cell: StatusCell = StatusCell(
+        self.cell: StatusCell = self.cell_class(
             self.holder,
             logger,
             grace=grace,

@@ -299,7 +299,6 @@ class Lifecycle:
         async with self.workload.open(), anyio.create_task_group() as group:
             for background in self.background:
                 group.start_soon(self._run_background, background)
-            group.start_soon(self._cell.time_outages)
             data_scope, data_ended = anyio.CancelScope(), anyio.Event()
             group.start_soon(self._run_workload, group, data_scope, data_ended, start_wait if start_wait > 0 else START_WAIT)
             await self._closing.wait()

@@ -1,6 +1,6 @@
 """StatusCell: the status of one client, and the one place that changes it.
 
-The supervisor, the life cycle and its timers report facts on the event loop; :meth:`StatusCell.post` takes them from any thread.
+The supervisor and the life cycle report facts on the event loop; :meth:`StatusCell.post` takes them from any thread.
 Each step publishes data first, then the status, then the events, without a wait in between, so that no reader sees ``READY``
 without its data.
 
@@ -13,21 +13,20 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextvars import Context as VariableContext
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
-import msgspec
 
-from aioflags.client_core.condition import TABLE, Condition, Fact, FactKind, advance, derive
+from aioflags.client_core.condition import Condition, Fact, FactKind, advance, changed_fields, derive, event_kinds, event_of
 from aioflags.client_core.observers import Observers, Step
-from aioflags.client_core.status_steps import OutageTimer, PostedFacts, event_kinds, event_of, status_error
 from aioflags.model.change import ChangeKind, ChangeSet
 from aioflags.model.detail import ErrorKind
 from aioflags.model.status import ErrorInfo, Event, EventKind, SourceState, Status, StatusReport
 from aioflags.runtime.broadcast import Latest
 from aioflags.runtime.clock import now
-from aioflags.runtime.event_loops import ForkSafeAsyncLock, loop_time
+from aioflags.runtime.event_loops import ForkSafeAsyncLock, loop_time, running_loop
 from aioflags.runtime.logs import Once, logger, printable
 from aioflags.supervisor.next_snapshot import SnapshotHolder
 
@@ -37,17 +36,6 @@ if TYPE_CHECKING:
 
 OnStep: TypeAlias = Callable[[Sequence[Event], ChangeSet | None], object]
 """Called inside a step, after its data are published and before its status is. It must return at once."""
-
-_STATES: Final = {
-    SourceState.INITIALIZING: FactKind.INTERRUPTED,
-    SourceState.VALID: FactKind.DATA,
-    SourceState.INTERRUPTED: FactKind.INTERRUPTED,
-    SourceState.OFF: FactKind.OFF,
-    SourceState.SET_OFFLINE: FactKind.DATA,
-    SourceState.NETWORK_UNAVAILABLE: FactKind.DATA,
-    SourceState.BACKGROUND_DISABLED: FactKind.DATA,
-    None: FactKind.CACHED,
-}
 
 
 class StatusCell:
@@ -82,11 +70,14 @@ class StatusCell:
         """Whether the data of the sources are only reports of a server that evaluates."""
         self._on_step = on_step
         self._condition = Condition(grace=grace, revives=revives, server_evaluates=server_evaluates)
-        self._waiting: deque[Fact] = deque()
-        self._posted = PostedFacts(self.apply, log)
+        self._facts: deque[Fact] = deque()
+        """Facts that wait: for the end of a step, or for the client's event loop."""
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._is_stepping = False
         self._call = 0
-        self._outage_timer = OutageTimer()
+        self._contact_changed_at = 0.0
+        """When the newest outage began or ended, on the event loop's clock."""
+        self._grace_timer: asyncio.TimerHandle | None = None
         self.publishing: ForkSafeAsyncLock = ForkSafeAsyncLock(fast_acquire=True)
         """Held while the next snapshot is made."""
         self.restartable: bool = restartable
@@ -178,8 +169,15 @@ class StatusCell:
 
         ``state`` is ``None`` for data of a store, which may still be read when no source is left.
         """
-        kind = FactKind.FATAL if state is SourceState.OFF and error is not None and error.is_fatal else _STATES[state]
-        valid = state if state is not None and state.is_valid else SourceState.VALID
+        if state is None:
+            kind = FactKind.CACHED
+        elif state.is_valid:
+            kind = FactKind.DATA
+        elif state is SourceState.OFF:
+            kind = FactKind.OFF if error is None or not error.is_fatal else FactKind.FATAL
+        else:
+            kind = FactKind.INTERRUPTED
+        valid = state or SourceState.VALID
         self.apply(Fact(kind=kind, state=valid, error=error, snapshot=snapshot, change_set=change_set, next_attempt=next_attempt))
 
     @property
@@ -218,7 +216,7 @@ class StatusCell:
     def announce(self, old: Snapshot, new: Snapshot, change_set: ChangeSet) -> None:
         """Data that replaced ``old`` were published elsewhere. From any thread; observers get them on the client's event loop."""
         fact = Fact(kind=FactKind.CACHED, snapshot=new, change_set=change_set, replaced=old)
-        if self._posted.is_on_loop:
+        if self._loop is None or self._loop is running_loop():
             self.apply(fact)
         else:
             self.post(fact)
@@ -249,7 +247,8 @@ class StatusCell:
     def open(self, loop: asyncio.AbstractEventLoop) -> None:
         """The client starts on ``loop``: facts that were posted before count now."""
         self.was_started, self.is_forked = True, False
-        self._posted.open(loop)
+        self._loop = loop
+        self._apply_waiting()
 
     def close(self) -> None:
         """Publishes the last report: source state ``OFF``, status ``NOT_READY``, no new error."""
@@ -291,18 +290,11 @@ class StatusCell:
     def _reset(self) -> None:
         self.is_start_logged = self._is_failure_logged = False
         self.readiness = anyio.Event()
-        self._outage_timer.reset()
-        self._waiting.clear()
-        self._posted.reset()
+        self._loop = None
+        self._facts.clear()
         self._is_stepping = False
         self.observers.reset()
         self.apply(Fact(kind=FactKind.RESTARTED))
-
-    async def time_outages(self) -> None:
-        """Turns each outage into an error when its grace is over. Runs until it is cancelled."""
-        await self._outage_timer.run(
-            lambda: self._condition, lambda number: self.apply(Fact(kind=FactKind.GRACE_OVER, number=number))
-        )
 
     # -- the context of a mobile client
 
@@ -323,18 +315,31 @@ class StatusCell:
     # -- facts
 
     def post(self, fact: Fact) -> None:
-        """Applies ``fact`` on the client's event loop, soon: see :meth:`PostedFacts.post`."""
-        self._posted.post(fact)
+        """Applies ``fact`` on the client's event loop, soon. From any thread: facts are applied in the order of these calls.
+
+        Before the start they wait for it. A fact for a loop that is closed is dropped.
+        """
+        # First in first out, and the loop is read last: `open` sets it before it applies what waits, so no fact is forgotten.
+        self._facts.append(fact)
+        if (loop := self._loop) is not None:
+            try:
+                loop.call_soon_threadsafe(self._apply_waiting)
+            except RuntimeError:
+                self._facts.clear()
+                self._log.debug("a status fact came after the end of the event loop: %s", fact.kind.value)
 
     def apply(self, fact: Fact) -> None:
         """Takes the step of ``fact``. On the event loop; before the start on any thread. Facts of a step wait for its end."""
-        self._waiting.append(fact)
+        self._facts.append(fact)
+        self._apply_waiting()
+
+    def _apply_waiting(self) -> None:
         if self._is_stepping:
             return
         self._is_stepping = True
         try:
-            while self._waiting:
-                self._step(self._waiting.popleft())
+            while self._facts:
+                self._step(self._facts.popleft())
         finally:
             self._is_stepping = False
 
@@ -343,38 +348,31 @@ class StatusCell:
     def _step(self, fact: Fact) -> None:
         """Publishes the data of ``fact``, the report and the events. Nothing else runs on the loop in between."""
         before = self._condition
-        row = None if before.is_closed else self.newest.status
-        if fact.kind not in TABLE[row]:
-            self._log.error("status: the fact %r is not listed for %s (please report)", str(fact.kind), row)
-            if fact.snapshot is None:
-                return
-            # A mistake in the table must not withhold data.
-            fact = msgspec.structs.replace(fact, kind=FactKind.CACHED)
         snapshot = self._holder.snapshot if fact.snapshot is None else fact.snapshot
-        after = advance(before, row, fact, has_data=snapshot.has_data)
+        after = advance(before, fact, has_data=snapshot.has_data)
         if after is None:
             return
-        status = self.newest.status if after is before else derive(after)
-        if (None if after.is_closed else status) not in TABLE[row][fact.kind]:
-            self._log.error("status: %s is not listed after %s and the fact %r (please report)", status, row, fact.kind.value)
+        old_status = self.newest.status
+        status = old_status if after is before else derive(after)
         old_snapshot = self._publish_data(fact, is_refused=after.is_fatal and not before.is_fatal)
         self._condition = after
         self._is_failure_logged = self._is_failure_logged or (fact.error is not None and not fact.error.is_minor)
-        self._outage_timer.update(before, after)
-        changes = self._changed_fields(fact, after, status)
+        self._time_outage(before, after)
+        seconds = loop_time() - self._contact_changed_at
+        changes = changed_fields(self.newest, fact, after, status, loop_now=loop_time(), wall_now=now(), seconds=seconds)
         keys: frozenset[str] | None = None
         kinds: tuple[EventKind, ...] = ()
         if self.is_followed:
             keys, has_changes = self._changed_flags(fact, old_snapshot)
             # Data that end an outage are always announced.
-            has_changes = has_changes or (keys is not None and status is not self.newest.status)
-            kinds = event_kinds(self.newest.status, status, after, has_changes=has_changes)
+            has_changes = has_changes or (keys is not None and status is not old_status)
+            kinds = event_kinds(old_status, status, after, has_changes=has_changes)
         report = self.newest
         if changes or kinds:
             report = replace(report, seq=report.seq + 1, **changes)
         events = [event_of(kind, report, self.snapshot, keys) for kind in kinds]
         self._put(Step(report, events, keys or frozenset(), self.snapshot), fact, is_news=bool(changes))
-        is_late = status is Status.ERROR and row is not status and after.grace_over and not after.reconcile_failed
+        is_late = status is Status.ERROR and old_status is not status and after.grace_over and not after.reconcile_failed
         if is_late and self.newest.error is not None:
             served = "the last flag data" if after.has_data and not self.server_evaluates else "defaults"
             self._log.error("%s; serving %s", self.newest.error.message, served)
@@ -392,6 +390,18 @@ class StatusCell:
         reports.close()
         self.observers.close()
 
+    def _time_outage(self, before: Condition, after: Condition) -> None:
+        """Times the grace of an outage that begins in this step. A timer of an outage that has ended does nothing."""
+        if after.is_out is before.is_out and after.outages == before.outages:
+            return
+        self._contact_changed_at = loop_time()
+        if self._grace_timer is not None:
+            self._grace_timer.cancel()
+            self._grace_timer = None
+        if after.is_out and after.grace and (loop := running_loop()) is not None:
+            over = Fact(kind=FactKind.GRACE_OVER, number=after.outages)
+            self._grace_timer = loop.call_later(after.grace, self.apply, over, context=VariableContext())
+
     def _publish_data(self, fact: Fact, *, is_refused: bool) -> Snapshot:
         """Publishes the data of ``fact``. Returns the data of before."""
         if fact.replaced is not None:
@@ -405,25 +415,6 @@ class StatusCell:
         if is_refused:
             self._holder.publish(self._holder.snapshot.refused(ErrorKind.PROVIDER_FATAL))
         return old
-
-    def _changed_fields(self, fact: Fact, after: Condition, status: Status) -> dict[str, Any]:
-        """The fields of the report, without ``seq``, that this step changes."""
-        newest, is_new_life = self.newest, fact.kind is FactKind.RESTARTED
-        last_error = None if is_new_life and not after.is_fatal else fact.error or newest.last_error
-        changes: dict[str, Any] = {}
-        is_new_status = status is not newest.status or fact.kind is FactKind.CLOSED or is_new_life
-        if is_new_status:
-            changes |= {"status": status, "since": loop_time()}
-        # A start can time out before its first failure, which is then the reason of the error.
-        if is_new_status or (newest.error is not None and newest.last_error is None and last_error is not None):
-            changes["error"] = status_error(after, status, last_error, loop_time() - self._outage_timer.began_at)
-        if after.source is not newest.source_state or is_new_life:
-            changes |= {"source_state": after.source, "source_since": now()}
-        if fact.error is not None or is_new_life:
-            changes["last_error"] = last_error
-        if after.next_attempt != newest.next_attempt:
-            changes["next_attempt"] = after.next_attempt
-        return changes
 
     def _put(self, step: Step, fact: Fact, *, is_news: bool) -> None:
         """Publishes the report, then the events and the changed flags."""
@@ -439,8 +430,6 @@ class StatusCell:
             self.observers.notify(step)
         if is_news:
             self.reports.put(step.report)
-
-    # -- events
 
     def _changed_flags(self, fact: Fact, old: Snapshot) -> tuple[frozenset[str] | None, bool]:
         """The keys of the flags that the data of ``fact`` change, and whether they change anything.

@@ -24,8 +24,8 @@ import anyio
 from openfeature.event import ProviderEvent, ProviderEventDetails
 from openfeature.exception import ErrorCode, ProviderFatalError, ProviderNotReadyError
 
+from aioflags.client_core.condition import event_of
 from aioflags.client_core.readers import joined
-from aioflags.client_core.status_steps import event_of
 from aioflags.model.status import Event, EventKind, SourceState, Status, StatusReport
 from aioflags.runtime.event_loops import running_loop
 from aioflags.runtime.logs import logger

@@ -7,9 +7,9 @@ import random
 import pytest
 from msgspec.structs import replace
 
-from aioflags.client_core.condition import TABLE, Condition, Fact, FactKind, advance, derive
-from aioflags.client_core.status_steps import event_kinds, status_error
+from aioflags.client_core.condition import Condition, Fact, FactKind, advance, derive, event_kinds, status_error
 from aioflags.model.status import ErrorCode, ErrorInfo, EventKind, FailureKind, SourceState, Status, StatusError
+from tests.support.transitions import TABLE, Row, row_of
 
 DOWN = ErrorInfo(kind=FailureKind.NETWORK_ERROR, message="down", time=1.0)
 UNUSABLE = ErrorInfo(kind=FailureKind.INVALID_DATA, message="not JSON", time=2.0)
@@ -72,11 +72,6 @@ def test_a_status_is_derived_from_the_rest_of_the_condition(condition: Condition
 # -- the table
 
 
-def row_of(condition: Condition) -> Status | None:
-    """The row of the table for a condition."""
-    return None if condition.is_closed else derive(condition)
-
-
 @pytest.mark.holds("OF-R6")
 def test_the_table_lists_each_pair_of_status_and_fact() -> None:
     assert set(TABLE) == {*Status, None}
@@ -86,18 +81,18 @@ def test_the_table_lists_each_pair_of_status_and_fact() -> None:
 @pytest.mark.holds("OF-R6", "OF-A12")
 def test_a_closed_client_ignores_each_fact_but_a_restart() -> None:
     closed = Condition(source=SourceState.OFF, is_closed=True)
-    reactions = {kind: advance(closed, row_of(closed), Fact(kind=kind), has_data=True) for kind in FactKind}
+    reactions = {kind: advance(closed, Fact(kind=kind), has_data=True) for kind in FactKind}
     assert [kind for kind, condition in reactions.items() if condition is not None] == [FactKind.RESTARTED]
 
 
 @pytest.mark.holds("OF-R6", "OF-35")
 def test_a_fatal_code_is_left_by_closing_alone_and_survives_a_restart() -> None:
     fatal = Condition(source=SourceState.OFF, has_data=True, is_fatal=True)
-    reactions = {kind: advance(fatal, row_of(fatal), Fact(kind=kind, number=1), has_data=True) for kind in FactKind}
+    reactions = {kind: advance(fatal, Fact(kind=kind, number=1), has_data=True) for kind in FactKind}
     assert {kind for kind, condition in reactions.items() if condition is not None} == {FactKind.CLOSED, FactKind.RESTARTED}
     closed = reactions[FactKind.CLOSED]
     assert closed is not None
-    restarted = advance(closed, row_of(closed), Fact(kind=FactKind.RESTARTED), has_data=True)
+    restarted = advance(closed, Fact(kind=FactKind.RESTARTED), has_data=True)
     assert restarted is not None
     assert derive(restarted) is Status.FATAL
 
@@ -107,7 +102,7 @@ SEEDS = 4000
 
 @pytest.mark.holds("OF-R6")
 def test_random_facts_lead_to_listed_statuses_and_reach_all_of_them() -> None:
-    reached: set[tuple[Status | None, FactKind, Status | None]] = set()
+    reached: set[tuple[Row, FactKind, Row]] = set()
     for seed in range(SEEDS):
         chance = random.Random(seed)
         condition = Condition(grace=chance.choice([None, 0.0, 5.0]), revives=chance.random() < 0.3)
@@ -124,10 +119,10 @@ def test_random_facts_lead_to_listed_statuses_and_reach_all_of_them() -> None:
             )
             now_has_data = has_data or fact.kind is FactKind.CACHED or (fact.kind is FactKind.DATA and chance.random() < 0.4)
             before = row_of(condition)
-            if (same := advance(condition, before, Fact(kind=FactKind.OVERRIDES), has_data=now_has_data)) is not None:
+            if (same := advance(condition, Fact(kind=FactKind.OVERRIDES), has_data=now_has_data)) is not None:
                 assert same is condition
                 reached.add((before, FactKind.OVERRIDES, before))
-            after = advance(condition, before, fact, has_data=now_has_data)
+            after = advance(condition, fact, has_data=now_has_data)
             if after is not None:
                 assert row_of(after) in TABLE[before][fact.kind], (seed, number, before, fact, condition)
                 reached.add((before, fact.kind, row_of(after)))
@@ -253,5 +248,5 @@ def test_the_error_of_an_outage_has_its_duration_if_there_was_a_grace(seconds: f
 
 def test_a_restart_keeps_what_does_not_depend_on_the_data() -> None:
     condition = Condition(source=SourceState.OFF, grace=5, revives=True, server_evaluates=True, is_closed=True)
-    restarted = advance(condition, row_of(condition), Fact(kind=FactKind.RESTARTED), has_data=False)
+    restarted = advance(condition, Fact(kind=FactKind.RESTARTED), has_data=False)
     assert restarted == Condition(grace=5, revives=True, server_evaluates=True)

@@ -26,7 +26,7 @@ WRITERS = {
     "newest": {(CELL, "StatusCell.__init__"), (CELL, "StatusCell._put")},
     "_condition": {(CELL, "StatusCell.__init__"), (CELL, "StatusCell._step")},
 }
-CALLERS = {"_put": {(CELL, "StatusCell._step")}, "_step": {(CELL, "StatusCell.apply")}}
+CALLERS = {"_put": {(CELL, "StatusCell._step")}, "_step": {(CELL, "StatusCell._apply_waiting")}}
 
 
 def places(path: Path) -> list[tuple[str, str]]:

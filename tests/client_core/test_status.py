@@ -14,6 +14,7 @@ from aioflags.model.change import ChangeKind, ChangeSet, Selector
 from aioflags.model.status import FailureKind
 from aioflags.runtime.broadcast import LatestIterator
 from aioflags.supervisor.next_snapshot import SnapshotHolder
+from tests.support.transitions import CheckedCell
 
 DOWN = ErrorInfo(kind=FailureKind.NETWORK_ERROR, message="down", time=1.0)
 REFUSED = ErrorInfo(kind=FailureKind.ERROR_RESPONSE, message="refused", time=2.0, status_code=401)
@@ -24,7 +25,7 @@ Fact = Callable[[StatusCell], None]
 
 @pytest.fixture
 def cell() -> StatusCell:
-    return StatusCell(SnapshotHolder(Snapshot.empty()))
+    return CheckedCell(SnapshotHolder(Snapshot.empty()))
 
 
 def data(cell: StatusCell) -> None:

@@ -10,7 +10,7 @@ import pytest
 from aioflags import Status
 from aioflags.client_core.condition import Fact, FactKind
 from aioflags.model.status import ErrorCode, Event, StatusError
-from tests.support.status_clients import DOWN, FATAL, UNUSABLE, Idle, StatusClient, flag_set, settle, shown
+from tests.support.status_clients import DOWN, FATAL, UNUSABLE, Idle, StatusClient, settle, shown
 
 # -- restart
 
@@ -175,35 +175,6 @@ async def test_the_end_of_a_call_of_before_a_restart_is_ignored() -> None:
 
 
 # -- facts from anywhere
-
-
-@pytest.mark.holds("OF-R6")
-@pytest.mark.parametrize(
-    ("status", "events"), [(Status.NOT_READY, ["STALE"]), (Status.READY, ["CONFIGURATION_CHANGED f"]), (Status.FATAL, [])]
-)
-async def test_the_data_of_a_fact_that_is_not_listed_are_served(
-    status: Status, events: list[str], caplog: pytest.LogCaptureFixture
-) -> None:
-    async with StatusClient(start_wait=0) as client:
-        if status is Status.READY:
-            client.data(f=1)
-        elif status is Status.FATAL:
-            client.off(FATAL)
-        seen = list[Event]()
-        client.on_event(None, seen.append, inline=True)
-        change_set = flag_set({"f": 2})
-        snapshot = client.cell.snapshot.apply(change_set)
-        client.cell.apply(Fact(kind="eclipse", snapshot=snapshot, change_set=change_set))  # type: ignore[arg-type]
-        await settle()
-        assert "the fact 'eclipse' is not listed" in caplog.text
-        assert (client.value("f"), shown(seen)) == (None if status is Status.FATAL else 2, events)
-
-
-async def test_a_fact_that_is_not_listed_is_logged_and_ignored(caplog: pytest.LogCaptureFixture) -> None:
-    client = StatusClient()
-    client.cell.apply(Fact(kind="eclipse"))  # type: ignore[arg-type]
-    assert "the fact 'eclipse' is not listed" in caplog.text
-    assert client.report.seq == 0
 
 
 async def test_facts_that_are_posted_before_the_start_count_at_the_start() -> None:

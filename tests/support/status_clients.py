@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from typing import ClassVar
 
 import anyio
 
 from aioflags.client_core.core import Core
 from aioflags.client_core.core_client import CoreClient
 from aioflags.client_core.lifecycle import Workload
-from aioflags.client_core.status import OnStep
+from aioflags.client_core.status import OnStep, StatusCell
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeSet
 from aioflags.model.status import ErrorInfo, Event, EventKind, FailureKind, SourceState, StatusReport
 from aioflags.plugins import EnvironmentMetadata, SdkMetadata
 from aioflags.runtime.logs import logger
 from aioflags.sources import MemorySource
+from tests.support.transitions import CheckedCell
 
 METADATA = EnvironmentMetadata(
     sdk=SdkMetadata(name="test", version="1", wrapper_name=None, wrapper_version=None), sdk_key="", application=None
@@ -41,6 +43,13 @@ class Idle(Workload):
         await anyio.sleep_forever()
 
 
+class _CheckedCore(Core):
+    """A core that checks each step of its status."""
+
+    __slots__ = ()
+    cell_class: ClassVar[type[StatusCell]] = CheckedCell
+
+
 class StatusClient(CoreClient):
     """A client whose facts the test reports."""
 
@@ -57,7 +66,7 @@ class StatusClient(CoreClient):
         on_step: OnStep | None = None,
         workload: Idle | None = None,
     ) -> None:
-        core = Core(
+        core = _CheckedCore(
             Snapshot.empty(),
             logger,
             METADATA,
