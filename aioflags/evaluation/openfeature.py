@@ -231,7 +231,7 @@ IDENTITY: Final = frozenset({"kind", "key", TARGETING_KEY, _PRIVATE})
 NO_KEY: Final = invalid_context("no targeting key")
 """The context of an evaluation without a targeting key."""
 
-_REASONS: Final[Mapping[str, str]] = {
+REASONS: Final[Mapping[str, str]] = {
     ReasonKind.OFF: "DISABLED",
     ReasonKind.FALLTHROUGH: "DEFAULT",
     ReasonKind.TARGET_MATCH: "TARGETING_MATCH",
@@ -239,7 +239,8 @@ _REASONS: Final[Mapping[str, str]] = {
     ReasonKind.PREREQUISITE_FAILED: "DEFAULT",
     ReasonKind.OVERRIDE: "STATIC",
 }
-_ERRORS: Final[Mapping[ErrorKind | None, ErrorKind]] = {
+"""OpenFeature's words for LaunchDarkly's reasons; a reason that is not listed is a word itself."""
+ERROR_CODES: Final[Mapping[ErrorKind | None, ErrorKind]] = {
     ErrorKind.CLIENT_NOT_READY: ErrorKind.PROVIDER_NOT_READY,
     ErrorKind.FLAG_NOT_FOUND: ErrorKind.FLAG_NOT_FOUND,
     ErrorKind.WRONG_TYPE: ErrorKind.TYPE_MISMATCH,
@@ -247,6 +248,18 @@ _ERRORS: Final[Mapping[ErrorKind | None, ErrorKind]] = {
     ErrorKind.MALFORMED_FLAG: ErrorKind.PARSE_ERROR,
     ErrorKind.EXCEPTION: ErrorKind.GENERAL,
 }
+"""OpenFeature's codes of errors; one that is not listed is a code itself."""
+ERROR_MESSAGES: Final[Mapping[ErrorKind, str]] = {
+    ErrorKind.PROVIDER_NOT_READY: "the client has no flag data",
+    ErrorKind.PROVIDER_FATAL: "the client has no flag data, and cannot get any",
+    ErrorKind.FLAG_NOT_FOUND: "unknown flag",
+    ErrorKind.TYPE_MISMATCH: "the flag has a value of another type",
+    ErrorKind.TARGETING_KEY_MISSING: "the evaluation context has no targeting key",
+    ErrorKind.INVALID_CONTEXT: "the evaluation context cannot be used",
+    ErrorKind.PARSE_ERROR: "the flag is malformed",
+    ErrorKind.GENERAL: "the evaluation failed",
+}
+"""A message for each code."""
 
 
 def context_with_kinds(key: str | None, attributes: Mapping[str, Any]) -> Context:
@@ -266,14 +279,14 @@ def reason_of(detail: EvaluationDetail[Any], flag: FlagDefinition | None) -> str
     if flag is not None and _is_split(detail, flag):
         return "SPLIT"
     kind = detail.reason.kind
-    return _REASONS.get(kind, kind)
+    return REASONS.get(kind, kind)
 
 
 def error_of(kind: ErrorKind | None, context: Context) -> ErrorKind:
     """OpenFeature's code of an error of an evaluation for ``context``."""
     if kind is ErrorKind.USER_NOT_SPECIFIED and context is NO_KEY:
         return ErrorKind.TARGETING_KEY_MISSING
-    return _ERRORS.get(kind, kind or ErrorKind.GENERAL)
+    return ERROR_CODES.get(kind, kind or ErrorKind.GENERAL)
 
 
 # -- contexts

@@ -20,7 +20,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from openfeature.exception import ErrorCode
 from openfeature.flag_evaluation import FlagResolutionDetails, Reason
 
-from aioflags.evaluation.openfeature import IDENTITY, NO_KEY, TARGETING_KEY, context_with_kinds, error_of, reason_of
+from aioflags.evaluation.openfeature import (
+    ERROR_MESSAGES,
+    IDENTITY,
+    NO_KEY,
+    TARGETING_KEY,
+    context_with_kinds,
+    error_of,
+    reason_of,
+)
 from aioflags.model.attributes import ALWAYS_JSON, json_attributes
 from aioflags.model.context import Context, invalid_context, unchecked_context
 from aioflags.model.context_json import NOT_CUSTOM, is_absent
@@ -236,17 +244,6 @@ def _keys(context: Context) -> Mapping[str, str]:
 
 _REASONS: Final[Mapping[str, Reason]] = {reason.value: reason for reason in Reason}
 
-_MESSAGES: Final[Mapping[ErrorCode, str]] = {
-    ErrorCode.PROVIDER_NOT_READY: "the client has no flag data",
-    ErrorCode.PROVIDER_FATAL: "the client has no flag data, and cannot get any",
-    ErrorCode.FLAG_NOT_FOUND: "unknown flag",
-    ErrorCode.TYPE_MISMATCH: "the flag has a value of another type",
-    ErrorCode.TARGETING_KEY_MISSING: "the evaluation context has no targeting key",
-    ErrorCode.INVALID_CONTEXT: "the evaluation context cannot be used",
-    ErrorCode.PARSE_ERROR: "the flag is malformed",
-    ErrorCode.GENERAL: "the evaluation failed",
-}
-
 
 class Answered(NamedTuple):
     """What a result that is not an error has besides its value. Results of the same answer share it."""
@@ -302,7 +299,7 @@ def error_result(
     metadata: dict[str, bool | int | float | str] | None = None,
 ) -> FlagResolutionDetails[Any]:
     """The caller's default with an error. The message names the flag."""
-    text = f"flag {printable(key)}: {message or _MESSAGES[code]}"
+    text = f"flag {printable(key)}: {message or ERROR_MESSAGES[ErrorKind(code.value)]}"
     return FlagResolutionDetails(default, code, text, Reason.ERROR, None, {} if metadata is None else metadata)
 
 

@@ -20,7 +20,6 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
-import anyio
 from openfeature.event import ProviderEvent, ProviderEventDetails
 from openfeature.exception import ErrorCode, ProviderFatalError, ProviderNotReadyError
 
@@ -61,7 +60,7 @@ class ReadinessWait:
     def __init__(self, client: CoreClient, limit: float | None) -> None:
         self._client = client
         self._limit = limit
-        self._pending: concurrent.futures.Future[None] | None = None
+        self._pending: concurrent.futures.Future[StatusReport] | None = None
 
     def __call__(self) -> None:
         """Returns if the client has data, also old ones.
@@ -98,19 +97,13 @@ class ReadinessWait:
         limit = self._client._core.lifecycle.start_wait if self._limit is None else self._limit
         if limit <= 0 or not loop.is_running():
             return
-        self._pending = pending = asyncio.run_coroutine_threadsafe(self._decided(limit), loop)
+        self._pending = pending = asyncio.run_coroutine_threadsafe(self._client.wait_until(_is_decided, limit), loop)
         try:
             result_in_time(pending, loop, limit + _LATE)
-        except (TimeoutError, concurrent.futures.CancelledError):
+        except (TimeoutError, concurrent.futures.CancelledError):  # NotReadyError is a TimeoutError
             pending.cancel()
         finally:
             self._pending = None
-
-    async def _decided(self, limit: float) -> None:
-        with anyio.move_on_after(limit):
-            async for report in self._client.reports():
-                if _is_decided(report):
-                    return
 
 
 def result_in_time(pending: concurrent.futures.Future[T], loop: asyncio.AbstractEventLoop, limit: float) -> T:

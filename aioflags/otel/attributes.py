@@ -11,48 +11,16 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 
 from aioflags.errors import ConfigError
+from aioflags.evaluation.openfeature import ERROR_CODES, ERROR_MESSAGES, REASONS
 from aioflags.hooks import EvaluationCall
 from aioflags.model.context import Context
-from aioflags.model.detail import NO_METADATA, ErrorKind, EvaluationDetail, ReasonKind
+from aioflags.model.detail import NO_METADATA, ErrorKind, EvaluationDetail
 from aioflags.model.values import is_unicode
 
 ContextId: TypeAlias = Literal["hash", "key", "omit"]
 """How an attribute identifies the context: by the SHA-256 of its canonical key, by the key itself, or not at all."""
 
 SCOPE: Final = "aioflags"
-
-REASONS: Final[Mapping[str, str]] = {
-    ReasonKind.OFF: "disabled",
-    ReasonKind.FALLTHROUGH: "default",
-    ReasonKind.TARGET_MATCH: "targeting_match",
-    ReasonKind.RULE_MATCH: "targeting_match",
-    ReasonKind.PREREQUISITE_FAILED: "default",
-    ReasonKind.ERROR: "error",
-    ReasonKind.OVERRIDE: "static",
-    ReasonKind.STATIC: "static",
-    ReasonKind.TARGETING_MATCH: "targeting_match",
-    ReasonKind.SPLIT: "split",
-    ReasonKind.DEFAULT: "default",
-    ReasonKind.DISABLED: "disabled",
-    ReasonKind.CACHED: "cached",
-}
-
-ERRORS: Final[Mapping[ErrorKind, tuple[str, str]]] = {
-    ErrorKind.CLIENT_NOT_READY: ("provider_not_ready", "no flag data yet"),
-    ErrorKind.FLAG_NOT_FOUND: ("flag_not_found", "unknown flag"),
-    ErrorKind.USER_NOT_SPECIFIED: ("targeting_key_missing", "missing or invalid context"),
-    ErrorKind.MALFORMED_FLAG: ("parse_error", "malformed flag"),
-    ErrorKind.WRONG_TYPE: ("type_mismatch", "the flag's value has another type than the default"),
-    ErrorKind.EXCEPTION: ("general", "the evaluation failed"),
-    ErrorKind.PROVIDER_NOT_READY: ("provider_not_ready", "no flag data yet"),
-    ErrorKind.PROVIDER_FATAL: ("provider_fatal", "no attempt with this configuration can succeed"),
-    ErrorKind.TYPE_MISMATCH: ("type_mismatch", "the flag's value has another type than the default"),
-    ErrorKind.PARSE_ERROR: ("parse_error", "malformed flag"),
-    ErrorKind.INVALID_CONTEXT: ("invalid_context", "invalid context"),
-    ErrorKind.TARGETING_KEY_MISSING: ("targeting_key_missing", "the context has no key"),
-    ErrorKind.GENERAL: ("general", "the evaluation failed"),
-}
-"""The type and the message of each error. A test checks that both tables are complete."""
 
 _MAX_VALUE_LENGTH: Final = 256
 """Characters of a value in an attribute; the rest is cut off."""
@@ -90,14 +58,23 @@ def result_attributes(call: EvaluationCall, detail: EvaluationDetail[Any]) -> di
     reason = detail.reason
     attributes = {
         "feature_flag.key": _text(call.key),
-        "feature_flag.result.reason": "split" if reason.in_experiment else REASONS.get(reason.kind, reason.kind.lower()),
+        "feature_flag.result.reason": "split" if reason.in_experiment else REASONS.get(reason.kind, reason.kind).lower(),
     }
     variant = detail.variation_index if detail.variant is None else detail.variant
     if variant is not None:
         attributes["feature_flag.result.variant"] = str(variant)
     if reason.error_kind is not None:
-        attributes["error.type"] = ERRORS[reason.error_kind][0]
+        attributes["error.type"] = error_words(reason.error_kind)[0]
     return attributes
+
+
+def error_words(kind: ErrorKind) -> tuple[str, str]:
+    """The type and the message of an error."""
+    if kind is ErrorKind.USER_NOT_SPECIFIED:
+        # LaunchDarkly has one kind for both.
+        return "targeting_key_missing", "missing or invalid context"
+    code = ERROR_CODES.get(kind, kind)
+    return code.lower(), ERROR_MESSAGES[code]
 
 
 def as_json(value: object) -> str:

@@ -72,6 +72,12 @@ class EventTotals:
         self._clients: list[_ClientCounts] = []
         self._sums: Counter[SumKey] = Counter()
         self._lock = Lock()
+        self._reading = Lock()
+        """Not the lock of the sums: a client that starts must not wait for a read."""
+        self._served: set[str] = set(_OUTCOMES)
+        """The outcomes that had the newest read."""
+        self._until = 0.0
+        self._amounts: Mapping[SumKey, int] = {}
         reset_after_fork(self)
 
     def after_fork(self) -> None:
@@ -102,6 +108,20 @@ class EventTotals:
                 amount = SumKey(environment, kind, "pending")
                 sums[amount] = pending[amount]
         return sums
+
+    def read_for(self, outcome: str) -> Mapping[SumKey, int]:
+        """All sums, for the instrument of this outcome. The instruments of one collection share a read.
+
+        A read takes milliseconds where thousands of flags are evaluated, and OpenTelemetry does not report when a collection
+        begins. So the sums are read again when an instrument asks a second time, or when they are a second old.
+        """
+        with self._reading:
+            if outcome in self._served or monotonic() > self._until:
+                self._amounts = self.read()
+                self._until = monotonic() + _MAX_AGE
+                self._served = set()
+            self._served.add(outcome)
+            return self._amounts
 
     def _update(self, client: _ClientCounts) -> dict[SumKey, int]:
         """Add the new events of a client to the sums. Returns its pending events."""
@@ -189,7 +209,6 @@ class _MeasuredClients:
         self._clients: WeakSet[CoreClient] = WeakSet()
         self._lock = Lock()
         self._totals = EventTotals()
-        self._cache = _TotalsCache(self._totals)
         meter.create_observable_gauge("aioflags.status", [self.statuses], description="1 for the status that the client has.")
         meter.create_observable_gauge(
             "aioflags.data.age", [self._ages], unit="s", description="Time since newer flag data came from a source."
@@ -236,7 +255,7 @@ class _MeasuredClients:
 
     def _events(self, outcome: str, _options: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
         """One sum for each environment: a collector keeps only one of two observations with the same attributes."""
-        for amount, count in self._cache.read_for(outcome).items():
+        for amount, count in self._totals.read_for(outcome).items():
             if amount.outcome == outcome:
                 yield metrics.Observation(count, set_attributes(amount.environment) | {"aioflags.event.kind": amount.kind})
 
@@ -266,31 +285,6 @@ def _measured_with(provider: metrics.MeterProvider) -> _MeasuredClients:
             measured = next((known for key, known in _MEASURED.items() if type(key).__name__ == _PLACEHOLDER), None)
         _MEASURED[provider] = measured = measured or _MeasuredClients(provider)
         return measured
-
-
-class _TotalsCache:
-    """Reads the totals once for all instruments of a collection: a read takes milliseconds where thousands of flags are evaluated.
-
-    OpenTelemetry does not report when a collection begins. So the totals are read again when an instrument asks a second time,
-    or when they are a second old.
-    """
-
-    def __init__(self, totals: EventTotals) -> None:
-        self._totals = totals
-        self._lock = Lock()
-        self._served: set[str] = set(_OUTCOMES)
-        self._until = 0.0
-        self._amounts: Mapping[SumKey, int] = {}
-
-    def read_for(self, outcome: str) -> Mapping[SumKey, int]:
-        """All totals, for the instrument of this outcome."""
-        with self._lock:
-            if outcome in self._served or monotonic() > self._until:
-                self._amounts = self._totals.read()
-                self._until = monotonic() + _MAX_AGE
-                self._served = set()
-            self._served.add(outcome)
-            return self._amounts
 
 
 class _CountingHook(Hook):

@@ -12,13 +12,13 @@ from opentelemetry import trace
 from aioflags.hooks import EvaluationCall, Hook
 from aioflags.model.detail import EvaluationDetail
 from aioflags.otel.attributes import (
-    ERRORS,
     SCOPE,
     ContextId,
     as_json,
     attribute_value,
     checked_context_id,
     context_id_of,
+    error_words,
     provider_attributes,
     request_attributes,
     result_attributes,
@@ -158,7 +158,7 @@ class EventsHook(Hook, ProcessBound):
             "feature_flag.context.id": context_id_of(series_context.context, self._context_id),
         }
         if detail.reason.error_kind is not None:
-            values["feature_flag.error.message"] = ERRORS[detail.reason.error_kind][1]
+            values["feature_flag.error.message"] = error_words(detail.reason.error_kind)[1]
         if self._include_value:
             values["feature_flag.result.value"] = attribute_value(detail.value)
         attributes = {name: value for name, value in values.items() if value is not None}
