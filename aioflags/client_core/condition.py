@@ -65,8 +65,8 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
     """One fact.
 
     ``state`` belongs to ``DATA``: ``VALID``, or why no source is to run. ``next_attempt`` belongs to ``OFF``: when sources start
-    again, in Unix seconds. ``number`` is that of a reconciling, and for
-    ``GRACE_OVER`` that of the outage. ``replaced``: the data that ``snapshot`` has replaced, if it is published already.
+    again, in Unix seconds. ``number`` belongs to a reconciling, and to
+    the outage for ``GRACE_OVER``. ``replaced``: the data that ``snapshot`` has replaced, if it is published already.
     """
 
     kind: FactKind
@@ -212,7 +212,7 @@ def _off(condition: Condition, fact: Fact) -> Condition:
 
 
 def _reconcile(condition: Condition, fact: Fact) -> Condition:
-    # A client without data has nothing to keep serving meanwhile: its start goes on.
+    # A client without data has nothing to serve until then: its start goes on.
     is_reconciling = condition.is_reconciling or derive(condition) not in {Status.NOT_READY, Status.FATAL}
     return replace(
         condition,
@@ -235,7 +235,7 @@ def _reconciled(condition: Condition, fact: Fact) -> Condition:
 
 
 def _restarted(condition: Condition, fact: Fact) -> Condition:  # noqa: ARG001 -- as the other steps
-    # Without the data: those of before are not confirmed by the new start.
+    # Without the data: the new start does not confirm the older ones.
     return Condition(
         grace=condition.grace,
         outages=condition.outages,
@@ -279,14 +279,14 @@ _ENTRY: Final[Mapping[Status, tuple[EventKind, ...]]] = {
 }
 """The events of a status that begins."""
 _SHORTEST_OUTAGE: Final = 0.1
-"""Seconds. An outage without grace is an error at once: its duration would be that of a function call."""
+"""Seconds. An outage without grace is an error at once: its duration would be the time of a function call."""
 
 
 def event_kinds(before: Status, after: Status, condition: Condition, *, has_changes: bool) -> tuple[EventKind, ...]:
     """The events of a step, in order. ``condition`` is that after the step.
 
     ``has_changes``: the step published data that differ, or may differ. The first data are announced by ``READY`` or ``STALE``
-    alone, and those of a reconciling by ``CONTEXT_CHANGED``.
+    alone, and the data of a reconciling by ``CONTEXT_CHANGED``.
     """
     kinds = () if after is before else _ENTRY[after]
     has_ended = before is Status.RECONCILING and after not in {Status.RECONCILING, Status.NOT_READY}

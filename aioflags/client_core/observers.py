@@ -127,7 +127,7 @@ class Observers:
         """Notifies ``observer`` from the next step on, as long as the program keeps it, unless the client is closed for good."""
         number = id(observer)
         self._observers[number] = ref(observer, lambda _: self._observers.pop(number, None))
-        if self._is_closed and not self._restartable:  # read last: it may close meanwhile, in another thread
+        if self._is_closed and not self._restartable:  # read last: another thread may close it
             observer.finish()
 
     def remove(self, observer: object) -> None:
@@ -282,7 +282,7 @@ class HandlerTask(Generic[T]):
         self._variables: VariableContext = copy_context()
         self._scope: anyio.CancelScope | None = None
         self._run_in_thread: Future[None] | None = None
-        """Done when the newest run in a thread has ended. If the client is closed meanwhile, that may be after the next start."""
+        """Done when the newest run in a thread has ended. If the client is closed before that, it may end after the next start."""
         function = printable(getattr(handler, "__qualname__", None) or type(handler).__name__)
         self.name: str = f"the handler {function}"
         self._read = read

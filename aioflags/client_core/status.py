@@ -106,7 +106,7 @@ class StatusCell:
         )
         """The newest report."""
         self.entered: int = 0
-        """The ``seq`` of the report with which the status of now began."""
+        """The ``seq`` of the report with which the current status began."""
         self.reports: Latest[StatusReport] = Latest()
         """The newest report that differs from the one before in more than ``seq``; never empty."""
         self.reports.put(self.newest)
@@ -265,7 +265,7 @@ class StatusCell:
         self._reset()
 
     def after_fork(self) -> None:
-        """In the child of a fork: no source runs yet, and the tasks that wait are the parent's."""
+        """In the child of a fork: no source runs yet, and the tasks that wait run in the parent."""
         self.rejected_payloads = 0
         if not self.is_closed:
             if self.server_evaluates and not self._condition.is_fatal:

@@ -219,8 +219,8 @@ class EventKind(StrEnum):
 class Event:
     """One event. The status and the data are at least as new as ``report`` when a handler receives it.
 
-    ``seq`` is that of the report: events of one step share it. ``flags_changed`` has the keys of a ``CONFIGURATION_CHANGED``;
-    ``None`` there: any flag may have changed. ``metadata`` is that of the flag set. ``missed`` counts the events that this observer
+    ``seq`` is the number of the report: events of one step share it. ``flags_changed`` has the keys of a ``CONFIGURATION_CHANGED``;
+    ``None`` there: any flag may have changed. ``metadata`` comes from the flag set. ``missed`` counts the events that this observer
     lost before this one, because it was too slow.
     """
 
@@ -242,7 +242,7 @@ class Event:
 
 
 DEFAULT_ENVIRONMENT: Final = "default"
-"""The name of the environment of a mobile client itself, beside those of its secondary keys."""
+"""The name of the environment of a mobile client itself, beside the names of its secondary keys."""
 
 
 class IdentifyStatus(StrEnum):

@@ -154,9 +154,9 @@ def _without_kinds(key: str | None, attributes: Mapping[str, Any]) -> Context:
 
 # -- OneContext: a client for a mobile key, which has the flags of one context, behind OpenFeature's calls for any context.
 #
-# A call for another context than that of the client is refused: the flags of one user must not decide for another. A call
+# A call for another context than the client's is refused: the flags of one user must not decide for another. A call
 # without a targeting key is for the context of the client. Attributes of a call do not count: the service evaluated the flags
-# with those of the client's context.
+# with the attributes of the client's context.
 #
 # Source: ``openfeature.md`` 6.3.
 
@@ -164,7 +164,7 @@ def _without_kinds(key: str | None, attributes: Mapping[str, Any]) -> Context:
 # openfeature is a namespace package, whose py.typed pyright does not see.
 # pyright: reportMissingTypeStubs=false
 class OtherContextError(Exception):
-    """A call is for another context than that of the client. The message says so in words, without the keys."""
+    """A call is for another context than the client's. The message says so in words, without the keys."""
 
 
 class _Pinned(NamedTuple):
@@ -177,7 +177,7 @@ class _Pinned(NamedTuple):
 class OneContext:
     """The calls of a provider for ``client``, from any thread.
 
-    Each call reads the data of the client once: the context that it is checked against is that of the flags that it gets.
+    Each call reads the data of the client once: it is checked against the context of the flags that it gets.
     """
 
     def __init__(self, client: MobileEnvironment) -> None:
@@ -191,7 +191,7 @@ class OneContext:
         """The data of the client, and their context.
 
         Raises:
-            OtherContextError: ``given`` is another context than that of the flags, or cannot be used.
+            OtherContextError: ``given`` is not the context of the flags, or cannot be used.
         """
         return self._checked(given)[2]
 
@@ -238,7 +238,7 @@ def _keys(context: Context) -> Mapping[str, str]:
     return {kind: member.key for kind, member in context.members.items()}
 
 
-# -- From the result of an evaluation to that of OpenFeature's SDK.
+# -- From the result of an evaluation to the result of OpenFeature's SDK.
 # Source: ``openfeature.md`` 6.3 and 6.4.
 
 

@@ -186,8 +186,8 @@ _CHANGE_KINDS: Final = frozenset(_EVENTS) - frozenset(_KINDS.values())
 class EventForwarder:
     """Forwards the events of ``client`` to ``emit``, on the client's event loop and in their order.
 
-    Without ``reports_lifecycle`` events wait from the beginning until the SDK has written its status. Then the status of now is
-    emitted, if it is another one, and one change of all flags that changed meanwhile.
+    Without ``reports_lifecycle`` events wait from the beginning until the SDK has written its status. Then the current status is
+    emitted, if it is another one, and one change of all flags that changed until then.
 
     Args:
         client: The client.
@@ -218,7 +218,7 @@ class EventForwarder:
         self._timed_on: asyncio.AbstractEventLoop | None = None
         """The event loop that :meth:`_settle` was scheduled on."""
         self._timers: list[asyncio.TimerHandle] = []
-        """Of that loop."""
+        """The timers on that loop."""
         self._is_stopped = False
         self._subscription = client.on_event(None, self._forward, inline=True)
 
@@ -227,7 +227,7 @@ class EventForwarder:
         if self._reports_lifecycle:
             _run_on(self._client._core.lifecycle.loop, self._correct)
             return
-        # Before the loop is read: a client that starts meanwhile sets its loop before its first event.
+        # Before the loop is read: a client that starts at the same time sets its loop before its first event.
         self._assumed = written
         loop = self._client._core.lifecycle.loop
         if loop is None:
@@ -324,6 +324,6 @@ def _run_on(loop: asyncio.AbstractEventLoop | None, function: Callable[[], None]
         function()
         done.set()
 
-    with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+    with contextlib.suppress(RuntimeError):  # the loop has closed
         loop.call_soon_threadsafe(run)
         done.wait(_MAX_HOP)

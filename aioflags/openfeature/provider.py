@@ -135,7 +135,7 @@ class AioFlagsProvider(ProcessBound):
         return self._metadata
 
     def get_provider_hooks(self) -> list[Hook]:
-        """No hooks: those of the client run inside its evaluations."""
+        """No hooks: the hooks of the client run inside its evaluations."""
         return []
 
     # -- life cycle

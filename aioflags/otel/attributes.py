@@ -116,6 +116,6 @@ def set_attributes(environment_id: str | None, metadata: Mapping[str, object] = 
 
 
 def version_attributes(call: EvaluationCall, detail: EvaluationDetail[Any]) -> dict[str, str]:
-    """The version of the flag, or that of the metadata. No attributes without a version."""
+    """The version of the flag, or the version in the metadata. No attributes without a version."""
     version = detail.metadata.get("version") if call.flag_version is None else call.flag_version
     return {} if version is None else {"feature_flag.version": str(version)}

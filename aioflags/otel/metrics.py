@@ -65,7 +65,7 @@ class EventTotals:
     """Sums that are brought up to date by each :meth:`read`, on any thread.
 
     Events since the previous read are added to the environment that is known at the time of the read. Events that were pending
-    when a client was collected count as dropped. In the child of a fork the sums continue from those of the parent.
+    when a client was collected count as dropped. In the child of a fork the sums go on from the parent's.
     """
 
     def __init__(self) -> None:

@@ -14,23 +14,11 @@ import pytest
 from aioflags.client_core.observers import Step
 from aioflags.client_core.readers import EventIterator
 from aioflags.model.status import Event, EventKind
+from aioflags.runtime.event_loops import loop_time
 from aioflags.runtime.logs import logger
 from tests.support.status_clients import StatusClient, settle, shown
 
 CHANGED = EventKind.CONFIGURATION_CHANGED
-
-
-@pytest.fixture
-async def client() -> Any:
-    async with asyncio.timeout(1000):
-        client = StatusClient(start_wait=1000)
-        await client.start(0)
-        yield client
-        await client.aclose()
-
-
-def seconds() -> float:
-    return asyncio.get_running_loop().time()
 
 
 # -- observers of events
@@ -85,11 +73,11 @@ async def test_a_slow_handler_gets_every_change_in_order_and_delays_no_other(cli
 
     def note(event: Event) -> None:
         quick.append(event.seq)
-        times.append(seconds())
+        times.append(loop_time())
 
     client.on_event(CHANGED, slow_coroutine if kind == "coroutine function" else in_a_thread)
     client.on_event(CHANGED, note, inline=True)
-    began = seconds()
+    began = loop_time()
     for value in range(10):
         client.data(f=value)
     await asyncio.sleep(20)

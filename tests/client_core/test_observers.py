@@ -6,31 +6,18 @@ import asyncio
 import gc
 import threading
 import weakref
-from typing import Any
 
 import pytest
 
 from aioflags import LifecycleError, Status, StatusReport
 from aioflags.client_core.condition import Fact, FactKind
 from aioflags.model.status import Event, EventKind
+from aioflags.runtime.event_loops import loop_time
 from aioflags.runtime.logs import logger
 from tests.support.scripted_clients import all_tasks
 from tests.support.status_clients import DOWN, StatusClient, settle, shown
 
 CHANGED = EventKind.CONFIGURATION_CHANGED
-
-
-@pytest.fixture
-async def client() -> Any:
-    async with asyncio.timeout(1000):
-        client = StatusClient(start_wait=1000)
-        await client.start(0)
-        yield client
-        await client.aclose()
-
-
-def seconds() -> float:
-    return asyncio.get_running_loop().time()
 
 
 # -- removal
@@ -160,7 +147,7 @@ async def test_a_handler_may_register_and_publish(client: StatusClient) -> None:
 @pytest.mark.holds("OF-R20")
 @pytest.mark.parametrize("where", ["on the loop", "in a thread"])
 async def test_a_handler_may_close_the_client(client: StatusClient, where: str) -> None:
-    loop, began = asyncio.get_running_loop(), seconds()
+    loop, began = asyncio.get_running_loop(), loop_time()
 
     async def close(event: Event) -> None:
         await client.aclose()
@@ -172,7 +159,7 @@ async def test_a_handler_may_close_the_client(client: StatusClient, where: str) 
     client.data(f=1)
     await client.wait_until(lambda report: report.source_state == "OFF", 5)
     await client.aclose()
-    assert seconds() - began < 1
+    assert loop_time() - began < 1
 
 
 # -- closing
@@ -212,11 +199,11 @@ async def test_a_stuck_handler_delays_the_close_by_its_timeout_at_most(where: st
     client.data(f=1)
     for _ in range(5):
         await asyncio.sleep(0)
-    began = seconds()
+    began = loop_time()
     # While a thread runs, virtual time stands still.
     asyncio.get_running_loop().call_later(0, release.set)
     await client.aclose()
-    assert seconds() - began <= 2.5
+    assert loop_time() - began <= 2.5
     assert all_tasks() == set()
     if where == "on the loop":
         assert "did not end in time when the client was closed" in caplog.text
@@ -238,9 +225,9 @@ def test_a_handler_that_hangs_in_its_thread_does_not_keep_the_client_from_closin
         client.on_event(None, hang)
         client.data(f=1)
         await asyncio.to_thread(began.wait, 5)
-        before = seconds()
+        before = loop_time()
         await client.aclose()
-        assert seconds() - before < 0.7
+        assert loop_time() - before < 0.7
 
     asyncio.run(run())
     release.set()
@@ -251,10 +238,10 @@ async def test_a_close_during_the_start_ends_both() -> None:
     client = StatusClient()
     starting = asyncio.create_task(client.start(60))
     await asyncio.sleep(0.01)
-    began = seconds()
+    began = loop_time()
     await client.aclose()
     report = await starting
-    assert (report.status, seconds() - began) == (Status.NOT_READY, 0)
+    assert (report.status, loop_time() - began) == (Status.NOT_READY, 0)
     assert all_tasks() == set()
 
 

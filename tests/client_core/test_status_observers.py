@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -13,19 +12,6 @@ from aioflags.model.status import ErrorCode, EventKind
 from tests.support.status_clients import DOWN, FATAL, StatusClient, settle
 
 CHANGED = EventKind.CONFIGURATION_CHANGED
-
-
-@pytest.fixture
-async def client() -> Any:
-    async with asyncio.timeout(1000):
-        client = StatusClient(start_wait=1000)
-        await client.start(0)
-        yield client
-        await client.aclose()
-
-
-def seconds() -> float:
-    return asyncio.get_running_loop().time()
 
 
 # -- observers of the status
