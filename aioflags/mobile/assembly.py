@@ -18,7 +18,6 @@ from aioflags.evaluation.snapshot import Snapshot
 from aioflags.events.diagnostics import describe_platform
 from aioflags.events.sender import SendConditions
 from aioflags.mobile.config import MobileConfig, Profile
-from aioflags.mobile.connection_info import ConnectionLog
 from aioflags.mobile.context_additions import THIS_SDK, Application, ContextAdditions, usable_application
 from aioflags.mobile.context_change import GivenContext
 from aioflags.mobile.context_switcher import ContextSwitcher
@@ -162,13 +161,11 @@ class MobileWorkload(Workload):
             self.early_events.activated(self.switcher.given, active)
 
         self.modes = ModeSelector(config.rules, window=config.debounce, on_switch=lambda _: self.updates.mode_changed())
-        self.connections = ConnectionLog()
         self.updates = FlagUpdates(
             core.cell,
             self.modes,
             sources,
             source_context,
-            self.connections,
             recovers_fdv2=config.fdv1_fallback_recovery == "ttl",
             on_activated=activated,
             logger=logger,

@@ -181,16 +181,16 @@ class MobileEnvironment(CoreClient):
     @property
     def connection_info(self) -> ConnectionInfo:
         """How the client is connected now, and what its sources reported last."""
-        overall, mode = self._work.connections.overall, self._work.updates.mode
+        overall, mode = self._work.updates.connections.overall, self._work.updates.mode
         name = "SHUTDOWN" if self._core.cell.is_closed else mode.connection_name
         return ConnectionInfo(
             mode=name,
             last_success=overall.last_success,
             last_failure=overall.last_failure,
-            last_failure_type=self._work.connections.last_failure_type,
+            last_failure_type=self._work.updates.connections.last_failure_type,
             active_protocol=self._active_protocol,
             fallback=self._fallback,
-            sources=self._work.connections.sources,
+            sources=self._work.updates.connections.sources,
         )
 
     @property

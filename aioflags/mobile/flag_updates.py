@@ -53,7 +53,6 @@ class FlagUpdates:
         modes: Knows the current mode. Call :meth:`mode_changed` when that changes.
         pipelines: The sources of every mode.
         source_context: Returns what sources are built with, apart from the context.
-        connections: Notes the results of sources.
         recovers_fdv2: A fallback directive holds for a limited time.
         on_activated: Called with each context that becomes the active one.
         logger: The client's logger.
@@ -65,7 +64,6 @@ class FlagUpdates:
         modes: ModeSelector,
         pipelines: Mapping[ConnectionMode, Pipeline],
         source_context: Callable[[], SourceContext],
-        connections: ConnectionLog,
         *,
         recovers_fdv2: bool,
         on_activated: Callable[[Context], object],
@@ -75,7 +73,8 @@ class FlagUpdates:
         self._modes = modes
         self._pipelines = pipelines
         self._source_context = source_context
-        self._connections = connections
+        self.connections: ConnectionLog = ConnectionLog()
+        """What the sources reported last."""
         self._recovers_fdv2 = recovers_fdv2
         self._on_activated = on_activated
         self._logger = logger
@@ -266,9 +265,9 @@ class FlagUpdates:
         """Note what a source reported: for :attr:`MobileClient.connection_info`, and how old the flags are."""
         match result:
             case FetchFailure(error=error) | Update(error=ErrorInfo() as error):
-                self._connections.failed(name, error)
+                self.connections.failed(name, error)
             case Basis(cached=False, change_set=change_set) | Update(state=SourceState.VALID, change_set=change_set):
-                self._connections.succeeded(name)
+                self.connections.succeeded(name)
                 self._confirmed_at, self._confirmed_by_fdv1 = loop_time(), self.fallback.is_on_fdv1
                 if change_set is None or change_set.kind is ChangeKind.NONE:
                     active.kept.confirmed()

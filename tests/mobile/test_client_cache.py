@@ -23,6 +23,7 @@ from tests.support.mobile_service import (
     BEN,
     DOWN,
     SILENT,
+    UNCHANGED,
     MobileService,
     flags_of_fdv1,
     kept,
@@ -31,6 +32,7 @@ from tests.support.mobile_service import (
     named,
     polled,
 )
+from tests.support.scripted_http import Answer, intent, poll_of
 
 UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 NAMESPACE = environment_namespace(KEY)
@@ -103,6 +105,16 @@ async def test_flags_that_came_from_the_device_are_not_written_again() -> None:
     storage.calls.clear()
     await served_without_the_service(storage)
     assert [call for call in storage.calls if call.startswith("set")] == []
+
+
+@pytest.mark.parametrize("answer", [UNCHANGED, poll_of(intent("none"))], ids=["304", "the intent none"])
+async def test_flags_that_the_service_confirms_are_written_as_fresh(answer: Answer) -> None:
+    storage = ScriptedStorage()
+    async with mobile_client(MobileService(poll=[named("poll"), answer]), storage=storage, initial_connection_mode="polling"):
+        await anyio.sleep(299)
+        storage.calls.clear()
+        await anyio.sleep(10)
+        assert [call.partition("_")[0] for call in storage.calls if call.startswith("set")] == ["set fresh"]
 
 
 async def test_the_selector_is_not_kept() -> None:

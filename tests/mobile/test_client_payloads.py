@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
+from aioflags.mobile.client import MobileClient
 from aioflags.model.detail import ErrorKind
 from aioflags.model.status import FailureKind, SourceState
 from tests.support.mobile_service import (
@@ -129,16 +130,9 @@ async def test_a_stream_with_unusable_data_is_interrupted_and_connects_again(
     broken = stream_of(A_SECOND, sse(*messages))
     service = MobileService(poll=[polled("s1", f=1)], stream=[broken, stream_of(A_SECOND, sse(*transfer("s3", f=8)))])
     async with mobile_client(service) as client:
-        with caplog.at_level(logging.INFO, "aioflags"):
-            await anyio.sleep(A_SECOND + 0.1)
-        report = client.report
-        assert (report.source_state, client.variation("f", 0)) == (SourceState.INTERRUPTED, 1)
-        assert report.last_error is not None
-        assert report.last_error.kind is FailureKind.INVALID_DATA
-        assert client.rejected_payloads == 1
+        await anyio.sleep(A_SECOND + 0.1)
         assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) <= 1
-        await anyio.sleep(5)
-        assert (client.report.source_state, client.variation("f", 0)) == (SourceState.VALID, 8)
+        await check_rejection(client, 5)
     assert [hit.query.get("basis") for hit in service.to("stream")] == ["s1", "s1"]
 
 
@@ -168,14 +162,19 @@ async def check_poll(answer: Answer) -> None:
     service = MobileService(poll=[polled("s1", f=1), answer, polled("s3", f=8)])
     async with mobile_client(service, initial_connection_mode="polling") as client:
         await anyio.sleep(301)
-        report = client.report
-        assert (report.source_state, client.variation("f", 0)) == (SourceState.INTERRUPTED, 1)
-        assert report.last_error is not None
-        assert report.last_error.kind is FailureKind.INVALID_DATA
-        assert client.rejected_payloads == 1
-        await anyio.sleep(300)
-        assert (client.report.source_state, client.variation("f", 0)) == (SourceState.VALID, 8)
+        await check_rejection(client, 300)
     assert [hit.query.get("basis") for hit in service.to("poll")] == [None, "s1", "s1"]
+
+
+async def check_rejection(client: MobileClient, then: float) -> None:
+    """Data were rejected and the flags stay; ``then`` seconds later new flags come."""
+    report = client.report
+    assert (report.source_state, client.variation("f", 0)) == (SourceState.INTERRUPTED, 1)
+    assert report.last_error is not None
+    assert report.last_error.kind is FailureKind.INVALID_DATA
+    assert client.rejected_payloads == 1
+    await anyio.sleep(then)
+    assert (client.report.source_state, client.variation("f", 0)) == (SourceState.VALID, 8)
 
 
 @pytest.mark.parametrize(
@@ -193,13 +192,7 @@ async def test_a_poll_by_fdv1_with_an_unusable_body_keeps_the_flags(body: bytes)
     service = MobileService(poll=[DOWN.directed()], fdv1=[flags_of_fdv1(f=1), Answer(200, {}, [body]), flags_of_fdv1(f=8)])
     async with mobile_client(service) as client:
         await anyio.sleep(301)
-        report = client.report
-        assert (report.source_state, client.variation("f", 0)) == (SourceState.INTERRUPTED, 1)
-        assert report.last_error is not None
-        assert report.last_error.kind is FailureKind.INVALID_DATA
-        assert client.rejected_payloads == 1
-        await anyio.sleep(300)
-        assert (client.report.source_state, client.variation("f", 0)) == (SourceState.VALID, 8)
+        await check_rejection(client, 300)
 
 
 async def test_an_empty_payload_is_a_payload() -> None:
