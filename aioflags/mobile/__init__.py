@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from aioflags.mobile.config import Profile
     from aioflags.mobile.connection_info import ConnectionInfo, FailureType, FallbackInfo, SourceInfo
     from aioflags.mobile.environment import MobileEnvironment
-    from aioflags.mobile.pipelines import ModeDefinition
+    from aioflags.mobile.modes import ModeDefinition
 
 __all__ = ["ConnectionInfo", "FailureType", "FallbackInfo", "MobileEnvironment", "ModeDefinition", "Profile", "SourceInfo"]
 
@@ -25,7 +25,7 @@ if not TYPE_CHECKING:
             "aioflags.mobile.config": ("Profile",),
             "aioflags.mobile.connection_info": ("ConnectionInfo", "FailureType", "FallbackInfo", "SourceInfo"),
             "aioflags.mobile.environment": ("MobileEnvironment",),
-            "aioflags.mobile.pipelines": ("ModeDefinition",),
+            "aioflags.mobile.modes": ("ModeDefinition",),
         },
     )
 

@@ -24,8 +24,7 @@ from aioflags.mobile.context_switcher import ContextSwitcher
 from aioflags.mobile.environment import EarlyEvents
 from aioflags.mobile.flag_cache import FlagCaches, GeneratedKeys
 from aioflags.mobile.flag_updates import FlagUpdates
-from aioflags.mobile.modes import ConnectionMode, ModeSelector
-from aioflags.mobile.pipelines import Pipeline, pipelines
+from aioflags.mobile.modes import ConnectionMode, ModeSelector, Pipeline, pipelines
 from aioflags.model.context import Context
 from aioflags.model.defaults import (
     BACKGROUND_POLL_INTERVAL,

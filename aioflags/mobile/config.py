@@ -20,8 +20,7 @@ from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.events.options import MobileEvents
 from aioflags.hooks import Hook
 from aioflags.mobile.context_additions import Application
-from aioflags.mobile.modes import ConnectionMode, ModeRules, mode_named
-from aioflags.mobile.pipelines import ModeDefinition
+from aioflags.mobile.modes import ConnectionMode, ModeDefinition, ModeRules, mode_named
 from aioflags.model.defaults import (
     CLOSE_TIMEOUT,
     MAX_CACHED_CONTEXTS,

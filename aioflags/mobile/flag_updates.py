@@ -21,8 +21,7 @@ from anyio.abc import TaskGroup
 from aioflags.client_core.status import StatusCell
 from aioflags.mobile.connection_info import ConnectionLog
 from aioflags.mobile.context_change import ActiveContext
-from aioflags.mobile.modes import ConnectionMode, ModeInEffect, ModeSelector
-from aioflags.mobile.pipelines import Pipeline
+from aioflags.mobile.modes import ConnectionMode, ModeInEffect, ModeSelector, Pipeline
 from aioflags.model.change import Basis, ChangeKind, ChangeSet, FetchFailure, Result, Update
 from aioflags.model.status import ErrorInfo, FailureKind, SourceState
 from aioflags.runtime import clock

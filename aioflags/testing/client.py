@@ -24,8 +24,7 @@ from aioflags.evaluation.all_flags_state import FlagState, flags_state
 from aioflags.mobile.client import MobileClient
 from aioflags.mobile.config import MobileConfig
 from aioflags.mobile.environment import MobileEnvironment
-from aioflags.mobile.modes import ConnectionMode
-from aioflags.mobile.pipelines import ModeDefinition
+from aioflags.mobile.modes import ConnectionMode, ModeDefinition
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector, Update
 from aioflags.model.context import Context
 from aioflags.model.detail import FlagEvaluation

@@ -11,7 +11,7 @@ import pytest
 
 from aioflags.mobile.client import MobileClient
 from aioflags.mobile.flag_cache import environment_namespace
-from aioflags.mobile.pipelines import ModeDefinition
+from aioflags.mobile.modes import ModeDefinition
 from aioflags.model.context import Context
 from aioflags.model.status import IdentifyStatus, SourceState
 from aioflags.sources import Polling, Streaming

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from aioflags.mobile.client import MobileClient
-from aioflags.mobile.pipelines import ModeDefinition
+from aioflags.mobile.modes import ModeDefinition
 from aioflags.model.status import IdentifyStatus, SourceState
 from aioflags.sources import Polling, Streaming
 from aioflags.sources.polling import Cache

@@ -13,8 +13,7 @@ import pytest
 from aioflags.errors import ConfigError
 from aioflags.events.options import MobileEvents
 from aioflags.mobile.client import MobileClient
-from aioflags.mobile.modes import ConnectionMode
-from aioflags.mobile.pipelines import ModeDefinition, Pipeline, pipelines
+from aioflags.mobile.modes import ConnectionMode, ModeDefinition, Pipeline, pipelines
 from aioflags.model.status import SourceState
 from aioflags.sources import Fdv1FallbackOptions, Polling, Streaming
 from aioflags.sources.polling import Cache

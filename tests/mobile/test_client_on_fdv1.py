@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from aioflags.mobile.pipelines import ModeDefinition
+from aioflags.mobile.modes import ModeDefinition
 from aioflags.model.status import IdentifyStatus, SourceState
 from aioflags.sources import Streaming
 from aioflags.stores.storage import MemoryStorage

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from aioflags.mobile.pipelines import ModeDefinition
+from aioflags.mobile.modes import ModeDefinition
 from aioflags.model.context import Context
 from aioflags.model.status import IdentifyStatus
 from aioflags.sources import Fdv1FallbackOptions, Polling, Streaming

@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from aioflags.mobile.pipelines import ModeDefinition
+from aioflags.mobile.modes import ModeDefinition
 from aioflags.model.change import Selector, Update
 from aioflags.model.status import IdentifyStatus, SourceState
 from aioflags.sources import Polling, SourceContext, Streaming, from_function

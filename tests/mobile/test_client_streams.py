@@ -9,7 +9,7 @@ import anyio
 import httpx
 import pytest
 
-from aioflags.mobile.pipelines import ModeDefinition
+from aioflags.mobile.modes import ModeDefinition
 from aioflags.model.context import Context
 from aioflags.model.status import SourceState
 from aioflags.sources import Polling, Streaming

@@ -10,7 +10,7 @@ import pytest
 from aioflags.errors import ConfigError
 from aioflags.mobile.client import MobileClient
 from aioflags.mobile.config import MobileConfig
-from aioflags.mobile.pipelines import ModeDefinition
+from aioflags.mobile.modes import ModeDefinition
 from aioflags.model.context import Context
 from aioflags.sources import Cache, Fdv1FallbackOptions, Fdv1Polling, MemorySource, Polling, Streaming
 from tests.support.mobile_service import MobileService, mobile_client

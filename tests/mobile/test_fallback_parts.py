@@ -11,8 +11,7 @@ import httpx
 import pytest
 
 import aioflags.sources
-from aioflags.mobile.modes import ConnectionMode
-from aioflags.mobile.pipelines import ModeDefinition, pipelines
+from aioflags.mobile.modes import ConnectionMode, ModeDefinition, pipelines
 from aioflags.model.change import Basis, ChangeSet, FallbackDirective, FetchFailure, Update
 from aioflags.model.status import ErrorInfo, FailureKind, SourceState
 from aioflags.protocol.client_side import ClientSide

@@ -14,7 +14,7 @@ import pytest
 from aioflags.events.options import MobileEvents
 from aioflags.hooks import Hook, IdentifyCall
 from aioflags.mobile.client import MobileClient
-from aioflags.mobile.pipelines import ModeDefinition
+from aioflags.mobile.modes import ModeDefinition
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector, Update
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, FlagEvaluation

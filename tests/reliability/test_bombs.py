@@ -22,8 +22,7 @@ import pytest
 
 from aioflags import Client, Config, Context, DataSystem, Events, FlagdClient, FlagdConfig, MobileClient, MobileConfig
 from aioflags.events.options import MobileEvents
-from aioflags.mobile.modes import ConnectionMode
-from aioflags.mobile.pipelines import ModeDefinition
+from aioflags.mobile.modes import ConnectionMode, ModeDefinition
 from aioflags.model.change import ObjectKind
 from aioflags.sources import (
     Basis,

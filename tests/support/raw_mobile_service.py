@@ -13,8 +13,7 @@ from typing import Any
 from aioflags.events.options import MobileEvents
 from aioflags.mobile.client import MobileClient
 from aioflags.mobile.config import MobileConfig
-from aioflags.mobile.modes import ConnectionMode
-from aioflags.mobile.pipelines import ModeDefinition
+from aioflags.mobile.modes import ConnectionMode, ModeDefinition
 from aioflags.model.context import Context
 from aioflags.sources import Polling, Streaming
 from aioflags.sources.polling import Cache
