@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 import itertools
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import PIPE, Popen
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
-from aioflags import Client, Config, Context, Events, FlagdClient, FlagdConfig, Http, MobileClient, MobileConfig, MobileEvents
+from aioflags import Client, Config, Context, Events, FlagdClient, FlagdConfig, MobileClient, MobileConfig, MobileEvents
 from aioflags.devserver.data.flagd_flags import constant_flagd_flag
-from aioflags.testing import FakeFlagd, FlagsService
+from aioflags.testing import FlagsService
 
-__all__ = ["KINDS", "AnyClient", "AnyServer", "address_of", "make_client", "make_server", "running_server", "value_now"]
+if TYPE_CHECKING:
+    from aioflags.testing import FakeFlagd  # cannot be imported without grpcio, which has no build for free-threaded interpreters
 
 KINDS: Final = ("server", "mobile", "flagd")
 START_WAIT: Final = 30.0
@@ -29,21 +30,15 @@ SECONDS_BETWEEN_CUTS: Final = 2.0
 _ROOT: Final = Path(__file__).parents[2]
 
 AnyClient: TypeAlias = Client | MobileClient | FlagdClient
-AnyServer: TypeAlias = FlagsService | FakeFlagd
+AnyServer: TypeAlias = "FlagsService | FakeFlagd"
 
 
-def make_client(kind: str, address: str, context: Context, *, http: Http | None = None, flush_interval: float = 2) -> AnyClient:
+def make_client(kind: str, address: str, context: Context, *, flush_interval: float = 2, **options: Any) -> AnyClient:
     """A client that is not started. ``context`` is for the mobile one. ``flush_interval``: of events; 0 sends none."""
     if kind == "flagd":
-        port = urlsplit(address).port
-        return FlagdClient(FlagdConfig(resolver="in-process", port=port, deadline=START_WAIT, environment={}))
-    options: dict[str, Any] = {
-        "base_uri": address,
-        "stream_uri": address,
-        "events_uri": address,
-        "http": http or Http(),
-        "start_wait": START_WAIT,
-    }
+        options = {"resolver": "in-process", "deadline": START_WAIT, **options}
+        return FlagdClient(FlagdConfig(port=urlsplit(address).port, environment={}, **options))
+    options = {"base_uri": address, "stream_uri": address, "events_uri": address, "start_wait": START_WAIT, **options}
     events: dict[str, Any] = {"send_events": flush_interval > 0, "flush_interval": flush_interval or 1}
     if kind == "mobile":
         return MobileClient("mob-kinds", context, MobileConfig(events=MobileEvents(**events), **options))
@@ -57,12 +52,36 @@ def value_now(client: AnyClient, key: str, context: Context, default: Any) -> An
     return client.variation_nowait(key, context, default)
 
 
+def values_now(client: AnyClient, keys: Iterable[str], context: Context) -> dict[str, Any]:
+    """The values of these flags at one moment, without waiting; ``None`` for a flag that does not exist."""
+    found = client.all() if isinstance(client, MobileClient) else client.flags_nowait(context).all()
+    return {key: found.get(key) for key in keys}
+
+
+async def value_of(client: AnyClient, key: str, context: Context, default: Any = None) -> Any:
+    """The value of a flag, by the call that may wait, where there is one."""
+    if isinstance(client, MobileClient):
+        return client.variation(key, default)
+    return await client.variation(key, context, default)
+
+
 def make_server(kind: str, flags: int = 0) -> AnyServer:
     """A server that is not started, with flags ``flag-0`` and so on, whose value is 0."""
-    keys = [f"flag-{number}" for number in range(flags)]
+    values = {f"flag-{number}": 0 for number in range(flags)}
     if kind == "flagd":
-        return FakeFlagd({"flags": {key: constant_flagd_flag(0) for key in keys}})
-    return FlagsService({"flagValues": dict.fromkeys(keys, 0)})
+        from aioflags.testing import FakeFlagd
+
+        return FakeFlagd(_flagd_document(values))
+    return FlagsService({"flagValues": values})
+
+
+def serve(server: AnyServer, values: Mapping[str, Any]) -> None:
+    """Replace all flags by flags with these values, in one change set."""
+    server.replace({"flagValues": values} if isinstance(server, FlagsService) else _flagd_document(values))
+
+
+def _flagd_document(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {"flags": {key: constant_flagd_flag(value) for key, value in values.items()}}
 
 
 def address_of(server: AnyServer) -> str:

@@ -8,22 +8,20 @@ import socket
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import grpc
 
 from aioflags import Client, Config, Context, FlagdClient, FlagdConfig, Http, MobileClient, MobileConfig
 from aioflags.transport.grpc_settings import EVALUATION_V1, EVALUATION_V2, SYNC
+from tests.reliability.kinds import AnyClient
 from tests.support.canaries import KEY, WATCH
 from tests.support.flagd_server import Fail, FlagdServer
 from tests.support.name_lookups import HANGING
 from tests.support.scripted_clients import all_tasks
 
-__all__ = ["KINDS", "PEERS", "AnyClient", "Peer", "client_for", "peer_tasks"]
-
 KINDS: Final = ("server", "mobile", "flagd in-process", "flagd rpc", "flagd ofrep")
 """The kinds of clients."""
-AnyClient: TypeAlias = Client | MobileClient | FlagdClient
 CLOSE_TIMEOUT: Final = 0.3
 
 

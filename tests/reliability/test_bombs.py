@@ -41,6 +41,7 @@ from aioflags.stores import DiskStore, StoreContext, StoredItem
 from aioflags.transport.flagd_pb import evaluation_v2_pb2 as v2
 from aioflags.transport.grpc_settings import EVALUATION_V2, SYNC
 from aioflags.transport.settings import Http
+from tests.reliability.kinds import AnyClient, value_of
 from tests.reliability.plugin import Figures
 from tests.reliability.scoreboard import amount
 from tests.support.canaries import KEY
@@ -48,7 +49,6 @@ from tests.support.flagd_server import SILENCE, FlagdServer, event, flag_set
 from tests.support.raw_server import RawServer, raw_server
 
 Pieces: TypeAlias = Iterator[bytes]
-AnyClient: TypeAlias = Client | MobileClient | FlagdClient
 
 MEGABYTE = 1_000_000
 LIMIT = amount("R16") * MEGABYTE
@@ -267,12 +267,6 @@ async def rejects(client: AnyClient) -> None:
     await client.wait_until(lambda report: report.last_error is not None, 30)
 
 
-async def value_of(client: AnyClient) -> object:
-    if isinstance(client, MobileClient):
-        return client.variation("a", None)
-    return await client.variation("a", ANN, None)
-
-
 POLLS = [
     pytest.param(server_client, Polling(), b'{"events":[{"event":"server-intent","data":%s}]}', id="server FDv2"),
     pytest.param(server_client, Fdv1Polling(), b'{"flags":%s}', id="server FDv1"),
@@ -301,7 +295,7 @@ async def survives(
         async with defused.measured(caplog, figures, allowed=allowed):
             await client.start()
             await rejects(client)
-        assert await value_of(client) == "old"
+        assert await value_of(client, "a", ANN) == "old"
         await client.aclose()
 
 
@@ -390,7 +384,7 @@ async def test_a_value_in_a_flag_set(
                 explode.set()
                 await rejects(client)
             assert client.rejected_payloads == 1
-            assert await value_of(client) == "old"
+            assert await value_of(client, "a", ANN) == "old"
 
 
 async def test_a_flag_set_that_inflates(
@@ -409,7 +403,7 @@ async def test_a_flag_set_that_inflates(
                 explode.set()
                 await rejects(client)
             assert "Decompressed message larger than max" in str(client.report.last_error)
-            assert await value_of(client) == "old"
+            assert await value_of(client, "a", ANN) == "old"
             assert client.rejected_payloads == 1
 
 
@@ -437,7 +431,7 @@ async def test_a_document_in_a_file(
         async with defused.measured(caplog, figures, allowed=allowed_for(value) + 2 * LIMIT):
             await asyncio.to_thread(bomb.replace, path)
             await rejects(client)
-        assert await value_of(client) == "old"
+        assert await value_of(client, "a", ANN) == "old"
 
 
 @pytest.mark.parametrize(

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from random import Random
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import anyio
 import pytest
 
-from aioflags import Context, DataSystem, Events, FlagdClient, FlagdConfig
-from aioflags.events.options import MobileEvents
-from aioflags.testing import FakeFlagd, FaultProxy, FlagsService, Schedule, ScheduledFault, toxics
+from aioflags import Context, DataSystem
+from aioflags.testing import FaultProxy, FlagsService, Schedule, ScheduledFault, toxics
 from tests.reliability.history import History, Reads
+from tests.reliability.kinds import make_client, make_server, serve, values_now
 from tests.reliability.plugin import Figures
 from tests.reliability.scoreboard import amount, batches, seeds
 from tests.support.fast_time import FastTimeLoop
@@ -43,163 +43,113 @@ LONGEST_REFUSAL: Final = 700.0
 """Seconds: two pauses, since a request may be refused once more after the first."""
 
 
-class World(ABC):
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A kind of client, of ``kinds.KINDS``. ``longest``: seconds that most faults may last, one fault in ten, and the pauses."""
+
+    name: str
+    client: str = "server"
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    toxics: tuple[type[toxics.Toxic], ...] = (*toxics.TCP, *toxics.HTTP)
+    is_atomic: bool = True
+    speed: float = 10
+    longest: tuple[float, float, float] = (2, 15, 2)
+
+
+def flagd(name: str, resolver: str, *, is_atomic: bool) -> Kind:
+    """gRPC has a clock of its own, so time is not fast for it."""
+    options = {"resolver": resolver, "keep_alive_time": 1}
+    return Kind(name=name, client="flagd", options=options, toxics=toxics.TCP, is_atomic=is_atomic, speed=1, longest=(1, 4, 0.5))
+
+
+FDV2: Final = Kind(name="Fdv2")
+"""The default data system, which falls back from streams to polls."""
+FDV1: Final = Kind(name="Fdv1", options={"data_system": DataSystem.fdv1()}, is_atomic=False)
+"""A patch has one flag."""
+KINDS: Final = (
+    FDV2,
+    FDV1,
+    Kind(name="Mobile", client="mobile"),
+    flagd("Flagd", "in-process", is_atomic=True),
+    flagd("FlagdRpc", "rpc", is_atomic=False),
+)
+
+
+class World:
     """A server, a proxy in front of it, and clients of one kind behind that."""
 
-    kinds: ClassVar[tuple[type[toxics.Toxic], ...]] = (*toxics.TCP, *toxics.HTTP)
-    is_atomic: ClassVar[bool] = True
-    speed: ClassVar[float] = 10
-    longest: ClassVar[tuple[float, float, float]] = (2, 15, 2)
-    """Seconds that most faults may last, one in ten faults, and the pauses."""
-
-    def __init__(self) -> None:
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
         self.history: History = History()
+        self._server = make_server(kind.client)
 
     def commit(self, chance: Random) -> None:
         """Serve new values of some flags. Each value is used once."""
         number = self.history.version + 1
         keys = chance.sample(KEYS, chance.randint(1, len(KEYS))) if number > 1 else KEYS
-        changes = {key: f"{key}{number}" for key in keys}
-        self.history.commit(changes)
-        self._serve(changes)
+        self.history.commit({key: f"{key}{number}" for key in keys})
+        serve(self._server, self.history.newest)
 
     @asynccontextmanager
     async def running(self, seed: int) -> AsyncGenerator[tuple[FaultProxy, list[Any]], None]:
         """The proxy and the clients."""
         async with AsyncExitStack() as stack:
-            upstream = await self._start_server(stack)
+            server = self._server
+            await stack.enter_async_context(server)
             self.commit(Random(seed))
+            if isinstance(server, FlagsService):
+                upstream = server.url
+            else:
+                upstream = f"127.0.0.1:{server.port if self.kind.options['resolver'] == 'rpc' else server.sync_port}"
             proxy = await stack.enter_async_context(FaultProxy(upstream, seed=seed))
-            clients = [self._client(proxy) for _ in range(CLIENTS)]
+            address = f"http://{proxy.host}:{proxy.port}"
+            clients = [make_client(self.kind.client, address, ANN, flush_interval=0, **self.kind.options) for _ in range(CLIENTS)]
             for client in clients:
                 await stack.enter_async_context(client)
             yield proxy, clients
 
     async def values(self, client: Any) -> dict[str, object]:
-        """The values of a client; without those that it does not have."""
-        found = client.flags_nowait(ANN).all()
-        return {key: found.get(key) for key in KEYS}
-
-    @abstractmethod
-    async def _start_server(self, stack: AsyncExitStack) -> str: ...
-
-    @abstractmethod
-    def _serve(self, changes: dict[str, str]) -> None: ...
-
-    @abstractmethod
-    def _client(self, proxy: FaultProxy) -> Any: ...
-
-
-class _Service(World):
-    system: ClassVar[DataSystem] = DataSystem.default()
-
-    async def _start_server(self, stack: AsyncExitStack) -> str:
-        self.service = await stack.enter_async_context(FlagsService())
-        return self.service.url
-
-    def _serve(self, changes: dict[str, str]) -> None:
-        self.service.replace({"flagValues": self.history.newest})
-
-    def _client(self, proxy: FaultProxy) -> Any:
-        events = Events(send_events=False, diagnostic_opt_out=True)
-        return self.service.client(url=proxy.url, data_system=self.system, events=events)
-
-
-class Fdv2(_Service):
-    """The default data system, which falls back from streams to polls."""
-
-
-class Fdv1(_Service):
-    is_atomic = False  # a patch has one flag
-    system = DataSystem.fdv1()
-
-
-class Mobile(_Service):
-    def _client(self, proxy: FaultProxy) -> Any:
-        return self.service.mobile_client(ANN, url=proxy.url, events=MobileEvents(send_events=False, diagnostic_opt_out=True))
-
-    async def values(self, client: Any) -> dict[str, object]:
-        found = client.all()
-        return {key: found.get(key) for key in KEYS}
-
-
-class Flagd(World):
-    """In-process mode."""
-
-    kinds = toxics.TCP
-    speed = 1  # gRPC has a clock of its own
-    longest = (1, 4, 0.5)
-
-    async def _start_server(self, stack: AsyncExitStack) -> str:
-        self.flagd = await stack.enter_async_context(FakeFlagd())
-        return f"127.0.0.1:{self.flagd.sync_port}"
-
-    def _serve(self, changes: dict[str, str]) -> None:
-        flags = {
-            key: {"state": "ENABLED", "variants": {"on": value}, "defaultVariant": "on"}
-            for key, value in self.history.newest.items()
-        }
-        self.flagd.replace({"flags": flags})
-
-    def _client(self, proxy: FaultProxy) -> Any:
-        return FlagdClient(self._config(proxy))
-
-    def _config(self, proxy: FaultProxy) -> FlagdConfig:
-        return FlagdConfig(resolver="in-process", host=proxy.host, port=proxy.port, keep_alive_time=1)
-
-
-class FlagdRpc(Flagd):
-    """The server evaluates."""
-
-    is_atomic = False
-
-    async def _start_server(self, stack: AsyncExitStack) -> str:
-        await super()._start_server(stack)
-        return f"127.0.0.1:{self.flagd.port}"
-
-    def _config(self, proxy: FaultProxy) -> FlagdConfig:
-        return FlagdConfig(resolver="rpc", host=proxy.host, port=proxy.port, keep_alive_time=1)
-
-    async def values(self, client: Any) -> dict[str, object]:
+        """The values of a client; where the server evaluates, without those that it cannot get."""
+        if self.kind.options.get("resolver") != "rpc":
+            return values_now(client, KEYS, ANN)
         details = {key: await client.variation_detail(key, ANN, None) for key in KEYS}
         return {key: detail.value for key, detail in details.items() if detail.reason.kind != "ERROR"}
 
 
-WORLDS: Final[tuple[type[World], ...]] = (Fdv2, Fdv1, Mobile, Flagd, FlagdRpc)
-PARTS: Final = [*batches("R2", len(WORLDS)), *[range(0)] * len(WORLDS)][: len(WORLDS)]
+PARTS: Final = [*batches("R2", len(KINDS)), *[range(0)] * len(KINDS)][: len(KINDS)]
 """The seeds of each kind of client."""
 
 
 @pytest.mark.holds("RB-R2")
 @pytest.mark.timeout(0)
-@pytest.mark.parametrize("world", WORLDS)
-def test_clients_survive_faults(world: type[World], figures: Figures) -> None:
-    part = PARTS[WORLDS.index(world)]
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_clients_survive_faults(kind: Kind, figures: Figures) -> None:
+    part = PARTS[KINDS.index(kind)]
     if not part:
         pytest.skip("no faults for this kind of client")
     log: list[ScheduledFault] = []
-    tried = world()
+    tried = World(kind)
     try:
-        with asyncio.Runner(loop_factory=lambda: FastTimeLoop(world.speed)) as runner:
-            slowest = runner.run(campaign(tried, part, log))
+        with asyncio.Runner(loop_factory=lambda: FastTimeLoop(kind.speed)) as runner:
+            runner.run(campaign(tried, part, log, figures))
     except BaseException as error:
         every = seeds("R2")
         error.add_note("\n".join(map(str, log[-10:])))
         command = f"AIOFLAGS_SEED={every.start} AIOFLAGS_SEEDS={len(every)} pytest tests/reliability/test_faults.py"
-        error.add_note(f"replay: {command} -k {world.__name__}")
+        error.add_note(f"replay: {command} -k {kind.name}")
         raise
     figures.total("faults", len(part))
     figures.total("reads", tried.history.reads)
-    figures.worst("slowest recovery after the last fault", slowest, "s")
 
 
 @pytest.mark.holds("RB-R2")
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("status", REFUSALS[:: max(1, len(REFUSALS) * 40 // amount("R2"))])
-@pytest.mark.parametrize("world", [Fdv2, Fdv1])  # a mobile client makes no further attempt until its next identify
-def test_clients_recover_from_a_refusal(world: type[World], status: int, figures: Figures) -> None:
-    with asyncio.Runner(loop_factory=lambda: FastTimeLoop(10 * world.speed)) as runner:
-        runner.run(refusal(world(), status))
+@pytest.mark.parametrize("kind", [FDV2, FDV1], ids=lambda kind: kind.name)
+def test_clients_recover_from_a_refusal(kind: Kind, status: int, figures: Figures) -> None:
+    """A mobile client makes no further attempt until its next identify."""
+    with asyncio.Runner(loop_factory=lambda: FastTimeLoop(10 * kind.speed)) as runner:
+        runner.run(refusal(World(kind), status))
     figures.total("faults", 1)
 
 
@@ -218,39 +168,39 @@ async def refusal(world: World, status: int) -> None:
         await until_converged(world, begun, LONGEST_REFUSAL)
 
 
-async def campaign(world: World, part: range, log: list[ScheduledFault]) -> float:
-    """Injects one fault for each seed. Returns how long the slowest client needed after the last one."""
+async def campaign(world: World, part: range, log: list[ScheduledFault], figures: Figures) -> None:
+    """Injects one fault for each seed, and measures how long the slowest client needs after the last one."""
     chance = Random(part.start)
     async with world.running(part.start) as (proxy, clients):
-        reads = [Reads(world.history, f"client {number}", is_atomic=world.is_atomic) for number in range(CLIENTS)]
+        reads = [Reads(world.history, f"client {number}", is_atomic=world.kind.is_atomic) for number in range(CLIENTS)]
         begun = list(zip(clients, reads, strict=True))
         await until_converged(world, begun)
-        tasks = [asyncio.create_task(read_on(world, client, read)) for client, read in begun]
-        tasks.append(asyncio.create_task(change_on(world, chance)))
-        for fault in faults(world, part):
-            log.append(fault)
-            proxy.add(fault.toxic)
-            await anyio.sleep(fault.lasts)
-            proxy.remove(fault.toxic)
-            await anyio.sleep(fault.pause)
-            world.history.check()
-        proxy.clear()
-        tasks[-1].cancel()
-        is_silent = any(isinstance(fault.toxic, toxics.HalfOpen) for fault in log)
-        slowest = await until_converged(world, begun, LONGEST_SILENCE if is_silent else LONGEST_RECOVERY)
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-        assert [task.exception() for task in tasks if not task.cancelled()] == []
+        async with anyio.create_task_group() as reading:
+            for client, read in begun:
+                reading.start_soon(read_on, world, client, read)
+            async with anyio.create_task_group() as changing:
+                changing.start_soon(change_on, world, chance)
+                for fault in faults(world.kind, part):
+                    log.append(fault)
+                    proxy.add(fault.toxic)
+                    await anyio.sleep(fault.lasts)
+                    proxy.remove(fault.toxic)
+                    await anyio.sleep(fault.pause)
+                    world.history.check()
+                proxy.clear()
+                changing.cancel_scope.cancel()
+            is_silent = any(isinstance(fault.toxic, toxics.HalfOpen) for fault in log)
+            slowest = await until_converged(world, begun, LONGEST_SILENCE if is_silent else LONGEST_RECOVERY)
+            figures.worst("slowest recovery after the last fault", slowest, "s")
+            reading.cancel_scope.cancel()
     world.history.check()
-    return slowest
 
 
-def faults(world: World, part: range) -> Iterator[ScheduledFault]:
+def faults(kind: Kind, part: range) -> Iterator[ScheduledFault]:
     """A fault for each seed. One in ten lasts long enough for the time limits of clients."""
     for seed in part:
-        most, some, pause = world.longest
-        fault = next(iter(Schedule(seed, world.kinds, lasts=(0.02, some if seed % 10 == 0 else most), pause=(0, pause))))
+        most, some, pause = kind.longest
+        fault = next(iter(Schedule(seed, kind.toxics, lasts=(0.02, some if seed % 10 == 0 else most), pause=(0, pause))))
         if isinstance(fault.toxic, toxics.WrongStatus):
             fault = dataclasses.replace(fault, toxic=toxics.WrongStatus(status=STATUSES[seed % len(STATUSES)]))
         yield fault

@@ -8,42 +8,33 @@ most eight run at the same time. With ``fork under load`` threads of the parent 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import multiprocessing
 import random
 import sys
 import threading
 import warnings
-from typing import Any
+from typing import Any, Final
 
-from aioflags import Client, Config, Context, Events, FlagdClient, FlagdConfig, MobileClient, MobileConfig, MobileEvents
-from tests.reliability.peers import AnyClient
+from aioflags import Client, Context, MobileClient
+from tests.reliability.kinds import AnyClient, make_client, value_now
 
 _LIMIT = 5.0
 """Seconds from the start of a worker's client to the change that it sees."""
 _AT_ONCE = 8
 _THREADS = 2
+importlib.import_module("aioflags.transport.clients")  # the first client imports it, which takes seconds on a busy machine
 _clients: list[AnyClient] = []
 """The client of the parent."""
-
-
-def _client(kind: str, address: str) -> AnyClient:
-    uris: dict[str, Any] = {"base_uri": address, "stream_uri": address, "events_uri": address}
-    if kind == "server":
-        return Client("sdk-workers", Config(**uris, events=Events(diagnostic_opt_out=True)))
-    if kind == "mobile":
-        return MobileClient("mob-workers", Context("anna"), MobileConfig(**uris, events=MobileEvents(diagnostic_opt_out=True)))
-    return FlagdClient(FlagdConfig(resolver="in-process", port=int(address), environment={}))
+_ANNA: Final = Context("anna")
 
 
 async def _see_a_change(client: AnyClient) -> None:
-    def value() -> int:
-        return client.variation("f", -1) if isinstance(client, MobileClient) else client.variation_nowait("f", Context("anna"), -1)
-
     async with asyncio.timeout(_LIMIT), client:
         await client.wait_ready()
-        first = value()
-        while value() in {first, -1}:
+        first = value_now(client, "f", _ANNA, -1)
+        while value_now(client, "f", _ANNA, -1) in {first, -1}:
             await asyncio.sleep(0.01)
 
 
@@ -51,20 +42,18 @@ def _work(kind: str, address: str) -> None:
     # Where the child of a fork began in a running loop, that loop is not its own.
     asyncio.events._set_running_loop(None)
     with asyncio.Runner() as runner:
-        runner.run(_see_a_change(_clients[0] if _clients else _client(kind, address)))
+        runner.run(_see_a_change(_clients[0] if _clients else make_client(kind, address, _ANNA)))
 
 
 def _use(client: AnyClient, ended: threading.Event) -> None:
     """Evaluates and records without a pause: some of its locks are held at nearly every moment."""
     while not ended.is_set():
+        context = Context(f"user {random.randrange(1000)}")
+        value_now(client, "f", context, -1)
         if isinstance(client, MobileClient):
-            client.variation("f", -1)
             client.track("used")
-        else:
-            context = Context(f"user {random.randrange(1000)}")
-            client.variation_nowait("f", context, -1)
-            if isinstance(client, Client):
-                client.track("used", context)
+        elif isinstance(client, Client):
+            client.track("used", context)
 
 
 async def _main(method: str, kind: str, address: str, count: int) -> int:
@@ -72,7 +61,7 @@ async def _main(method: str, kind: str, address: str, count: int) -> int:
     processes: Any = multiprocessing.get_context(method.split(maxsplit=1)[0])
     ended = threading.Event()
     if method.startswith("fork") and method != "forkserver":
-        _clients.append(_client(kind, address))
+        _clients.append(make_client(kind, address, _ANNA))
         if " " in method:
             await _clients[0].start()
         if "load" in method:
