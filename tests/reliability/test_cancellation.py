@@ -10,13 +10,14 @@ import anyio
 import pytest
 
 from aioflags import Context, NotReadyError, Status
+from tests.reliability.kinds import value_of
 from tests.reliability.plugin import Figures
 from tests.reliability.scoreboard import FORM, Form, amount
-from tests.reliability.scripted_worlds import KINDS, world_of
+from tests.reliability.slow_worlds import KINDS, is_alive_or_closed, world_of
+from tests.reliability.worlds import ANN, KEYS
 from tests.support.interruptions import WAYS, Way, interrupted
 
 Call = Callable[[Any], Awaitable[object]]
-USER: Final = Context("anna")
 
 
 async def entered_and_left(client: Any) -> None:
@@ -36,7 +37,7 @@ async def first_event(client: Any) -> None:
 
 def evaluating(method: str) -> Call:
     async def evaluate(client: Any) -> object:
-        return await getattr(client, method)("f", USER, 0)
+        return await getattr(client, method)(KEYS[0], ANN, 0)
 
     return evaluate
 
@@ -59,16 +60,16 @@ STARTED: Final[dict[str, Call]] = {
 OF_ALL_EVALUATIONS: Final[dict[str, Call]] = {
     "variation": evaluating("variation"),
     "variation_detail": evaluating("variation_detail"),
-    "flags": lambda client: client.flags(USER),
-    "explain": lambda client: client.explain("f", USER),
+    "flags": lambda client: client.flags(ANN),
+    "explain": lambda client: client.explain(KEYS[0], ANN),
 }
 OWN: Final[dict[str, dict[str, Call]]] = {
     "server": {
         **OF_ALL_EVALUATIONS,
         "flush_and_wait": lambda client: client.flush_and_wait(5),
         "refresh": lambda client: client.refresh(5),
-        "all_flags_state": lambda client: client.all_flags_state(USER),
-        "migration_variation": lambda client: client.migration_variation("f", USER, "off"),
+        "all_flags_state": lambda client: client.all_flags_state(ANN),
+        "migration_variation": lambda client: client.migration_variation(KEYS[0], ANN, "off"),
         "big_segments_status": lambda client: client.big_segments_status(),
     },
     "mobile": {
@@ -102,9 +103,9 @@ async def test_a_call_that_is_cancelled_leaves_a_client_that_works_or_is_closed(
         world = world_of(kind, delay)
         if is_started:
             await world.client.start()
-            await world.read()
+            await value_of(world.client, KEYS[0], ANN)
         waited = await interrupted(run(world.client), number, way)
-        await world.is_alive_or_closed()
+        await is_alive_or_closed(world)
         if not waited:
             break
         figures.total("cancelled waits", 1)

@@ -10,12 +10,14 @@ from typing import Any, Final
 
 import pytest
 
-from aioflags import DataSystem, EvaluationDetail, EventKind, Hook, LifecycleError, Status
+from aioflags import Client, DataSystem, EvaluationDetail, EventKind, Hook, LifecycleError, MobileClient, Status
 from aioflags.hooks import EvaluationCall
 from aioflags.plugins import AnyPlugin
+from tests.reliability.kinds import AnyClient, value_of
 from tests.reliability.plugin import Figures
 from tests.reliability.scoreboard import batches, replayable
-from tests.reliability.scripted_worlds import CLOSE_TIMEOUT, EVENTS, KINDS, AnyClient, ScriptedWorld, world_of
+from tests.reliability.slow_worlds import CLOSE_TIMEOUT, EVENTS, KINDS, world_of
+from tests.reliability.worlds import ANN, KEYS, World
 from tests.support.device_storages import ScriptedStorage
 from tests.support.interruptions import WAYS, interrupted
 from tests.support.leaks import held, until_ended_on_the_loop
@@ -74,7 +76,7 @@ async def fail(_: object) -> None:
     raise ValueError("handler")
 
 
-def any_world(kind: str, chance: random.Random) -> ScriptedWorld:
+def any_world(kind: str, chance: random.Random) -> World:
     """A client with some of what may hinder its close."""
     options: dict[str, Any] = {}
     if chance.random() < 0.3:
@@ -94,17 +96,20 @@ def any_world(kind: str, chance: random.Random) -> ScriptedWorld:
     return world
 
 
-async def live(world: ScriptedWorld, chance: random.Random) -> None:
+async def live(world: World, chance: random.Random) -> None:
     """Starts the client, or not, and uses it for a while."""
     if chance.random() < 0.1:
         return
     starting = asyncio.create_task(world.client.start(chance.choice([0, 1, 5])))
     await asyncio.sleep(chance.choice([0, 0.005, 0.5, 3, 10]))
-    readers = [asyncio.create_task(world.read()) for _ in range(chance.randrange(3))]
+    readers = [asyncio.create_task(value_of(world.client, KEYS[0], ANN)) for _ in range(chance.randrange(3))]
     if chance.random() < 0.5:
-        world.change()
+        world.commit(dict.fromkeys(KEYS, 2))
     for _ in range(chance.choice([0, 1, 2 * EVENTS])):
-        world.record()
+        if isinstance(world.client, MobileClient):
+            world.client.track("event")
+        elif isinstance(world.client, Client):
+            world.client.track("event", ANN)
     await asyncio.sleep(chance.choice([0, 0.01]))
     for reader in readers:
         reader.cancel()
@@ -142,7 +147,7 @@ ENDS: Final[list[Callable[[AnyClient, random.Random], Coroutine[Any, Any, None]]
 async def test_a_close_ends_in_time_and_leaves_nothing(seeds: range, figures: Figures) -> None:
     before = held()
     for seed in seeds:
-        kind = KINDS[seed % len(KINDS)]
+        kind = list(KINDS)[seed % len(KINDS)]
         with replayable(seed) as chance:
             world = any_world(kind, chance)
             await live(world, chance)

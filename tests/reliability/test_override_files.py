@@ -18,6 +18,7 @@ import pytest
 from aioflags import DataSystem, FileOverrides
 from aioflags.runtime.files import replace_file
 from tests.reliability.history import History, Reads, Value
+from tests.reliability.kinds import value_now, values_now
 from tests.reliability.scoreboard import FORM, Form, replayable
 from tests.reliability.worlds import ANN, KEYS, Fdv2
 
@@ -47,11 +48,11 @@ class World(Fdv2):
 
     def read_now(self) -> None:
         begun, begun_overridden = self.reads.begin(), self.overridden.begin()
-        found = self.client.flags_nowait(ANN).all()
-        self.reads.see({key: found.get(key) for key in KEYS}, begun)
-        self.overridden.see({key: found.get(key) for key in (*OVERRIDES, BOTH)}, begun_overridden)
+        found = values_now(self.client, (*KEYS, *OVERRIDES, BOTH), ANN)
+        self.reads.see({key: found[key] for key in KEYS}, begun)
+        self.overridden.see({key: found[key] for key in (*OVERRIDES, BOTH)}, begun_overridden)
         begun_overridden = self.overridden.begin()
-        self.overridden.see({BOTH: self.value(BOTH)}, begun_overridden)
+        self.overridden.see({BOTH: value_now(self.client, BOTH, ANN, None)}, begun_overridden)
 
     def describe(self, values: Mapping[str, Value]) -> str:
         """Note the next contents of the file before it is written. Returns them."""
@@ -68,20 +69,18 @@ async def test_an_override_file_that_is_rewritten_beside_change_sets_is_served_w
     with replayable(1) as chance:
         async with world.running():
             await world.until_converged(world.slowest)
-            readers = [asyncio.create_task(read_on(world, Random(chance.random()))) for _ in range(READERS)]
-            for number in range(1, REWRITES[FORM] + 1):
-                world.commit(dict.fromkeys(chance.sample(KEYS, chance.randint(1, len(KEYS))), number))
-                await rewrite(world, chance, number)
-                await anyio.sleep(chance.choice([0, 0.001, 0.3, 2]))
-            await rewrite_whole(world, dict.fromkeys((*OVERRIDES, BOTH), -1))
-            await world.until_converged(world.slowest)
-            await anyio.sleep(5)
-            values = world.client.flags_nowait(ANN).all()
-            for reader in readers:
-                reader.cancel()
-            await asyncio.wait(readers)
-            assert [reader.exception() for reader in readers if not reader.cancelled()] == []
-        assert world.overridden.converged({key: values.get(key) for key in (*OVERRIDES, BOTH)})
+            async with anyio.create_task_group() as reading:
+                for _ in range(READERS):
+                    reading.start_soon(read_on, world, Random(chance.random()))
+                for number in range(1, REWRITES[FORM] + 1):
+                    world.commit(dict.fromkeys(chance.sample(KEYS, chance.randint(1, len(KEYS))), number))
+                    await rewrite(world, chance, number)
+                    await anyio.sleep(chance.choice([0, 0.001, 0.3, 2]))
+                await rewrite_whole(world, dict.fromkeys((*OVERRIDES, BOTH), -1))
+                await world.until_converged(world.slowest)
+                await anyio.sleep(5)
+                assert world.overridden.converged(values_now(world.client, (*OVERRIDES, BOTH), ANN))
+                reading.cancel_scope.cancel()
     world.check()
     world.contents.check()
     assert world.contents.reads > REWRITES[FORM] * (100 if FORM is Form.FULL else 1)

@@ -19,11 +19,10 @@ from aioflags.events.options import MobileEvents
 from aioflags.mobile.config import MobileConfig
 from aioflags.model.change import ObjectKind
 from tests.reliability.history import History, Listener, Reads, Value
+from tests.reliability.kinds import value_now, values_now
 from tests.support.canaries import KEY
 from tests.support.scripted_flagd import READY, ScriptedFlagd, changed, flag, flags, value
 from tests.support.simulated_network import SimulatedNetwork
-
-__all__ = ["ANN", "HEARTBEAT", "KEYS", "WORLDS", "HttpWorld", "World"]
 
 ANN: Final = Context("ann")
 KEYS: Final = tuple("abcdefgh")
@@ -57,7 +56,7 @@ class World(ABC):
     @asynccontextmanager
     async def running(self, **options: Any) -> AsyncGenerator[None, None]:
         """A client until the block ends, with listeners for the changes of some flags."""
-        self.client = self._client(**options)
+        self.client = self.make_client(**options)
         async with self.client:
             followed = KEYS[:3] if self.evaluates_itself else ()
             tasks = [asyncio.create_task(self._listen(key)) for key in followed]
@@ -81,16 +80,11 @@ class World(ABC):
         begun = self.reads.begin()
         self.reads.see(self.values(), begun)
         begun = self.reads.begin()
-        self.reads.see({KEYS[0]: self.value(KEYS[0])}, begun)
+        self.reads.see({KEYS[0]: value_now(self.client, KEYS[0], ANN, None)}, begun)
 
     def values(self) -> dict[str, Any]:
         """The values of all flags, of one snapshot."""
-        found = self.client.flags_nowait(ANN).all()
-        return {key: found.get(key) for key in KEYS}
-
-    def value(self, key: str) -> Any:
-        """The value of one flag."""
-        return self.client.variation_nowait(key, ANN, None)
+        return values_now(self.client, KEYS, ANN)
 
     async def has_converged(self) -> bool:
         """Whether the client has the newest values of all flags."""
@@ -133,7 +127,8 @@ class World(ABC):
         """Accept connections again."""
 
     @abstractmethod
-    def _client(self, **options: Any) -> Any: ...
+    def make_client(self, **options: Any) -> Any:
+        """A client that is not started."""
 
     @abstractmethod
     def _serve(self, changes: Mapping[str, Value]) -> None: ...
@@ -150,7 +145,7 @@ class HttpWorld(World):
         self.state: ServerState = ServerState()
         self.network: SimulatedNetwork = SimulatedNetwork(create_app(self.state, allowed_hosts=["*"], heartbeat=HEARTBEAT))
 
-    def _client(self, **options: Any) -> Any:
+    def make_client(self, **options: Any) -> Any:
         settings: dict[str, Any] = {"data_system": self._system(), "events": Events(send_events=False), **options}
         return Client(KEY, Config(http=self.network.http(), **settings))
 
@@ -207,16 +202,9 @@ class Fdv1Poll(HttpWorld):
 class Mobile(HttpWorld):
     slowest = 331.0  # after an outage it may poll for a while, every 300 s
 
-    def _client(self, **options: Any) -> Any:
+    def make_client(self, **options: Any) -> Any:
         settings: dict[str, Any] = {"events": MobileEvents(send_events=False), **options}
         return MobileClient(KEY, ANN, MobileConfig(http=self.network.http(), **settings))
-
-    def values(self) -> dict[str, Any]:
-        found = self.client.all()
-        return {key: found.get(key) for key in KEYS}
-
-    def value(self, key: str) -> Any:
-        return self.client.variation(key, None)
 
 
 # -- flagd
@@ -231,7 +219,7 @@ class _FlagdWorld(World):
         super().__init__()
         self.flagd: ScriptedFlagd = ScriptedFlagd([[]])
 
-    def _client(self, **options: Any) -> FlagdClient:
+    def make_client(self, **options: Any) -> FlagdClient:
         return self.flagd.client(self.resolver, **options)
 
     @property

@@ -76,10 +76,12 @@ class SimulatedNetwork(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         body = await request.aread()
         WATCH.request(request)
-        if request.url.path.endswith(("/bulk", "/diagnostic")):  # analytics
+        is_analytics = request.url.path.endswith(("/bulk", "/diagnostic"))
+        if not is_analytics:
+            self.attempts.append(self._loop.time())
+        await wait(self.delay())
+        if is_analytics:
             return httpx.Response(202)
-        self.attempts.append(self._loop.time())
-        await asyncio.sleep(self.delay())
         if (answer := self.intercept(request)) is not None:
             if isinstance(answer.after, Exception):
                 raise copy(answer.after)  # one that is raised again and again keeps every traceback
