@@ -10,8 +10,6 @@ from typing import TypeAlias
 from tests.benchmarks.flagset import STRANGER, SUBJECT, FlagSet
 from tests.benchmarks.formats import eppo, launchdarkly, statsig
 
-__all__ = ["Answers", "read_answers", "write"]
-
 Answers: TypeAlias = Mapping[str, tuple[bool | None, bool | None]]
 """By flag: the right value for the subject, and for the stranger; ``None`` if either value is right."""
 

@@ -14,8 +14,6 @@ from tests.benchmarks.columns.base import FlagLocation
 from tests.benchmarks.plan import Job
 from tests.benchmarks.readings import Reading, Record
 
-__all__ = ["measured"]
-
 _TIMEOUT: Final = 180.0
 """Seconds that a worker may take: many times what the slowest needs."""
 

@@ -24,8 +24,6 @@ from aioflags import Context, FlagdClient, FlagdConfig
 from tests.benchmarks.flagset import SUBJECT
 from tests.benchmarks.timing import Loop, LoopWatch, least
 
-__all__ = ["TARGETS"]
-
 TARGETS: Final = {"E2": 15, "E3": 50, "E4": 2, "E5": 300, "T15": 50}
 """How many times as fast as flagd's own provider. E4 without mmh3: its hash is in Python here, and in C there."""
 

@@ -12,24 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, TypeAlias
 
-__all__ = [
-    "CASES",
-    "CROWD",
-    "STRANGER",
-    "SUBJECT",
-    "Clause",
-    "Flag",
-    "FlagSet",
-    "Member",
-    "OneOf",
-    "Person",
-    "Rule",
-    "Segment",
-    "large",
-    "member_flags",
-    "thousand",
-]
-
 _SEED: Final = 9_182
 
 CASES: Final = {

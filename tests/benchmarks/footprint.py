@@ -5,8 +5,6 @@ from __future__ import annotations
 import resource
 from pathlib import Path
 
-__all__ = ["forget_peak", "own_memory", "peak_memory", "resident_memory", "thread_count", "wake_ups"]
-
 
 def resident_memory() -> int:
     """Bytes of memory in use now."""

@@ -15,8 +15,6 @@ from aioflags import Client, Context
 from aioflags.asgi import FlagsMiddleware
 from tests.benchmarks.timing import Loop, least
 
-__all__ = ["MOST"]
-
 MOST: Final = 15.0
 """Microseconds that a request may cost more with flags than without."""
 

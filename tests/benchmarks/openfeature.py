@@ -22,8 +22,6 @@ from aioflags.openfeature import AioFlagsProvider
 from tests.benchmarks.flagset import CROWD, SUBJECT, Person
 from tests.benchmarks.timing import Loop, least
 
-__all__ = ["MOST"]
-
 MOST: Final = 1.1
 """What an evaluation without a rollout may cost at most, in times of the no-op provider. A rollout needs a hash besides."""
 

@@ -10,8 +10,6 @@ from typing import Any, Final
 
 from tests.benchmarks.columns.base import Column, EventColumn, FlagLocation
 
-__all__ = ["COLUMNS", "JOBS", "Home", "Job", "installed", "make", "make_event_column"]
-
 
 @dataclass(frozen=True, slots=True)
 class Home:

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-__all__ = ["Quantity", "Ratio", "Reading", "Record", "spread"]
-
 
 @dataclass(frozen=True, slots=True)
 class Reading:

@@ -9,8 +9,6 @@ from tests.benchmarks.plan import COLUMNS
 from tests.benchmarks.readings import Quantity, Ratio, Record
 from tests.benchmarks.targets import TARGETS, Target
 
-__all__ = ["amount", "markdown", "share"]
-
 _CALLS: Final = ("E1", "E2", "E3", "E4", "E5", "E6", "E7 state", "E7 values", "E10")
 _EVENTS: Final = ("E9", "E9 without events", "E2 events", "not received", "flush")
 _LOADS: Final = ("ready", "kept", "peak", "block")

@@ -17,8 +17,6 @@ from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import Final
 
-__all__ = ["running"]
-
 _POLLS: Final = {"/sdk/poll": "poll.json", "/sdk/latest-all": "latest-all.json"}
 _STREAMS: Final = {"/sdk/stream": "stream"}
 _PIECE: Final = 64 * 1024

@@ -11,8 +11,6 @@ from typing import Final
 
 from tests.benchmarks.readings import Quantity, Ratio, Record, spread
 
-__all__ = ["TARGETS", "Target"]
-
 OURS: Final = "aioflags"
 _LD: Final = "LDClient"
 _ASYNC_LD: Final = "AsyncLDClient"

@@ -10,8 +10,6 @@ from time import perf_counter
 from types import TracebackType
 from typing import Final, TypeAlias
 
-__all__ = ["Loop", "LoopWatch", "least"]
-
 Loop: TypeAlias = Callable[[int], Awaitable[float]]
 """Makes that many calls, and returns how many seconds they took. The time includes the loop that counts, in all columns."""
 

@@ -27,8 +27,6 @@ from tests.benchmarks.footprint import forget_peak, peak_memory, resident_memory
 from tests.benchmarks.plan import COLUMNS, Job, make, make_event_column
 from tests.benchmarks.timing import LoopWatch, least
 
-__all__ = ["KINDS", "Readings", "WrongAnswerError", "check"]
-
 Readings = Mapping[str, float]
 """By measure; in seconds, in bytes, or as a count."""
 

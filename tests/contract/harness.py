@@ -19,8 +19,6 @@ from tests.contract.service.server_side import server_side
 from tests.contract.service.side import Side
 from tests.support.canaries import KEY, WATCH
 
-__all__ = ["Harness", "running_harness"]
-
 
 class Harness:
     """``flags``: the flags that clients of the service get. ``callbacks``: the callbacks so far, each with its path and body.

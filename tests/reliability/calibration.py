@@ -8,8 +8,6 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["slowness"]
-
 _REFERENCE: Final = 0.00025
 """Seconds that :func:`_work` took on the machine of ``docs/explanation/reliability.md``, with CPython 3.11."""
 _SAMPLES: Final = 300

@@ -9,8 +9,6 @@ import warnings
 from tests.reliability.peers import PEERS, client_for
 from tests.support.name_lookups import watch_look_ups
 
-__all__ = ["ENDS"]
-
 ENDS = ("aclose", "no close", "an exception")
 """How the program ends."""
 

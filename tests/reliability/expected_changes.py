@@ -16,21 +16,6 @@ from aioflags.model.detail import FlagEvaluation
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.flagd import FlagdFlag
 
-__all__ = [
-    "Contents",
-    "Expected",
-    "contents",
-    "evaluated_map",
-    "evaluated_stream",
-    "events_of_stream",
-    "fdv1_poll",
-    "fdv1_stream",
-    "fdv2_poll",
-    "fdv2_stream",
-    "flag_set",
-    "only_change_sets_of",
-]
-
 Contents: TypeAlias = tuple[bool, list[tuple[str, str, Any]]]
 """A change set: whether it replaces everything, and kind, key and content of each object. ``None``: the object is deleted."""
 Event: TypeAlias = tuple[str, str]

@@ -22,8 +22,6 @@ import anyio
 from aioflags import Context, Http, MobileClient
 from tests.reliability.kinds import AnyClient, make_client, value_now
 
-__all__ = ["FLAG"]
-
 FLAG: Final = "fleet"
 _ANN: Final = Context("ann")
 _SLOW_SHARE: Final = 0.2

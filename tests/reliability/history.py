@@ -18,8 +18,6 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
-__all__ = ["History", "HistoryError", "Listener", "Reads"]
-
 Value: TypeAlias = "str | int | None"
 """A value of a flag; ``None`` if the flag does not exist. A test that uses each value once finds the most."""
 

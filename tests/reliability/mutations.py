@@ -7,8 +7,6 @@ import random
 from copy import deepcopy
 from typing import Any, Final
 
-__all__ = ["mutated", "mutated_bytes"]
-
 _VALUES: Final[list[Any]] = [
     *(None, True, False, 0, -1, 1, 2**31, 2**53 + 1, 2**63, 2**64, -(2**63) - 1, 10**30, 1.5, -0.0, 1e308, 5e-324),
     *("", "a", "\x00", "\ud800", "é", "x" * 300, "/", "~2", "/a//b", "$ref", "k", "true", "null", "2.0.0-rc.1", "99999999999.1.1"),

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-__all__ = ["plot"]
-
 _WIDTH: Final = 720
 _HEIGHT: Final = 260
 _MARGIN: Final = 48

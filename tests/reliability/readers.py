@@ -40,8 +40,6 @@ from tests.evaluation.generator import World
 from tests.reliability import expected_changes
 from tests.reliability.expected_changes import Contents, Expected, only_change_sets_of
 
-__all__ = ["MAX_EVENT_BYTES", "READERS", "Reader", "events_in", "run", "snapshot_for", "used_as_a_whole"]
-
 Read: TypeAlias = Callable[[bytes], list[ChangeSet]]
 """Reads bytes as a client does. Returns the change sets that it would apply."""
 

@@ -14,8 +14,6 @@ import aioflags
 from tests.reliability.calibration import slowness
 from tests.reliability.scoreboard import FORM, LINES, TOTALS, Form, Total, amount, read_totals, seeds
 
-__all__ = ["Figure", "LineResult", "Results"]
-
 
 class Figure(msgspec.Struct, frozen=True):
     """One measurement, or with ``is_sum`` an amount."""

@@ -18,8 +18,6 @@ from aioflags import Client, Config, Context, Events
 from tests.benchmarks.columns.base import imported
 from tests.benchmarks.timing import LoopWatch
 
-__all__ = ["COLUMNS", "PATTERN_FLAG", "VALUE_FLAG"]
-
 VALUE_FLAG: Final = "value"
 PATTERN_FLAG: Final = "pattern"
 SUBJECT: Final = "a" * 24 + "!"

@@ -25,8 +25,6 @@ from aioflags import Context, MobileClient
 from tests.benchmarks.footprint import own_memory
 from tests.reliability.kinds import AnyClient, make_client, running_server
 
-__all__ = ["Sample", "slope", "soak"]
-
 FLAGS: Final = 100
 CHANGES_A_SECOND: Final = 20
 CONTEXTS_A_SECOND: Final = 200

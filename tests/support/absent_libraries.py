@@ -11,8 +11,6 @@ from typing import Any, Final
 
 import pytest
 
-__all__ = ["ABSENT"]
-
 ABSENT: Final = ("grpc", "openfeature.contrib", "re2") if sysconfig.get_config_var("Py_GIL_DISABLED") else ()
 """Packages that cannot be imported here. That of OpenFeature has the provider for flagd, which needs grpcio."""
 

@@ -17,8 +17,6 @@ from typing import Any, Final
 
 import anyio
 
-__all__ = ["CHROMIUM", "Page", "browse"]
-
 CHROMIUM: Final = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 _TIMEOUT: Final = 20.0
 _CHROMIUM_FLAGS: Final = (

@@ -22,8 +22,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from aioflags import Context
 from aioflags.runtime.logs import logger
 
-__all__ = ["CANARIES", "KEY", "SECRET", "WATCH", "Watch", "redacted", "secretive"]
-
 KEY: Final = "key-canary-3f9c51b7"
 """The SDK key of tests. Only its last characters may be sent, in diagnostic events."""
 SECRET: Final = "private-canary-3f9c51b7"

@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 import trustme
 
-__all__ = ["authority", "ca_file", "certified"]
-
 
 @pytest.fixture(scope="session")
 def authority() -> trustme.CA:

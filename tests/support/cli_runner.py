@@ -7,8 +7,6 @@ from typing import Any
 
 import click.testing
 
-__all__ = ["CliRunner"]
-
 _APART: dict[str, Any] = {"mix_stderr": False} if "mix_stderr" in inspect.signature(click.testing.CliRunner).parameters else {}
 """Before click 8.2 this has to be asked for."""
 

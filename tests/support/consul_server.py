@@ -15,8 +15,6 @@ import httpx
 from tests.support.played_consul import PlayedConsul, PlayedConsulServer
 from tests.support.redis_server import free_port
 
-__all__ = ["CONSUL", "SECRETS", "ConsulAgent", "ConsulServer", "consul_with_tokens", "kept_in", "put_into"]
-
 CONSUL = shutil.which("consul")
 
 SECRETS = {

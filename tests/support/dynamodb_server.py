@@ -15,8 +15,6 @@ import boto3
 
 from tests.support.redis_server import free_port
 
-__all__ = ["CREDENTIALS", "REGION", "TABLE", "DynamoDBServer"]
-
 TABLE = "flags"
 REGION = "eu-central-1"
 CREDENTIALS = {"aws_access_key_id": "access-key-canary", "aws_secret_access_key": "key-canary-of-aws-3f9c51b7"}

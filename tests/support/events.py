@@ -15,21 +15,6 @@ from aioflags.sources import MemorySource
 from tests.support.canaries import KEY, secretive
 from tests.support.scripted_http import Service
 
-__all__ = [
-    "AN",
-    "FAR",
-    "ORG",
-    "U1",
-    "U2",
-    "ClientWithEvents",
-    "client_with_events",
-    "document",
-    "flag",
-    "records",
-    "short",
-    "unstarted_client",
-]
-
 FAR: Final = 32_503_680_000_000
 """The year 3000, in milliseconds."""
 

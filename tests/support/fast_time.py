@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import selectors
 
-__all__ = ["FastTimeLoop"]
-
 
 class _FastSelector(selectors.DefaultSelector):
     speed: float

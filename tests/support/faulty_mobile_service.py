@@ -17,8 +17,6 @@ import httpx
 
 from aioflags.transport.settings import Http
 
-__all__ = ["Behaviour", "Endpoint", "FaultyMobileService", "OpenRequest"]
-
 Endpoint: TypeAlias = Literal["poll", "stream", "fdv1", "events"]
 """The polls and the streams of FDv2, the polls of FDv1, and what receives events."""
 

@@ -12,8 +12,6 @@ from aioflags.model.status import ErrorInfo, FailureKind, SourceState
 from aioflags.protocol.definitions import read_definition
 from aioflags.sources import SourceContext, Synchronizer
 
-__all__ = ["Feed", "change", "changes", "flag_json", "full"]
-
 
 def flag_json(key: str, value: object, version: int = 1, **rest: object) -> bytes:
     """A flag that serves ``value`` to all contexts, as JSON."""

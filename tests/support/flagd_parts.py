@@ -13,8 +13,6 @@ from aioflags.transport.grpc import FlagdChannel
 from aioflags.transport.grpc_settings import GrpcSettings, GrpcTarget
 from aioflags.transport.ofrep import OfrepEndpoint
 
-__all__ = ["grpc_settings", "ofrep_endpoint", "rpc_evaluation", "stream_options", "sync_builder"]
-
 _DEFAULTS: Final = FlagdConfig(environment={})
 
 

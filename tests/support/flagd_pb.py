@@ -15,8 +15,6 @@ from typing import Any, Final
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-__all__ = ["FILES", "PROTO", "TARGET", "generated"]
-
 PROTO: Final = Path(__file__).parents[3] / "shared" / "conformance" / "flagd" / "proto"
 TARGET: Final = Path(__file__).parents[2] / "aioflags" / "transport" / "flagd_pb"
 FILES: Final = {

@@ -21,8 +21,6 @@ from aioflags.transport.flagd_pb import evaluation_v2_pb2 as v2
 from aioflags.transport.flagd_pb import sync_v1_pb2 as sync
 from aioflags.transport.grpc_settings import EVALUATION_V1, EVALUATION_V2, SYNC
 
-__all__ = ["SILENCE", "Answer", "Fail", "FlagdServer", "Received", "Step", "event", "flag_set", "struct"]
-
 STREAMS: dict[str, Any] = {
     f"/{SYNC}/SyncFlags": sync.SyncFlagsRequest,
     f"/{EVALUATION_V1}/EventStream": v1.EventStreamRequest,

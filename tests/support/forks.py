@@ -6,8 +6,6 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 
-__all__ = ["succeeds_in_a_child"]
-
 
 def succeeds_in_a_child(check: Callable[[], Awaitable[None]]) -> bool:
     """Whether ``check`` raises nothing in the child of a fork, on an event loop of its own."""

@@ -11,8 +11,6 @@ from typing import Any, TypeVar, TypeVarTuple
 
 import pytest
 
-__all__ = ["FullLoop", "no_free_descriptor", "run_full"]
-
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 

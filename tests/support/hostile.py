@@ -19,8 +19,6 @@ from hypothesis import strategies as st
 
 from tests.support.contexts import JSON
 
-__all__ = ["OBJECTS", "TREES", "Lazy", "LiesAboutItsClass", "Raises", "RaisingMapping", "RaisingZone", "grown", "numpy_scalar"]
-
 
 class Lazy:
     """A proxy of the value that ``get`` returns, like those of werkzeug, Django and wrapt: ``__class__`` is that of the value."""

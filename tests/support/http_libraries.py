@@ -13,8 +13,6 @@ import pytest
 
 from aioflags.transport.settings import Http
 
-__all__ = ["LIBRARIES", "HttpLibrary", "http_of"]
-
 # httpx2 imports it with the first client, which reads a file on the event loop. httpcore is imported with httpx.
 importlib.import_module("httpcore2")
 

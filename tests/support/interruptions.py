@@ -11,8 +11,6 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import anyio
 
-__all__ = ["WAYS", "Way", "interrupted"]
-
 T = TypeVar("T")
 Way: TypeAlias = Literal["task", "scope", "timeout"]
 WAYS: Final[tuple[Way, ...]] = ("task", "scope", "timeout")

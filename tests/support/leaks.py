@@ -20,8 +20,6 @@ from typing import Any, Final, TypeAlias
 import pytest
 from pytest_asyncio import is_async_test
 
-__all__ = ["KINDS", "Held", "held", "more", "on_the_loop", "until_ended_on_the_loop", "within_the_process"]
-
 KINDS: Final = ("tasks", "timers", "generators", "threads", "descriptors")
 """What the marker ``leaves`` can name."""
 Held: TypeAlias = Mapping[str, set[Any]]

@@ -8,8 +8,6 @@ import anyio
 
 from aioflags.stores import ObjectKind, StoredItem, StoredItems
 
-__all__ = ["MemoryStore"]
-
 
 class MemoryStore:
     """Keeps items in memory. ``fails``, ``hangs`` and ``delay`` change its next calls; ``calls`` has the names of past calls.

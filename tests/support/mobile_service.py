@@ -21,29 +21,6 @@ from aioflags.transport.settings import Http
 from tests.support.canaries import KEY, WATCH
 from tests.support.scripted_http import HANG, Answer, Body, Step, intent, poll_of, sse, stream_of, wait
 
-__all__ = [
-    "ANNA",
-    "BEN",
-    "DOWN",
-    "REFUSED",
-    "SILENT",
-    "UNCHANGED",
-    "UP_TO_DATE",
-    "Hit",
-    "MobileService",
-    "flags_of_fdv1",
-    "kept",
-    "mobile_client",
-    "mobile_config",
-    "named",
-    "polled",
-    "put",
-    "result_of",
-    "slow",
-    "streamed",
-    "transfer",
-]
-
 ANNA: Final = Context("anna")
 BEN: Final = Context("ben")
 

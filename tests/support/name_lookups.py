@@ -14,8 +14,6 @@ from typing import Any, Final
 
 import pytest
 
-__all__ = ["HANGING", "watch_look_ups"]
-
 RESERVED = (".invalid", ".test", ".example")
 """Names that never have an address: RFC 6761. Not every resolver knows that, so none is asked."""
 HANGING: Final = "no-answer.test"

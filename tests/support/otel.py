@@ -16,8 +16,6 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from aioflags import Client, Config, Context, Hook
 from tests.support.canaries import WATCH, secretive
 
-__all__ = ["ANNA", "DOCUMENT", "INVALID", "USER", "Logs", "Measured", "Traces", "client_with"]
-
 USER = secretive("anna", "person")
 ANNA = "person:anna"
 INVALID = Context("")

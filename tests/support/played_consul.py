@@ -19,8 +19,6 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import httpx
 
-__all__ = ["ConsulAnswer", "PlayedConsul", "PlayedConsulServer"]
-
 LIMIT = 512 * 1024
 MAX_OPERATIONS = 64
 DATACENTER = "dc1"

@@ -19,8 +19,6 @@ from aioflags.sources import Polling, Streaming
 from aioflags.sources.polling import Cache
 from tests.support.canaries import WATCH
 
-__all__ = ["RawMobileService", "mobile_client", "raw_mobile_service"]
-
 
 @dataclass
 class RawMobileService:

@@ -11,8 +11,6 @@ from typing import TypeAlias
 
 from tests.support.canaries import WATCH
 
-__all__ = ["RawServer", "Talk", "answering", "ok", "raw_server", "saying", "tunnel_to"]
-
 Talk: TypeAlias = "Callable[[RawServer, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]"
 
 

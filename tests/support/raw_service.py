@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 
 from tests.support.canaries import WATCH
 
-__all__ = ["RawService", "flag", "raw_service", "sse", "transfer"]
-
 
 def flag(key: str, value: object, version: int = 1) -> dict[str, object]:
     """A flag that serves one value to all contexts."""

@@ -18,8 +18,6 @@ from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio.cluster import RedisCluster as ClusterClient
 from redis.asyncio.sentinel import Sentinel
 
-__all__ = ["REDIS_SERVER", "UNNAMED", "RedisCluster", "RedisServer", "WatchedRedis", "free_port"]
-
 REDIS_SERVER = shutil.which("redis-server")
 
 UNNAMED: dict[str, Any] = {"driver_info": None} if find_spec("redis.driver_info") else {"lib_name": None, "lib_version": None}

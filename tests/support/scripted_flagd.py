@@ -26,21 +26,6 @@ from aioflags.transport.grpc_calls import FlagdCalls
 from aioflags.transport.grpc_settings import GrpcSettings
 from tests.support.status_clients import shown
 
-__all__ = [
-    "DENIED",
-    "END",
-    "FLAGS",
-    "INTERNAL",
-    "READY",
-    "UNUSABLE",
-    "Diary",
-    "ScriptedFlagd",
-    "changed",
-    "flag",
-    "flags",
-    "value",
-]
-
 END: Final = "end"
 """A step: the stream ends without an error."""
 INTERNAL: Final = RpcFailed("INTERNAL", "broken")

@@ -19,26 +19,6 @@ from aioflags.transport.settings import Http
 from tests.support.canaries import WATCH
 from tests.support.http_libraries import HttpLibrary
 
-__all__ = [
-    "DIRECTED",
-    "HANG",
-    "Answer",
-    "Body",
-    "Service",
-    "first",
-    "flag",
-    "intent",
-    "nothing_selected",
-    "payload",
-    "poll_body",
-    "poll_of",
-    "selecting",
-    "sse",
-    "stream_of",
-    "updates_of",
-    "wait",
-]
-
 T = TypeVar("T")
 Step: TypeAlias = "bytes | float | Exception | anyio.Event"
 """A step of a body: bytes to send, seconds to wait, an exception to raise, or an event to wait for."""

@@ -9,8 +9,6 @@ import anyio
 
 from aioflags.stores import context_hash
 
-__all__ = ["ScriptedMemberships"]
-
 
 class ScriptedMemberships:
     """``known``: memberships by context key. ``updated``: when the store was last updated.

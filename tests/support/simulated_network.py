@@ -18,8 +18,6 @@ from aioflags.transport.settings import Http
 from tests.support.canaries import WATCH
 from tests.support.scripted_http import Answer, Body, wait
 
-__all__ = ["SimulatedNetwork"]
-
 
 class SimulatedNetwork(httpx.AsyncBaseTransport):
     """The network between clients and one server. Make it in the test: it reads the loop's clock.

@@ -16,8 +16,6 @@ from tests.support.canaries import KEY, secretive
 from tests.support.feed import Feed, flag_json
 from tests.support.memory_store import MemoryStore
 
-__all__ = ["A_MOMENT", "FLAG", "SEGMENT", "USER", "beside", "daemon", "holding", "kept", "put", "started"]
-
 USER = secretive("user-123")
 FLAG, SEGMENT = ObjectKind.FLAG, ObjectKind.SEGMENT
 A_MOMENT = 0.01

@@ -16,8 +16,6 @@ from tests.benchmarks.flagset import CASES, CROWD, STRANGER, SUBJECT, Person, me
 from tests.benchmarks.formats import launchdarkly
 from tests.benchmarks.timing import Loop
 
-__all__ = ["OVERRIDDEN", "Awaited", "Mobile", "Overridden", "Pinned", "Plain"]
-
 OVERRIDDEN: Final = ("E1", "E3")
 """The cases whose flags the override file of :class:`Overridden` has."""
 

@@ -13,8 +13,6 @@ from typing import Any, ClassVar
 from tests.benchmarks.flagset import CASES, Person
 from tests.benchmarks.timing import Loop
 
-__all__ = ["Column", "EventColumn", "FlagLocation", "imported"]
-
 
 @dataclass(frozen=True, slots=True)
 class FlagLocation:

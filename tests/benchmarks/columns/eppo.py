@@ -10,8 +10,6 @@ from tests.benchmarks.columns.base import Column, FlagLocation, imported
 from tests.benchmarks.flagset import SUBJECT, Person
 from tests.benchmarks.timing import Loop
 
-__all__ = ["Eppo"]
-
 
 class Eppo(Column):
     """EppoClient."""

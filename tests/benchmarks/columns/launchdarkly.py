@@ -11,8 +11,6 @@ from tests.benchmarks.columns.base import Column, EventColumn, FlagLocation, imp
 from tests.benchmarks.flagset import CROWD, SUBJECT, Person
 from tests.benchmarks.timing import Loop
 
-__all__ = ["Async", "Sync"]
-
 
 class Sync(EventColumn):
     """LDClient."""

@@ -11,8 +11,6 @@ from tests.benchmarks.columns.base import Column, FlagLocation, imported
 from tests.benchmarks.flagset import SUBJECT, Person
 from tests.benchmarks.timing import Loop
 
-__all__ = ["Statsig"]
-
 
 class Statsig(Column):
     """The Statsig class; the subject is converted once, into an object of its core."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from tests.benchmarks.flagset import Clause, Flag, FlagSet, Member, OneOf, Rule
 
-__all__ = ["document"]
-
 _SHARDS = 10_000
 
 

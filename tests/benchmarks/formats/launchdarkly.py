@@ -6,8 +6,6 @@ import json
 
 from tests.benchmarks.flagset import Clause, Flag, FlagSet, Member, OneOf, Rule, Segment
 
-__all__ = ["document", "poll_body", "stream_body"]
-
 
 def document(flag_set: FlagSet) -> dict[str, dict[str, object]]:
     """The answer of FDv1's ``/sdk/latest-all``. Files have the same format."""

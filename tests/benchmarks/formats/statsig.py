@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from tests.benchmarks.flagset import Clause, Flag, FlagSet, Member, OneOf, Rule, Segment
 
-__all__ = ["document"]
-
 
 def document(flag_set: FlagSet) -> dict[str, object]:
     """The specs that Statsig's client downloads: gates, and the conditions of their rules."""

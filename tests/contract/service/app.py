@@ -24,8 +24,6 @@ from tests.contract.service.commands import CommandError, Entity, OperationError
 from tests.contract.service.service_params import Params, SdkConfigParams
 from tests.contract.service.side import Side, Surroundings
 
-__all__ = ["Service", "running"]
-
 
 class CreateInstanceParams(Params):
     configuration: SdkConfigParams

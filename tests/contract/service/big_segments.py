@@ -7,8 +7,6 @@ from typing import Any
 
 from tests.contract.service.callbacks import Callbacks
 
-__all__ = ["CallbackBigSegmentStore"]
-
 
 class CallbackBigSegmentStore:
     """A custom store for the client. An answer other than 200 is a failure of the store."""

@@ -9,8 +9,6 @@ from typing import Any
 import httpx
 from anyio.abc import TaskGroup
 
-__all__ = ["CallbackQueue", "Callbacks"]
-
 _log = logging.getLogger(__name__)
 
 

@@ -20,18 +20,6 @@ from tests.contract.service.contexts import (
 )
 from tests.contract.service.service_params import Params
 
-__all__ = [
-    "CONTEXT_COMMANDS",
-    "Command",
-    "CommandError",
-    "ContextParams",
-    "CustomEventParams",
-    "Entity",
-    "EvaluateFlagParams",
-    "OperationError",
-    "run_command",
-]
-
 
 class CommandError(Exception):
     """The command is unknown or invalid."""

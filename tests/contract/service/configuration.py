@@ -25,8 +25,6 @@ from tests.contract.service.service_params import (
     StoreParams,
 )
 
-__all__ = ["Protocol", "config_for"]
-
 Protocol = Literal["fdv1", "fdv2"]
 """What a client speaks if its parameters name no data system: the harness's branch ``v2`` means FDv1, later ones FDv2."""
 

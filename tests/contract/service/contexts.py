@@ -10,8 +10,6 @@ from aioflags import Context
 from aioflags.model.attributes import AttributeReference
 from tests.contract.service.service_params import Params
 
-__all__ = ["ContextBuildParams", "ContextComparisonPairParams", "ContextConvertParams", "build", "compare", "convert"]
-
 
 class ContextBuildSingleParams(Params):
     key: str

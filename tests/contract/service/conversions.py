@@ -20,8 +20,6 @@ from tests.contract.service.service_params import (
     WrapperParams,
 )
 
-__all__ = ["common_options", "event_options", "fdv1_fallback", "seconds", "sources"]
-
 _START_WAIT_MS = 5000
 
 

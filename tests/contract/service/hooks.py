@@ -10,8 +10,6 @@ from aioflags.hooks import EvaluationCall, Hook, TrackCall
 from tests.contract.service.callbacks import CallbackQueue, Callbacks
 from tests.contract.service.service_params import HookParams
 
-__all__ = ["CallbackHook", "QueuedHook", "sent_reason"]
-
 
 class CallbackHook(Hook):
     """One hook of a server-side client. Its stages wait for the harness."""

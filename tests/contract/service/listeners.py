@@ -11,8 +11,6 @@ from aioflags.client_core.observers import ClientIterator
 from tests.contract.service.callbacks import Callbacks
 from tests.contract.service.service_params import Params
 
-__all__ = ["Listeners", "RegisterFlagChangeListenerParams", "RegisterFlagValueChangeListenerParams", "UnregisterListenerParams"]
-
 
 class RegisterFlagChangeListenerParams(Params):
     listener_id: str

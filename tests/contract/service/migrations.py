@@ -10,8 +10,6 @@ from aioflags.migration import Migrator, ReadOrder, Stage
 from tests.contract.service.callbacks import Callbacks
 from tests.contract.service.service_params import Params
 
-__all__ = ["MigrationOperationParams", "MigrationVariationParams", "operate", "stage_of"]
-
 _ORDERS = {"serial": ReadOrder.SERIAL, "random": ReadOrder.RANDOM, "concurrent": ReadOrder.PARALLEL}
 
 

@@ -12,8 +12,6 @@ from tests.contract.service.conversions import common_options, event_options, fd
 from tests.contract.service.hooks import QueuedHook
 from tests.contract.service.service_params import ClientSideParams, DataSystemParams, Hooks, ModeParams, SdkConfigParams
 
-__all__ = ["mobile_config_for"]
-
 
 def mobile_config_for(params: SdkConfigParams, callbacks: CallbackQueue, logger: logging.Logger) -> MobileConfig:
     """The configuration of the client. Raises ``ConfigError`` where it cannot be had."""

@@ -9,29 +9,6 @@ from typing import Any, Literal
 
 import msgspec
 
-__all__ = [
-    "BigSegmentsParams",
-    "ClientSideParams",
-    "DataSystemParams",
-    "EventsParams",
-    "HookParams",
-    "Hooks",
-    "ModeParams",
-    "OverridesParams",
-    "Params",
-    "PersistentStoreLocation",
-    "PersistentStoreParams",
-    "PollingParams",
-    "ProxyParams",
-    "SdkConfigParams",
-    "ServiceEndpointsParams",
-    "SourceParams",
-    "StreamingParams",
-    "TagsParams",
-    "TlsParams",
-    "WrapperParams",
-]
-
 
 class Params(msgspec.Struct, rename="camel"):
     """A JSON object of the harness. Unknown properties are ignored."""

@@ -12,8 +12,6 @@ from tests.contract.service.callbacks import Callbacks
 from tests.contract.service.commands import Command, Entity
 from tests.contract.service.service_params import SdkConfigParams
 
-__all__ = ["Side", "Surroundings"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:

@@ -13,8 +13,6 @@ from typing import Final
 from tests.evaluation.generator import world
 from tests.reliability.readers import READERS
 
-__all__ = ["CORPUS", "inputs", "seeds"]
-
 CORPUS: Final = Path(__file__).with_name("corpus")
 
 

@@ -16,8 +16,6 @@ from typing import Any, Final
 
 from tests.reliability.mutations import mutated, mutated_bytes
 
-__all__ = ["fuzz_by_chance", "fuzz_by_coverage", "mutator"]
-
 LENGTH: Final = 8192
 """The longest input."""
 

@@ -23,8 +23,6 @@ from aioflags.stores.items import read_items
 from aioflags.stores.storage import DeviceStorage, FileStorage, MemoryStorage
 from tests.reliability.expected_changes import Expected, evaluated_map, only_change_sets_of
 
-__all__ = ["DISK", "close", "disk_store", "file_storage", "flag_cache", "sealed"]
-
 DISK: Final = "aioflags-flags-1 "
 STORAGE: Final = "aioflags-storage-1 "
 ENVIRONMENT: Final = StoreContext(environment="a" * 64).environment

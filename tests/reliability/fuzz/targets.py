@@ -36,8 +36,6 @@ from tests.reliability.expected_changes import events_of_stream
 from tests.reliability.fuzz.files import DISK, disk_store, file_storage, flag_cache
 from tests.reliability.readers import READERS, Reader, events_in, snapshot_for, used_as_a_whole
 
-__all__ = ["SECONDS", "TARGETS", "Target", "check"]
-
 SECONDS: Final = 0.05
 """For each megabyte, and for less."""
 CONTEXTS: Final = [
