@@ -12,7 +12,8 @@ import logging
 import time
 import zlib
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from itertools import chain, count, repeat
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -82,42 +83,35 @@ def _memory(name: str) -> int:
     return int(line.split()[1]) * 1024
 
 
-class Defused:
-    """What one bomb did: the seconds until the client reported it, and the rise of the memory in bytes."""
+Defused: TypeAlias = Callable[..., AbstractAsyncContextManager[None]]
 
-    seconds = 0.0
-    rise = 0
+
+@pytest.fixture
+def defused(caplog: pytest.LogCaptureFixture, figures: Figures) -> Defused:
+    """The block explodes a bomb and waits until the client reports it. The log has one line about it."""
 
     @asynccontextmanager
-    async def measured(
-        self, caplog: pytest.LogCaptureFixture, figures: Figures, *, allowed: int = LIMIT + MORE, may_be_silent: bool = False
-    ) -> AsyncGenerator[None]:
-        """The block explodes the bomb and waits until it is reported. The log has one line about it.
-
-        ``allowed``: by how many bytes the memory may grow. ``may_be_silent``: the log need not have a line.
-        """
+    async def measured(allowed: int = LIMIT + MORE, *, may_be_silent: bool = False) -> AsyncGenerator[None]:
+        """``allowed``: by how many bytes the memory may grow. ``may_be_silent``: the log need not have a line."""
         before = await asyncio.to_thread(reset_peak)
         caplog.clear()
         began = time.process_time()
         async with asyncio.timeout(30):
             yield
-        self.seconds = time.process_time() - began
-        self.rise = await asyncio.to_thread(_memory, "VmHWM") - before
-        figures.worst("slowest rejection", self.seconds, "s")
-        figures.worst("rise of memory", self.rise / MEGABYTE, "MB")
+        seconds = time.process_time() - began
+        rise = await asyncio.to_thread(_memory, "VmHWM") - before
+        figures.worst("slowest rejection", seconds, "s")
+        figures.worst("rise of memory", rise / MEGABYTE, "MB")
         figures.total("bombs", 1)
         lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
         others = [line for line in lines if not line.startswith("start")]  # a start without an answer has its own line
         assert len(others) <= 1, others[:5]
         assert lines or may_be_silent
         assert all(len(line) < 1000 for line in lines)
-        assert self.rise <= allowed
-        assert self.seconds <= REJECTED
+        assert rise <= allowed
+        assert seconds <= REJECTED
 
-
-@pytest.fixture
-def defused() -> Defused:
-    return Defused()
+    return measured
 
 
 # -- bombs that are JSON values
@@ -267,13 +261,13 @@ async def rejects(client: AnyClient) -> None:
     await client.wait_until(lambda report: report.last_error is not None, 30)
 
 
-POLLS = [
+POLLS: list[Any] = [
     pytest.param(server_client, Polling(), b'{"events":[{"event":"server-intent","data":%s}]}', id="server FDv2"),
     pytest.param(server_client, Fdv1Polling(), b'{"flags":%s}', id="server FDv1"),
     pytest.param(mobile_client, Polling(), b'{"events":[{"event":"server-intent","data":%s}]}', id="mobile FDv2"),
     pytest.param(mobile_client, Fdv1Polling(), b"%s", id="mobile FDv1"),
 ]
-STREAMS = [
+STREAMS: list[Any] = [
     pytest.param(server_client, Streaming(), INTENT + b"event: put-object\ndata: %s\n\n", id="server FDv2"),
     pytest.param(server_client, Fdv1Streaming(), b'event: put\ndata: {"data":{"flags":%s}}\n\n', id="server FDv1"),
     pytest.param(mobile_client, Streaming(), INTENT + b"event: put-object\ndata: %s\n\n", id="mobile FDv2"),
@@ -281,64 +275,38 @@ STREAMS = [
 Build: TypeAlias = Callable[[str, SourceBuilder], AnyClient]
 
 
-async def survives(
-    bomb: Callable[[], Pieces],
-    build: Build,
-    source: SourceBuilder,
-    defused: Defused,
-    caplog: pytest.LogCaptureFixture,
-    figures: Figures,
-    allowed: int = LIMIT + MORE,
+def cases() -> Iterator[Any]:
+    """Every bomb and every value in a poll and in a stream of each kind."""
+    for where, head, targets, bombs in (
+        ("a poll", headers(), POLLS, HTTP_BOMBS),
+        ("a stream", STREAM, STREAMS, [*STREAM_BOMBS, *HTTP_BOMBS[3:6]]),
+    ):
+        for target in targets:
+            build, source, around = target.values
+            before, after = around.split(b"%s")
+            for bomb in bombs:
+                yield pytest.param(build, source, bomb.values[0], LIMIT + MORE, id=f"{target.id}, {bomb.id} in {where}")
+            for value in VALUES:
+                pieces = value.values[0]
+                bomb = partial(_wrapped, [head, before], pieces, [after])
+                yield pytest.param(build, source, bomb, allowed_for(pieces), id=f"{target.id}, {value.id} in {where}")
+
+
+def _wrapped(before: list[bytes], pieces: Callable[[], Pieces], after: list[bytes]) -> Pieces:
+    return chain(before, pieces(), after)
+
+
+@pytest.mark.parametrize(("build", "source", "bomb", "allowed"), list(cases()))
+async def test_a_client_survives_a_bomb(
+    build: Build, source: SourceBuilder, bomb: Callable[[], Pieces], allowed: int, defused: Defused
 ) -> None:
     async with bombing(bomb) as url:
         client = build(url, source)
-        async with defused.measured(caplog, figures, allowed=allowed):
+        async with defused(allowed):
             await client.start()
             await rejects(client)
         assert await value_of(client, "a", ANN) == "old"
         await client.aclose()
-
-
-@pytest.mark.parametrize("bomb", HTTP_BOMBS)
-@pytest.mark.parametrize(("build", "source", "around"), POLLS)
-async def test_a_bomb_of_http_in_a_poll(
-    bomb: Any, build: Build, source: Any, around: bytes, defused: Defused, caplog: pytest.LogCaptureFixture, figures: Figures
-) -> None:
-    await survives(bomb, build, source, defused, caplog, figures)
-
-
-@pytest.mark.parametrize("value", VALUES)
-@pytest.mark.parametrize(("build", "source", "around"), POLLS)
-async def test_a_value_in_a_poll(
-    value: Any, build: Build, source: Any, around: bytes, defused: Defused, caplog: pytest.LogCaptureFixture, figures: Figures
-) -> None:
-    before, after = around.split(b"%s")
-
-    def bomb() -> Pieces:
-        return chain([headers(), before], value(), [after])
-
-    await survives(bomb, build, source, defused, caplog, figures, allowed_for(value))
-
-
-@pytest.mark.parametrize("bomb", [*STREAM_BOMBS, *HTTP_BOMBS[3:6]])
-@pytest.mark.parametrize(("build", "source", "around"), STREAMS)
-async def test_a_bomb_in_a_stream(
-    bomb: Any, build: Build, source: Any, around: bytes, defused: Defused, caplog: pytest.LogCaptureFixture, figures: Figures
-) -> None:
-    await survives(bomb, build, source, defused, caplog, figures)
-
-
-@pytest.mark.parametrize("value", VALUES)
-@pytest.mark.parametrize(("build", "source", "around"), STREAMS)
-async def test_a_value_in_a_stream(
-    value: Any, build: Build, source: Any, around: bytes, defused: Defused, caplog: pytest.LogCaptureFixture, figures: Figures
-) -> None:
-    before, after = around.split(b"%s")
-
-    def bomb() -> Pieces:
-        return chain([STREAM, before], value(), [after])
-
-    await survives(bomb, build, source, defused, caplog, figures, allowed_for(value))
 
 
 # -- flagd
@@ -371,25 +339,21 @@ async def flagd(tmp_path: Path) -> AsyncGenerator[tuple[FlagdServer, dict[str, A
 
 
 @pytest.mark.parametrize("value", VALUES)
-async def test_a_value_in_a_flag_set(
-    value: Any, tmp_path: Path, defused: Defused, caplog: pytest.LogCaptureFixture, figures: Figures
-) -> None:
+async def test_a_value_in_a_flag_set(value: Any, tmp_path: Path, defused: Defused) -> None:
     explode = asyncio.Event()
     async with flagd(tmp_path) as (server, options):
         message = flag_set(text_of(value)).SerializeToString()
         server.scripts = {SYNC_FLAGS: [[flag_set(FLAG_A), explode, message, SILENCE], [SILENCE]]}
         await server.start(f"unix:{options['socket_path']}")
         async with FlagdClient(FlagdConfig(resolver="in-process", **options)) as client:
-            async with defused.measured(caplog, figures, allowed=allowed_for(value)):
+            async with defused(allowed_for(value)):
                 explode.set()
                 await rejects(client)
             assert client.rejected_payloads == 1
             assert await value_of(client, "a", ANN) == "old"
 
 
-async def test_a_flag_set_that_inflates(
-    tmp_path: Path, defused: Defused, caplog: pytest.LogCaptureFixture, figures: Figures
-) -> None:
+async def test_a_flag_set_that_inflates(tmp_path: Path, defused: Defused) -> None:
     """A thousandth of the limit arrives, and inflates to twice the limit."""
     explode = asyncio.Event()
     async with flagd(tmp_path) as (server, options):
@@ -399,7 +363,7 @@ async def test_a_flag_set_that_inflates(
         await server.start(f"unix:{options['socket_path']}")
         async with FlagdClient(FlagdConfig(resolver="in-process", **options)) as client:
             # The server is in the same process: it makes two more copies of the message.
-            async with defused.measured(caplog, figures, allowed=6 * LIMIT + MORE):
+            async with defused(6 * LIMIT + MORE):
                 explode.set()
                 await rejects(client)
             assert "Decompressed message larger than max" in str(client.report.last_error)
@@ -407,28 +371,26 @@ async def test_a_flag_set_that_inflates(
             assert client.rejected_payloads == 1
 
 
-async def test_a_huge_answer_of_flagd(tmp_path: Path, defused: Defused, caplog: pytest.LogCaptureFixture, figures: Figures) -> None:
+async def test_a_huge_answer_of_flagd(tmp_path: Path, defused: Defused) -> None:
     async with flagd(tmp_path) as (server, options):
         server.scripts = {EVENTS_OF_FLAGS: [[event("provider_ready"), SILENCE]]}
         server.answers[RESOLVE] = v2.ResolveStringResponse(value="x" * (LIMIT + 1), reason="STATIC", variant="x")
         await server.start(f"unix:{options['socket_path']}")
         client = FlagdClient(FlagdConfig(resolver="rpc", **options))
         # The server is in the same process: it makes two more copies of the message.
-        async with client, defused.measured(caplog, figures, allowed=4 * LIMIT + MORE):
+        async with client, defused(4 * LIMIT + MORE):
             assert await client.variation("a", ANN, "default") == "default"
 
 
 @pytest.mark.parametrize("value", [*REFUSED_IN_A_FILE, pytest.param(alias_bomb, id="aliases of aliases")])
-async def test_a_document_in_a_file(
-    value: Any, tmp_path: Path, defused: Defused, caplog: pytest.LogCaptureFixture, figures: Figures
-) -> None:
+async def test_a_document_in_a_file(value: Any, tmp_path: Path, defused: Defused) -> None:
     ending, text = ("yaml", alias_bomb()) if value is alias_bomb else ("json", text_of(value))
     path, bomb = tmp_path / f"flags.{ending}", tmp_path / f"bomb.{ending}"
     await asyncio.to_thread(lambda: (path.write_text(FLAG_A), bomb.write_text(text)))
     config = FlagdConfig(resolver="file", offline_flag_source_path=str(path), offline_poll_interval=0.1, environment={})
     async with FlagdClient(config) as client:
         # A file that changed is read twice, and compared: was it written to the end?
-        async with defused.measured(caplog, figures, allowed=allowed_for(value) + 2 * LIMIT):
+        async with defused(allowed_for(value) + 2 * LIMIT):
             await asyncio.to_thread(bomb.replace, path)
             await rejects(client)
         assert await value_of(client, "a", ANN) == "old"
@@ -438,28 +400,24 @@ async def test_a_document_in_a_file(
     "bomb",
     [*HTTP_BOMBS, *(pytest.param(lambda value=value.values[0]: chain([headers()], value()), id=value.id) for value in VALUES)],
 )
-async def test_a_bomb_in_an_answer_of_ofrep(
-    bomb: Any, defused: Defused, caplog: pytest.LogCaptureFixture, figures: Figures
-) -> None:
+async def test_a_bomb_in_an_answer_of_ofrep(bomb: Any, defused: Defused) -> None:
     async with bombing(bomb) as url:
         config = FlagdConfig(resolver="ofrep", ofrep_base_url=url, environment={}, deadline=5, http=HTTP)
         # Below the limit, "very many" costs more, as everywhere else.
         allowed = max(WITHIN, LIMIT + MORE)
-        async with FlagdClient(config) as client, defused.measured(caplog, figures, allowed=allowed, may_be_silent=True):
+        async with FlagdClient(config) as client, defused(allowed, may_be_silent=True):
             assert await client.variation("a", ANN, "default") == "default"
 
 
 @pytest.mark.parametrize("value", [pytest.param(nested, id="100,000 levels"), pytest.param(many_items, id="very many items")])
-async def test_a_value_in_a_store(
-    value: Any, tmp_path: Path, defused: Defused, caplog: pytest.LogCaptureFixture, figures: Figures
-) -> None:
+async def test_a_value_in_a_store(value: Any, tmp_path: Path, defused: Defused) -> None:
     """A stored flag that cannot be read is left out, and the others are used."""
     store = DiskStore(tmp_path / "store").build(StoreContext(environment="a" * 64))
     old = json.dumps({"key": "b", "version": 1, "on": True, "variations": ["old"], "fallthrough": {"variation": 0}}).encode()
     bomb = StoredItem(ObjectKind.FLAG, "a", 1, b"".join(value()))
     await store.replace({ObjectKind.FLAG: {"a": bomb, "b": StoredItem(ObjectKind.FLAG, "b", 1, old)}})
     client = Client(KEY, Config(data_system=DataSystem.daemon(store, cache="infinite"), events=Events(send_events=False)))
-    async with defused.measured(caplog, figures, allowed=allowed_for(value)):
+    async with defused(allowed_for(value)):
         await client.start()
         assert await client.variation("a", ANN, "default") == "default"
     assert await client.variation("b", ANN, None) == "old"

@@ -14,7 +14,6 @@ from random import Random
 import anyio
 import pytest
 
-from tests.reliability.history import Value
 from tests.reliability.plugin import Figures
 from tests.reliability.scoreboard import batches, replayable
 from tests.reliability.worlds import KEYS, WORLDS, HttpWorld, World
@@ -46,7 +45,7 @@ async def read_beside_changes(world: World, chance: Random) -> None:
                 for _ in range(TASKS):
                     reading.start_soon(read_on, world, Random(chance.random()))
                 for number in range(1, CHANGE_SETS + 1):
-                    world.commit(some_changes(chance, number))
+                    world.change(chance, number)
                     threads.wake()
                     disturb(world, chance)
                     await anyio.sleep(chance.choice([0, 0, 0, 0.001, 0.01, 0.3, 2, 35]))
@@ -57,12 +56,6 @@ async def read_beside_changes(world: World, chance: Random) -> None:
                 reading.cancel_scope.cancel()
         await anyio.sleep(1)
     world.check()
-
-
-def some_changes(chance: Random, number: int) -> dict[str, Value]:
-    """A change set whose values are used once. One in ten flags is deleted."""
-    keys = chance.sample(KEYS, chance.randint(1, len(KEYS)))
-    return {key: number if chance.random() < 0.9 else None for key in keys}
 
 
 def disturb(world: World, chance: Random) -> None:

@@ -13,7 +13,6 @@ import anyio
 import httpx
 import pytest
 
-from tests.reliability.history import Value
 from tests.reliability.plugin import Figures
 from tests.reliability.scoreboard import batches, replayable
 from tests.reliability.worlds import KEYS, WORLDS, Flagd, FlagdRpc, HttpWorld, World
@@ -78,9 +77,7 @@ def step(world: World, chance: Random, number: int) -> None:
         case 4:
             fail(world, chance)
         case _:
-            keys = chance.sample(KEYS, chance.randint(1, 3))
-            changes: dict[str, Value] = {key: number if chance.random() < 0.9 else None for key in keys}
-            world.commit(changes)
+            world.change(chance, number, most=3)
 
 
 def fail(world: World, chance: Random) -> None:

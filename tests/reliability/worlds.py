@@ -9,6 +9,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from random import Random
 from typing import Any, ClassVar, Final
 
 import anyio
@@ -52,6 +53,11 @@ class World(ABC):
         """Serve a change set: ``None`` deletes a flag."""
         self.history.commit(changes)
         self._serve(changes)
+
+    def change(self, chance: Random, number: int, most: int = len(KEYS)) -> None:
+        """Serve a change set of at most so many flags, whose value is used once. One in ten flags is deleted."""
+        keys = chance.sample(KEYS, chance.randint(1, most))
+        self.commit({key: number if chance.random() < 0.9 else None for key in keys})
 
     @asynccontextmanager
     async def running(self, **options: Any) -> AsyncGenerator[None, None]:
