@@ -47,11 +47,8 @@ class BulkEvaluation:
         """The result of :meth:`Snapshot.evaluate` for the default ``None``. Call it once for each key."""
         snapshot = self._snapshot
         for needed in prerequisites_first(snapshot.flags, (key,), self._seen, snapshot.dialect.prerequisites):
-            self._done[needed] = self._evaluated(needed)
+            self._done[needed] = snapshot.evaluate(needed, self._context, None, scope=self._scope)
         return self._done.pop(key)
-
-    def _evaluated(self, key: str) -> Evaluation:
-        return self._snapshot.evaluate(key, self._context, None, scope=self._scope)
 
 
 _FLAGS_PER_SLICE: Final = 200

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from aioflags.evaluation.answers import Answer, PrerequisiteEvaluation, Tracking
 from aioflags.evaluation.dialect import Comparison
-from aioflags.evaluation.items import CompiledFlag, Item, Items, ReportProblem
+from aioflags.evaluation.items import Item, Items, ReportProblem
 from aioflags.evaluation.launchdarkly import LaunchDarklyDialect
-from aioflags.evaluation.scope import MAX_DEPTH, Evaluate, EvaluationData, Scope
+from aioflags.evaluation.scope import MAX_DEPTH, CompiledFlag, Evaluate, EvaluationData, Scope, constant
 from aioflags.model.detail import NO_REASON, BigSegmentsStatus, ErrorKind, EvaluationDetail, FlagEvaluation, Reason, ReasonKind
 from aioflags.model.values import is_number, same_json
 from aioflags.runtime.logs import printable
@@ -47,7 +47,7 @@ class _ClientSideDialect(LaunchDarklyDialect):
         return _EvaluatedFlag(
             key=definition.key,
             version=_version(definition),
-            evaluate=_with_prerequisites(definition.key, prerequisites, own) if prerequisites else _constant(own),
+            evaluate=_with_prerequisites(definition.key, prerequisites, own) if prerequisites else constant(own),
             prerequisites=prerequisites,
             tracking=Tracking(is_tracked=bool(definition.track_events), debug_until_ms=definition.debug_events_until_date),
             own=own,
@@ -68,10 +68,6 @@ class _ClientSideDialect(LaunchDarklyDialect):
 
     def is_slow(self, definition: Any) -> bool:
         return False
-
-
-def _constant(answer: Answer) -> Evaluate:
-    return lambda context, scope: answer
 
 
 def _answer(flag: FlagEvaluation) -> Answer:

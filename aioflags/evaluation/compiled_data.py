@@ -14,12 +14,12 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.dialect import Dialect
-from aioflags.evaluation.items import CompiledFlag, CompiledSegment, Item, Items, ReportProblem
+from aioflags.evaluation.items import Item, Items, ReportProblem
 from aioflags.evaluation.overrides import REMOVED_SEGMENT, overridden_segment
-from aioflags.evaluation.scope import Evaluate
+from aioflags.evaluation.scope import CompiledFlag, CompiledSegment, Evaluate
 from aioflags.model.change import Change, ChangeKind, ChangeSet, Definition, ObjectKind
 from aioflags.runtime.cooperative import Cooperative, sliced
-from aioflags.runtime.logs import Once, printable
+from aioflags.runtime.logs import BugLog, Once, printable
 
 # -- Which flags change with a change set: those in it, and all flags that depend on them, directly or through others.
 #
@@ -142,9 +142,10 @@ T = TypeVar("T")
 class DefinitionLog:
     """Logs problems of definitions, each problem once. A definition without versions has the version 0."""
 
-    __slots__ = ("_loaded", "_log", "_once")
+    __slots__ = ("_loaded", "_log", "_once", "bugs")
 
     def __init__(self, log: logging.Logger) -> None:
+        self.bugs: BugLog = BugLog(log)
         self._log = log
         self._once = Once()
         self._loaded: frozenset[int] = frozenset()
@@ -183,12 +184,6 @@ class DefinitionLog:
             self._log.warning(
                 "%s: its value has a fraction, which is cut off for an int; use a float as default, such as 0.0", printable(key)
             )
-
-    def report_bug(self, key: object, bug: Exception) -> None:
-        """Logs an unexpected exception: as an error once for each flag and type, and with its traceback at DEBUG each time."""
-        if self._once((str(key), type(bug))):
-            self._log.error("evaluating flag %s failed: %r", printable(key), bug)
-        self._log.debug("evaluating flag %s failed", printable(key), exc_info=bug)
 
 
 class LoadedProblems:
@@ -299,7 +294,7 @@ class CompiledData:
                 data.direct_flags.pop(key, None)
                 data.constant_answers.pop(key, None)
                 if self.dialect.is_direct(items.flags[key], items, measured):
-                    data.direct_flags[key] = flag.direct
+                    data.direct_flags[key] = flag.shared_evaluate or flag.evaluate
         return data
 
     def _outdated(self, before: Items) -> list[Item]:
@@ -322,7 +317,7 @@ class CompiledData:
             # Another thread may compile it, too. Both dictionaries keep the same result: the answers of two results are not equal.
             flag = self.flags.setdefault(key, flag)
             if self.dialect.is_direct(definition, self.items, {}):
-                self.direct_flags[key] = flag.direct
+                self.direct_flags[key] = flag.shared_evaluate or flag.evaluate
         return flag
 
     def segment(self, key: str) -> CompiledSegment | None:

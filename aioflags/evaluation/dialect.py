@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from aioflags.evaluation.items import CompiledFlag, CompiledSegment, Item, Items, ReportProblem
+from aioflags.evaluation.items import Item, Items, ReportProblem
+from aioflags.evaluation.scope import CompiledFlag, CompiledSegment
 from aioflags.model.detail import ErrorKind
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from aioflags.evaluation.answers import Answer, PrerequisiteEvaluation, Tracking, malformed
 from aioflags.evaluation.clauses import clean_kind, named_segments
-from aioflags.evaluation.items import CompiledFlag, ReportProblem
+from aioflags.evaluation.items import ReportProblem
 from aioflags.evaluation.rollouts import choose
 from aioflags.evaluation.rules import Always, RuleOutcome, RuleSpec, compile_rules, served_by
-from aioflags.evaluation.scope import Evaluate, Scope
+from aioflags.evaluation.scope import CompiledFlag, Evaluate, Scope
 from aioflags.model.detail import Reason, ReasonKind
 from aioflags.model.flag import FlagDefinition, FlagRule, Rollout, VariationOrRollout
 
@@ -108,7 +108,7 @@ class _FlagCompiler:
         """A fixed variation, or a rollout. ``is_tracked``: events need the reason. ``fields`` are those of the reason."""
         flag = self.flag
 
-        def answer(variation: int, *, in_experiment: bool = False) -> Answer:
+        def answer(variation: int, in_experiment: bool = False) -> Answer:  # noqa: FBT001, FBT002 -- for choose
             return answer_of(flag, variation, self._reason(kind, in_experiment=in_experiment, **fields), is_tracked=is_tracked)
 
         if variation is not None:

@@ -1,4 +1,4 @@
-"""Items: the definitions in a snapshot, how a change set is applied to them, and what they are compiled to.
+"""Items: the definitions in a snapshot, and how a change set is applied to them; and the outcome of an evaluation.
 
 Source: ``data-system.md`` 7.2.
 """
@@ -6,56 +6,20 @@ Source: ``data-system.md`` 7.2.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from aioflags.evaluation.answers import PrerequisiteEvaluation, Tracking
-from aioflags.evaluation.scope import Evaluate, Predicate
+from aioflags.evaluation.answers import PrerequisiteEvaluation
+from aioflags.evaluation.scope import CompiledFlag
 from aioflags.model.change import Change, ChangeKind, ChangeSet, Definition, ObjectKind, SegmentDefinition
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.flag import FlagDefinition
 from aioflags.runtime.cooperative import Cooperative, sliced
 
-# -- The results of compilation: compiled flags and segments; and the outcome of an evaluation.
-
-
 ReportProblem: TypeAlias = Callable[[str], None]
 """Reports a problem of a definition to the log. The text has no subject (\"has a pattern …\"): the log adds the definition."""
-
-_COUNTED: Final = Tracking()
-
-
-@dataclass(slots=True, eq=False, frozen=True)
-class CompiledFlag:
-    """A flag that can be evaluated.
-
-    ``prerequisites`` and ``segments``: the keys of its prerequisites, and of the segments that its rules name.
-    ``shared_evaluate``: what is called in the shared scope, where nothing is noted, if that is not ``evaluate``.
-    """
-
-    key: str
-    version: int
-    evaluate: Evaluate
-    _: KW_ONLY
-    prerequisites: tuple[str, ...] = ()
-    segments: frozenset[str] = frozenset()
-    tracking: Tracking = _COUNTED
-    shared_evaluate: Evaluate | None = None
-
-    @property
-    def direct(self) -> Evaluate:
-        """What is called in the shared scope."""
-        return self.evaluate if self.shared_evaluate is None else self.shared_evaluate
-
-
-@dataclass(slots=True, eq=False, frozen=True)
-class CompiledSegment:
-    """A segment that can be evaluated. It contains ``users``, and every other context for which ``holds_also`` is true."""
-
-    users: frozenset[str]
-    holds_also: Predicate
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -129,7 +93,8 @@ def applied(items: Items, change_set: ChangeSet, is_same: Callable[[Any, Any], b
             item = (change.kind, change.key)
             definition = completed(change)
             version = change.version if definition is None else definition.version
-            if change_set.versioned and not is_full and not _is_newer(version, result.version(item)):
+            stored = result.version(item)
+            if change_set.versioned and not is_full and stored is not None and version <= stored:
                 continue
             live: dict[str, Any] = flags if change.kind is ObjectKind.FLAG else segments
             if definition is None or definition.deleted:
@@ -140,10 +105,6 @@ def applied(items: Items, change_set: ChangeSet, is_same: Callable[[Any, Any], b
                 live[change.key] = present if present is not None and is_same(present, definition) else definition
                 tombstones.pop(item, None)
     return result
-
-
-def _is_newer(version: int, stored: int | None) -> bool:
-    return stored is None or version > stored
 
 
 def completed(change: Change) -> Definition | None:

@@ -16,12 +16,12 @@ from aioflags.evaluation.clauses import clean_kind, named_segments
 from aioflags.evaluation.decoding import Decoder
 from aioflags.evaluation.dialect import Comparison, Dialect, ErrorKinds
 from aioflags.evaluation.flags import compile_flag, tracking_of
-from aioflags.evaluation.items import CompiledFlag, CompiledSegment, Item, Items, ReportProblem
+from aioflags.evaluation.items import Item, Items, ReportProblem
 from aioflags.evaluation.operators import prerequisite_keys
 from aioflags.evaluation.overrides import overridden_flag
 from aioflags.evaluation.rollouts import within_weight
 from aioflags.evaluation.rules import Always, RuleSpec, compile_rules, served_by
-from aioflags.evaluation.scope import MalformedError, Predicate, Scope, worsen
+from aioflags.evaluation.scope import CompiledFlag, CompiledSegment, MalformedError, Predicate, Scope, constant, worsen
 from aioflags.evaluation.value_types import fit, mismatch
 from aioflags.model.change import ObjectKind, RuledDefinition, SegmentDefinition, SegmentTarget
 from aioflags.model.context import Context
@@ -292,8 +292,7 @@ def _compiled(
         raise
     except Exception as problem:  # noqa: BLE001  # any error concerns this flag only
         answer = malformed(f"does not compile: {problem!r}", is_override=is_override)
-        tracking = tracking_of(definition)
-        return CompiledFlag(definition.key, definition.version, lambda context, scope: answer, tracking=tracking)
+        return CompiledFlag(definition.key, definition.version, constant(answer), tracking=tracking_of(definition))
 
 
 def same_definition(present: RuledDefinition, new: RuledDefinition) -> bool:

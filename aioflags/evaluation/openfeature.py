@@ -14,8 +14,9 @@ from aioflags.evaluation import value_types
 from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.decoding import MISMATCH, Decoder
 from aioflags.evaluation.dialect import Comparison, Dialect, ErrorKinds
-from aioflags.evaluation.items import CompiledFlag, ReportProblem
+from aioflags.evaluation.items import ReportProblem
 from aioflags.evaluation.jsonlogic.coercion import Kind, kind_of, to_text
+from aioflags.evaluation.scope import CompiledFlag, constant
 from aioflags.model.attributes import is_json, json_or_same, text_names
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.context import Context, invalid_context
@@ -190,8 +191,7 @@ class _ResolvedDialect(OpenFeatureDialect):
     name = "resolved"
 
     def flag(self, definition: ResolvedFlag, note: ReportProblem) -> CompiledFlag:
-        answer = _answer(definition)
-        return CompiledFlag(definition.key, definition.version, lambda context, scope: answer)
+        return CompiledFlag(definition.key, definition.version, constant(_answer(definition)))
 
     def steps(self, definition: ResolvedFlag, context: object, static_context: Mapping[str, Any]) -> Iterator[ExplanationStep]:
         if definition.error is None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from aioflags.evaluation.answers import Answer
-from aioflags.evaluation.items import CompiledFlag, CompiledSegment, Item, Items, completed
-from aioflags.evaluation.scope import Scope
+from aioflags.evaluation.items import Item, Items, completed
+from aioflags.evaluation.scope import CompiledFlag, CompiledSegment, Scope
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, RuledDefinition, SegmentDefinition
 from aioflags.model.flag import FlagDefinition
 from aioflags.runtime.cooperative import Cooperative, sliced

@@ -9,7 +9,7 @@ import functools
 import hashlib
 import importlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.clauses import Find, clean_kind, finder, reference
@@ -98,16 +98,10 @@ def _encoded(text: str) -> bytes:
         return text.encode("utf-8", "surrogatepass")
 
 
-class AnswerFor(Protocol):
-    """Makes the answer for one variation of a flag."""
-
-    def __call__(self, variation: int, *, in_experiment: bool = False) -> Answer: ...
-
-
-def choose(rollout: Rollout, *, key: str, salt: str, answer: AnswerFor) -> Evaluate:
+def choose(rollout: Rollout, *, key: str, salt: str, answer: Callable[[int, bool], Answer]) -> Evaluate:
     """The function that picks one of the rollout's variations. ``rollout`` has at least one.
 
-    An experiment buckets by key and ignores ``bucket_by``.
+    An experiment buckets by key and ignores ``bucket_by``. ``answer`` makes the answer for a variation, in an experiment or not.
     """
     is_experiment = rollout.kind == "experiment"
     kind = clean_kind(rollout.context_kind)
@@ -116,9 +110,9 @@ def choose(rollout: Rollout, *, key: str, salt: str, answer: AnswerFor) -> Evalu
     share = 0.0
     for weighted in rollout.variations or ():
         share += weighted.weight / 100000.0
-        untracked = answer(weighted.variation)
+        untracked = answer(weighted.variation, False)  # noqa: FBT003 -- as above
         is_tracked = is_experiment and not weighted.untracked
-        tracked = answer(weighted.variation, in_experiment=True) if is_tracked else untracked
+        tracked = answer(weighted.variation, True) if is_tracked else untracked  # noqa: FBT003 -- as above
         shares.append((share, threshold(share), tracked, untracked))
     # Without a context of that kind, or if the value cannot be hashed, the bucket is 0.
     lowest = next((choice for choice in shares if choice[0] > 0.0), shares[-1])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeAlias, TypeVar, final
 
@@ -125,14 +125,7 @@ class MalformedError(Exception):
     """Ends an evaluation at any depth with ``MALFORMED_FLAG``. The snapshot catches it."""
 
 
-class Noting(Protocol):
-    """The part of a scope that visits read and write: the worst status of big segments so far, and whether an override was read."""
-
-    big_segments_status: BigSegmentsStatus | None
-    reads_override: bool
-
-
-def worsen(scope: Noting, status: BigSegmentsStatus) -> None:
+def worsen(scope: Scope, status: BigSegmentsStatus) -> None:
     """Notes a status of big segments. The scope keeps the worst one, for the reason of the evaluation."""
     if scope.big_segments_status is None or _WORST_LAST.index(status) > _WORST_LAST.index(scope.big_segments_status):
         scope.big_segments_status = status
@@ -165,7 +158,7 @@ class Visits(Generic[T]):
         self._heights: list[int] = []
         self._notes: list[_Notes] = []
 
-    def recall(self, key: str, scope: Noting) -> T | None:
+    def recall(self, key: str, scope: Scope) -> T | None:
         """The result of an earlier visit, whose notes are taken again; ``None`` if the key was not visited yet.
 
         Raises:
@@ -186,7 +179,7 @@ class Visits(Generic[T]):
         _note(notes, scope)
         return result
 
-    def enter(self, key: str, scope: Noting, *, is_leaf: bool = False) -> None:
+    def enter(self, key: str, scope: Scope, *, is_leaf: bool = False) -> None:
         """Starts a visit. ``is_leaf``: it enters no other key, so it can be neither circular nor too deep.
 
         Raises:
@@ -203,7 +196,7 @@ class Visits(Generic[T]):
         scope.big_segments_status = None
         scope.reads_override = False
 
-    def leave(self, result: T, scope: Noting) -> T:
+    def leave(self, result: T, scope: Scope) -> T:
         """Ends the innermost visit, and keeps and returns its result."""
         height = self._heights.pop()
         self._results[self._path.pop()] = result, height, (scope.big_segments_status, scope.reads_override)
@@ -216,11 +209,11 @@ class Visits(Generic[T]):
             scope.reads_override = True
         return result
 
-    def fail(self, key: str, problem: str, scope: Noting) -> None:
+    def fail(self, key: str, problem: str, scope: Scope) -> None:
         """Keeps the failure of a visit that began at the top level. Visits of the key from lower levels then fail, too."""
         self._failures[key] = problem, (scope.big_segments_status, scope.reads_override)
 
-    def abandon(self, scope: Noting) -> None:
+    def abandon(self, scope: Scope) -> None:
         """Ends the active visits without results after an exception. What was noted before and in them still counts."""
         for notes in self._notes:
             _note(notes, scope)
@@ -229,7 +222,7 @@ class Visits(Generic[T]):
         self._notes.clear()
 
 
-def _note(notes: _Notes, scope: Noting) -> None:
+def _note(notes: _Notes, scope: Scope) -> None:
     """Takes these notes in the scope, in addition to those that it has."""
     status, reads_override = notes
     if status is not None:
@@ -244,32 +237,42 @@ FindMembership: TypeAlias = Callable[[str], Membership | None]
 """Takes a context key of any kind, and returns its big-segment memberships; ``None`` if they are not fetched yet."""
 
 
+_COUNTED: Final = Tracking()
+
+
 class SharedScopeError(Exception):
     """An evaluation needs a scope of its own."""
 
 
-class EvaluableFlag(Protocol):
-    """A prerequisite, as an evaluation reads it."""
+@dataclass(slots=True, eq=False, frozen=True)
+class CompiledFlag:
+    """A flag that can be evaluated.
 
-    @property
-    def key(self) -> str: ...
-    @property
-    def version(self) -> int: ...
-    @property
-    def tracking(self) -> Tracking: ...
-    @property
-    def prerequisites(self) -> tuple[str, ...]: ...
-    @property
-    def evaluate(self) -> Evaluate: ...
+    ``prerequisites`` and ``segments``: the keys of its prerequisites, and of the segments that its rules name.
+    ``shared_evaluate``: what is called in the shared scope, where nothing is noted, if that is not ``evaluate``.
+    """
+
+    key: str
+    version: int
+    evaluate: Evaluate
+    _: KW_ONLY
+    prerequisites: tuple[str, ...] = ()
+    segments: frozenset[str] = frozenset()
+    tracking: Tracking = _COUNTED
+    shared_evaluate: Evaluate | None = None
 
 
-class EvaluableSegment(Protocol):
-    """A segment, as an evaluation reads it: the users that are in it, and the predicate for any other context."""
+@dataclass(slots=True, eq=False, frozen=True)
+class CompiledSegment:
+    """A segment that can be evaluated. It contains ``users``, and every other context for which ``holds_also`` is true."""
 
-    @property
-    def users(self) -> frozenset[str]: ...
-    @property
-    def holds_also(self) -> Predicate: ...
+    users: frozenset[str]
+    holds_also: Predicate
+
+
+def constant(answer: Answer) -> Evaluate:
+    """The function of a flag that has the same answer for every context."""
+    return lambda context, scope: answer
 
 
 class EvaluationData(Protocol):
@@ -286,9 +289,9 @@ class EvaluationData(Protocol):
     @property
     def direct_flags(self) -> Mapping[str, Evaluate]: ...
     @property
-    def segments(self) -> Mapping[str, EvaluableSegment]: ...
-    def flag(self, key: str) -> EvaluableFlag | None: ...
-    def segment(self, key: str) -> EvaluableSegment | None: ...
+    def segments(self) -> Mapping[str, CompiledSegment]: ...
+    def flag(self, key: str) -> CompiledFlag | None: ...
+    def segment(self, key: str) -> CompiledSegment | None: ...
     def is_removed(self, key: str) -> bool: ...
 
 

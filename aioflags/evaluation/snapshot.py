@@ -21,10 +21,10 @@ from aioflags.evaluation.clauses import clean_kind
 from aioflags.evaluation.compiled_data import BulkUse, CompiledData, DefinitionLog, Dependents, changed_flags, updated_index
 from aioflags.evaluation.decoding import MISMATCH, Decoder
 from aioflags.evaluation.dialect import Dialect
-from aioflags.evaluation.items import CompiledFlag, Evaluation, Item, Items, applied
+from aioflags.evaluation.items import Evaluation, Item, Items, applied
 from aioflags.evaluation.launchdarkly import LAUNCHDARKLY
 from aioflags.evaluation.overrides import NO_OVERRIDES, Overrides, overlaid, override_changes
-from aioflags.evaluation.scope import Evaluate, FindMembership, MalformedError, Scope
+from aioflags.evaluation.scope import CompiledFlag, Evaluate, FindMembership, MalformedError, Scope
 from aioflags.evaluation.value_types import expected_type, has_fraction
 from aioflags.model.change import ChangeKind, ChangeSet, ObjectKind, SegmentDefinition, Selector
 from aioflags.model.context import Context
@@ -32,7 +32,7 @@ from aioflags.model.detail import NO_METADATA, ErrorKind, EvaluationDetail, Flag
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.values import same_json
 from aioflags.runtime.cooperative import Cooperative, run_at_once, sliced
-from aioflags.runtime.logs import logger
+from aioflags.runtime.logs import logger, printable
 
 _ITEMS_PER_SLICE: Final = 10
 """How many flags or segments are compiled between two pauses: about two milliseconds of work. Evaluation code reads no clock."""
@@ -356,7 +356,7 @@ class Snapshot:
                 missing=tuple(scope.missing),
             )
         except Exception as bug:  # noqa: BLE001  # the caller gets a value whatever fails
-            data.log.report_bug(key, bug)
+            data.log.bugs.report(bug, "evaluating flag %s failed", printable(key))
             failed = self._unavailable(default, dialect.errors.bug, flag)
             if self.items.overridden and scope is not None:
                 scope.abandon()

@@ -24,7 +24,8 @@ from typing import Any, Final
 import msgspec
 
 from aioflags.evaluation.answers import Answer, PrerequisiteEvaluation
-from aioflags.evaluation.items import CompiledFlag, Evaluation
+from aioflags.evaluation.items import Evaluation
+from aioflags.evaluation.scope import CompiledFlag
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.events.options import Events, EventSettings
 from aioflags.events.stats import DiagnosticPeriod, EventCounters, LimitLog, Stats

@@ -10,32 +10,12 @@ import pytest
 
 from aioflags.evaluation.compiled_data import CompiledData, DefinitionLog
 from aioflags.evaluation.flags import compile_flag
-from aioflags.evaluation.items import CompiledFlag, CompiledSegment, Items, ReportProblem
+from aioflags.evaluation.items import Items, ReportProblem
 from aioflags.evaluation.launchdarkly import LAUNCHDARKLY, LaunchDarklyDialect, compile_segment
+from aioflags.evaluation.scope import CompiledFlag, CompiledSegment
 from aioflags.model.change import ObjectKind, SegmentDefinition
 from aioflags.model.flag import Clause, FlagDefinition, FlagRule
 from aioflags.runtime.logs import logger
-
-
-def test_a_bug_is_an_error_once_for_each_flag_and_type_with_tracebacks_at_debug(caplog: pytest.LogCaptureFixture) -> None:
-    log = DefinitionLog(logging.getLogger("aioflags"))
-    bugs = [("a\nb", KeyError("x")), ("a\nb", KeyError("y")), ("c", KeyError("x")), ("c", ValueError("x"))]
-    with caplog.at_level(logging.DEBUG, "aioflags"):
-        for key, bug in bugs:
-            log.report_bug(key, bug)
-    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
-        "evaluating flag a\\nb failed: KeyError('x')",
-        "evaluating flag c failed: KeyError('x')",
-        "evaluating flag c failed: ValueError('x')",
-    ]
-    traced = [record for record in caplog.records if record.levelname == "DEBUG"]
-    assert [record.getMessage() for record in traced] == [
-        "evaluating flag a\\nb failed",
-        "evaluating flag a\\nb failed",
-        "evaluating flag c failed",
-        "evaluating flag c failed",
-    ]
-    assert [record.exc_info and record.exc_info[1] for record in traced] == [bug for _, bug in bugs]
 
 
 def test_a_segment_is_compiled_once() -> None:

@@ -16,9 +16,9 @@ from aioflags.evaluation.all_flags_state import flag_values, flags_state
 from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.explain.flags import explain
 from aioflags.evaluation.flags import compile_flag
-from aioflags.evaluation.items import CompiledFlag, CompiledSegment, ReportProblem
+from aioflags.evaluation.items import ReportProblem
 from aioflags.evaluation.launchdarkly import LaunchDarklyDialect, compile_segment
-from aioflags.evaluation.scope import Scope
+from aioflags.evaluation.scope import CompiledFlag, CompiledSegment, Scope
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import SegmentDefinition
 from aioflags.model.context import Context

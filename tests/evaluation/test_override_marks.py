@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from aioflags.evaluation.explain.flags import explain
-from aioflags.evaluation.items import CompiledSegment
-from aioflags.evaluation.scope import Scope, SharedScopeError
+from aioflags.evaluation.scope import CompiledSegment, Scope, SharedScopeError
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, Reason
 from tests.evaluation.data import flag, snapshot_of

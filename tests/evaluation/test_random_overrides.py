@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from aioflags.evaluation.items import CompiledFlag, CompiledSegment
 from aioflags.evaluation.overrides import overlaid
-from aioflags.evaluation.scope import Scope
+from aioflags.evaluation.scope import CompiledFlag, CompiledSegment, Scope
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ObjectKind
 from aioflags.model.context import Context

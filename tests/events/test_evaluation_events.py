@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from aioflags.evaluation.answers import Answer, PrerequisiteEvaluation, Tracking
-from aioflags.evaluation.items import CompiledFlag, Evaluation
+from aioflags.evaluation.items import Evaluation
+from aioflags.evaluation.scope import CompiledFlag
 from aioflags.events.recorder import EvaluatedFlag, evaluated_flags, evaluation_events
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind

@@ -17,7 +17,7 @@ from aioflags.evaluation.flagd.evaluators import FlagComparison, reference_probl
 from aioflags.evaluation.flagd.explain import flagd_steps, rollout_text
 from aioflags.evaluation.flagd.fractional import LATEST_VERSION, VERSIONS
 from aioflags.evaluation.flagd.targeting import compile_targeting
-from aioflags.evaluation.items import CompiledFlag, ReportProblem
+from aioflags.evaluation.items import ReportProblem
 from aioflags.evaluation.jsonlogic.coercion import Kind, RuleError, kind_of, to_text
 from aioflags.evaluation.jsonlogic.compiler import NOTHING_SHARED, SharedRules
 from aioflags.evaluation.openfeature import (
@@ -29,7 +29,7 @@ from aioflags.evaluation.openfeature import (
     reason_of_kind,
     variant_answer,
 )
-from aioflags.evaluation.scope import Evaluate, Scope
+from aioflags.evaluation.scope import CompiledFlag, Evaluate, Scope, constant
 from aioflags.model.detail import ErrorKind, Reason, ReasonKind
 from aioflags.model.explanation import ExplanationStep
 from aioflags.model.flagd import Evaluators, FlagdFlag
@@ -54,27 +54,18 @@ _DISABLED: Final = reason_of_kind(ReasonKind.DISABLED)
 _SHOWN: Final = 100
 
 
-def compile_flag(flag: FlagdFlag, compile_rule: CompileRule) -> CompiledFlag:
-    """Compiles a flag. Its answers are made now, except those of errors."""
-    return CompiledFlag(flag.key, flag.version, _evaluate(flag, compile_rule))
-
-
-def always(answer: Answer) -> Evaluate:
-    """The function of a flag that has the same answer for every context."""
-    return lambda context, scope: answer
-
-
 def _evaluate(flag: FlagdFlag, compile_rule: CompileRule) -> Evaluate:
+    """The function of a flag. Its answers are made now, except those of errors."""
     if flag.problem is not None:
-        return always(_malformed(flag, flag.problem))
+        return constant(_malformed(flag, flag.problem))
     if not flag.is_enabled:
-        return always(default_answer(_DISABLED, flag.metadata))
+        return constant(default_answer(_DISABLED, flag.metadata))
     if flag.targeting is None:
-        return always(_default(flag, _STATIC))
+        return constant(_default(flag, _STATIC))
     try:
         return _targeted(flag, compile_rule(flag))
     except RuleError as problem:
-        return always(_malformed(flag, str(problem)))
+        return constant(_malformed(flag, str(problem)))
 
 
 def _targeted(flag: FlagdFlag, rule: Callable[[Mapping[str, Any]], Any]) -> Evaluate:
@@ -168,12 +159,12 @@ class _FlagdDialect(OpenFeatureDialect):
 
     def flag(self, definition: FlagdFlag, note: ReportProblem) -> CompiledFlag:
         try:
-            return compile_flag(definition, self._compile_rule)
+            evaluate = _evaluate(definition, self._compile_rule)
         except RecursionError:
             raise
         except Exception as problem:  # noqa: BLE001  # any error concerns this flag only
-            answer = self.malformed(f"does not compile: {problem!r}")
-            return CompiledFlag(definition.key, definition.version, always(answer))
+            evaluate = constant(self.malformed(f"does not compile: {problem!r}"))
+        return CompiledFlag(definition.key, definition.version, evaluate)
 
     def steps(self, definition: FlagdFlag, context: object, static_context: Mapping[str, Any]) -> Iterator[ExplanationStep]:
         subject = self.subject(context)

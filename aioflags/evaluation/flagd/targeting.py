@@ -34,19 +34,8 @@ def _affix(test: Callable[[str, str], bool]) -> Operator:
     return function(compare)
 
 
-AFFIXES: Final[Mapping[str, Operator]] = {"starts_with": _affix(str.startswith), "ends_with": _affix(str.endswith)}
-
-
 # -- Versions: the operator ``sem_ver``.
 # Source: ``flagd.md`` 6.5.
-
-
-def _same_major(left: Version, right: Version) -> bool:
-    return left[0] == right[0]
-
-
-def _same_minor(left: Version, right: Version) -> bool:
-    return left[:2] == right[:2]
 
 
 COMPARISONS: Final[Mapping[str, Callable[[Version, Version], bool]]] = {
@@ -56,8 +45,8 @@ COMPARISONS: Final[Mapping[str, Callable[[Version, Version], bool]]] = {
     "<=": operator.le,
     ">": operator.gt,
     ">=": operator.ge,
-    "^": _same_major,
-    "~": _same_minor,
+    "^": lambda left, right: left[0] == right[0],
+    "~": lambda left, right: left[:2] == right[:2],
 }
 
 
@@ -97,9 +86,6 @@ def _build(arguments: Sequence[Expression], site: Site) -> Expression:
         return compare(left, right) if left is not None and right is not None and compare is not None else None
 
     return Expression(compare_with_literal)
-
-
-SEM_VER: Final[Mapping[str, Operator]] = {"sem_ver": Operator(_build)}
 
 
 Targeting: TypeAlias = Callable[[Mapping[str, Any]], Any]
@@ -146,7 +132,7 @@ def compile_targeting(
     }
     compiled = compile_rule(rule, operators, shared)
     evaluate = compiled.rule
-    if not compiled.may_read(_FLAGD):
+    if not compiled.reads_all and _FLAGD not in compiled.reads:
         return evaluate
     return lambda data: evaluate({**data, _FLAGD: {"flagKey": flag_key, "timestamp": now_ms() // 1000}})
 
@@ -172,8 +158,9 @@ def _build_reference(arguments: Sequence[Expression], site: Site) -> Expression:
 
 _OPERATORS: Final[Mapping[str, Operator]] = {
     **STANDARD_OPERATORS,
-    **AFFIXES,
-    **SEM_VER,
+    "starts_with": _affix(str.startswith),
+    "ends_with": _affix(str.endswith),
+    "sem_ver": Operator(_build),
     "$ref": Operator(_build_reference),
 }
 

@@ -47,10 +47,6 @@ class CompiledRule:
     reads_all: bool
     """The rule may read members that ``reads`` does not name."""
 
-    def may_read(self, name: str) -> bool:
-        """Whether the rule may read this member of its data."""
-        return self.reads_all or name in self.reads
-
 
 @dataclass(frozen=True, slots=True)
 class _Part:

@@ -8,6 +8,7 @@ Source: ``flagd.md`` 6.1 and 6.3.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from aioflags.evaluation.jsonlogic.coercion import truthy
@@ -140,15 +141,7 @@ def _choose_one(test: Rule, branch: Expression, otherwise: Expression) -> Rule:
     return lambda data: rule(data) if test(data) else default(data)
 
 
-def _build_and(arguments: Sequence[Expression], site: Site) -> Expression:
-    return _build_shortcut(arguments, stops_at=False)
-
-
-def _build_or(arguments: Sequence[Expression], site: Site) -> Expression:
-    return _build_shortcut(arguments, stops_at=True)
-
-
-def _build_shortcut(arguments: Sequence[Expression], *, stops_at: bool) -> Expression:
+def _build_shortcut(arguments: Sequence[Expression], site: Site, *, stops_at: bool) -> Expression:
     """The value of the first argument with this truthiness, otherwise of the last."""
     kept: list[Expression] = []
     for position, expression in enumerate(arguments):
@@ -208,8 +201,8 @@ def _first(value: Any = None, *_ignored: Any) -> Any:
 LOGIC: Final[Mapping[str, Operator]] = {
     "if": Operator(_build_if),
     "?:": Operator(_build_if),
-    "and": Operator(_build_and),
-    "or": Operator(_build_or),
+    "and": Operator(partial(_build_shortcut, stops_at=False)),
+    "or": Operator(partial(_build_shortcut, stops_at=True)),
     "!": function(_not, is_boolean=True),
     "!!": function(_is_true, is_boolean=True),
     "log": function(_first),

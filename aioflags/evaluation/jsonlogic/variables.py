@@ -53,7 +53,8 @@ def _build_var(arguments: Sequence[Expression], site: Site) -> Expression:
     path, fallback = argument(arguments, 0), argument(arguments, 1)
     if not path.is_literal:
         _note_reads(None, site)
-        return Expression(_with_fallback(_dynamic(path.rule), fallback))
+        find = path.rule
+        return Expression(_with_fallback(lambda data: _look_up(data, find(data)), fallback))
     text = _path_text(path.value)
     names = text.split(".") if text else []
     _note_reads(names[0] if names else None, site)
@@ -84,10 +85,6 @@ def _reader(names: Sequence[str]) -> Rule:
         return data.get(name) if data.__class__ is dict else member(data, name)
 
     return read
-
-
-def _dynamic(path: Rule) -> Rule:
-    return lambda data: _look_up(data, path(data))
 
 
 def _with_fallback(read: Rule, fallback: Expression) -> Rule:
