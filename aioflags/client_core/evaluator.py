@@ -17,7 +17,7 @@ from aioflags.client_core.fast_path import current_context, fast_detail
 from aioflags.client_core.hook_runner import HookRunner
 from aioflags.client_core.overrides import OVERRIDES, Observation
 from aioflags.client_core.status import StatusCell
-from aioflags.client_core.typed import decoder_of, own_default, plain_key
+from aioflags.client_core.typed import actual_context, decoder_of, own_default, plain_key
 from aioflags.errors import ConfigTypeError
 from aioflags.evaluation.all_flags_state import FlagState, flag_values, flags_state, given_states
 from aioflags.evaluation.decoding import MISMATCH, Decoder
@@ -27,7 +27,7 @@ from aioflags.evaluation.snapshot import Snapshot
 from aioflags.evaluation.value_types import expected_type, has_fraction
 from aioflags.events.recorder import DISABLED_RECORDER, Recorder
 from aioflags.hooks import EvaluationCall
-from aioflags.model.context import Context, actual_context
+from aioflags.model.context import Context
 from aioflags.model.detail import EvaluationDetail, Reason, ReasonKind
 from aioflags.model.explanation import DataOrigin, Explanation, ExplanationStep, StepKind
 from aioflags.model.status import Status

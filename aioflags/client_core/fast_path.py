@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from aioflags.client_core.typed import decoder_of, own_default
-from aioflags.model.context import Context, required_context
+from aioflags.client_core.typed import decoder_of, own_default, required_context
+from aioflags.model.context import Context
 
 if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot

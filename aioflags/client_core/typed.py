@@ -166,6 +166,23 @@ def plain_key(key: object) -> str:
     raise ConfigTypeError(f"key: expected a string, got {class_name(key)}{hint}")
 
 
+def actual_context(context: object) -> Context | None:
+    """The context that this is, or that a lazy object stands for, such as a proxy of the current request; ``None`` for others."""
+    try:
+        # A method of a proxy is that of its target.
+        target = cast("Any", context).member.__self__ if isinstance(context, Context) else None
+        return target if issubclass(type(target), Context) else None
+    except Exception:  # noqa: BLE001 -- an object of the program may raise anything when it is read
+        return None
+
+
+def required_context(context: object) -> Context:
+    """:func:`actual_context` of an argument. Raises :class:`ConfigTypeError` if it is not a context."""
+    if (actual := actual_context(context)) is None:
+        raise ConfigTypeError(f"context: expected Context, got {class_name(context)}")
+    return actual
+
+
 def decoder_of(key: object) -> Decoder | None:
     """What decodes the values of a typed flag; ``None`` for JSON, and for a plain key."""
     return cast("Any", key)._decoder if isinstance(key, Flag) else None  # noqa: SLF001 -- of this module

@@ -14,13 +14,14 @@ from typing import Any, ClassVar, Final, Literal, TypeVar
 import anyio
 
 from aioflags.client_core.core_client import CoreClient
+from aioflags.client_core.typed import required_context
 from aioflags.config.config import MOBILE_KEYS, from_environment
 from aioflags.errors import ConfigError, LifecycleError
 from aioflags.mobile.config import OPTIONS, MobileConfig
 from aioflags.mobile.context_change import ContextChange, GivenContext
 from aioflags.mobile.environment import MobileEnvironment, WaitFor
 from aioflags.mobile.modes import ConnectionMode, ModeSelector, mode_named
-from aioflags.model.context import Context, required_context
+from aioflags.model.context import Context
 from aioflags.model.defaults import MAX_IDENTIFY_WAIT, START_WAIT
 from aioflags.model.secret import SdkKey
 from aioflags.model.status import DEFAULT_ENVIRONMENT, IdentifyResult, IdentifyStatus

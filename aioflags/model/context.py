@@ -8,15 +8,14 @@ Source: ``evaluation.md`` 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final, ParamSpec, cast
 
 import msgspec
 from msgspec import UNSET, UnsetType
 from msgspec.structs import force_setattr
 
-from aioflags.errors import ConfigTypeError
-from aioflags.model.attributes import ALWAYS_JSON, AttributeReference, is_json, json_attributes, json_or_same, text_names
+from aioflags.model.attributes import ALWAYS_JSON, AttributeReference, is_json, json_attributes, json_or_same
 from aioflags.model.context_json import (
     BUILT_IN,
     NOT_CUSTOM,
@@ -26,24 +25,23 @@ from aioflags.model.context_json import (
     key_error,
     kind_error,
     name_error,
-    read_single,
+    properties_of,
+    read_context,
+    read_references,
     read_user,
+    take_properties,
     type_error,
 )
-from aioflags.model.values import fresh, same_json, type_name
-from aioflags.runtime.logs import Once, class_name, logger
+from aioflags.model.values import same_json, type_name
+from aioflags.runtime.logs import class_name
 from aioflags.runtime.value_classes import PydanticSerializer, pydantic_schema
 
 P = ParamSpec("P")
-
-IGNORED: Final = Once()
-"""Names in ``attributes`` for which this process already logged that they are ignored."""
 
 _copied: Callable[[Any], dict[str, object]] = dict[str, object].copy
 # Kept as a method, because CPython 3.11 calls a method of an imported name as an attribute of a module, which takes 30 ns longer.
 _are_custom: Callable[[Any], bool] = NOT_CUSTOM.isdisjoint
 _NO_PRIVATE: Final[Sequence[str]] = ()
-_IDENTITY: Final = frozenset({"kind", "key"})
 _USER: Final = "user"
 _NO_ATTRIBUTES: Final[Mapping[str, object]] = {}
 
@@ -133,16 +131,16 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
         for name in ("key", "kind", "name", "anonymous"):
             # Hashes and other derived text must use the characters, not the str() of a subclass such as an enum.
             force_setattr(self, name, json_or_same(getattr(self, name)))
-        private = cast("Any", self.private)
-        if isinstance(private, str) or not isinstance(private, Iterable):
-            return type_error("private", private, "a list of strings")
-        force_setattr(self, "private", tuple(map(json_or_same, cast("Iterable[object]", private))))
-        if not all(isinstance(item, str) for item in self.private):
-            return "private: expected a list of strings, and an item is not a string"
+        private = read_references(self.private)
+        if isinstance(private, str):
+            return private
+        force_setattr(self, "private", private)
         if not isinstance(cast("object", self.attributes), Mapping):
             return type_error("attributes", self.attributes, "a mapping of names to values")
         attributes = json_attributes(self.attributes)
-        self._take_properties(attributes)
+        called, anonymous = take_properties(attributes, self.name, anonymous=self.anonymous)
+        force_setattr(self, "name", called)
+        force_setattr(self, "anonymous", anonymous)
         force_setattr(self, "attributes", attributes)
         kind_problem, key_problem = kind_error(self.kind), key_error(self.key)
         problem = name_error(self.name) or anonymous_error(self.anonymous)
@@ -158,18 +156,6 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
             _set_on_instance(self, "error", error)
             error = None
         return error
-
-    def _take_properties(self, attributes: dict[str, object]) -> None:
-        """Remove names that cannot be custom attributes. ``name`` and ``anonymous`` replace an absent argument."""
-        for name in NOT_CUSTOM & attributes.keys():
-            value = attributes.pop(name)
-            if name in _IDENTITY:
-                if IGNORED(name):
-                    logger.warning("Context: %r inside attributes is ignored; pass %s=… instead", name, name)
-            elif (name == "name" and self.name is None and isinstance(value, str)) or (
-                name == "anonymous" and self.anonymous is False and isinstance(value, bool)
-            ):
-                force_setattr(self, name, value)
 
     # -- alternative constructors
 
@@ -197,7 +183,7 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
 
         ``custom`` has its other attributes; ``privateAttributeNames`` are literal names. Only such a user may have an empty key.
         """
-        return _safely(_from_legacy_user, data)
+        return _safely(lambda: _restore(read_user(data)))
 
     # -- properties and attributes
 
@@ -303,21 +289,21 @@ class Context(_Identity, frozen=True, kw_only=True, eq=False, dict=True):
         if self.error is not None:
             return {}
         if self.members is not None:
-            return {"kind": "multi", **{kind: _properties(single) for kind, single in self.members.items()}}
-        return {"kind": self.kind, **_properties(self)}
+            return {"kind": "multi", **{kind: properties_of(single) for kind, single in self.members.items()}}
+        return {"kind": self.kind, **properties_of(self)}
 
     def __eq__(self, other: object) -> bool:
         """Whether kinds, keys, properties, attributes and the set of private references are equal. Invalid ones: the errors."""
         if not isinstance(other, Context):
             return NotImplemented
-        if self.error is not None or other.error is not None:
-            return self.error == other.error and _has_equal_data(self, other)
         if self.members is not None or other.members is not None:
             return self.members == other.members
-        return (
-            (self.kind, self.key, self.name, self.anonymous) == (other.kind, other.key, other.name, other.anonymous)
-            and same_json(_present(self.attributes), _present(other.attributes))
-            and _references(self.private) == _references(other.private)
+        if self.error is None and (
+            (self.kind, self.key) != (other.kind, other.key) or _references(self.private) != _references(other.private)
+        ):
+            return False
+        return (self.error, self.name, self.anonymous) == (other.error, other.name, other.anonymous) and same_json(
+            [_present(self.attributes), self.other_key], [_present(other.attributes), other.other_key]
         )
 
     def __ne__(self, other: object) -> bool:
@@ -393,27 +379,8 @@ def _multi(contexts: Sequence[object]) -> Context:
 
 
 def _from_dict(data: object) -> Context:
-    if not isinstance(data, Mapping):
-        return invalid_context(f"expected an object, got {type_name(data)}")
-    properties = cast("Mapping[str, object]", data)
-    if "kind" not in properties:
-        return invalid_context('missing "kind" (Context.from_legacy_user reads users without it)')
-    if properties["kind"] != "multi":
-        return _restore(read_single(properties))
-    members: list[Context] = []
-    for kind, member in properties.items():
-        if kind == "kind":
-            continue
-        if not isinstance(member, Mapping):
-            return invalid_context(f"multi-kind context: expected an object for {kind!r}, got {type_name(member)}")
-        members.append(_restore(read_single({**cast("Mapping[str, object]", member), "kind": kind})))
-    return Context.multi(*members)
-
-
-def _from_legacy_user(data: object) -> Context:
-    if not isinstance(data, Mapping):
-        return invalid_context(f"user: expected an object, got {type_name(data)}")
-    return _restore(read_user(cast("Mapping[str, object]", data)))
+    read = read_context(data)
+    return Context.multi(*map(_restore, read)) if isinstance(read, list) else _restore(read)
 
 
 def _replaced(context: Context, changes: dict[str, Any], key: str | UnsetType) -> Context:
@@ -456,43 +423,6 @@ def _rebuilt(arguments: Arguments, error: str) -> Context:
     return context
 
 
-def unchecked_context(key: object, attributes: Mapping[str, object]) -> Context:
-    """A user with a copy of ``attributes`` as they are, in less than half of the time of the constructor, which checks them.
-
-    Flags of LaunchDarkly need names of custom attributes and values that do not nest too deeply; the caller has checked that. Flags
-    of flagd take any name, and no key.
-    """
-    if type(key) is str and key:
-        context = _copy_of(_ANY_USER)
-        force_setattr(context, "key", key)
-    else:
-        context = Context(cast("str", key))
-    force_setattr(context, "attributes", {**attributes})
-    return context
-
-
-_ANY_USER: Final = Context("-")
-_copy_of: Final[Callable[[Context], Context]] = cast("Any", msgspec.Struct).__copy__
-"""Copies the fields. ``Context.__copy__`` returns the context itself."""
-
-
-def actual_context(context: object) -> Context | None:
-    """The context that this is, or that a lazy object stands for, such as a proxy of the current request; ``None`` for others."""
-    try:
-        # A method of a proxy is that of its target.
-        target = cast("Any", context).member.__self__ if isinstance(context, Context) else None
-        return target if issubclass(type(target), Context) else None
-    except Exception:  # noqa: BLE001 -- an object of the program may raise anything when it is read
-        return None
-
-
-def required_context(context: object) -> Context:
-    """:func:`actual_context` of an argument. Raises :class:`ConfigTypeError` if it is not a context."""
-    if (actual := actual_context(context)) is None:
-        raise ConfigTypeError(f"context: expected Context, got {class_name(context)}")
-    return actual
-
-
 def invalid_context(error: str) -> Context:
     """A context that is invalid because of ``error``."""
     return _invalidate(Context("-"), error)
@@ -507,28 +437,8 @@ def _invalidate(context: Context, error: str) -> Context:
 
 
 def _set_on_instance(context: Context, name: str, value: object) -> None:
-    """Set ``error`` or ``members``, which most contexts have from the class."""
+    """Set what most contexts have from the class."""
     cast("dict[str, object]", context.__dict__)[name] = value
-
-
-def _properties(single: Context) -> dict[str, Any]:
-    """A single-kind context as JSON, without its kind."""
-    properties: dict[str, Any] = {"key": single.key}
-    if single.name is not None:
-        properties["name"] = single.name
-    if single.anonymous:
-        properties["anonymous"] = True
-    properties.update((name, fresh(value)) for name, value in text_names(single.attributes).items() if value is not None)
-    if single.private:
-        properties["_meta"] = {"privateAttributes": list(single.private)}
-    return properties
-
-
-def _has_equal_data(context: Context, other: Context) -> bool:
-    """Whether name, ``anonymous``, attributes and keys that are not text are equal. Other invalid contexts have none of these."""
-    named, other_named = (context.name, context.anonymous), (other.name, other.anonymous)
-    data, other_data = ([_present(each.attributes), each.other_key] for each in (context, other))
-    return named == other_named and same_json(data, other_data)
 
 
 def _present(attributes: Mapping[str, object]) -> dict[str, object]:

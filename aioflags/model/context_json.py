@@ -1,6 +1,6 @@
 """LaunchDarkly's JSON formats of a single-kind context: the current one with ``kind``, and that of legacy users.
 
-The readers return the arguments for a context, or the error message as a string. They do not know the class
+The readers return the arguments for a context, or the error message as a string. Nothing here knows the class
 :class:`~aioflags.model.context.Context`.
 
 Source: ``evaluation.md`` 1.
@@ -9,12 +9,12 @@ Source: ``evaluation.md`` 1.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias, cast
 
-from aioflags.model.attributes import AttributeReference
-from aioflags.model.values import is_array
-from aioflags.runtime.logs import class_name
+from aioflags.model.attributes import AttributeReference, json_or_same, text_names
+from aioflags.model.values import fresh, is_array, type_name
+from aioflags.runtime.logs import Once, class_name, logger
 
 # -- Checks of the properties of a context. Each returns an error message, or ``None`` for a valid value.
 # Source: ``evaluation.md`` 1.
@@ -56,6 +56,15 @@ def anonymous_error(anonymous: object) -> str | None:
     return None if isinstance(anonymous, bool) else type_error("anonymous", anonymous, "a boolean")
 
 
+def read_references(private: object) -> tuple[str, ...] | str:
+    """The references of private attributes as text, or the error message."""
+    if isinstance(private, str) or not isinstance(private, Iterable):
+        return type_error("private", private, "a list of strings")
+    references = tuple(map(json_or_same, cast("Iterable[object]", private)))
+    are_texts = all(isinstance(reference, str) for reference in references)
+    return references if are_texts else "private: expected a list of strings, and an item is not a string"
+
+
 def type_error(name: str, value: object, expected: str) -> str:
     """The error message for a value of a wrong type."""
     return f"{name}: expected {expected}, got {'None' if value is None else class_name(value)}"
@@ -69,6 +78,24 @@ NOT_CUSTOM: Final = BUILT_IN | {"_meta", ""}
 
 LEGACY_ATTRIBUTES: Final = ("name", "firstName", "lastName", "email", "country", "avatar", "ip")
 """The attributes of a legacy user that are not inside ``custom``."""
+
+IGNORED: Final = Once()
+"""Names in ``attributes`` for which this process already logged that they are ignored."""
+
+
+def take_properties(attributes: dict[str, object], name: object, *, anonymous: object) -> tuple[object, object]:
+    """Remove names that cannot be custom attributes. Return ``name`` and ``anonymous``, where absent the ones that were removed."""
+    for removed in NOT_CUSTOM & attributes.keys():
+        value = attributes.pop(removed)
+        if removed in {"kind", "key"}:
+            if IGNORED(removed):
+                logger.warning("Context: %r inside attributes is ignored; pass %s=… instead", removed, removed)
+        elif removed == "name" and name is None and isinstance(value, str):
+            name = value
+        elif removed == "anonymous" and anonymous is False and isinstance(value, bool):
+            anonymous = value
+    return name, anonymous
+
 
 Arguments: TypeAlias = dict[str, Any]
 """The keyword arguments of a context."""
@@ -99,8 +126,30 @@ def read_single(data: Mapping[str, object]) -> Arguments | str:
     }
 
 
-def read_user(data: Mapping[str, object]) -> Arguments | str:
+def read_context(data: object) -> Arguments | list[Arguments | str] | str:
+    """Read a context of one kind, or the members of one of several kinds."""
+    if not isinstance(data, Mapping):
+        return f"expected an object, got {type_name(data)}"
+    properties = cast("Mapping[str, object]", data)
+    if "kind" not in properties:
+        return 'missing "kind" (Context.from_legacy_user reads users without it)'
+    if properties["kind"] != "multi":
+        return read_single(properties)
+    members: list[Arguments | str] = []
+    for kind, member in properties.items():
+        if kind == "kind":
+            continue
+        if not isinstance(member, Mapping):
+            return f"multi-kind context: expected an object for {kind!r}, got {type_name(member)}"
+        members.append(read_single({**cast("Mapping[str, object]", member), "kind": kind}))
+    return members
+
+
+def read_user(user: object) -> Arguments | str:
     """Read a legacy user. ``custom`` has its other attributes; ``privateAttributeNames`` are literal names, not references."""
+    if not isinstance(user, Mapping):
+        return f"user: expected an object, got {type_name(user)}"
+    data = cast("Mapping[str, object]", user)
     key, anonymous = data.get("key"), data.get("anonymous")
     custom, private = data.get("custom"), data.get("privateAttributeNames")
     if not isinstance(key, str):
@@ -128,3 +177,16 @@ def read_user(data: Mapping[str, object]) -> Arguments | str:
 
 def _is_optional_strings(value: object) -> bool:
     return value is None or (is_array(value) and all(isinstance(item, str) for item in value))
+
+
+def properties_of(single: Any) -> dict[str, Any]:
+    """A context of one kind as JSON, without its kind."""
+    properties: dict[str, Any] = {"key": single.key}
+    if single.name is not None:
+        properties["name"] = single.name
+    if single.anonymous:
+        properties["anonymous"] = True
+    properties.update((name, fresh(value)) for name, value in text_names(single.attributes).items() if value is not None)
+    if single.private:
+        properties["_meta"] = {"privateAttributes": list(single.private)}
+    return properties

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioflags.model.context import IGNORED, Context, unchecked_context
+from aioflags.model.context import Context
+from aioflags.model.context_json import IGNORED
 from tests.support.contexts import CONTEXTS
 
 # -- arguments
@@ -379,18 +380,3 @@ def test_contexts_without_a_key_are_compared_by_their_attributes() -> None:
     assert all((twin, hash(twin), twin.is_keyless) == (context, hash(context), True) for twin in twins)
     assert context != Context.keyless({"plan": "free", "seats": 1})
     assert context != Context.keyless()
-
-
-def test_an_unchecked_context_takes_attributes_as_they_are() -> None:
-    attributes = {"key": "other", "kind": 5, "name": None, "plan": "pro"}
-    context = unchecked_context("anna", attributes)
-    assert (context.key, context.kind, context.error) == ("anna", "user", None)
-    assert context.attributes == attributes
-    assert context.attributes is not attributes
-    assert unchecked_context("anna", {"plan": "pro"}) == Context("anna", attributes={"plan": "pro"})
-
-
-def test_an_unchecked_context_may_have_no_key() -> None:
-    context = unchecked_context(None, {"plan": "pro"})
-    assert context.is_keyless
-    assert context.attributes == {"plan": "pro"}

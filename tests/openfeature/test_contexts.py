@@ -14,7 +14,7 @@ from openfeature.evaluation_context import EvaluationContext
 
 from aioflags import Context
 from aioflags.evaluation.openfeature import NO_KEY
-from aioflags.openfeature.contexts import converter
+from aioflags.openfeature.contexts import converter, unchecked_context
 from aioflags.runtime.logs import class_name
 
 
@@ -213,3 +213,18 @@ def test_equal_values_of_other_classes_give_a_context() -> None:
     converted(EvaluationContext("a", {"plan": "pro", "age": 42}))
     odd: Any = {"plan": Plan.PRO, "age": Decimal(42)}
     assert converted(EvaluationContext("a", odd)).attributes["plan"] == "pro"
+
+
+def test_an_unchecked_context_takes_attributes_as_they_are() -> None:
+    attributes = {"key": "other", "kind": 5, "name": None, "plan": "pro"}
+    context = unchecked_context("anna", attributes)
+    assert (context.key, context.kind, context.error) == ("anna", "user", None)
+    assert context.attributes == attributes
+    assert context.attributes is not attributes
+    assert unchecked_context("anna", {"plan": "pro"}) == Context("anna", attributes={"plan": "pro"})
+
+
+def test_an_unchecked_context_may_have_no_key() -> None:
+    context = unchecked_context(None, {"plan": "pro"})
+    assert context.is_keyless
+    assert context.attributes == {"plan": "pro"}
