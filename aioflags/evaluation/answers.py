@@ -170,5 +170,5 @@ class PrerequisiteEvaluation(msgspec.Struct, frozen=True, eq=False):
 
 
 def direct_prerequisites(notes: tuple[PrerequisiteEvaluation, ...], key: str) -> tuple[str, ...]:
-    """Keys of the prerequisites of the flag itself, without those of its prerequisites, in the order of evaluation."""
+    """Keys of the prerequisites of the flag itself, in the order of evaluation. Prerequisites of prerequisites are left out."""
     return tuple(note.key for note in notes if note.prerequisite_of == key)

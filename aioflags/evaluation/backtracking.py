@@ -25,7 +25,7 @@ Steps: TypeAlias = tuple[float, ...]
 """The coefficients of a polynomial in the length of the text, the constant first."""
 
 MAX_SUBJECT_LENGTH: Final = 4096
-"""In characters. A pattern with unbounded repetition does not search longer texts with ``re``."""
+"""The longest text, in characters, that a pattern with unbounded repetition searches with ``re``."""
 MAX_STEPS: Final = 250_000
 """The maximal cost of one search with ``re``. A step takes about 10 ns, so this is half of the limit of 5 ms."""
 _MAX_COUNTED: Final = 255
@@ -105,6 +105,7 @@ class _Analysis:
 
     def sequence(self, nodes: Sequence[Node], tail: _Cost, flags: int) -> _Cost:
         """The cost of these nodes, one after the other, followed by ``tail``."""
+        # From the end: whether the engine can return to a node depends on what can follow it.
         for operation, argument in reversed(nodes):
             self._visits -= 1
             if self._visits < 0:
@@ -152,9 +153,12 @@ class _Analysis:
                 tail = _alternatives([once_more, tail]) if number < most - least else once_more
             return tail
         first = self.sequence(body, _Cost(NULLABLE), flags).first
-        if first & NULLABLE:
+        if first & NULLABLE:  # such as (a*)*: a round that takes nothing can be put anywhere, so the choices have no bound
             return _GIVEN_UP
+        # A round is followed by the next round or by the tail, so both count as what can come next. Without `first`, `b?`
+        # in (bb?)* would look certain, although the next round can take the same b.
         inside = self.sequence(body, _Cost(first | tail.first), flags)
+        # An open choice inside a repetition multiplies with each round: (a|a)*b takes 2**n steps.
         if not inside.is_certain or inside.looks_far:
             return _GIVEN_UP
         # Repetitions inside one round use up characters that no other round takes.
@@ -190,6 +194,8 @@ def _repeat_character(first: int, price: float, least: int, most: int, tail: _Co
     if most == 0:
         return tail
     choices = most - least + 1
+    # In a{1,9}ab the tail can begin with a, too: after a failure the engine gives characters back, and tries the tail again for
+    # each. In a{1,9}b no character suits both, so the tail is tried once.
     is_open = choices > 1 and bool(first & tail.first)
     constant = _TEST + most * price + choices * _TEST
     rest = tuple(choices * coefficient for coefficient in tail.steps) if is_open else tail.steps
@@ -268,7 +274,7 @@ def _most(terms: Sequence[Steps]) -> Steps:
 
 def _summed(steps: Steps) -> Steps:
     """An upper bound of the sum over all lengths from 0: the cost of an attempt from each place of a text."""
-    if len(steps) > _MAX_DEGREE:
+    if len(steps) > _MAX_DEGREE:  # beyond MAX_STEPS for texts of any useful length; it also keeps the tuples short
         return (math.inf,)
     return _sum(steps, (0.0, *(coefficient / power for power, coefficient in enumerate(steps, 1))))
 

@@ -60,7 +60,7 @@ class _ClientSideDialect(LaunchDarklyDialect):
         return definition.prerequisites or ()
 
     def dependencies(self, definition: Any) -> set[Item]:
-        # The service evaluates a flag anew when one of its prerequisites changes.
+        # The service evaluates a flag again when one of its prerequisites changes.
         return set()
 
     def is_direct(self, definition: FlagEvaluation, items: Items, measured: dict[str, Any]) -> bool:  # type: ignore[override]

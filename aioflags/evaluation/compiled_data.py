@@ -53,7 +53,7 @@ def updated_index(
 ) -> Cooperative[Dependents | None]:
     """The index of ``new``; ``None`` if :func:`changed_flags` does not need it for ``change_set``.
 
-    ``index`` is that of ``old``, or ``None`` if it was not made. ``dependencies`` is the method of the dialect.
+    ``index`` is the index of ``old``, or ``None`` if it was not made. ``dependencies`` is the method of the dialect.
     """
     flags, segments = _changed_keys(old, new, change_set)
     if not flags and not segments:
@@ -265,7 +265,7 @@ class CompiledData:
         """
         static_context = self.static_context if static_context is None else static_context
         data, segments = CompiledData(items, self.dialect, self.log, static_context, self.bulk_use), set[str]()
-        # Other threads may compile meanwhile. `flags` is copied last, so that each flag of the other two is in its copy, too.
+        # Other threads may compile at the same time. `flags` is copied last, so that each flag of the other two is in its copy.
         # Below, only the copies are read.
         if changed is None and len(items.flags) < len(self.flags):
             # Few new flags, perhaps one read from a store, and thousands compiled: the cost depends on the number of new ones.

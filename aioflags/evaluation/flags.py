@@ -105,7 +105,7 @@ class _FlagCompiler:
     def _serve(
         self, variation: int | None, rollout: Rollout | None, kind: ReasonKind, *, is_tracked: bool | None, **fields: Any
     ) -> RuleOutcome[Answer]:
-        """A fixed variation, or a rollout. ``is_tracked``: events need the reason. ``fields`` are those of the reason."""
+        """A fixed variation, or a rollout. ``is_tracked``: events need the reason. ``fields`` are further fields of the reason."""
         flag = self.flag
 
         def answer(variation: int, in_experiment: bool = False) -> Answer:  # noqa: FBT001, FBT002 -- for choose

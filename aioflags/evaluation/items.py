@@ -52,7 +52,7 @@ _COMPARISONS_PER_SLICE: Final = 50
 class Items:
     """Live definitions by key, and the versions of the deleted ones. Never changed after it is made.
 
-    The types are those of LaunchDarkly's definitions, which most of the code that reads definitions is for. The definitions of
+    The types say LaunchDarkly's definitions, which most of the code that reads definitions is for. The definitions of
     another provider have other types, and only its dialect reads more of them than key, version and ``deleted``.
 
     ``overridden``: the items that an override defines or removes.

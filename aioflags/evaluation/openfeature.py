@@ -75,7 +75,7 @@ class UnusableContextError(ValueError):
 def data_of(context: Context, static: Mapping[str, Any]) -> dict[str, Any]:
     """The data of a context, from memory if it was made for the same object ``static`` before. Do not change it.
 
-    ``static`` has attributes that hide those of the context with the same name.
+    ``static`` has attributes that hide the context's attributes with the same name.
 
     Raises:
         UnusableContextError: the context has several kinds, or is invalid.

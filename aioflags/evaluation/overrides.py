@@ -1,4 +1,4 @@
-"""Overrides: local definitions that hide those of the service, and the marks that their evaluations leave."""
+"""Overrides: local definitions that hide the service's, and the marks that their evaluations leave."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class UntranslatableError(Exception):
 
 
 class Alphabet(dict[int, int]):
-    """Maps the characters of a text to those of the small alphabet, for :meth:`str.translate`."""
+    """Maps the characters of a text to the small alphabet, for :meth:`str.translate`."""
 
     def __init__(self, named: Iterable[str]) -> None:
         super().__init__({code: code for code in range(_LAST_ASCII + 1)})
@@ -149,7 +149,7 @@ class _Writer:
                 raise UntranslatableError(f"RE2 has no {place.lower().replace('_', ' ')} as re has it")
 
     def _note_names(self, operation: str, argument: Any, flags: int) -> None:
-        """Collects the characters beyond ASCII that the node names, except those of ranges."""
+        """Collects the characters beyond ASCII that the node names, except in ranges."""
         members_of = argument if operation == "IN" else [(operation, argument)]
         for kind, member in members_of:
             if str(kind) in {"LITERAL", "NOT_LITERAL"} and member > _LAST_ASCII:
@@ -176,13 +176,13 @@ Search: TypeAlias = Callable[[str], bool]
 Compile: TypeAlias = Callable[[str], Any]
 
 MAX_PATTERN_LENGTH: Final = 200_000
-"""In characters. A longer pattern is not compiled, because that would take more than half a second."""
+"""Longest pattern, in characters. A longer one is not compiled, because that would take more than half a second."""
 MIN_SUBJECT_LENGTH: Final = 64
-"""In characters. A pattern that cannot search texts of this length never matches."""
+"""A pattern that cannot search texts of this length, in characters, never matches."""
 _MAX_RE2_STEPS: Final = 300_000
 """The maximal cost of a search with RE2: instructions of the program times characters of the text, each about 10 ns."""
 _MAX_RE2_MEMORY: Final = 1 << 18
-"""In bytes, for each pattern. With more memory, RE2 builds states that cost more time than they save on texts of this length."""
+"""Memory of RE2 for one pattern, in bytes. With more, it builds states that cost more time than they save on such texts."""
 
 
 def compile_pattern(text: str, note: ReportProblem, *, compile_re2: Compile | None = None, with_re2: bool = True) -> Search:

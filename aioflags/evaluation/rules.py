@@ -59,6 +59,8 @@ class Table:
             return self.absent
         if not is_array(value):
             return self.by_value.get(scalar_key(value), self.default_bits)
+        # An element that no clause names has the default bits, so it must not decide: only the bits in which an element differs
+        # from them count. A plain "or" would let it satisfy a negated clause that another element fails.
         differing = 0
         for element in value:
             differing |= self.by_value.get(scalar_key(element), self.default_bits) ^ self.default_bits
@@ -309,6 +311,7 @@ def _by_tables(
                     break
             else:
                 return then.value if isinstance(then, Always) else then(context, scope)
+            # The rest did not match, so go on with the next rule. Without a rule left, `by_bit[0]` has no rest and ends the loop.
             matching_bits ^= bit
 
     return first

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 MAX_WORK: Final = 2_000_000
-"""In steps of about 25 ns, for one evaluation: about 50 ms."""
+"""The allowance of one evaluation, in steps of about 25 ns: about 50 ms."""
 _FREE_STEPS: Final = 400_000
 """What the clauses of a flag together may take without being charged: the evaluation needs no scope of its own then."""
 _STEPS: Final = {"before": 40, "after": 40, "semVerEqual": 40, "semVerLessThan": 40, "semVerGreaterThan": 40}
@@ -280,7 +280,7 @@ class EvaluationData(Protocol):
 
     ``direct_flags``: flags that can be evaluated in the shared scope. ``segments``: those compiled so far. :meth:`flag` and
     :meth:`segment` compile a definition at its first use, and return ``None`` for an unknown key. :meth:`is_removed`: an override
-    removes the flag with that key. ``static_context`` has attributes that hide those of the context.
+    removes the flag with that key. ``static_context`` has attributes that hide the context's.
     """
 
     @property

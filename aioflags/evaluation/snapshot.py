@@ -55,8 +55,8 @@ _MESSAGES: Final[Mapping[ErrorKind, str]] = defaultdict(
 class _State:
     """What a snapshot has beside its compiled data, as the snapshots that are made of it keep it.
 
-    ``base`` and ``overrides`` are those of :class:`Snapshot`. ``refusal`` is the error that every evaluation has, with its message.
-    ``hides_flags``: the flags are those of another context. They serve only to find out which flags the next change set changes.
+    ``base`` and ``overrides``: see :class:`Snapshot`. ``refusal`` is the error that every evaluation has, with its message.
+    ``hides_flags``: the flags belong to another context. They serve only to find out which flags the next change set changes.
     """
 
     base: Items
@@ -73,7 +73,7 @@ class _State:
 class Snapshot:
     """All flags and segments at one moment: immutable data, and caches that fill. Made by :meth:`empty` and :meth:`apply`.
 
-    ``items`` are the definitions that count: those of the service, ``base``, and on top of them those of ``overrides``. Without
+    ``items`` are the definitions that count: ``base``, which the service sent, and on top of it ``overrides``. Without
     overrides ``items`` and ``base`` are the same object.
 
     ``has_data``: a change set was applied, or the data is empty on purpose. Overrides are evaluated without it.
@@ -87,7 +87,7 @@ class Snapshot:
     ``dependents``: the index of :mod:`aioflags.evaluation.compiled_data`. :meth:`builder` makes it if it is asked to, and otherwise
     :meth:`changed_since`.
 
-    ``metadata`` is that of the flag set.
+    ``metadata``: the metadata of the flag set.
 
     ``evaluated_for``: the context that a service evaluated the flags for; ``None`` if they are definitions.
     """
@@ -172,7 +172,7 @@ class Snapshot:
     def switched(self, context: Context, *, keeps_flags: bool) -> Snapshot:
         """The snapshot until a service has evaluated the flags for ``context``. It has no selector.
 
-        ``keeps_flags``: the flags of now serve until then. Otherwise no flag is found.
+        ``keeps_flags``: the current flags serve until then. Otherwise no flag is found.
         """
         hides = self.has_data and (self._state.hides_flags or not keeps_flags)
         state = dataclasses.replace(
@@ -242,7 +242,7 @@ class Snapshot:
         return snapshot, change_set
 
     def _complete(self, change_set: ChangeSet) -> ChangeSet:
-        """The change set, as a full one if the flags of this snapshot are those of another context."""
+        """The change set, as a full one if the flags of this snapshot belong to another context."""
         if not self._state.hides_flags or change_set.kind is not ChangeKind.CHANGES:
             return change_set
         return dataclasses.replace(change_set, kind=ChangeKind.FULL)
@@ -265,7 +265,7 @@ class Snapshot:
     def changed_since(self, old: Snapshot, change_set: ChangeSet) -> frozenset[str]:
         """Keys of the flags that changed, live or deleted, when ``change_set`` made this snapshot out of ``old``.
 
-        After a change of the static context also those of all flags that may read it.
+        After a change of the static context also the keys of all flags that may read it.
         """
         change_set = old._complete(change_set)
         if self.dependents is None:

@@ -115,7 +115,7 @@ class ChangeSet:
 
     ``versioned``: apply a change only if its version is newer than the current one (single updates of FDv1).
     ``persist``: a persistent store may keep the data. False for data of files and tests.
-    ``metadata``: that of the flag set; ``None``: unchanged.
+    ``metadata``: of the flag set; ``None``: unchanged.
     ``static_context``: attributes that flagd adds to the context of every evaluation; ``None``: unchanged.
     ``keys_known``: the change set names all flags that may have changed. False: any flag may have changed, on the server.
     """

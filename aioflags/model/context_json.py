@@ -1,4 +1,4 @@
-"""LaunchDarkly's JSON formats of a single-kind context: the current one with ``kind``, and that of legacy users.
+"""LaunchDarkly's JSON formats of a single-kind context: the current one with ``kind``, and the old one of users.
 
 The readers return the arguments for a context, or the error message as a string. Nothing here knows the class
 :class:`~aioflags.model.context.Context`.

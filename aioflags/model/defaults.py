@@ -93,7 +93,7 @@ MAX_STORE_CHECK_INTERVAL: Final = 300.0
 STORE_CLOSE_GRACE: Final = 0.5
 """The time that closing a client has for pending writes to a store, and again for closing the store."""
 MAX_CACHED_CONTEXTS: Final = 5
-"""Of how many contexts the storage of a device keeps the flags."""
+"""How many contexts the storage of a device keeps flags of."""
 CACHE_PACE: Final = 1.0
 """The pause between two writes of cached flags: a file is written whole."""
 STORAGE_LIMIT: Final = 2.0

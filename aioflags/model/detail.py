@@ -25,7 +25,7 @@ class FlagMetadata(Mapping[str, MetadataValue]):
     """Metadata by name. It cannot be changed, and it can be hashed, copied and pickled.
 
     Args:
-        values: the values of its own. They hide those of ``base`` with the same name.
+        values: the values of its own. They hide values of ``base`` with the same name.
         base: the metadata of the flag set. It is shared and not copied, since a set may have thousands of flags.
     """
 

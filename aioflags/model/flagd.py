@@ -47,7 +47,7 @@ class FlagdFlag(msgspec.Struct, frozen=True, gc=False, kw_only=True, eq=False):
         default_variant: the name of the default variant; ``None``: callers get their own default.
         targeting: the rule, as JSON text: most rules of a large flag set are never read; ``None``: the flag has no rule.
         evaluators: the shared evaluators of the document that has the flag.
-        metadata: the metadata of the flag, with those of its flag set.
+        metadata: the metadata of the flag, with its flag set's.
         problem: why the flag cannot be evaluated; ``None`` if it can.
         rule_length: about how many characters the JSON of ``targeting`` has, with the evaluators that it may refer to.
         version: flagd does not number the versions of a flag.
@@ -73,7 +73,7 @@ class FlagdFlag(msgspec.Struct, frozen=True, gc=False, kw_only=True, eq=False):
 
     @property
     def rule(self) -> Any:
-        """The rule, parsed anew; ``None`` without a rule. ``{"$ref": name}`` stands for a shared evaluator."""
+        """The rule, parsed at each call; ``None`` without a rule. ``{"$ref": name}`` stands for a shared evaluator."""
         return None if self.targeting is None else msgspec.json.decode(self.targeting)
 
 

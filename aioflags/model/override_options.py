@@ -18,7 +18,7 @@ _MIN_POLL_INTERVAL: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class FileOverrides:
-    """Local files with flags and segments that count instead of those of the service, key by key.
+    """Local files with flags and segments that count instead of the service's, key by key.
 
     ``paths``: one file or several, each in LaunchDarkly's format: ``{"flags": {…}, "flagValues": {…}, "segments": {…}}`` as JSON,
     or as YAML (extra ``yaml``). A file that does not exist overrides nothing. ``on_duplicate``: what happens if two files have the

@@ -44,7 +44,7 @@ class OpenStep:
 
 
 class Steps:
-    """Records the steps of an explanation. ``recorded``: those of the part that is evaluated at this moment."""
+    """Records the steps of an explanation. ``recorded``: the steps of the part that is evaluated at this moment."""
 
     def __init__(self) -> None:
         self.recorded: list[ExplanationStep] = []

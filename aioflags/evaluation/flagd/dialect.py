@@ -55,7 +55,7 @@ _SHOWN: Final = 100
 
 
 def _evaluate(flag: FlagdFlag, compile_rule: CompileRule) -> Evaluate:
-    """The function of a flag. Its answers are made now, except those of errors."""
+    """The function of a flag. Its answers are made now; only errors get theirs later."""
     if flag.problem is not None:
         return constant(_malformed(flag, flag.problem))
     if not flag.is_enabled:
@@ -121,9 +121,9 @@ def _malformed(flag: FlagdFlag, problem: str) -> Answer:
 
 
 MAX_REFERENCED: Final = 1 << 25
-"""In characters of JSON: the shared evaluators that one rule refers to, each counted as often as it occurs."""
+"""The characters of JSON in the shared evaluators that one rule refers to, each counted as often as it occurs."""
 SLOW_RULE_LENGTH: Final = 50_000
-"""In characters of JSON. Shorter rules compile in some milliseconds."""
+"""A rule with fewer characters of JSON compiles in some milliseconds."""
 
 
 def flagd_dialect(
@@ -135,7 +135,7 @@ def flagd_dialect(
     """The dialect of flagd.
 
     Args:
-        fractional_version: how ``fractional`` hashes, 2 or 3. It must be that of the server if both evaluate the same flags.
+        fractional_version: how ``fractional`` hashes, 2 or 3. It must be the server's if both evaluate the same flags.
         now_ms: returns the Unix time in milliseconds, for rules that read ``$flagd.timestamp``.
         on_fractional: called when a rule with ``fractional`` is compiled, on the thread of its first evaluation.
 

@@ -78,7 +78,7 @@ def _name(part: Mapping[str, Any]) -> str | None:
 
 
 class FlagComparison:
-    """Compares the flags of one document with those of another, by JSON value.
+    """Compares the flags of two documents, by JSON value.
 
     A reference equals the evaluator that it stands for. What the flags of a document share is compared once, so the time is
     proportional to the size of the two documents.

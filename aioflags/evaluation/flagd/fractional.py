@@ -34,6 +34,7 @@ def murmur3(data: bytes) -> int:
     length = len(data)
     blocks, tail = length >> 2, length & 3
     result = 0
+    # The mask is written out here: the loop runs for every four bytes, and would look the name up.
     for block in struct.unpack_from(f"<{blocks}I", data):
         mixed = block * 0xCC9E2D51 & 0xFFFFFFFF
         result ^= (mixed << 15 | mixed >> 17) * 0x1B873593 & 0xFFFFFFFF
@@ -159,6 +160,7 @@ def _number(value: float) -> bytes:
 
 def _float(value: float) -> bytes:
     """The shortest of three forms that gives back the same value."""
+    # The bytes are hashed: a longer form of the same number would give another variant than flagd.
     for layout, first in _FLOATS:
         try:
             packed = struct.pack(layout, value)
@@ -175,7 +177,7 @@ MAX_WEIGHT: Final = 2_147_483_647
 _KEY: Final = "targetingKey"
 _REMEMBERED: Final = 8192
 _MAX_REMEMBERED_LENGTH: Final = 128
-"""In characters. So the remembered hashes take less than 5 MB."""
+"""The longest text, in characters, whose hash is remembered. So the remembered hashes take less than 5 MB."""
 
 _Hash: TypeAlias = Callable[[Any], "int | None"]
 
@@ -190,6 +192,8 @@ class Buckets:
 
     def variant(self, hash_: int) -> Any:
         """The variant of a seed with this hash. A bucket of weight 0 is never chosen."""
+        # Such a bucket ends where the one before it ends: `bisect_right` passes over it, `bisect_left` would choose it. The hash is
+        # scaled, as flagd does it; a remainder would put every seed elsewhere.
         return self.variants[bisect_right(self.ends, hash_ * self.total >> 32)]
 
     def position(self, hash_: int) -> int:

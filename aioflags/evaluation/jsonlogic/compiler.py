@@ -92,7 +92,7 @@ class _Frame:
 
     source: Any
     name: str | None
-    """Of the operator; ``None`` for an array."""
+    """The name of the operator; ``None`` for an array."""
     operator: Operator | None
     items: Iterator[Any]
     """The items that are left."""
