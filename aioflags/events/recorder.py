@@ -18,15 +18,15 @@ import logging
 import random
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, Final
 
 import msgspec
 
-from aioflags.evaluation.answers import Answer, PrerequisiteEvaluation
+from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.items import Evaluation
-from aioflags.evaluation.scope import CompiledFlag
 from aioflags.evaluation.snapshot import Snapshot
+from aioflags.events.evaluation_events import EvaluatedFlag, evaluated_flags, evaluation_events
 from aioflags.events.options import Events, EventSettings
 from aioflags.events.stats import DiagnosticPeriod, EventCounters, LimitLog, Stats
 from aioflags.events.summary import (
@@ -37,13 +37,13 @@ from aioflags.events.summary import (
     Increment,
     Summarizer,
     Summary,
-    frozen_value,
+    combined,
 )
 from aioflags.model.attributes import json_or_same
 from aioflags.model.context import Context
 from aioflags.model.defaults import MAX_HOT_ANSWERS, MAX_PAYLOAD_BYTES
-from aioflags.model.detail import NO_REASON, EvaluationDetail, OverrideMark
-from aioflags.model.event import AnalyticsEvent, CustomEvent, EvaluationEvent, IdentifyEvent, IndexEvent, MigrationEvent, is_drawn
+from aioflags.model.detail import EvaluationDetail, OverrideMark
+from aioflags.model.event import AnalyticsEvent, CustomEvent, IdentifyEvent, IndexEvent, MigrationEvent, is_drawn
 from aioflags.model.values import is_number
 from aioflags.protocol.event_json import try_json
 from aioflags.runtime.clock import now_ms
@@ -200,7 +200,7 @@ class Recorder:
     def migrated(self, event: MigrationEvent) -> None:
         """Record a read or write of a migration. It does not describe its context."""
         with self._lock:
-            if self.is_open and self._is_sampled(event.sampling_ratio):
+            if self.is_open and is_drawn(event.sampling_ratio, self._chance):
                 self._add(event)
         self._warn()
 
@@ -299,7 +299,7 @@ class Recorder:
         if evaluation.flag is None:
             mark = evaluation.detail.reason.override_mark
             increments.append(self._count_unknown(key, context, summary, default, mark=mark, at_ms=at_ms))
-        return _combined(increments)
+        return combined(increments)
 
     def _record_flag(
         self, evaluated: EvaluatedFlag, context: Context, summary: Summary | None, at_ms: int, *, with_reason: bool
@@ -330,7 +330,7 @@ class Recorder:
             tracks_experiments=self._policy.tracks_experiments,
         )
         for event in events:
-            if self._is_sampled(event.sampling_ratio):
+            if is_drawn(event.sampling_ratio, self._chance):
                 self._add(event)
         return None if events else increment
 
@@ -348,9 +348,6 @@ class Recorder:
     def _drop_evaluation(self) -> None:
         self._counters.evaluations_taken += 1
         self._counters.evaluations_dropped += 1
-
-    def _is_sampled(self, ratio: int | None) -> bool:
-        return is_drawn(ratio, self._chance)
 
     def _add(self, event: AnalyticsEvent) -> None:
         self._counters.events_recorded += 1
@@ -446,89 +443,6 @@ class Recorder:
             period = self._counters.close_period(self._summarizer.pending())
         # Only index events are deduplicated.
         return period if self._has_index_events else msgspec.structs.replace(period, deduplicated=0)
-
-
-class EvaluatedFlag(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=False):
-    """One flag of an evaluation: the flag of the call, or one of its prerequisites, which has no default."""
-
-    flag: CompiledFlag | PrerequisiteEvaluation
-    detail: EvaluationDetail[Any]
-    is_experiment: bool
-    default: Any = None
-    prerequisite_of: str | None = None
-
-
-def evaluated_flags(evaluation: Evaluation, default: Any) -> list[EvaluatedFlag]:
-    """The flags of an evaluation, prerequisites first. The flag of the call is missing if it is unknown."""
-    flags = [
-        EvaluatedFlag(
-            flag=prerequisite,
-            detail=prerequisite.answer.detail,
-            is_experiment=prerequisite.answer.is_experiment,
-            prerequisite_of=prerequisite.prerequisite_of,
-        )
-        for prerequisite in evaluation.prerequisites
-    ]
-    if evaluation.flag is not None:
-        flags.append(
-            EvaluatedFlag(flag=evaluation.flag, detail=evaluation.detail, is_experiment=evaluation.is_experiment, default=default)
-        )
-    return flags
-
-
-def evaluation_events(
-    evaluated: EvaluatedFlag,
-    context: Context,
-    *,
-    at_ms: int,
-    server_ms: int = 0,
-    with_reason: bool = False,
-    tracks_experiments: bool = True,
-) -> list[EvaluationEvent]:
-    """The events of a flag before sampling: the feature event, then the debug event. Most flags have neither, unknown flags never.
-
-    Nor has an evaluation that read an override: its value says nothing about the flag as the service defines it. ``server_ms`` is
-    the last known time of the service; debugging of a flag ends by that clock, too. ``with_reason``: the caller asked for it.
-    """
-    flag, detail = evaluated.flag, evaluated.detail
-    tracking = flag.tracking
-    is_experiment = evaluated.is_experiment and (detail.reason.error_kind is None or not tracks_experiments)
-    is_tracked = tracking.is_tracked or (is_experiment and tracks_experiments)
-    until = tracking.debug_until_ms
-    is_debugged = until is not None and until > at_ms and until > server_ms
-    if flag.version is None or not (is_tracked or is_debugged) or detail.reason.override_affected:
-        return []
-    event = EvaluationEvent(
-        at_ms=at_ms,
-        key=flag.key,
-        context=context,
-        value=frozen_value(detail.value),
-        default=frozen_value(evaluated.default),
-        version=flag.version,
-        variation=detail.variation_index,
-        reason=detail.reason if (with_reason or is_experiment) and detail.reason != NO_REASON else None,
-        prerequisite_of=evaluated.prerequisite_of,
-        sampling_ratio=tracking.sampling_ratio,
-    )
-    events = [event] if is_tracked else []
-    if is_debugged:
-        events.append(msgspec.structs.replace(event, is_debug=True))
-    return events
-
-
-def _combined(increments: Sequence[Increment | None]) -> Increment | None:
-    """One function that calls all increments; ``None`` if one of them is ``None``."""
-    if len(increments) == 1:
-        return increments[0]  # a flag without prerequisites
-    present = [increment for increment in increments if increment is not None]
-    if len(present) < len(increments):
-        return None
-
-    def increment() -> None:
-        for count_one in present:
-            count_one()
-
-    return increment
 
 
 DISABLED_RECORDER: Final = Recorder(Events())

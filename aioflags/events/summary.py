@@ -404,3 +404,18 @@ class Summarizer:
                 except StopIteration:
                     return
             yield result
+
+
+def combined(increments: Sequence[Increment | None]) -> Increment | None:
+    """One function that calls all increments; ``None`` if one of them is ``None``."""
+    if len(increments) == 1:
+        return increments[0]  # a flag without prerequisites
+    present = [increment for increment in increments if increment is not None]
+    if len(present) < len(increments):
+        return None
+
+    def increment() -> None:
+        for count_one in present:
+            count_one()
+
+    return increment

@@ -9,7 +9,7 @@ import pytest
 from aioflags.evaluation.answers import Answer, PrerequisiteEvaluation, Tracking
 from aioflags.evaluation.items import Evaluation
 from aioflags.evaluation.scope import CompiledFlag
-from aioflags.events.recorder import EvaluatedFlag, evaluated_flags, evaluation_events
+from aioflags.events.evaluation_events import EvaluatedFlag, evaluated_flags, evaluation_events
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
 from aioflags.model.event import EvaluationEvent
