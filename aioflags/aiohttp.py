@@ -82,7 +82,7 @@ def client_of(request: web.Request) -> Client: ...
 @overload
 def client_of(request: web.Request, kind: type[C]) -> C: ...
 def client_of(request: web.Request, kind: type[BaseClient] = Client) -> BaseClient:
-    """The client of the application: for its status, and for evaluations with another context than that of the request.
+    """The client of the application: for its status, and for evaluations with another context than the one of the request.
 
     ``kind`` is its class: ``client_of(request, FlagdClient)``.
 

@@ -28,9 +28,9 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 Lifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any] | None]]
 
 _KEY: Final = "aioflags"
-"""In the lifespan's state: the :class:`RequestFlags` of the application. In a request's scope: its pinned flags."""
+"""Names the :class:`RequestFlags` of the application in the lifespan's state, and the pinned flags in a request's scope."""
 _CLIENT: Final = "flags_client"
-"""In the same state: the client."""
+"""Names the client in the same state."""
 
 
 def lifespan(
@@ -44,7 +44,7 @@ def lifespan(
         client: a client, or a function that makes one. An application that runs more than once, as in tests, needs a function.
         context: a plain or coroutine function of the scope that returns the context of a request. ``None``: the ambient context.
         around: another lifespan of the application. It starts after the client and ends before it. ``app.state.flags_client`` is
-            the client, if the application has a ``state``, as that of Starlette has.
+            the client, if the application has a ``state``, as Starlette's has.
 
     Raises:
         ConfigError: an argument has the wrong type.
@@ -128,8 +128,8 @@ def requests_of(scope: Scope) -> RequestFlags[Scope]:
     requests = requests or getattr(getattr(scope.get("app"), "state", None), _KEY, None)
     if requests is None:
         raise LifecycleError(
-            "the flags of this application have not started: use the lifespan of aioflags, and run it. A server runs that of the"
-            " outermost application, not those of applications that are mounted in it. A test client runs it inside"
+            "the flags of this application have not started: use the lifespan of aioflags, and run it. A server runs the one of the"
+            " outermost application, not the ones of applications that are mounted in it. A test client runs it inside"
             " `with TestClient(app)`; httpx.ASGITransport does not run it, so enter app.router.lifespan_context(app)"
             " around it, or app.lifespan() with Litestar"
         )

@@ -122,7 +122,7 @@ def asgi(application: App) -> App:
 
 @asynccontextmanager
 async def running() -> AsyncGenerator[BaseClient, None]:
-    """Start the client of the settings, and close it at the end of the block. Requests of this process use it meanwhile.
+    """Start the client of the settings, and close it at the end of the block. Requests of this process use it inside the block.
 
     :func:`asgi` does this for an ASGI server. Use it in async commands, and with a portal under WSGI.
 
@@ -147,7 +147,7 @@ def current_client() -> Client: ...
 @overload
 def current_client(kind: type[C]) -> C: ...
 def current_client(kind: type[BaseClient] = Client) -> BaseClient:
-    """The client of this process: for its status, and for evaluations with another context than that of a request.
+    """The client of this process: for its status, and for evaluations with another context than the one of a request.
 
     ``kind`` is its class: ``current_client(FlagdClient)``.
 

@@ -80,4 +80,4 @@ CurrentFlags: TypeAlias = Annotated[Flags, Depends(current_flags)]
 """The flags of a request or websocket, pinned at first use: every evaluation of the request sees the same data."""
 
 CurrentClient: TypeAlias = Annotated[Client, Depends(current_client)]
-"""The client of the application: for its status, and for evaluations with another context than that of the request."""
+"""The client of the application: for its status, and for evaluations with another context than the one of the request."""

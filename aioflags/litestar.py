@@ -96,7 +96,7 @@ same data."""
 
 CurrentClient: TypeAlias = NamedDependency[Client]
 """For a parameter ``flags_client``: the client of the application, for its status, and for evaluations with another context than
-that of the request. A client of another class has the type ``NamedDependency[FlagdClient]``."""
+the one of the request. A client of another class has the type ``NamedDependency[FlagdClient]``."""
 
 
 async def flags_of(connection: Connection) -> Flags:

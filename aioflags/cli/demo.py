@@ -157,11 +157,11 @@ class _Stage:
             async for report in self._client.reports():
                 if report.seq > before.seq:
                     break
-            meanwhile = await self._value()
+            value = await self._value()
             await anext(changes)
         _require(self._state.requests[Endpoint.STREAM] > streams, "the change came without a new stream")
         return (
-            f"The connection was cut and the flag flipped meanwhile: flags kept answering ({meanwhile}), "
+            f"The connection was cut and the flag flipped during that time: flags kept answering ({value}), "
             f"the client reconnected and got the change that it had missed. {await self._now()}"
         )
 

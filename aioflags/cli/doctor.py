@@ -42,7 +42,7 @@ def command(
     """Check the key, the addresses, the connection (proxy, DNS, TCP, TLS), a poll, the clock, and a stream.
 
     Key and addresses are read from the environment: LAUNCHDARKLY_SDK_KEY, LAUNCHDARKLY_BASE_URI, LAUNCHDARKLY_STREAM_URI,
-    LAUNCHDARKLY_EVENTS_URI. With --mobile, the key is LAUNCHDARKLY_MOBILE_KEY, and the flags are those of an anonymous context.
+    LAUNCHDARKLY_EVENTS_URI. With --mobile, the key is LAUNCHDARKLY_MOBILE_KEY, and the flags are for an anonymous context.
     With --overrides, check these files, too, and print what they override.
     With --flagd, check the start of a client for flagd, its flags, and the file if it has one.
     The exit status is 1 if there is a problem.

@@ -39,7 +39,7 @@ def command(
 ) -> None:
     """Explain step by step why flag KEY has its value for a context: targets, rules, clauses, segments, prerequisites, buckets.
 
-    The flags are those of FILE, or, with --live, those of LaunchDarkly's service, or, with --flagd, those of flagd. A
+    The flags come from FILE, or, with --live, from LaunchDarkly's service, or, with --flagd, from flagd. A
     context without a "kind" is read as a legacy user; for flagd's flags it has a "targetingKey" and attributes. The exit
     status is 1 if the flag has no value for the context.
     """

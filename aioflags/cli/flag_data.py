@@ -1,4 +1,4 @@
-"""The flags of a command: those of a file, or, with ``--live`` or ``--flagd``, those of a server.
+"""The flags of a command: from a file, or, with ``--live`` or ``--flagd``, from a server.
 
 No network without these options.
 """
@@ -90,7 +90,7 @@ class FlagData:
             )
         if not key:
             raise UsageMistake("no SDK key: set the environment variable LAUNCHDARKLY_SDK_KEY; for flagd use --flagd")
-        # Experiments count the evaluations of programs, not those of a command.
+        # Experiments count the evaluations of programs, not of a command.
         config = replace(config, events=Events(send_events=False))
         return Client(key, with_overrides(config, self.overrides))
 

@@ -65,7 +65,7 @@ def flagd_options(command: _Command) -> _Command:
         click.option("--flagd-sync-port", type=_PORT, default=PORT_OF_SYNC, show_default=True, help="For in-process mode."),
         click.option("--flagd-ofrep-port", type=_PORT, default=PORT_OF_OFREP, show_default=True, help="For OFREP."),
         click.option("--flagd-socket", type=click.Path(path_type=Path), help="A Unix socket for all gRPC services."),
-        click.option("--flagd-context", metavar="JSON", help="Attributes that replace those of every context."),
+        click.option("--flagd-context", metavar="JSON", help="Attributes that replace the same ones of every context."),
         fractional_option,
     ]
     for option in reversed(options):

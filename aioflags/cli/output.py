@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class OutputError(Exception):
-    """Standard output cannot be written. Not an ``OSError``: a command that handles those of its files must not catch it."""
+    """Standard output cannot be written. Not an ``OSError``: a command that handles the errors of its files must not catch it."""
 
     def __init__(self, error: OSError, fd: int) -> None:
         super().__init__(error, fd)

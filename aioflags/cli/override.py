@@ -42,7 +42,7 @@ _STEP: Final = 0.02
 def edit_lock(path: Path, *, max_wait: float = LOCK_WAIT) -> Generator[None, None, None]:
     """Hold this from reading the file until it is replaced. It blocks, and leaves no file behind.
 
-    The folder is locked: a lock of the file would be that of the replaced one. Without effect on Windows, on file systems without
+    The folder is locked: a lock of the file would lock the one that is replaced. Without effect on Windows, on file systems without
     such locks, and for a folder that cannot be opened.
 
     Raises:

@@ -46,8 +46,8 @@ def command(
     is_flagd: bool,
     as_json: bool,
 ) -> None:
-    """Print each change of a flag and of the client's status, for the flags in FILE, or, with --live, those of
-    LaunchDarkly's service, or, with --flagd, those of flagd.
+    """Print each change of a flag and of the client's status, for the flags in FILE, or, with --live, the flags of
+    LaunchDarkly's service, or, with --flagd, the flags of flagd.
 
     With KEYs, only these flags are printed. A change of a prerequisite or segment counts as a change of the flag. With
     FLAGD_RESOLVER=ofrep, --context is required.

@@ -143,7 +143,7 @@ class Client(BaseClient):
         Sources are on demand with :meth:`DataSystem.on_demand <aioflags.DataSystem.on_demand>`, or by their option ``on_demand``.
         Others keep the flags current by themselves and are not polled.
 
-        Waits at most ``timeout`` seconds, by default those of the option ``start_wait``; an answer that comes later still counts.
+        Waits at most ``timeout`` seconds, by default ``start_wait`` of the options; an answer that comes later still counts.
         Concurrent calls share one poll, and a successful one serves for the poll interval.
 
         Raises:
@@ -248,7 +248,7 @@ class Client(BaseClient):
         return self._data_updates.store_statuses.value
 
     def store_statuses(self) -> LatestIterator[StoreStatus]:
-        """``async for status in client.store_statuses()``: the status of now, then each newer one.
+        """``async for status in client.store_statuses()``: the current status, then each newer one.
 
         A slow reader skips statuses, but never the last one. Ends when the client has closed, and at once without a store.
         """

@@ -271,7 +271,7 @@ class DataUpdates(Workload):
 
 
 def first_snapshot(config: Config) -> Snapshot:
-    """The data before the start: those of a MemorySource if it is the only source; empty but valid without source and store."""
+    """The data before the start: from a MemorySource if it is the only source; empty but valid without source and store."""
     system, empty = config.data_system, Snapshot.empty(log=config.logger)
     if config.offline:
         return empty

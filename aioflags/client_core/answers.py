@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 class Question(msgspec.Struct, frozen=True, eq=False, gc=False):
     """One call of an evaluation method. Made by :meth:`Evaluator.question`.
 
-    ``key`` is a plain string. ``context`` is that of the call, otherwise the ambient one; ``default`` is that of the call,
-    otherwise the typed flag's. ``expect`` is the type that the value must have, ``None`` for that of the default; or what decodes
-    the values of the typed flag. ``method`` is the name that hooks see. ``with_reason``: the caller gets the reason, so events
-    contain it too. The garbage collector need not track an object that lives for one call.
+    ``key`` is a plain string. ``context`` is the one of the call, otherwise the ambient one; ``default`` is the call's,
+    otherwise the typed flag's. ``expect`` is the type that the value must have, ``None`` for the type of the default; or what
+    decodes the values of the typed flag. ``method`` is the name that hooks see. ``with_reason``: the caller gets the reason, so
+    events contain it too. The garbage collector need not track an object that lives for one call.
     """
 
     snapshot: Snapshot
@@ -136,7 +136,7 @@ class EvaluationLog:
     def default_served(
         self, key: str, context: Context | None, kind: ErrorKind, flags: Iterable[str] = (), *, message: str | None = None
     ) -> None:
-        """Logs, once a flag and cause, why a default is served. ``message`` is that of the detail.
+        """Logs, once a flag and cause, why a default is served. ``message`` comes from the detail.
 
         A wrong type, a malformed flag and a bug are logged where they are detected.
         """

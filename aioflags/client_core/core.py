@@ -44,7 +44,7 @@ class Core:
     No part holds the client, so they can be read after it was collected. None binds an event loop before the start.
 
     Args:
-        snapshot: The data before the start. Its dialect is that of the client.
+        snapshot: The data before the start. The client has its dialect.
         logger: The client's logger.
         environment: What plugins learn about the client.
         hooks: The hooks of the options.
@@ -157,7 +157,7 @@ class Core:
         notify_after_fork(self)
 
     def after_all_fork_resets(self) -> None:
-        """In the child of a fork: events are off, and the next evaluation logs a warning."""
+        """After a fork, in the child: events are off, and the next evaluation logs a warning."""
         self.cell.is_fork_logged = not self.warns_of_fork
         self.update_fast_path()
 

@@ -48,7 +48,7 @@ class CoreClient(ProcessBound):
     # -- life cycle
 
     async def aclose(self, timeout: float | None = None) -> None:
-        """Closes everything within ``timeout`` seconds, by default those of the option ``close_timeout``. Idempotent.
+        """Closes everything within ``timeout`` seconds, by default ``close_timeout`` of the options. Idempotent.
 
         Evaluations in memory continue to work afterwards, on the newest data. Those that a server makes return the default.
 
@@ -104,7 +104,7 @@ class CoreClient(ProcessBound):
     async def wait_until(self, status: Status | Callable[[StatusReport], bool], timeout: float | None = None) -> StatusReport:
         """Waits until the client has this status, or a report for which the function returns true. Returns the report.
 
-        A status that lasts so briefly that this task does not run meanwhile may be missed.
+        A status that lasts so briefly that this task does not run before it ends may be missed.
 
         Raises:
             NotReadyError: ``timeout`` seconds are over, or the client is closed.

@@ -48,7 +48,7 @@ class DeferredHooks:
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        """In the child of a fork: the parent runs the callbacks that wait."""
+        """After a fork, in the child: the parent runs the callbacks that wait."""
         self._waiting: deque[Callable[[], Awaitable[None]]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.is_open: bool = False
@@ -161,7 +161,7 @@ _STAGES: Final = tuple(field.name for field in fields(_Stages))
 class HookRunner:
     """The hooks of one client, in order. False if there are none.
 
-    A call reads the list once: a hook that is added meanwhile runs around the next call.
+    A call reads the list once: a hook that is added during the call runs around the next call.
     """
 
     def __init__(self, hooks: Iterable[Hook], logger: logging.Logger) -> None:

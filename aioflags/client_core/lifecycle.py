@@ -438,7 +438,7 @@ class Lifecycle:
         self._closing.set()
 
     def after_fork(self) -> None:
-        """In the child of a fork: the parent's tasks do not run here. Evaluations continue; ``start`` starts anew."""
+        """After a fork, in the child: the parent's tasks do not run here. Evaluations continue; ``start`` starts again."""
         if self._root is not None:
             self._reset()
             self._cell.after_fork()

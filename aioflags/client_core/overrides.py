@@ -76,12 +76,12 @@ class OverrideRegistry:
         """The values that apply in this task now, by flag key. Those of a task outrank global ones, inner blocks outer ones."""
         values: dict[str, Any] = {}
         for layer in (*self._global, *self._in_task.get()):
-            values.update(layer)  # in one step: another thread may change the layer meanwhile
+            values.update(layer)  # in one step: another thread may change the layer at the same time
         return values
 
     @contextmanager
     def everywhere(self, layer: dict[str, Any]) -> Generator[None, None, None]:
-        """Inside the block ``layer`` applies to all clients, in all tasks and threads. It may change meanwhile."""
+        """Inside the block ``layer`` applies to all clients, in all tasks and threads. It may change inside the block."""
         with self._active():
             with self._lock:
                 self._global = (*self._global, layer)

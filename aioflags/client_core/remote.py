@@ -42,7 +42,7 @@ _NOT_CACHED: Final = "the value is not in the cache and this call cannot wait fo
 class RemoteEvaluation(Protocol):
     """Evaluates flags by asking a server. No method raises because of the server, the network or the context.
 
-    The methods that have a body here are those of an evaluation without a cache, of a server that sends all flags.
+    The methods that have a body here fit an evaluation without a cache, by a server that sends all flags.
     """
 
     def cached(self, key: str, expected: type) -> EvaluationDetail[Any] | None:  # noqa: ARG002 -- nothing is cached
@@ -131,7 +131,7 @@ class RemoteAnswers:
     async def all_flags(self, context: Context | None, key: str | None = None) -> Snapshot:
         """The server's answers for all flags, or a snapshot whose evaluations say why the server gave none.
 
-        ``key`` is that of a flag that is needed even if the server leaves it out of its answers for all flags.
+        ``key`` names a flag that is needed even if the server leaves it out of its answers for all flags.
         """
         self._check_loop()
         if (refusal := self.refusal) is not None:

@@ -91,7 +91,7 @@ class ServiceConnection:
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        """In the child of a fork: changes the instance id in place, because sources and events hold the same dictionary."""
+        """After a fork, in the child: changes the instance id in place, because sources and events hold the same dictionary."""
         self.headers[INSTANCE_ID] = str(uuid.uuid4())
 
     @asynccontextmanager

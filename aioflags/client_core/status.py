@@ -265,7 +265,7 @@ class StatusCell:
         self._reset()
 
     def after_fork(self) -> None:
-        """In the child of a fork: no source runs yet, and the tasks that wait run in the parent."""
+        """After a fork, in the child: no source runs yet, and the tasks that wait run in the parent."""
         self.rejected_payloads = 0
         if not self.is_closed:
             if self.server_evaluates and not self._condition.is_fatal:

@@ -169,7 +169,7 @@ def plain_key(key: object) -> str:
 def actual_context(context: object) -> Context | None:
     """The context that this is, or that a lazy object stands for, such as a proxy of the current request; ``None`` for others."""
     try:
-        # A method of a proxy is that of its target.
+        # A proxy has the methods of its target.
         target = cast("Any", context).member.__self__ if isinstance(context, Context) else None
         return target if issubclass(type(target), Context) else None
     except Exception:  # noqa: BLE001 -- an object of the program may raise anything when it is read

@@ -167,7 +167,7 @@ class _LimitedProtocol(H11Protocol):
 
 
 class _Deadline:
-    """A time limit that closes a connection. It starts again if the client takes bytes of an answer meanwhile."""
+    """A time limit that closes a connection. It starts again each time the client takes bytes of an answer."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport

@@ -88,7 +88,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     Args:
         kind: what goes wrong.
-        on: the endpoints. Default: all endpoints with data; for the directive, ``goodbye`` and ``error`` those of FDv2.
+        on: the endpoints. Default: all endpoints with data; for the directive, ``goodbye`` and ``error`` the endpoints of FDv2.
         times: how many responses it affects. All open streams together count as one. Default: no limit.
         lasts: for how many seconds it is active; ``for`` in JSON. Default: until it is lifted.
         status: the HTTP status, for ``status``.

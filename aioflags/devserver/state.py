@@ -196,7 +196,7 @@ class ServerState(ProcessBound):
             self._notify_edit()
 
     def write(self, objects: Objects) -> None:
-        """Add these objects, or replace those of the same kind and key."""
+        """Add these objects, or replace the objects of the same kind and key."""
         self._written.update(objects)
         self._serve(objects)
 

@@ -115,7 +115,7 @@ class Diagnostics:
             await self._sender.send_diagnostic(init_event(self._identity, self._describe(), at_ms=self._since_ms))
             while True:
                 self._mark_sent()
-                # An event that took longer than the interval replaces those that were due meanwhile: the next one includes them.
+                # An event that took longer than the interval replaces the ones that were due by then: the next one includes them.
                 due = max(due + self._interval, anyio.current_time())
                 await anyio.sleep_until(due)
                 due = await self._wait_for_gate(due)

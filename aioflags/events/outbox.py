@@ -63,7 +63,7 @@ class Outbox:
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        """In the child of a fork: the parent delivers its batches, and its tasks do not run here."""
+        """After a fork, in the child: the parent delivers its batches, and its tasks do not run here."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: TaskGroup | None = None
         self._is_flush_requested = False

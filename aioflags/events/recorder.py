@@ -84,7 +84,7 @@ class Recorder:
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        """In the child of a fork: begin empty. The parent sends the events that the parent recorded."""
+        """After a fork, in the child: begin empty. The parent sends the events that the parent recorded."""
         self.hot_context: HotContext = NO_CONTEXT
         self.is_open: bool = False
         # Reentrant: a finalizer or a signal handler may evaluate a flag on the thread that is recording.

@@ -69,7 +69,7 @@ class SendGate:
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        """In the child of a fork: the waiting tasks exist in the parent only."""
+        """After a fork, in the child: the waiting tasks exist in the parent only."""
         self._changed.after_fork()
 
     @property
@@ -115,7 +115,7 @@ class DeliveryLog:
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        """In the child of a fork: forget the outage of the parent."""
+        """After a fork, in the child: forget the outage of the parent."""
         self._is_refused = False
         self._reset()
 
@@ -247,7 +247,7 @@ class Sender:
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        """In the child of a fork: the tasks that wait for a retry exist in the parent only."""
+        """After a fork, in the child: the tasks that wait for a retry exist in the parent only."""
         self._finishing = anyio.Event()
 
     async def send(self, payload: EventPayload) -> SendOutcome:
@@ -289,7 +289,7 @@ class Sender:
     async def _post(
         self, url: str, headers: Mapping[str, str], body: bytes, name: str, log: DeliveryLog, *, is_analytics: bool
     ) -> tuple[SendOutcome, str]:
-        """The outcome and its reason, after a second attempt if that may succeed. Both are those of the last attempt."""
+        """The outcome and its reason, after a second attempt if that may succeed. Both come from the last attempt."""
         headers = {**self._headers, "Content-Type": "application/json", **headers}
         if self._compress:
             body = await compressed(body)

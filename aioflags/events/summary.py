@@ -313,7 +313,7 @@ class Batch:
 
 
 class Summarizer:
-    """The summaries of the current period, and those of earlier periods that are not counted yet, or may still grow.
+    """The summaries of the current period, and of earlier periods that are not counted yet, or may still grow.
 
     There is one summary for each context, by all its attributes, with ``for_each_context``: at most ``MAX_CONTEXT_SUMMARIES``.
     Otherwise one counts all contexts. Callers hold ``lock`` (the recorder's). An iterator that a method returns is used later,

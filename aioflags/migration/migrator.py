@@ -150,7 +150,7 @@ class Migrator(ProcessBound, Generic[P, R, W]):
     async def write(self, key: str, context: Context | None, default: Stage | str, payload: P) -> WriteResult[W]:
         """Write to the authoritative system, and then, if that succeeded, to the other one.
 
-        Parameters and measurements are those of :meth:`read`.
+        As :meth:`read`, with the same parameters and measurements.
         """
         stage, tracker = await self._client.migration_variation(key, context, default)
         tracker.operation(Operation.WRITE)

@@ -81,7 +81,7 @@ class EventTotals:
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        """In the child of a fork: every recorder begins again at zero."""
+        """After a fork, in the child: every recorder begins again at zero."""
         for client in self._clients:
             client.counted.clear()
 

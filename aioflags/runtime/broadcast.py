@@ -33,7 +33,7 @@ class Signal:
         await self._event.wait()
 
     def after_fork(self) -> None:
-        """In the child of a fork: the waiting tasks exist in the parent only."""
+        """After a fork, in the child: the waiting tasks exist in the parent only."""
         self._event = anyio.Event()
 
 
@@ -62,7 +62,7 @@ class Latest(Generic[T]):
         self.changed.send()
 
     def after_fork(self) -> None:
-        """In the child of a fork: the waiting tasks exist in the parent only."""
+        """After a fork, in the child: the waiting tasks exist in the parent only."""
         self.changed.after_fork()
 
 

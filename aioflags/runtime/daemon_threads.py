@@ -105,7 +105,7 @@ class SerialThread:
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        """In the child of a fork: the thread of the newest call exists in the parent only."""
+        """After a fork, in the child: the thread of the newest call exists in the parent only."""
         self._threads.newest = self._call = None
 
     async def run(self, work: Callable[[], T], *, timeout: float | None = None, max_wait_for_earlier: float | None = None) -> T:

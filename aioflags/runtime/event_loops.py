@@ -92,7 +92,7 @@ class ForkSafeAsyncLock:
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        """In the child of a fork: the task that held the lock runs in the parent only, so it would never release it."""
+        """After a fork, in the child: the task that held the lock runs in the parent only, so it would never release it."""
         self._lock = anyio.Lock(fast_acquire=self._fast_acquire)
 
     async def __aenter__(self) -> None:

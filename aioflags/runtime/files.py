@@ -75,7 +75,7 @@ def read_regular(path: Path, *, limit: int = MAX_FILE_BYTES) -> bytes:
 
 
 def check_regular(path: Path, status: os.stat_result) -> None:
-    """Raise ``OSError`` unless ``status`` is that of a regular file."""
+    """Raise ``OSError`` unless ``status`` describes a regular file."""
     if stat.S_ISREG(status.st_mode):
         return
     if stat.S_ISDIR(status.st_mode):

@@ -69,7 +69,7 @@ class Lock:
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        """In the child of a fork: the thread that held the lock may not exist here, so it would never release it."""
+        """After a fork, in the child: the thread that held the lock may not exist here, so it would never release it."""
         self._lock = threading.RLock()
 
     def __enter__(self) -> None:

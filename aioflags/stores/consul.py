@@ -199,7 +199,7 @@ class ConsulFlags:
     # -- writing
 
     def _replacing(self, items: StoredItems, stored: dict[str, ConsulEntry]) -> Iterator[ConsulWrite]:
-        """The writes that make the stored entries those of ``items``."""
+        """The writes that make the store equal to ``items``."""
         kept, kinds = {self._marker}, set[ObjectKind]()
         before = stored.get(self._marker)
         if (listed := _listed(before)) and not listed.isdisjoint(self._unseen(stored)):
@@ -223,7 +223,7 @@ class ConsulFlags:
             yield marker
 
     async def _write_newer(self, items: Sequence[StoredItem]) -> bool:
-        """Write the items that are newer than the stored ones: false if another process writes one of them meanwhile."""
+        """Write the items that are newer than the stored ones: false if another process writes one of them first."""
         stored = await self._entries([(item.kind, item.key) for item in items])
         writes = list(self._newer(items, stored))
         unseen = frozenset(self._unseen(stored)).difference(self._unseen([write.key for write in writes]))
@@ -266,7 +266,7 @@ class ConsulFlags:
 
 
 def _listed(marker: ConsulEntry | None) -> frozenset[ObjectKind] | None:
-    """The kinds that the marker lists; ``None`` without a marker, and for that of another SDK."""
+    """The kinds that the marker lists; ``None`` without a marker, and for the marker of another SDK."""
     return None if marker is None else listed_kinds(marker.text)
 
 

@@ -33,7 +33,7 @@ from aioflags.stores.items import COLLECTIONS, MARKER, ItemReader, items_lost, l
 # that have items: a script may delete all items of a kind and keep the marker. A data set that lacks a listed kind is never
 # read, and no change set is written to it: the kind would begin again with a few items, and look complete.
 #
-# Source: ``data-system.md`` 7.4; the layout is that of LaunchDarkly's SDKs.
+# Source: ``data-system.md`` 7.4; LaunchDarkly's SDKs have the same layout.
 
 
 _MAX_SIZE: Final = 400_000
@@ -211,7 +211,7 @@ def _text(stored: DynamoDBItem) -> bytes | None:
 
 
 def _listed(marker: DynamoDBItem | None) -> frozenset[ObjectKind] | None:
-    """The kinds that the marker lists; ``None`` without a marker, and for that of another SDK."""
+    """The kinds that the marker lists; ``None`` without a marker, and for the marker of another SDK."""
     return None if marker is None else listed_kinds(_text(marker))
 
 
@@ -228,7 +228,7 @@ def _problem(item: DynamoDBItem) -> str | None:
 #
 # One item for each context has the sets ``included`` and ``excluded``; one more has the time of the last update.
 #
-# Source: ``data-system.md`` 7.9; ``client-surface.md`` 11; the layout is that of LaunchDarkly's SDKs.
+# Source: ``data-system.md`` 7.9; ``client-surface.md`` 11; LaunchDarkly's SDKs have the same layout.
 
 
 _CONTEXTS: Final = "big_segments_user"
@@ -291,7 +291,7 @@ class DynamoDBStore:
         table: the name of the table.
         prefix: with ``:`` after it, the start of every ``namespace``. It keeps environments apart.
         region: in place of the region of the environment (``AWS_DEFAULT_REGION``) or of AWS's files.
-        endpoint_url: an address in place of that of the region, for DynamoDB Local.
+        endpoint_url: an address in place of the region's, for DynamoDB Local.
         timeout: seconds that a connection may take to open, or to answer.
         client: a ``dynamodb`` client of aiobotocore or aioboto3 in place of ``region``, ``endpoint_url`` and ``timeout``. The
             program closes it.

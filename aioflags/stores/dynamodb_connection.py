@@ -57,7 +57,7 @@ class DynamoDBClient:
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        """In the child of a fork: keep the parent's client, unused, until the process ends."""
+        """After a fork, in the child: keep the parent's client, unused, until the process ends."""
         self._opening = anyio.Lock()
         if self._client is not None:
             _LEFT_BY_PARENTS.append(self._client)
@@ -99,7 +99,7 @@ class DynamoDBClient:
             await client.__aexit__(None, None, None)
 
     def _ready_session(self) -> Any:
-        """In the thread: a session that has the service models and the credentials in memory.
+        """Return, in the thread, a session that has the service models and the credentials in memory.
 
         Kept although the call that asked for it was cancelled. If credentials are missing, the next call looks again.
         """
@@ -131,7 +131,7 @@ class DynamoDBClient:
 
 @cache
 def _service_models() -> Any:
-    """In the thread: a loader of botocore that has read all that a client needs. It is shared by all clients of the process.
+    """Return, in the thread, a loader of botocore that has read all that a client needs. All clients of the process share it.
 
     A blocking client, which sends nothing, makes it read.
     """
@@ -142,7 +142,7 @@ def _service_models() -> Any:
 
 
 def _credentials(session: Any) -> Any:
-    """In the thread: the credentials of a session, which keeps them; ``None`` if they are missing.
+    """Return, in the thread, the credentials of a session, which keeps them; ``None`` if they are missing.
 
     A role's credentials come from a server of AWS, which aiobotocore asks on an event loop. Here it is one of the thread's own.
     """
@@ -202,7 +202,7 @@ def judge_failure(error: BaseException) -> CallFailure:
 def explain(error: BaseException, *, table: str, server: str, timeout: float | None) -> str:
     """A message for a failed call, on one line.
 
-    ``server`` is DynamoDB with its address, and ``timeout`` that of the client, if they are known.
+    ``server`` is DynamoDB with its address, and ``timeout`` the limit of the client, if they are known.
     """
     code, kind = error_code(error), type(error).__name__
     if code == "ResourceNotFoundException":
@@ -286,7 +286,7 @@ class DynamoDBConnection:
         )
 
     async def put_if_unchanged(self, item: DynamoDBItem, before: DynamoDBItem) -> None:
-        """Write an item, unless the attribute ``item`` of the stored one differs from that of ``before``."""
+        """Write an item, unless the attribute ``item`` of the stored one differs from the one of ``before``."""
         await self._call(
             "put_item",
             TableName=self._table,

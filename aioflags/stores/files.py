@@ -67,7 +67,7 @@ def read_own(path: Path, limit: int, *, no_follow: int = _NO_FOLLOW) -> bytes | 
         _check_owner(path, status)
         if status.st_size > limit:
             raise UnusableContentsError(f"{path} has {status.st_size:,} bytes, more than {limit:,}")
-        # Do not read past this size: if the file grows meanwhile, another program writes to it, and the checksum will not match.
+        # Do not read past this size: a file that grows during the read is written by another program, and its checksum fails.
         return read_at_most(descriptor, status.st_size)
     finally:
         os.close(descriptor)

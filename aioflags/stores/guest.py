@@ -144,7 +144,7 @@ class GuestStore(Generic[S]):
             self._logger.warning("%s did not close within %g s and was abandoned", self.name, self._grace)
 
     def after_fork(self) -> None:
-        """In the child of a fork: leave the connections of the parent's store alone. The next run builds another store."""
+        """After a fork, in the child: leave the connections of the parent's store alone. The next run builds another store."""
         self.store = None
         self._is_open = False
 

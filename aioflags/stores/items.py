@@ -106,7 +106,7 @@ def stored_items(changes: Collection[Change]) -> list[StoredItem]:
 
 
 def complete(change: Change) -> Change:
-    """The change with the version that a store compares: that of the definition, otherwise that of its transfer."""
+    """The change with the version that a store compares: the version of the definition, otherwise of its transfer."""
     definition = completed(change)
     if definition is None:
         return change
@@ -170,7 +170,7 @@ def marker_text(kinds: Collection[ObjectKind]) -> str:
 
 
 def listed_kinds(text: bytes | None) -> frozenset[ObjectKind] | None:
-    """The kinds of a :func:`marker_text`; ``None`` without a marker, and for that of another SDK."""
+    """The kinds of a :func:`marker_text`; ``None`` without a marker, and for the marker of another SDK."""
     words = [] if text is None else text.split(b" ")
     if not words or words[0] != MARKER.encode():
         return None

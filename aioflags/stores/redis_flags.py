@@ -298,7 +298,7 @@ class RedisFlags:
         raise StoreError(f"{' and '.join(names)} in Redis changed {LOST_RACE.attempts} times while this client tried to write")
 
     async def _write_newer(self, names: Sequence[str], items: Sequence[StoredItem]) -> None:
-        """Write the items that are newer than the stored ones. Raises redis-py's ``WatchError`` if the hashes change meanwhile."""
+        """Write the items that are newer than the stored ones. Raises redis-py's ``WatchError`` if the hashes change first."""
         async with await self._connection.transaction() as pipe:
             await pipe.watch(*names, self._marker)
             marker = await pipe.get(self._marker)

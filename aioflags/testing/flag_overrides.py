@@ -41,7 +41,7 @@ _VARIATIONS: Final = 'for example @pytest.mark.flag_variations("theme", values=[
 
 
 def marked_values(item: pytest.Item) -> dict[str, Any]:
-    """The values of the ``flags`` markers of a test, over those of its class and module, and of its ``flag_variations`` run."""
+    """The values of the ``flags`` markers of a test, over its class's and module's, and over its ``flag_variations`` run's."""
     values: dict[str, Any] = {}
     for marker in reversed(list(item.iter_markers("flags"))):
         values.update(_values(marker, item))

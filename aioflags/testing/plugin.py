@@ -18,7 +18,7 @@ _STRICT: Final = pytest.StashKey[Any]()
 
 _MARKERS: Final = (
     "flags(values, **more): values of flags in this test: in flags, mobile_flags, flags_service, fake_flagd, otherwise everywhere",
-    "flag_variations(key, *, values): runs the test once for each variation of a flag, those of --flags-file by default",
+    "flag_variations(key, *, values): runs the test once for each variation of a flag, by default of --flags-file",
     "flags_strict: fails the test if a flag could not be evaluated: unknown, of another type, without a valid context",
 )
 

@@ -209,7 +209,7 @@ class FlagsService(LocalServer):
     def config(self, *, url: str | None = None, **options: Any) -> Config:
         """A :class:`Config` for clients of this server, with more ``options``. By default diagnostic events are off.
 
-        ``url`` replaces the server's address, for example by that of a :class:`FaultProxy` in front of it.
+        ``url`` replaces the server's address, for example by the address of a :class:`FaultProxy` in front of it.
         """
         settings: dict[str, Any] = {"events": Events(diagnostic_opt_out=True), **options}
         return Config(base_uri=url or self.url, stream_uri=url or self.url, events_uri=url or self.url, **settings)
@@ -243,7 +243,7 @@ class FlagsService(LocalServer):
     async def wait_for_event(self, kind: str, *, timeout: float = 10, **properties: object) -> dict[str, Any]:
         """Wait for an analytics event of this kind with these properties, and return it as JSON. An earlier event counts.
 
-        ``kind`` and ``properties`` are those of LaunchDarkly's events:
+        ``kind`` and ``properties`` have LaunchDarkly's names:
         ``await flags_service.wait_for_event("custom", key="purchase")``. Clients send events every five seconds, and at a flush.
 
         Raises:

@@ -1,4 +1,4 @@
-"""The flags of a test session: those of ``--flags-file`` and ``--flags``, and the values of the markers of a test."""
+"""The flags of a test session: from ``--flags-file`` and ``--flags``, and the values of the markers of a test."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class UnusedReport:
 
     @pytest.hookimpl
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """In a worker: send its keys."""
+        """Send the keys of this worker."""
         output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
         if output is not None:
             output[_WORKER_KEY] = sorted(self._evaluated)

@@ -3,7 +3,7 @@
 A toxic is a filter: each piece of bytes goes through :meth:`Toxic.filter`, and the end of the bytes is an empty piece. Some toxics
 affect a connection as a whole, or answer in place of the server.
 
-The names are those of Toxiproxy where it has the same kind. Times are in seconds, rates in bytes a second. ``stream`` is the
+Toxiproxy has the same names, where it has the same kind. Times are in seconds, rates in bytes a second. ``stream`` is the
 direction: ``"downstream"`` to the client, ``"upstream"`` to the server, or ``"both"``.
 """
 

@@ -227,7 +227,7 @@ class ContextFlags:
 
 
 def _fields(state: FlagState, version: int) -> dict[str, Any]:
-    """The JSON of an evaluated flag. ``version`` is that of the data, ``flagVersion`` that of the definition."""
+    """The JSON of an evaluated flag. ``version`` counts the data, ``flagVersion`` the definition."""
     always = {"value": state.value, "variation": None, "trackEvents": False}
     return {**always, **state.meta(), "version": version, "flagVersion": state.flag.version}
 

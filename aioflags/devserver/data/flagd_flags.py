@@ -205,7 +205,7 @@ _MAX_VIEWS: Final = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlagdSelector:
-    """Which flags a client wants: those of one source, or of one flag set; all of them if both are ``None``.
+    """Which flags a client wants: the flags of one source, or of one flag set; all flags if both are ``None``.
 
     A ``flag_set`` of ``""`` selects the flags of no flag set.
     """
@@ -284,7 +284,7 @@ class FlagdView:
 class FlagdFlags:
     """The documents in flagd's format that a server serves. ``version`` counts the changes.
 
-    ``static_context``: attributes that replace those of every context; sync clients get them, too.
+    ``static_context``: attributes that replace the same ones of every context; sync clients get them, too.
 
     ``fractional_version``: how ``fractional`` hashes, 2 or 3. Raises ``ValueError`` for another number.
     """

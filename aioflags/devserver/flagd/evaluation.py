@@ -46,7 +46,7 @@ class Resolution:
         value: the value, if ``has_value``.
         has_value: False: the client uses its own default.
         variant: the name of the variant.
-        metadata: that of the flag and its flag set.
+        metadata: from the flag and its flag set.
         error: the error code; ``None`` for a success.
         message: the error in words.
         kind: with all flags at once: the type of the default variant, which the value has; ``None`` for any other type.

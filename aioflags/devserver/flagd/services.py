@@ -88,7 +88,7 @@ class ServiceOptions:
     Args:
         keep_alive: seconds without other messages after which an event stream gets ``keep_alive``.
         has_metadata: the sync service has the method ``GetMetadata``, which is deprecated.
-        sends_context: sync messages have the static context, as those of flagd since 0.12 have.
+        sends_context: sync messages have the static context, as flagd sends them since 0.12.
         has_v2: there is the evaluation service v2, which flagd has since 0.14.
         sends_documents: sync messages have the whole document as it was written, with shared evaluators and metadata; flagd
             never sends that, but other sync servers do.

@@ -97,7 +97,7 @@ def check_cycles(graph: Mapping[str, list[Edge]]) -> Iterator[tuple[str, LintRem
 
 # -- Checks the properties and types of a definition, and reports every mistake, not only the first.
 #
-# The expected types are those of the structs that definitions are decoded to, so the two cannot disagree.
+# The expected types come from the structs that definitions are decoded to, so the two cannot disagree.
 
 
 _STRUCTS: Final[dict[ObjectKind, type[RuledDefinition]]] = {ObjectKind.FLAG: FlagDefinition, ObjectKind.SEGMENT: SegmentDefinition}

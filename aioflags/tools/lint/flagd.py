@@ -19,7 +19,7 @@ from aioflags.tools.lint.findings import LintRemark, quoted
 
 # -- Lints the literal arguments of flagd's operators: those with which a rule always gives null.
 #
-# The messages are those of explanations.
+# Explanations have the same messages.
 #
 # Source: ``flagd.md`` 6.
 
