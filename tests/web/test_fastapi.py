@@ -190,7 +190,7 @@ def test_a_mounted_application_has_flags() -> None:
 def test_a_lifespan_of_a_mounted_application_is_reported_with_its_remedy() -> None:
     app, inner = FastAPI(), app_of(Client.local(FLAGS), context=user_of)
     app.mount("/inner", inner)
-    with TestClient(app, headers=ANNA) as http, pytest.raises(LifecycleError, match="that of the outermost application"):
+    with TestClient(app, headers=ANNA) as http, pytest.raises(LifecycleError, match="the one of the outermost application"):
         http.get("/inner/async")
 
 
