@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Final, Protocol, TypeAlias, TypedDict
 
 from aioflags.client_core.answers import OFFLINE, Answers, DataAnswers, EvaluationLog, Question, fast_path, report_target
-from aioflags.client_core.fast_path import current_context, fast_detail
+from aioflags.client_core.fast_path import current_context
 from aioflags.client_core.hook_runner import HookRunner
 from aioflags.client_core.overrides import OVERRIDES, Observation
 from aioflags.client_core.status import StatusCell
@@ -193,8 +193,14 @@ class Evaluator:
 
     def typed_detail(self, holder: _HasSnapshot, key: str, context: Context, default: Any, expect: type) -> EvaluationDetail[Any]:
         """The value of a flag of type ``expect``, or ``default`` of whatever type, with the reason. ``object`` is any type."""
-        if self.report_to is None and (detail := fast_detail(holder.snapshot, key, context, default, expect)) is not None:
-            return detail
+        if self.report_to is None and key.__class__ is str:
+            # The lines of `fast_detail`, without its call.
+            try:
+                answer = holder.snapshot.direct_flags[key](context, holder.snapshot.scope)
+                if answer.by_type[expect] is answer.value and context.error is None:
+                    return answer.detail
+            except Exception:  # noqa: BLE001, S110 -- the slow path meets the cause again, and handles it
+                pass
         question = self.question(holder.snapshot, key, context, default, expect, method="variation_detail", with_reason=True)
         return self.detail(question)
 

@@ -106,9 +106,7 @@ def plain_default(key: object, default: Any) -> Any:
     return own_default(key) if default is None else default
 
 
-def fast_detail(
-    snapshot: Snapshot, key: str, context: Any, default: object, expect: type | None = None
-) -> EvaluationDetail[Any] | None:
+def fast_detail(snapshot: Snapshot, key: str, context: Any, default: object) -> EvaluationDetail[Any] | None:
     """The fast path of a method that returns a detail: the detail that the flag's answer has. ``None``: take the slow path.
 
     Call it only where evaluations are not reported: events need the reason, which the fast path does not count.
@@ -117,7 +115,7 @@ def fast_detail(
         if key.__class__ is str or decoder_of(key) is None:
             answer = snapshot.direct_flags[key](context, snapshot.scope)
             # `by_type` has the answer's own value only if it needs no conversion and no copy.
-            if answer.by_type[expect or default.__class__] is answer.value and context.error is None:
+            if answer.by_type[default.__class__] is answer.value and context.error is None:
                 return answer.detail
     except Exception:  # noqa: BLE001, S110 -- the slow path meets the cause again, and handles it
         pass

@@ -85,6 +85,8 @@ def _targeted(flag: FlagdFlag, rule: Callable[[Mapping[str, Any]], Any]) -> Eval
             result = rule(data)
         except RuleError as problem:
             return _malformed(flag, str(problem))
+        except RecursionError:
+            return _malformed(flag, "the rule is nested too deeply for the stack of the interpreter")
         if result.__class__ is str:
             answer = answers.get(result)
             return _unknown(flag, result) if answer is None else answer

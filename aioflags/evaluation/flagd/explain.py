@@ -51,7 +51,7 @@ def flagd_steps(
         rule = flag.rule
         result = evaluate(rule)
         steps = tuple(_Walk(flag, evaluate, place).steps(rule, "targeting"))
-    except RuleError:
+    except (RuleError, RecursionError):
         return
     text = f"the targeting rule gives {shown(result)}"
     yield ExplanationStep(kind=StepKind.TARGETING, path="targeting", text=text, facts={"result": as_json(result)}, steps=steps)

@@ -89,7 +89,7 @@ def _build(arguments: Sequence[Expression], site: Site) -> Expression:
 
 
 Targeting: TypeAlias = Callable[[Mapping[str, Any]], Any]
-"""The result of a flag's rule for the data of a context. It raises :class:`RuleError` alone, with the problem."""
+"""The result of a flag's rule for the data of a context. It raises :class:`RuleError` with the problem, or ``RecursionError``."""
 
 _FLAGD: Final = "$flagd"
 _FLAG_KEY_PATH: Final = "$flagd.flagKey"

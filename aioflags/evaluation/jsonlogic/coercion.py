@@ -37,7 +37,6 @@ UNIT: Final = 64
 """How many characters or elements cost as much as one operation."""
 UNMETERED_SIZE: Final = 32
 """Rules with more operations than this have an allowance even without loops. It costs them a tenth of a microsecond."""
-_STACK: Final = "the rule is nested too deeply for the stack of the interpreter"
 
 
 class RuleError(Exception):
@@ -92,22 +91,8 @@ def metered(rule: Callable[[Any], Any]) -> Callable[[Any], Any]:
         _METER.left = MAX_WORK
         try:
             return rule(data)
-        except RecursionError:
-            raise RuleError(_STACK) from None
         finally:
             _METER.left = outer
-
-    return evaluate
-
-
-def guarded(rule: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """The same rule without an allowance. It only reports a stack that is nearly full."""
-
-    def evaluate(data: Any) -> Any:
-        try:
-            return rule(data)
-        except RecursionError:
-            raise RuleError(_STACK) from None
 
     return evaluate
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from aioflags.evaluation.jsonlogic.coercion import UNMETERED_SIZE, RuleError, guarded, metered
+from aioflags.evaluation.jsonlogic.coercion import UNMETERED_SIZE, RuleError, metered
 from aioflags.evaluation.jsonlogic.expressions import COMPARISON, Data, Expression, Operator, Rule, Site, literal
 from aioflags.evaluation.jsonlogic.logic import LOGIC
 from aioflags.evaluation.jsonlogic.operators import ARITHMETIC, ARRAYS, MEMBERSHIP, TEXT
@@ -41,7 +41,7 @@ class CompiledRule:
     """A rule that is ready to be evaluated."""
 
     rule: Rule
-    """The result for some data. It raises :class:`RuleError` and nothing else."""
+    """The result for some data. It raises :class:`RuleError`, or :class:`RecursionError` where the stack is nearly full."""
     reads: frozenset[str]
     """The members of the data that the rule may read."""
     reads_all: bool
@@ -129,8 +129,10 @@ def compile_rule(
         RuleError: The rule nests more than 128 levels deep, or has more than a million operations.
     """
     part = _Compilation(operators, shared).run(rule)
-    run = metered if part.site.has_loop or part.size > UNMETERED_SIZE else guarded
-    return CompiledRule(run(part.expression.rule), frozenset(part.site.reads), part.site.reads_all)
+    run = part.expression.rule
+    if part.site.has_loop or part.size > UNMETERED_SIZE:
+        run = metered(run)
+    return CompiledRule(run, frozenset(part.site.reads), part.site.reads_all)
 
 
 class _Compilation:
