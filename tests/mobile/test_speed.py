@@ -1,6 +1,7 @@
 """Speed of a mobile client on real sockets: evaluations, mode switches, changes of the context, a large payload, a directive.
 
-Measured in real time. One fast round is enough, because other processes may slow the machine down.
+Measured in real time. One fast round is enough, because other processes may slow the machine down; on a slower machine the limits
+are wider in proportion.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from aioflags.stores import MemoryStorage
 from tests.benchmarks.timing import LoopWatch, least
 from tests.support.canaries import KEY, secretive
 from tests.support.raw_mobile_service import RawMobileService, mobile_client, raw_mobile_service
+from tests.support.slowness import slowness
 
 pytestmark = [pytest.mark.real_time, pytest.mark.speed]
 
@@ -52,7 +54,7 @@ async def test_an_evaluation_takes_at_most_seven_tenths_of_that_of_a_server_side
         rounds = [await least(loops) for _ in range(3)]
     print([{name: f"{seconds * 1e9:.0f} ns" for name, seconds in each.items()} for each in rounds])
     found = {name: min(each[name] for each in rounds) for name in loops}
-    assert found["mobile"] <= 0.5e-6
+    assert found["mobile"] <= 0.5e-6 * slowness()
     assert found["mobile"] <= 0.7 * found["client"]
 
 
@@ -67,7 +69,7 @@ async def test_a_mode_switch_takes_less_than_50_ms_to_its_first_request() -> Non
             await client.set_connection_mode(ConnectionMode.STREAMING)
             took.append(await service.wait_for("stream", number + 2) - began)
     print(f"mode switch: {min(took) * 1000:.1f} to {max(took) * 1000:.1f} ms")
-    assert min(took) < 0.05
+    assert min(took) < 0.05 * slowness()
 
 
 async def test_a_change_to_a_context_that_the_client_kept_takes_less_than_5_ms() -> None:
@@ -85,7 +87,7 @@ async def test_a_change_to_a_context_that_the_client_kept_takes_less_than_5_ms()
             took.append(time.perf_counter() - began)
             assert (result.status, client.variation("f", "")) == (IdentifyStatus.COMPLETED, key)
     print(f"identify from the cache: {min(took) * 1000:.2f} to {max(took) * 1000:.2f} ms")
-    assert min(took) < 0.005
+    assert min(took) < 0.005 * slowness()
 
 
 async def test_5000_flags_hold_the_loop_for_at_most_15_ms() -> None:
@@ -99,10 +101,10 @@ async def test_5000_flags_hold_the_loop_for_at_most_15_ms() -> None:
             assert len(client.all()) == 5001
             longest.append(watch.longest)
             await client.aclose()
-            if watch.longest <= 0.015:
+            if watch.longest <= 0.015 * slowness():
                 break
     print(f"5,000 flags hold the loop: {min(longest) * 1000:.1f} to {max(longest) * 1000:.1f} ms")
-    assert min(longest) <= 0.015
+    assert min(longest) <= 0.015 * slowness()
 
 
 @pytest.mark.holds("F-53")
@@ -114,7 +116,7 @@ async def test_fdv1_is_asked_within_50_ms_of_a_directive() -> None:
             service.direct()
             took.append(await service.wait_for("fdv1") - began)
     print(f"directive to FDv1: {min(took) * 1000:.1f} to {max(took) * 1000:.1f} ms")
-    assert min(took) <= 0.05
+    assert min(took) <= 0.05 * slowness()
 
 
 @pytest.mark.holds("F-53")

@@ -11,8 +11,8 @@ from typing import Literal
 import msgspec
 
 import aioflags
-from tests.reliability.calibration import slowness
 from tests.reliability.scoreboard import FORM, LINES, TOTALS, Form, Total, amount, read_totals, seeds
+from tests.support.slowness import slowness
 
 
 class Figure(msgspec.Struct, frozen=True):

@@ -10,12 +10,12 @@ import pytest
 
 from aioflags import Context
 from tests.benchmarks.timing import LoopWatch
-from tests.reliability.calibration import slowness
 from tests.reliability.kinds import value_now
 from tests.reliability.peers import CLOSE_TIMEOUT, KINDS, PEERS, client_for, peer_tasks
 from tests.reliability.plugin import Figures
 from tests.reliability.scoreboard import FORM, Form
 from tests.support.scripted_clients import all_tasks
+from tests.support.slowness import slowness
 
 pytestmark = [pytest.mark.real_time, pytest.mark.speed, pytest.mark.slow, pytest.mark.timeout(30)]
 

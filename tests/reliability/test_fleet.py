@@ -22,11 +22,11 @@ import pytest
 
 from aioflags.testing import FaultProxy
 from aioflags.testing.toxics import Latency
-from tests.reliability.calibration import slowness
 from tests.reliability.fleet import FLAG
 from tests.reliability.kinds import KINDS, address_of, make_server
 from tests.reliability.plugin import Figures
 from tests.reliability.scoreboard import FORM, Form, amount
+from tests.support.slowness import slowness
 
 PROCESSES, CLIENTS = 4, 25 if FORM is Form.SMOKE else 50
 LONGEST_DELAY, LONGEST_RECOVERY, MOST_IDLE = 0.25, 5.0, 0.001

@@ -30,10 +30,10 @@ from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.supervisor.next_snapshot import next_snapshot
 from tests.benchmarks.timing import LoopWatch
 from tests.evaluation.data import flag
-from tests.reliability.calibration import slowness
 from tests.reliability.plugin import Figures
 from tests.support.canaries import KEY
 from tests.support.raw_service import RawService, raw_service, transfer
+from tests.support.slowness import slowness
 
 Work: TypeAlias = Callable[[], Awaitable[object]]
 

@@ -24,10 +24,10 @@ from tests.benchmarks.documents import write
 from tests.benchmarks.flagset import large, thousand
 from tests.benchmarks.server import running
 from tests.benchmarks.timing import LoopWatch
-from tests.reliability.calibration import slowness
 from tests.reliability.kinds import KINDS, make_client, running_server, value_now
 from tests.reliability.plugin import Figures
 from tests.reliability.scoreboard import FORM, Form, amount
+from tests.support.slowness import slowness
 
 pytestmark = [pytest.mark.real_time, pytest.mark.speed, pytest.mark.slow, pytest.mark.timeout(0)]
 
