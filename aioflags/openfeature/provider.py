@@ -118,8 +118,7 @@ class AioFlagsProvider(ProcessBound):
         self._holder = core.holder
         if isinstance(client, BaseClient):
             self._context = converter(has_kinds=client.has_kinds)
-            self._evaluate_here = partial(core.evaluator.typed_detail, core.holder)
-            self._evaluate = self._evaluate_remotely if self._is_remote else self._evaluate_here
+            self._evaluate = partial(core.evaluator.typed_detail, core.holder)
             self._evaluate_awaited = partial(_detail_awaited, core)
         else:
             self._one_context = one_context = OneContext(client)
@@ -256,7 +255,10 @@ class AioFlagsProvider(ProcessBound):
             context = self._context(given)
             if not self._is_initialized:
                 return error_result(key, default, ErrorCode.PROVIDER_NOT_READY, _NOT_INITIALIZED)
-            detail = self._evaluate(key, context, default, expected)
+            if self._is_remote:
+                detail = self._evaluate_remotely(key, context, default, expected)
+            else:
+                detail = self._evaluate(key, context, default, expected)
             # Most results are answers that evaluations share, and that were seen before. A method for this and the same lines below
             # would take 4% of the time of an evaluation.
             known = self._answers.get(id(detail))
@@ -301,7 +303,7 @@ class AioFlagsProvider(ProcessBound):
         """An evaluation that a server makes. Waits for it, except on the client's own event loop, where it would wait in vain."""
         loop = self._client._core.lifecycle.loop
         if loop is None or not loop.is_running() or loop is running_loop():
-            return self._evaluate_here(key, context, default, expected)
+            return self._evaluate(key, context, default, expected)
         call = self._evaluate_awaited(key, context, default, expected)
         return result_in_time(asyncio.run_coroutine_threadsafe(call, loop), loop, _CALL_LIMIT)
 
