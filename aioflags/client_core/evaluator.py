@@ -194,7 +194,7 @@ class Evaluator:
     def typed_detail(self, holder: _HasSnapshot, key: str, context: Context, default: Any, expect: type) -> EvaluationDetail[Any]:
         """The value of a flag of type ``expect``, or ``default`` of whatever type, with the reason. ``object`` is any type."""
         if self.report_to is None and key.__class__ is str:
-            # The lines of `fast_detail`, without its call.
+            # The lines of `fast_detail`: its call would add an eighth to the time, and OpenFeature's evaluations all come here.
             try:
                 answer = holder.snapshot.direct_flags[key](context, holder.snapshot.scope)
                 if answer.by_type[expect] is answer.value and context.error is None:

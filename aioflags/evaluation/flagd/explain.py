@@ -33,8 +33,9 @@ def flagd_steps(
 ) -> Iterator[ExplanationStep]:
     """The steps of an evaluation, up to a problem.
 
-    ``evaluate`` returns the result of a rule, or of a part of one, for the context, or raises :class:`RuleError`. ``None``: the
-    context cannot be used. ``place`` describes where the evaluated arguments of a rollout put the context.
+    ``evaluate`` returns the result of a rule, or of a part of one, for the context, or raises :class:`RuleError` or
+    ``RecursionError``. ``None``: the context cannot be used. ``place`` describes where the evaluated
+    arguments of a rollout put the context.
     """
     if flag.problem is not None:
         return

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import sys
 from time import thread_time
 from typing import Any
 
@@ -12,6 +14,7 @@ from aioflags.evaluation.flagd.dialect import SLOW_RULE_LENGTH, flagd_dialect
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ObjectKind
 from aioflags.model.context import Context
+from aioflags.model.detail import EvaluationDetail
 from aioflags.model.flagd import FlagdFlag
 from aioflags.protocol.flagd import read_flag_set
 from aioflags.runtime.cooperative import run_at_once
@@ -76,6 +79,24 @@ def test_a_flag_that_does_not_compile_is_malformed(caplog: pytest.LogCaptureFixt
     answer = compiled.evaluate(K, snapshot.scope)
     assert outcome(answer.detail) == (None, None, "PARSE_ERROR")
     assert "does not compile" in str(answer.detail.error_message)
+
+
+@pytest.mark.holds("RB-R18")
+def test_a_stack_that_is_nearly_full_makes_the_flag_malformed_for_that_evaluation_only() -> None:
+    rule: Any = {"var": "x"}
+    for _ in range(100):
+        rule = {"!": rule}
+    snapshot = loaded(document(f=flag(targeting={"if": [rule, "on", "off"]})))
+    assert outcome(snapshot.evaluate("f", K, None).detail) == (False, "off", "TARGETING_MATCH")
+    evaluate = snapshot.direct_flags["f"]
+
+    def descend(levels: int) -> EvaluationDetail[Any]:
+        return descend(levels - 1) if levels else evaluate(K, snapshot.scope).detail
+
+    full = descend(sys.getrecursionlimit() - len(inspect.stack()) - 60)
+    assert outcome(full) == (None, None, "PARSE_ERROR")
+    assert full.error_message == "the rule is nested too deeply for the stack of the interpreter"
+    assert outcome(descend(0)) == (False, "off", "TARGETING_MATCH")
 
 
 def refers(times: int) -> dict[str, Any]:

@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 
 from aioflags.evaluation.explain.flags import explain
+from aioflags.evaluation.flagd.explain import flagd_steps
 from aioflags.evaluation.flagd.fractional import seed_hash, subject_hash
+from aioflags.evaluation.jsonlogic.coercion import RuleError
 from aioflags.evaluation.openfeature import RESOLVED
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, ResolvedFlag
+from aioflags.model.flagd import FlagdFlag
 from tests.evaluation.flagd.data import document, flag, loaded
 
 IS_B = {"==": [{"var": "plan"}, "b"]}
@@ -227,3 +230,12 @@ def test_an_explanation_of_what_a_server_evaluated(served: ResolvedFlag, lines: 
     puts = (Change(ObjectKind.FLAG, "f", 0, served),)
     snapshot = Snapshot.empty(dialect=RESOLVED).apply(ChangeSet(kind=ChangeKind.FULL, changes=puts))
     assert str(explain(snapshot, "f", None)).splitlines() == lines
+
+
+@pytest.mark.parametrize("problem", [RuleError("too much work"), RecursionError()], ids=["the rule fails", "the stack is full"])
+def test_the_steps_end_before_a_rule_that_cannot_be_evaluated(problem: Exception) -> None:
+    def evaluate(part: Any) -> Any:
+        raise problem
+
+    definition = FlagdFlag(key="f", targeting=b'{"var": "a"}', default_variant="on", variants={"on": True})
+    assert [step.path for step in flagd_steps(definition, evaluate)] == ["state"]
