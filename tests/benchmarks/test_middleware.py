@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.middleware import MOST
-from tests.support.slowness import slowness
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -22,4 +21,4 @@ def test_the_cost_of_flags_for_a_request_is_within_the_limit() -> None:
     ran = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     found = re.search(r": ([\d.]+) microseconds a request", ran.stdout)
     assert found is not None
-    assert 0 < float(found[1]) < MOST * slowness(), ran.stdout
+    assert 0 < float(found[1]) < MOST, ran.stdout

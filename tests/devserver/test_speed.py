@@ -12,12 +12,11 @@ from aioflags.devserver import Endpoint, ServerState, create_app, serve
 from aioflags.devserver.data.client_flags import ClientFlags
 from aioflags.devserver.data.served_data import Audience
 from aioflags.model.context import Context
-from tests.support.slowness import slowness
 
 pytestmark = [pytest.mark.real_time, pytest.mark.speed]
 
 CLIENTS = 200
-ALLOWED = 0.25 * slowness()
+ALLOWED = 0.25
 ROUNDS = 50
 REQUEST = b"GET /sdk/stream HTTP/1.1\r\nHost: localhost\r\nX-LaunchDarkly-Instance-Id: client-%d\r\n\r\n"
 

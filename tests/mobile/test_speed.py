@@ -1,7 +1,6 @@
 """Speed of a mobile client on real sockets: evaluations, mode switches, changes of the context, a large payload, a directive.
 
-Measured in real time. One fast round is enough, because other processes may slow the machine down; on a slower machine the limits
-are wider in proportion.
+Measured in real time. One fast round is enough, because other processes may slow the machine down.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ async def test_an_evaluation_takes_at_most_seven_tenths_of_that_of_a_server_side
         rounds = [await least(loops) for _ in range(3)]
     print([{name: f"{seconds * 1e9:.0f} ns" for name, seconds in each.items()} for each in rounds])
     found = {name: min(each[name] for each in rounds) for name in loops}
-    assert found["mobile"] <= 0.5e-6 * slowness()
+    assert found["mobile"] <= 0.5e-6
     assert found["mobile"] <= 0.7 * found["client"]
 
 
@@ -69,7 +68,7 @@ async def test_a_mode_switch_takes_less_than_50_ms_to_its_first_request() -> Non
             await client.set_connection_mode(ConnectionMode.STREAMING)
             took.append(await service.wait_for("stream", number + 2) - began)
     print(f"mode switch: {min(took) * 1000:.1f} to {max(took) * 1000:.1f} ms")
-    assert min(took) < 0.05 * slowness()
+    assert min(took) < 0.05
 
 
 async def test_a_change_to_a_context_that_the_client_kept_takes_less_than_5_ms() -> None:
@@ -101,10 +100,10 @@ async def test_5000_flags_hold_the_loop_for_at_most_15_ms() -> None:
             assert len(client.all()) == 5001
             longest.append(watch.longest)
             await client.aclose()
-            if watch.longest <= 0.015 * slowness():
+            if watch.longest <= 0.015:
                 break
     print(f"5,000 flags hold the loop: {min(longest) * 1000:.1f} to {max(longest) * 1000:.1f} ms")
-    assert min(longest) <= 0.015 * slowness()
+    assert min(longest) <= 0.015
 
 
 @pytest.mark.holds("F-53")
@@ -116,7 +115,7 @@ async def test_fdv1_is_asked_within_50_ms_of_a_directive() -> None:
             service.direct()
             took.append(await service.wait_for("fdv1") - began)
     print(f"directive to FDv1: {min(took) * 1000:.1f} to {max(took) * 1000:.1f} ms")
-    assert min(took) <= 0.05 * slowness()
+    assert min(took) <= 0.05
 
 
 @pytest.mark.holds("F-53")
