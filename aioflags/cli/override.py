@@ -69,7 +69,7 @@ def _lock(fcntl: Any, path: Path, stack: contextlib.ExitStack, max_wait: float) 
                 raise OSError(
                     errno.EAGAIN, f"another program has been editing in this folder for {max_wait:g} s", str(path)
                 ) from None
-            time.sleep(_STEP)
+            time.sleep(_STEP)  # a command has no event loop that this could block
         except OSError:
             return
         else:

@@ -60,7 +60,7 @@ class Client(BaseClient):
         self._start_lock = ForkSafeAsyncLock()
         self._once_per_flag = Once()
         # A program that imports this module may never make a client; so the first client imports what clients are made of.
-        from aioflags.client.assembly import assemble  # noqa: PLC0415 - as above
+        from aioflags.client.assembly import assemble  # noqa: PLC0415 - only a client needs it
 
         core, self._data_updates = assemble(config, self._key)
         super().__init__(core)
@@ -76,9 +76,8 @@ class Client(BaseClient):
         Raises:
             ConfigError: the document has a mistake. The message names the place. For a file ``start`` raises it.
         """
-        # Few clients read documents.
         from aioflags.evaluation.snapshot import Snapshot  # noqa: PLC0415 - the constructor imports it
-        from aioflags.sources.memory import MemorySource, read_source  # noqa: PLC0415 - as above
+        from aioflags.sources.memory import MemorySource, read_source  # noqa: PLC0415 - few clients read documents
 
         config = require("config", Config() if config is None else config, Config)
         overrides = config.data_system.overrides

@@ -231,10 +231,9 @@ class DataUpdates(Workload):
         persistence, config = self.system.persistence, self._config
         if persistence is None or config.offline:
             return None
-        # Most clients have no store.
-        from aioflags.persistence.session import StoreSession  # noqa: PLC0415 - as above
-        from aioflags.persistence.writer import StoreOptions  # noqa: PLC0415 - as above
-        from aioflags.stores.base import StoreContext  # noqa: PLC0415 - as above
+        from aioflags.persistence.session import StoreSession  # noqa: PLC0415 - most clients have no store
+        from aioflags.persistence.writer import StoreOptions  # noqa: PLC0415 - most clients have no store
+        from aioflags.stores.base import StoreContext  # noqa: PLC0415 - most clients have no store
 
         # A hash: the name of the environment in the store does not reveal the key.
         identity = "\n".join((config.base_uri, config.stream_uri, config.payload_filter_key or ""))
@@ -255,9 +254,8 @@ class DataUpdates(Workload):
         overrides, config = self.system.overrides, self._config
         if overrides is None or config.offline:
             return None
-        # Most clients have no overrides.
-        from aioflags.persistence.file_overrides import OverridesSession  # noqa: PLC0415 - as above
-        from aioflags.supervisor.next_snapshot import publish_overrides  # noqa: PLC0415 - as above
+        from aioflags.persistence.file_overrides import OverridesSession  # noqa: PLC0415 - most clients have none
+        from aioflags.supervisor.next_snapshot import publish_overrides  # noqa: PLC0415 - most clients have none
 
         publish = partial(publish_overrides, self._cell)
         return OverridesSession(overrides, publish, self._logger, service_items=self._service_items)
