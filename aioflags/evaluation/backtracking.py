@@ -43,6 +43,8 @@ _SET_MEMBER: Final = 0.125
 _GROUP: Final = 2.0
 _ITERATION: Final = 5.0
 """One round of a repetition of several characters."""
+_ROUND_END: Final = 2.0
+"""The end of a round of several characters, where the engine goes on to the next round or to what follows."""
 
 
 def max_subject_length(tree: Tree, length: int) -> int | None:
@@ -85,12 +87,14 @@ class _Cost:
 
     ``first``: the characters that can come next. ``steps``: the bound of an attempt, in the length of the remaining text.
     ``is_certain``: the engine never returns to a choice in it. ``looks_far``: it contains an unbounded look-around.
+    ``entry``: the steps before the next character is compared, which a repetition takes at each place that it gives back.
     """
 
     first: int
     steps: Steps = (0.0,)
     is_certain: bool = True
     looks_far: bool = False
+    entry: float = 0.0
 
 
 _SUCCESS: Final = _Cost(0)
@@ -124,7 +128,7 @@ class _Analysis:
             case "SUBPATTERN":
                 _, added, removed, inner = argument
                 inside = self.sequence(tuple(inner), tail, (flags | added) & ~removed)
-                return replace(inside, steps=_plus(inside.steps, _GROUP))
+                return replace(inside, steps=_plus(inside.steps, _GROUP), entry=inside.entry + _GROUP)
             case "ATOMIC_GROUP":
                 return self.sequence(tuple(argument), tail, flags)
             case "BRANCH":
@@ -149,7 +153,8 @@ class _Analysis:
             return _repeat_character(characters(operation, argument, flags), _price(operation, argument, flags), least, most, tail)
         if most <= _MAX_UNROLLED:
             for number in range(most):
-                once_more = self.sequence(body, tail, flags)
+                end = replace(tail, steps=_plus(tail.steps, _ROUND_END), entry=tail.entry + _ROUND_END)
+                once_more = self.sequence(body, end, flags)
                 tail = _alternatives([once_more, tail]) if number < most - least else once_more
             return tail
         first = self.sequence(body, _Cost(NULLABLE), flags).first
@@ -157,7 +162,7 @@ class _Analysis:
             return _GIVEN_UP
         # A round is followed by the next round or by the tail, so both count as what can come next. Without `first`, `b?`
         # in (bb?)* would look certain, although the next round can take the same b.
-        inside = self.sequence(body, _Cost(first | tail.first), flags)
+        inside = self.sequence(body, _Cost(first | tail.first, entry=_ROUND_END), flags)
         # An open choice inside a repetition multiplies with each round: (a|a)*b takes 2**n steps.
         if not inside.is_certain or inside.looks_far:
             return _GIVEN_UP
@@ -185,6 +190,7 @@ def _alternatives(costs: Sequence[_Cost]) -> _Cost:
         _plus(steps, _TEST + _LITERAL * len(costs)),
         not is_open and all(cost.is_certain for cost in costs),
         any(cost.looks_far for cost in costs),
+        max(cost.entry for cost in costs),
     )
 
 
@@ -197,13 +203,14 @@ def _repeat_character(first: int, price: float, least: int, most: int, tail: _Co
     # In a{1,9}ab the tail can begin with a, too: after a failure the engine gives characters back, and tries the tail again for
     # each. In a{1,9}b no character suits both, so the tail is tried once.
     is_open = choices > 1 and bool(first & tail.first)
-    constant = _TEST + most * price + choices * _TEST
+    constant = _TEST + most * price + choices * (_TEST + tail.entry)
     rest = tuple(choices * coefficient for coefficient in tail.steps) if is_open else tail.steps
     return replace(
         tail,
         first=first if least else first | tail.first,
         steps=_plus(rest, constant),
         is_certain=tail.is_certain and not is_open,
+        entry=0.0 if least else tail.entry,
     )
 
 
@@ -213,8 +220,9 @@ def _loop(first: int, price: float, least: int, tail: _Cost) -> _Cost:
     return replace(
         tail,
         first=first if least else first | tail.first,
-        steps=_sum((_GROUP, price + _TEST), _summed(tail.steps) if is_open else tail.steps),
+        steps=_sum((_GROUP, price + _TEST + tail.entry), _summed(tail.steps) if is_open else tail.steps),
         is_certain=tail.is_certain and not is_open,
+        entry=0.0 if least else tail.entry,
     )
 
 
