@@ -107,10 +107,9 @@ def _build_if(arguments: Sequence[Expression], site: Site) -> Expression:
 
 
 def _choose(branches: Sequence[tuple[Expression, Expression]], otherwise: Expression) -> Rule:
+    if len(branches) == 1:
+        return _choose_one(*branches[0], otherwise)
     tests = [(condition(test), branch) for test, branch in branches]
-    if len(tests) == 1:
-        test, branch = tests[0]
-        return _choose_one(test, branch, otherwise)
     default = otherwise.rule
     if all(branch.is_literal for _, branch in tests):
         values = tuple((test, branch.value) for test, branch in tests)
@@ -133,12 +132,23 @@ def _choose(branches: Sequence[tuple[Expression, Expression]], otherwise: Expres
     return choose
 
 
-def _choose_one(test: Rule, branch: Expression, otherwise: Expression) -> Rule:
-    if branch.is_literal and otherwise.is_literal:
-        value, alternative = branch.value, otherwise.value
+def _choose_one(tested: Expression, branch: Expression, otherwise: Expression) -> Rule:
+    test = condition(tested)
+    if not (branch.is_literal and otherwise.is_literal):
+        rule, default = branch.rule, otherwise.rule
+        return lambda data: rule(data) if test(data) else default(data)
+    value, alternative = branch.value, otherwise.value
+    if tested.choices is None or len(tested.choices) > 1:
         return lambda data: value if test(data) else alternative
-    rule, default = branch.rule, otherwise.rule
-    return lambda data: rule(data) if test(data) else default(data)
+    ((name, texts),) = tested.choices.items()
+
+    def choose(data: Data) -> Any:
+        # The most frequent rule: the test of one variable is made here, since its call would take as long as the test.
+        if data.__class__ is dict and (present := data.get(name)).__class__ is str:
+            return value if present in texts else alternative
+        return value if test(data) else alternative
+
+    return choose
 
 
 def _build_shortcut(arguments: Sequence[Expression], site: Site, *, stops_at: bool) -> Expression:
