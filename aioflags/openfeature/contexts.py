@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from aioflags.evaluation.snapshot import Snapshot
     from aioflags.mobile.environment import MobileEnvironment
+    from aioflags.supervisor.next_snapshot import SnapshotHolder
 
 
 # -- What the provider must know of the version of OpenFeature's SDK that calls it. The only module that looks.
@@ -231,14 +232,21 @@ class OneContext:
         self._accepted = accepted = snapshot, asked, _Pinned(snapshot, active)
         return accepted
 
-    def detail(self, key: str, pinned: _Pinned, default: Any, expected: type) -> EvaluationDetail[Any]:
-        """The value of a flag with its reason."""
+    def detail(
+        self,
+        holder: SnapshotHolder,  # noqa: ARG002 - the clients with many contexts read it
+        key: str,
+        pinned: _Pinned,
+        default: Any,
+        expected: type,
+    ) -> EvaluationDetail[Any]:
+        """The value of a flag with its reason, from the data of ``pinned``: by now ``holder`` may have those of another context."""
         detail: EvaluationDetail[Any] = self._evaluator.typed_detail(pinned, key, pinned.context, default, expected)
         return detail
 
     async def detail_awaited(self, key: str, pinned: _Pinned, default: Any, expected: type) -> EvaluationDetail[Any]:
         """:meth:`detail`, which never waits."""
-        return self.detail(key, pinned, default, expected)
+        return self.detail(self._holder, key, pinned, default, expected)
 
     def track(self, name: str, given: EvaluationContext | None, data: object, value: float | None) -> None:
         """Records an event of the client's context.

@@ -18,7 +18,7 @@ import asyncio
 from asyncio import get_running_loop
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeAlias, TypeVar
 
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.event import ProviderEvent, ProviderEventDetails
@@ -52,23 +52,89 @@ from aioflags.runtime.logs import logger
 from aioflags.runtime.validation import require, time_limit
 
 if TYPE_CHECKING:
-    from types import CoroutineType
-
     from aioflags.mobile.environment import MobileEnvironment
     from aioflags.model.context import Context
+    from aioflags.supervisor.next_snapshot import SnapshotHolder
 
 
 T = TypeVar("T")
 _Structure: TypeAlias = Sequence[FlagValueType] | Mapping[str, FlagValueType]
-_Awaited: TypeAlias = "CoroutineType[Any, Any, T]"
-"""What the asynchronous methods return. They are plain functions: one coroutine less to make. Coroutine functions return this type,
-but mypy takes it for a Coroutine: the comments below ignore that error."""
 _OnEmit: TypeAlias = Callable[[FeatureProvider, ProviderEvent, ProviderEventDetails], None]
 
 _CALL_LIMIT: Final = 60.0
 """Seconds that a call in another thread waits for the server. The client's own limits are shorter, unless they are switched off."""
+_NOT_INITIALIZED: Final = "the provider is not initialized, or was shut down"
 _MAX_ANSWERS: Final = 2048
 """How many answers are remembered. Flags share most results; those with a copy of a value are new each time."""
+
+
+class _Resolve(Protocol[T]):
+    def __call__(
+        self, flag_key: str, default_value: T, evaluation_context: EvaluationContext | None = None
+    ) -> FlagResolutionDetails[T]: ...
+
+
+class _ResolveAwaited(Protocol[T]):
+    async def __call__(
+        self, flag_key: str, default_value: T, evaluation_context: EvaluationContext | None = None
+    ) -> FlagResolutionDetails[T]: ...
+
+
+# Each type has its own function, with the same lines for plain and awaited calls: one more call would take 1% of an evaluation
+# through OpenFeature's SDK.
+
+
+def _resolver(expected: type | None) -> Any:
+    """The method that resolves a flag of this type; without one, of an array or object."""
+
+    def resolve(
+        self: AioFlagsProvider, flag_key: str, default_value: Any, evaluation_context: EvaluationContext | None = None
+    ) -> FlagResolutionDetails[Any]:
+        try:
+            context = self._context(evaluation_context)
+            if not self._is_initialized:
+                return error_result(flag_key, default_value, ErrorCode.PROVIDER_NOT_READY, _NOT_INITIALIZED)
+            evaluate = self._evaluate_remotely if self._is_remote else self._evaluate
+            detail = evaluate(self._holder, flag_key, context, default_value, expected or self._structure)
+            # Most results are answers that evaluations share, and that were seen before.
+            known = self._answers.get(id(detail))
+            if known is not None and known[0] is detail and expected is not None:
+                return FlagResolutionDetails(detail.value, None, None, known[1], known[2], known[3].copy())
+            return self._result(flag_key, default_value, context, expected, detail)
+        except OtherContextError as error:
+            return error_result(flag_key, default_value, ErrorCode.INVALID_CONTEXT, str(error))
+        except Exception as error:  # noqa: BLE001 - the caller gets its default whatever fails
+            return self._fault(flag_key, default_value, error)
+
+    return resolve
+
+
+def _awaited_resolver(expected: type | None) -> Any:
+    """:func:`_resolver` for a caller that can wait. It waits only if the client does: for a hook, a store, or a server."""
+
+    async def resolve(
+        self: AioFlagsProvider, flag_key: str, default_value: Any, evaluation_context: EvaluationContext | None = None
+    ) -> FlagResolutionDetails[Any]:
+        try:
+            context = self._context(evaluation_context)
+            if not self._is_initialized:
+                return error_result(flag_key, default_value, ErrorCode.PROVIDER_NOT_READY, _NOT_INITIALIZED)
+            evaluator = self._evaluator
+            if evaluator is not None and not evaluator.may_wait:
+                # The same result as below, without a coroutine.
+                detail = self._evaluate(self._holder, flag_key, context, default_value, expected or self._structure)
+            else:
+                detail = await self._evaluate_on_its_loop(flag_key, context, default_value, expected or self._structure)
+            known = self._answers.get(id(detail))
+            if known is not None and known[0] is detail and expected is not None:
+                return FlagResolutionDetails(detail.value, None, None, known[1], known[2], known[3].copy())
+            return self._result(flag_key, default_value, context, expected, detail)
+        except OtherContextError as error:
+            return error_result(flag_key, default_value, ErrorCode.INVALID_CONTEXT, str(error))
+        except Exception as error:  # noqa: BLE001 - the caller gets its default whatever fails
+            return self._fault(flag_key, default_value, error)
+
+    return resolve
 
 
 # A FeatureProvider by its methods. A base class of the SDK has no type for pyright --verifytypes, which cannot read its package.
@@ -118,7 +184,7 @@ class AioFlagsProvider(ProcessBound):
         self._holder = core.holder
         if isinstance(client, BaseClient):
             self._context = converter(has_kinds=client.has_kinds)
-            self._evaluate = partial(core.evaluator.typed_detail, core.holder)
+            self._evaluate = core.evaluator.typed_detail
             self._evaluate_awaited = partial(_detail_awaited, core)
         else:
             self._one_context = one_context = OneContext(client)
@@ -192,123 +258,41 @@ class AioFlagsProvider(ProcessBound):
         if forwarder is not None:
             forwarder.stop()
 
-    # -- resolving; OpenFeature passes the arguments by these names
+    # -- resolving
 
-    def resolve_boolean_details(
-        self,
-        flag_key: str,
-        default_value: bool,  # noqa: FBT001 - OpenFeature's
-        evaluation_context: EvaluationContext | None = None,
-    ) -> FlagResolutionDetails[bool]:
-        return self._resolve(flag_key, default_value, evaluation_context, bool)
+    resolve_boolean_details: _Resolve[bool] = _resolver(bool)
+    resolve_string_details: _Resolve[str] = _resolver(str)
+    resolve_integer_details: _Resolve[int] = _resolver(int)
+    resolve_float_details: _Resolve[float] = _resolver(float)
+    resolve_object_details: _Resolve[_Structure] = _resolver(None)
+    resolve_boolean_details_async: _ResolveAwaited[bool] = _awaited_resolver(bool)
+    resolve_string_details_async: _ResolveAwaited[str] = _awaited_resolver(str)
+    resolve_integer_details_async: _ResolveAwaited[int] = _awaited_resolver(int)
+    resolve_float_details_async: _ResolveAwaited[float] = _awaited_resolver(float)
+    resolve_object_details_async: _ResolveAwaited[_Structure] = _awaited_resolver(None)
 
-    def resolve_boolean_details_async(
-        self,
-        flag_key: str,
-        default_value: bool,  # noqa: FBT001 - OpenFeature's
-        evaluation_context: EvaluationContext | None = None,
-    ) -> _Awaited[FlagResolutionDetails[bool]]:
-        return self._resolve_awaited(flag_key, default_value, evaluation_context, bool)  # type: ignore[return-value] # as above
-
-    def resolve_string_details(
-        self, flag_key: str, default_value: str, evaluation_context: EvaluationContext | None = None
-    ) -> FlagResolutionDetails[str]:
-        return self._resolve(flag_key, default_value, evaluation_context, str)
-
-    def resolve_string_details_async(
-        self, flag_key: str, default_value: str, evaluation_context: EvaluationContext | None = None
-    ) -> _Awaited[FlagResolutionDetails[str]]:
-        return self._resolve_awaited(flag_key, default_value, evaluation_context, str)  # type: ignore[return-value] # as above
-
-    def resolve_integer_details(
-        self, flag_key: str, default_value: int, evaluation_context: EvaluationContext | None = None
-    ) -> FlagResolutionDetails[int]:
-        return self._resolve(flag_key, default_value, evaluation_context, int)
-
-    def resolve_integer_details_async(
-        self, flag_key: str, default_value: int, evaluation_context: EvaluationContext | None = None
-    ) -> _Awaited[FlagResolutionDetails[int]]:
-        return self._resolve_awaited(flag_key, default_value, evaluation_context, int)  # type: ignore[return-value] # as above
-
-    def resolve_float_details(
-        self, flag_key: str, default_value: float, evaluation_context: EvaluationContext | None = None
-    ) -> FlagResolutionDetails[float]:
-        return self._resolve(flag_key, default_value, evaluation_context, float)
-
-    def resolve_float_details_async(
-        self, flag_key: str, default_value: float, evaluation_context: EvaluationContext | None = None
-    ) -> _Awaited[FlagResolutionDetails[float]]:
-        return self._resolve_awaited(flag_key, default_value, evaluation_context, float)  # type: ignore[return-value] # as above
-
-    def resolve_object_details(
-        self, flag_key: str, default_value: _Structure, evaluation_context: EvaluationContext | None = None
-    ) -> FlagResolutionDetails[_Structure]:
-        return self._resolve(flag_key, default_value, evaluation_context, self._structure)
-
-    def resolve_object_details_async(
-        self, flag_key: str, default_value: _Structure, evaluation_context: EvaluationContext | None = None
-    ) -> _Awaited[FlagResolutionDetails[_Structure]]:
-        return self._resolve_awaited(flag_key, default_value, evaluation_context, self._structure)  # type: ignore[return-value] # as above
-
-    def _resolve(self, key: str, default: Any, given: EvaluationContext | None, expected: type) -> FlagResolutionDetails[Any]:
-        try:
-            context = self._context(given)
-            if not self._is_initialized:
-                return error_result(key, default, ErrorCode.PROVIDER_NOT_READY, _NOT_INITIALIZED)
-            if self._is_remote:
-                detail = self._evaluate_remotely(key, context, default, expected)
-            else:
-                detail = self._evaluate(key, context, default, expected)
-            # Most results are answers that evaluations share, and that were seen before. A method for this and the same lines below
-            # would take 4% of the time of an evaluation.
-            known = self._answers.get(id(detail))
-            if known is not None and known[0] is detail and expected is not self._structure:
-                return FlagResolutionDetails(detail.value, None, None, known[1], known[2], known[3].copy())
-            return self._result(key, default, context, expected, detail)
-        except OtherContextError as error:
-            return error_result(key, default, ErrorCode.INVALID_CONTEXT, str(error))
-        except Exception as error:  # noqa: BLE001 - the caller gets its default whatever fails
-            return self._fault(key, default, error)
-
-    async def _resolve_awaited(
-        self, key: str, default: Any, given: EvaluationContext | None, expected: type
-    ) -> FlagResolutionDetails[Any]:
-        """:meth:`_resolve` for a caller that can wait. It waits only if the client does: for a hook, a store, or a server."""
-        try:
-            context = self._context(given)
-            if not self._is_initialized:
-                return error_result(key, default, ErrorCode.PROVIDER_NOT_READY, _NOT_INITIALIZED)
-            evaluator = self._evaluator
-            if evaluator is not None and not evaluator.may_wait:
-                # The same result as below, without a coroutine.
-                detail = self._evaluate(key, context, default, expected)
-            elif (loop := self._client._core.lifecycle.loop) is None or loop is get_running_loop():
-                detail = await self._evaluate_awaited(key, context, default, expected)
-            elif self._is_remote and loop.is_running():
-                call = self._evaluate_awaited(key, context, default, expected)
-                with contain_cancellation():  # the client's loop may cancel the call: this task is not cancelled then
-                    detail = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, loop))
-            else:
-                detail = self._evaluate(key, context, default, expected)
-            known = self._answers.get(id(detail))
-            if known is not None and known[0] is detail and expected is not self._structure:
-                return FlagResolutionDetails(detail.value, None, None, known[1], known[2], known[3].copy())
-            return self._result(key, default, context, expected, detail)
-        except OtherContextError as error:
-            return error_result(key, default, ErrorCode.INVALID_CONTEXT, str(error))
-        except Exception as error:  # noqa: BLE001 - the caller gets its default whatever fails
-            return self._fault(key, default, error)
-
-    def _evaluate_remotely(self, key: str, context: Context, default: Any, expected: type) -> EvaluationDetail[Any]:
+    def _evaluate_remotely(
+        self, holder: SnapshotHolder, key: str, context: Context, default: Any, expected: type
+    ) -> EvaluationDetail[Any]:
         """An evaluation that a server makes. Waits for it, except on the client's own event loop, where it would wait in vain."""
         loop = self._client._core.lifecycle.loop
         if loop is None or not loop.is_running() or loop is running_loop():
-            return self._evaluate(key, context, default, expected)
+            return self._evaluate(holder, key, context, default, expected)
         call = self._evaluate_awaited(key, context, default, expected)
         return result_in_time(asyncio.run_coroutine_threadsafe(call, loop), loop, _CALL_LIMIT)
 
+    async def _evaluate_on_its_loop(self, key: str, context: Context, default: Any, expected: type) -> EvaluationDetail[Any]:
+        loop = self._client._core.lifecycle.loop
+        if loop is None or loop is get_running_loop():
+            return await self._evaluate_awaited(key, context, default, expected)
+        if not (self._is_remote and loop.is_running()):
+            return self._evaluate(self._holder, key, context, default, expected)
+        call = self._evaluate_awaited(key, context, default, expected)
+        with contain_cancellation():  # the client's loop may cancel the call: this task is not cancelled then
+            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, loop))
+
     def _result(
-        self, key: str, default: Any, context: Context, expected: type, detail: EvaluationDetail[Any]
+        self, key: str, default: Any, context: Context, expected: type | None, detail: EvaluationDetail[Any]
     ) -> FlagResolutionDetails[Any]:
         """The result of a detail that was not seen before."""
         set_id = self._client.environment_id
@@ -317,7 +301,7 @@ class AioFlagsProvider(ProcessBound):
             return failed(key, detail, default, context, is_fatal=is_fatal, set_id=set_id)
         value: Any = detail.value
         is_structure = value.__class__ is dict or value.__class__ is list
-        if expected is self._structure and not is_structure and not detail.is_default:
+        if expected is None and not is_structure and not detail.is_default:
             return error_result(key, default, ErrorCode.TYPE_MISMATCH)
         if expected is float and value.__class__ is int:
             value = float(value)  # the caller's default, which OpenFeature would refuse
@@ -360,9 +344,6 @@ class AioFlagsProvider(ProcessBound):
             logger.warning("OpenFeature: an event was not recorded: %s", error)
         except Exception:  # noqa: BLE001 - tracking never raises
             logger.exception("OpenFeature: an event was not recorded")
-
-
-_NOT_INITIALIZED: Final = "the provider is not initialized, or was shut down"
 
 
 async def _detail_awaited(core: Core, key: str, context: Context, default: Any, expected: type) -> EvaluationDetail[Any]:
