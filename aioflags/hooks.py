@@ -131,7 +131,7 @@ class Hook:
         """
         return data
 
-    def after_identify(self, series_context: IdentifyCall, data: Data, result: IdentifyResult) -> Returned:  # noqa: ARG002 -- as above
+    def after_identify(self, series_context: IdentifyCall, data: Data, result: IdentifyResult) -> Returned:  # noqa: ARG002 -- subclasses use it
         """Runs when the call has its result, in the reverse order of registration. Each has 5 seconds.
 
         It follows each :meth:`before_identify`, in the task of the client: also for a caller that timed out or was cancelled.

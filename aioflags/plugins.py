@@ -65,7 +65,7 @@ class Plugin(AnyPlugin, Protocol):
     ``client: Client | FlagdClient | MobileEnvironment`` is one for ``FlagdConfig`` and ``MobileConfig``, too.
     """
 
-    def register(self, client: Client, environment: EnvironmentMetadata) -> Awaitable[None] | None:  # noqa: ARG002 -- as above
+    def register(self, client: Client, environment: EnvironmentMetadata) -> Awaitable[None] | None:  # noqa: ARG002 -- subclasses use it
         """Called with the client at each start, before it has data. A coroutine function is awaited for at most 5 seconds."""
         return None
 
@@ -74,7 +74,7 @@ class Plugin(AnyPlugin, Protocol):
 class FlagdPlugin(AnyPlugin, Protocol):
     """A plugin for ``FlagdConfig(plugins=[…])``: as :class:`Plugin`, with another client."""
 
-    def register(self, client: FlagdClient, environment: EnvironmentMetadata) -> Awaitable[None] | None:  # noqa: ARG002 -- as above
+    def register(self, client: FlagdClient, environment: EnvironmentMetadata) -> Awaitable[None] | None:  # noqa: ARG002 -- subclasses use it
         """Called with the client at each start, before it has data. A coroutine function is awaited for at most 5 seconds."""
         return None
 
@@ -88,8 +88,8 @@ class MobilePlugin(AnyPlugin, Protocol):
 
     def register(
         self,
-        client: MobileEnvironment,  # noqa: ARG002 -- as above
-        environment: EnvironmentMetadata,  # noqa: ARG002 -- as above
+        client: MobileEnvironment,  # noqa: ARG002 -- subclasses use it
+        environment: EnvironmentMetadata,  # noqa: ARG002 -- subclasses use it
     ) -> Awaitable[None] | None:
         """Called with the environment at its start, before it has data. A coroutine function is awaited for at most 5 seconds."""
         return None

@@ -253,7 +253,7 @@ _STEPS: Final[Mapping[FactKind, Callable[[Condition, Fact], Condition]]] = {
     FactKind.GRACE_OVER: lambda condition, fact: replace(
         condition, grace_over=condition.grace_over or (condition.is_out and fact.number == condition.outages)
     ),
-    FactKind.START_LIMIT: lambda condition, fact: replace(condition, start_limit_passed=True),  # noqa: ARG005 -- as above
+    FactKind.START_LIMIT: lambda condition, fact: replace(condition, start_limit_passed=True),  # noqa: ARG005 -- as the other steps
     FactKind.FATAL: lambda condition, fact: replace(_off(condition, fact), is_fatal=True),
     FactKind.OFF: _off,
     FactKind.FAILED: _off,

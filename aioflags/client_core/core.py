@@ -246,7 +246,7 @@ class Registration:
                     del client
                     if inspect.isawaitable(registering):
                         await registering
-            except Exception as error:  # noqa: BLE001 -- as above
+            except Exception as error:  # noqa: BLE001 -- the client starts without the plugin
                 self._failed(plugin, "register", error)
             else:
                 if scope.cancelled_caught:

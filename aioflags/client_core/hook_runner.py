@@ -218,7 +218,7 @@ class HookRunner:
         started: list[tuple[_Stages, Data]] = []
         try:
             for stages in self._hooks:
-                started.append((stages, await self._run_awaited(stages.before_evaluation, call, {})))  # noqa: PERF401 -- as above
+                started.append((stages, await self._run_awaited(stages.before_evaluation, call, {})))  # noqa: PERF401 -- each is needed if the next raises
             detail = await evaluate()
             while started:
                 stages, data = started.pop()
@@ -315,7 +315,7 @@ class HookRunner:
                     self.deferred.offer(partial(self._run_deferred, stage, call))
                     continue
                 returned = stage.run(call)
-            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 -- as above
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 -- the program's own code; the caller gets a result anyway
                 self._failed(stage, call.key, error)
                 continue
             finally:
@@ -329,7 +329,7 @@ class HookRunner:
         try:
             with contain_cancellation(), anyio.move_on_after(GUEST_LIMIT) as limit:
                 await cast("Awaitable[object]", stage.run(call) if awaitable is None else awaitable)
-        except Exception as error:  # noqa: BLE001 -- as above
+        except Exception as error:  # noqa: BLE001 -- the program's own code; the caller gets a result anyway
             self._failed(stage, call.key, error)
         else:
             if limit.cancelled_caught:

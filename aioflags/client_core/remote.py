@@ -61,11 +61,11 @@ class RemoteEvaluation(Protocol):
         """As :meth:`resolve_all`. If the answer for all flags lacks flag ``key``: data with that flag alone."""
         return await self.resolve_all(context)
 
-    def invalidate(self, keys: Collection[str] | None) -> None:  # noqa: ARG002 -- as above
+    def invalidate(self, keys: Collection[str] | None) -> None:  # noqa: ARG002 -- the answer has every flag
         """Removes the answers of these flags from the cache; ``None``: all answers."""
         return
 
-    def follow(self, *, is_followed: bool) -> None:  # noqa: ARG002 -- as above
+    def follow(self, *, is_followed: bool) -> None:  # noqa: ARG002 -- the answer has every flag
         """Whether the server reports changes from now on. While it does not, new answers are not kept."""
         return
 
@@ -138,7 +138,7 @@ class RemoteAnswers:
             return self._holder.snapshot.refused(*refusal)
         try:
             return await (self._remote.resolve_all(context) if key is None else self._remote.resolve_all_with(key, context))
-        except Exception as bug:  # noqa: BLE001 -- as above
+        except Exception as bug:  # noqa: BLE001 -- the caller gets a value whatever fails
             self._log.bug("all flags", bug)
             return self._holder.snapshot.refused(ErrorKind.GENERAL, describe_error(bug))
 

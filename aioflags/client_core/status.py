@@ -443,7 +443,7 @@ class StatusCell:
         if change_set.keys_known:
             try:
                 keys = fact.snapshot.changed_since(old, change_set)
-            except Exception:  # noqa: BLE001 -- as above
+            except Exception:  # noqa: BLE001 -- the status is published whatever fails
                 # A bug here may lose changes, but not the data, which are published already.
                 self._log.exception("the flags that changed are unknown, after an internal error (please report)")
         return keys, keys is None or bool(keys) or old.metadata != fact.snapshot.metadata

@@ -119,7 +119,7 @@ class _Pings:
     def first(self, objects: Iterable[ServedObject]) -> EventMessage:  # noqa: ARG002 -- it has no data
         return self._PING
 
-    def changes(self, objects: Iterable[ServedObject]) -> Iterator[EventMessage]:  # noqa: ARG002 -- as above
+    def changes(self, objects: Iterable[ServedObject]) -> Iterator[EventMessage]:  # noqa: ARG002 -- it has no data
         yield self._PING
 
 

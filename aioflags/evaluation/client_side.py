@@ -56,7 +56,7 @@ class _ClientSideDialect(LaunchDarklyDialect):
     def comparison(self) -> Comparison:
         return _is_same
 
-    def prerequisites(self, definition: FlagEvaluation) -> Sequence[str]:  # type: ignore[override] # as above
+    def prerequisites(self, definition: FlagEvaluation) -> Sequence[str]:  # type: ignore[override] # other data
         return definition.prerequisites or ()
 
     def dependencies(self, definition: Any) -> set[Item]:

@@ -237,7 +237,7 @@ class LaunchDarklyDialect(Dialect):
             return self._compile_segment(definition, note)
         except RecursionError:
             raise
-        except Exception as problem:  # noqa: BLE001  # as above
+        except Exception as problem:  # noqa: BLE001  # any error concerns this segment only
             message = f"needs segment {definition.key!r}, which does not compile: {problem!r}"
 
             def fails(context: Context, scope: Scope) -> bool:

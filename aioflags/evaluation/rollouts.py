@@ -110,9 +110,9 @@ def choose(rollout: Rollout, *, key: str, salt: str, answer: Callable[[int, bool
     share = 0.0
     for weighted in rollout.variations or ():
         share += weighted.weight / 100000.0
-        untracked = answer(weighted.variation, False)  # noqa: FBT003 -- as above
+        untracked = answer(weighted.variation, False)  # noqa: FBT003 -- whether in an experiment
         is_tracked = is_experiment and not weighted.untracked
-        tracked = answer(weighted.variation, True) if is_tracked else untracked  # noqa: FBT003 -- as above
+        tracked = answer(weighted.variation, True) if is_tracked else untracked  # noqa: FBT003 -- whether in an experiment
         shares.append((share, threshold(share), tracked, untracked))
     # Without a context of that kind, or if the value cannot be hashed, the bucket is 0.
     lowest = next((choice for choice in shares if choice[0] > 0.0), shares[-1])

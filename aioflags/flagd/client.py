@@ -43,14 +43,14 @@ class FlagdClient(BaseClient):
 
     def __init__(self, config: FlagdConfig | None = None) -> None:
         # A program that imports this module may never make a client; so the first client imports what clients are made of.
-        from aioflags.flagd.assembly import assemble  # noqa: PLC0415 - as above
+        from aioflags.flagd.assembly import assemble  # noqa: PLC0415 - only a client needs it
 
         self._config = require("config", FlagdConfig() if config is None else config, FlagdConfig)
         super().__init__(assemble(self._config, self._mode()))
 
     def _mode(self) -> Mode:
         """Where flags come from, and who evaluates them."""
-        from aioflags.flagd.modes import mode_of  # noqa: PLC0415 - as above
+        from aioflags.flagd.modes import mode_of  # noqa: PLC0415 - only a client needs it
 
         return mode_of(self._config)
 
@@ -69,7 +69,7 @@ class FlagdClient(BaseClient):
             ConfigError: the document is not a flag set. The message names the place.
         """
         # Few clients read documents.
-        from aioflags.flagd.config import local_config  # noqa: PLC0415 - as above
+        from aioflags.flagd.config import local_config  # noqa: PLC0415 - only a client needs it
 
         return cls(local_config(document, config))
 

@@ -261,8 +261,8 @@ def local_config(document: Mapping[str, object] | str | bytes, config: FlagdConf
         ConfigError: the document is not a flag set, or an argument has another type.
     """
     # Other clients import this module, too, and read no documents.
-    from aioflags.protocol.flag_documents import utf8  # noqa: PLC0415 - as above
-    from aioflags.protocol.flagd import FlagSetError, read_flag_set  # noqa: PLC0415 - as above
+    from aioflags.protocol.flag_documents import utf8  # noqa: PLC0415 - only this mode reads documents
+    from aioflags.protocol.flagd import FlagSetError, read_flag_set  # noqa: PLC0415 - only this mode reads documents
 
     require("document", document, Mapping, str, bytes, expected="a mapping or JSON text")
     if isinstance(document, str) and not document.lstrip("\ufeff \t\r\n").startswith("{"):

@@ -147,8 +147,8 @@ def _context(name: str, value: object) -> Context:
     """A context that is sent to a server: JSON can express it, and it has one kind."""
     context = cast("Context", require(name, value, Context, type(None)))
     # Few clients have such a context.
-    from aioflags.flagd.rpc import attributes_of  # noqa: PLC0415 - as above
-    from aioflags.protocol.ofrep import request_body  # noqa: PLC0415 - as above
+    from aioflags.flagd.rpc import attributes_of  # noqa: PLC0415 - few clients need it
+    from aioflags.protocol.ofrep import request_body  # noqa: PLC0415 - few clients need it
 
     try:
         request_body(attributes_of(context))

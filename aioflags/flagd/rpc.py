@@ -71,7 +71,7 @@ def encoded_context(context: Context | None, encode: Callable[[Mapping[str, Any]
     key = {TARGETING_KEY: data[TARGETING_KEY]}
     try:
         encode(key)
-    except Exception:  # noqa: BLE001 -- as above
+    except Exception:  # noqa: BLE001 -- reading them may raise anything
         return NoAnswer(ErrorKind.INVALID_CONTEXT, "the targeting key is not valid Unicode")
     return encode({**encodable(data, encode), **key})
 

@@ -136,7 +136,7 @@ class MobileEnvironment(CoreClient):
         keys: GeneratedKeys | None = None,
     ) -> None:
         # A program that imports this module may never make a client; so the first client imports what clients are made of.
-        from aioflags.mobile.assembly import MobileWorkload, mobile_core  # noqa: PLC0415 - as above
+        from aioflags.mobile.assembly import MobileWorkload, mobile_core  # noqa: PLC0415 - only a client needs it
 
         logger = config.logger if name == DEFAULT_ENVIRONMENT else prefixed(config.logger, f"environment {printable(name)}: ")
         if not key:

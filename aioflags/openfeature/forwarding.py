@@ -232,7 +232,7 @@ class EventForwarder:
         loop = self._client._core.lifecycle.loop
         if loop is None:
             return  # the first event of the start settles
-        with contextlib.suppress(RuntimeError):  # the loop is closed: as above
+        with contextlib.suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(self._settle_later)
 
     def stop(self) -> None:

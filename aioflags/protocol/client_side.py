@@ -207,7 +207,7 @@ class ClientSide(Side):
     def fdv1_poll(self, base_uri: str, logger: logging.Logger) -> DataRequest:  # noqa: ARG002 -- nothing here can be wrong
         return self._request(base_uri, "/msdk/evalx/context" if self.use_report else "/msdk/evalx/contexts")
 
-    def fdv1_stream(self, base_uri: str, logger: logging.Logger) -> DataRequest:  # noqa: ARG002 -- as above
+    def fdv1_stream(self, base_uri: str, logger: logging.Logger) -> DataRequest:  # noqa: ARG002 -- nothing here can be wrong
         return self._request(base_uri, "/meval")
 
     def read_fdv1_poll(self, body: bytes) -> Generator[None, None, Effect]:

@@ -90,7 +90,7 @@ class _Entry(msgspec.Struct, gc=False):
     reason: Any = None
     metadata: Any = None
     errorCode: Any = None  # noqa: N815 -- the protocol's name
-    errorDetails: Any = None  # noqa: N815 -- as above
+    errorDetails: Any = None  # noqa: N815 -- the protocol's name
 
 
 _ENTRY: Final = msgspec.json.Decoder(_Entry)

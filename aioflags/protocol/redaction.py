@@ -126,7 +126,7 @@ class _Single:
         redacted: list[str] = []
         try:
             self._properties[name] = yield from _without_in_slices(value, (name,), self._private, redacted)
-        except Exception:  # noqa: BLE001 -- as above
+        except Exception:  # noqa: BLE001 -- reading a mapping of the program may raise anything
             # The program may have changed it between two slices. It cannot while add() copies the value without a pause.
             self.add(name, value)
             return

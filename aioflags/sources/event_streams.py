@@ -246,7 +246,7 @@ class StreamSource(ABC):
         """The polls beside a new connection; ``None`` if a ping means nothing."""
         return None
 
-    def _is_refused(self, failed: RequestFailed) -> bool:  # noqa: ARG002 -- as above
+    def _is_refused(self, failed: RequestFailed) -> bool:  # noqa: ARG002 -- for subclasses
         """Whether a failure ends the source, because another request would fail in the same way."""
         return False
 

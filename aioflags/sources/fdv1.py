@@ -173,7 +173,7 @@ class Fdv1Streamer(StreamSource):
     def _request(self, selector: Selector) -> DataRequest:  # noqa: ARG002 - FDv1 has no cursor
         return self._data_request
 
-    def _ping_polls(self, selector: Callable[[], Selector]) -> PingPolls | None:  # noqa: ARG002 - as above
+    def _ping_polls(self, selector: Callable[[], Selector]) -> PingPolls | None:  # noqa: ARG002 - FDv1 has no cursor
         context = self._context
         if not context.side.polls_on_ping:
             return None

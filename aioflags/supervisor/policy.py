@@ -57,7 +57,10 @@ class Policy:
         return delay(self.after_round, rounds, chance=chance, ceiling=self.max_after_round)
 
     def pause_after_refusal(self, refusals: int, *, chance: float) -> float:
-        """Seconds to wait after refusals left no source for the ``refusals``-th time in a row. ``chance`` as above."""
+        """Seconds to wait after refusals left no source for the ``refusals``-th time in a row.
+
+        ``chance`` in [0, 1) subtracts up to half.
+        """
         return delay(self.after_refusal, refusals, chance=chance, ceiling=self.max_after_refusal)
 
 

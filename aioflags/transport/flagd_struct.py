@@ -152,7 +152,7 @@ def _set_list(target: ListValue, items: list[Any], name: str, depth: int) -> boo
 
 def _name(key: object, name: object) -> str:
     if not isinstance(key, str):
-        raise ValueError(f"{name}: the name {key!r} is not a string")  # noqa: TRY004 -- as above
+        raise ValueError(f"{name}: the name {key!r} is not a string")  # noqa: TRY004 -- a value, as the others here
     return _text(key, name)
 
 
