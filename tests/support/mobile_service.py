@@ -15,7 +15,6 @@ from aioflags.events.options import MobileEvents
 from aioflags.mobile.client import MobileClient
 from aioflags.mobile.config import MobileConfig
 from aioflags.model.context import Context
-from aioflags.model.status import IdentifyResult
 from aioflags.stores.storage import MemoryStorage, Storage
 from aioflags.transport.settings import Http
 from tests.support.canaries import KEY, WATCH
@@ -241,11 +240,6 @@ def mobile_config(service: MobileService, **options: Any) -> MobileConfig:
 def mobile_client(service: MobileService, context: Context = ANNA, **options: Any) -> MobileClient:
     """A client with the options of :func:`mobile_config`, not started."""
     return MobileClient(KEY, context, mobile_config(service, **options))
-
-
-def result_of(result: IdentifyResult) -> str:
-    """The status of a call in one word."""
-    return result.status.value
 
 
 async def kept(*contexts: Context, storage: Storage | None = None, **options: Any) -> Storage:
