@@ -23,7 +23,7 @@ async def test_least_returns_the_fastest_sample_without_the_first_calls_and_alte
     calls: list[tuple[str, int]] = []
 
     def loop(name: str, *paces: float) -> Loop:
-        """Seconds a call: in the first calls, in three trials, and in each sample."""
+        """Seconds a call: in the first calls, in three trials, and before and in each sample."""
         pace = iter(paces)
 
         async def made(count: int) -> float:
@@ -32,10 +32,11 @@ async def test_least_returns_the_fastest_sample_without_the_first_calls_and_alte
 
         return made
 
-    loops = {"a": loop("a", 0.1, 1, 1, 1, 5, 2, 3), "b": loop("b", 0.1, 2, 2, 2, 4, 8, 7)}
+    # Before each sample half as many calls are made, which are faster here, and not counted.
+    loops = {"a": loop("a", 0.1, 1, 1, 1, 1, 5, 1, 2, 1, 3), "b": loop("b", 0.1, 2, 2, 2, 1, 4, 1, 8, 1, 7)}
     assert await least(loops, samples=3, seconds=64) == {"a": 2.0, "b": 4.0}
-    assert [count for name, count in calls if name == "a"] == [20, 1, 4, 16, 64, 64, 64]
-    assert [name for name, _ in calls[-6:]] == ["a", "b", "a", "b", "a", "b"]
+    assert [count for name, count in calls if name == "a"] == [20, 1, 4, 16, 32, 64, 32, 64, 32, 64]
+    assert [name for name, _ in calls[-12:]] == ["a", "a", "b", "b"] * 3
 
 
 @pytest.mark.real_time

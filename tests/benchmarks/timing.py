@@ -18,7 +18,8 @@ async def least(loops: Mapping[str, Loop], *, samples: int = 50, seconds: float 
     """Seconds a call, for each loop: the least of its samples, each about ``seconds`` long, without the garbage collector.
 
     A busy machine is slow for a second or two and then fast again. So the samples are short and many, and the loops alternate: all
-    of them get some of the fast moments. The first calls, which may have to build something, are not timed.
+    of them get some of the fast moments. The first calls of each sample are not timed: they may have to build something, and the
+    interpreter adapts code that loops share to the loop that runs, which takes some dozens of calls.
     """
     counts = {name: await _count(loop, seconds) for name, loop in loops.items()}
     found = dict.fromkeys(loops, math.inf)
@@ -27,6 +28,7 @@ async def least(loops: Mapping[str, Loop], *, samples: int = 50, seconds: float 
     try:
         for _ in range(samples):
             for name, loop in loops.items():
+                await loop(counts[name] // 2)
                 found[name] = min(found[name], await loop(counts[name]) / counts[name])
     finally:
         gc.enable()

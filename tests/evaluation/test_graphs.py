@@ -444,4 +444,4 @@ def test_all_flags_of_a_long_chain_take_less_than_half_a_second(caplog: pytest.L
     run_at_once(flags_state(snapshot, K, now_ms=0))  # compiles
     began = thread_time()
     run_at_once(flags_state(snapshot, K, now_ms=0))
-    assert thread_time() - began < 0.5
+    assert thread_time() - began < 0.5 * slowness()
