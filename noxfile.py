@@ -43,6 +43,23 @@ COVERED = (
 )
 """Layers 0 to 5, whose lines must be covered."""
 LEAST_COVERAGE = 98
+AROUND = (
+    "benchmarks",
+    "cli",
+    "contract",
+    "devserver",
+    "docs",
+    "meta",
+    "migration",
+    "package",
+    "recipes",
+    "release",
+    "testing",
+    "tools",
+    "typing",
+    "web",
+)
+"""Tests of what stands around the clients: ``newest`` leaves them to ``tests`` and to ``full``, which runs them on each version."""
 INTERPRETERS = ("3.11", "3.12", "3.13", "3.14", "3.14t")
 """Versions of CPython that the tests run on, where they are installed."""
 NOT_FREE_THREADED = (
@@ -173,7 +190,7 @@ def interpreters(session: nox.Session, version: str) -> None:
 
 @nox.session(venv_backend="none")
 def newest(session: nox.Session) -> None:
-    """The tests on the newest CPython of this machine with a GIL, with the coverage of layers 0 to 5.
+    """The tests of the clients on the newest CPython of this machine with a GIL, with the coverage of layers 0 to 5.
 
     From 3.12 on CPython tells coverage.py which lines run, from 3.14 on also which branches, which costs next to nothing. Tracing
     each line doubles the time.
@@ -183,7 +200,8 @@ def newest(session: nox.Session) -> None:
     number, version = max((tuple(map(int, version.split("."))), version) for version, path in found.items() if path)
     branches = ("--cov-branch",) if number >= (3, 14) else ()
     session.env["COVERAGE_CORE"] = "sysmon" if number >= (3, 12) else "ctrace"
-    python = _test_on(session, version, str(found[version]), "--cov", *branches, "--cov-report=")
+    left_out = (f"--ignore=tests/{folder}" for folder in AROUND)
+    python = _test_on(session, version, str(found[version]), *left_out, "--cov", *branches, "--cov-report=")
     covered = ",".join(f"aioflags/{folder}/*" for folder in COVERED)
     report = ("coverage", "report", "--skip-covered", f"--include={covered}", f"--fail-under={LEAST_COVERAGE}")
     session.run(python, "-m", *report, external=True)
