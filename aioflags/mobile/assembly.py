@@ -112,7 +112,7 @@ class MobileWorkload(Workload):
             logger=logger,
         )
         keep_contexts_out_of_logs()
-        self.service = ServiceConnection(headers, config.http, logger)
+        self.service: ServiceConnection = ServiceConnection(headers, config.http, logger)
         sources = pipelines(
             config.definitions,
             config.fdv1_fallback,
@@ -140,27 +140,29 @@ class MobileWorkload(Workload):
                 logger=logger,
             )
 
-        self.keys = keys or GeneratedKeys(
+        self.keys: GeneratedKeys = keys or GeneratedKeys(
             None if config.device_storage is None else DeviceStorage(config.device_storage, logger), logger
         )
-        self.caches = FlagCaches(
+        self.caches: FlagCaches = FlagCaches(
             self.keys.storage or DeviceStorage(MemoryStorage(), logger), key.value, limit=config.max_cached_contexts, logger=logger
         )
-        self.additions = ContextAdditions(
+        self.additions: ContextAdditions = ContextAdditions(
             self.keys,
             replaces_keys=config.generate_anonymous_keys,
             adds_environment=config.auto_env_attributes,
             application=application or Application(),
             logger=logger,
         )
-        self.early_events = EarlyEvents(core.record_tracked, self.additions.is_complete, logger)
+        self.early_events: EarlyEvents = EarlyEvents(core.record_tracked, self.additions.is_complete, logger)
 
         def activated(active: Context) -> None:
             core.recorder.identified(active)
             self.early_events.activated(self.switcher.given, active)
 
-        self.modes = ModeSelector(config.rules, window=config.debounce, on_switch=lambda _: self.updates.mode_changed())
-        self.updates = FlagUpdates(
+        self.modes: ModeSelector = ModeSelector(
+            config.rules, window=config.debounce, on_switch=lambda _: self.updates.mode_changed()
+        )
+        self.updates: FlagUpdates = FlagUpdates(
             core.cell,
             self.modes,
             sources,
@@ -169,7 +171,7 @@ class MobileWorkload(Workload):
             on_activated=activated,
             logger=logger,
         )
-        self.switcher = ContextSwitcher(
+        self.switcher: ContextSwitcher = ContextSwitcher(
             GivenContext(context=context, secure_mode_hash=config.secure_mode_hash, bootstrap=config.bootstrap),
             environment=environment,
             cell=core.cell,

@@ -253,7 +253,7 @@ class Reply:
     """The status and headers of a response whose body has not been read yet. Names of headers are in lower case."""
 
     def __init__(self, response: HttpResponse, limit: int, read_timeout: float | None) -> None:
-        self.status = response.status_code
+        self.status: int = response.status_code
         self.headers: Mapping[str, str] = _plain(response.headers)
         self._response = response
         self._limit = limit
