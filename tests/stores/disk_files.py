@@ -31,3 +31,9 @@ async def foreign_environment(path: Path) -> None:
 def other_files(path: Path) -> list[str]:
     """The names of the other files in the folder, such as temporary files that a write left."""
     return sorted(file.name for file in path.parent.iterdir() if file != path)
+
+
+def written(path: Path) -> tuple[int, ...]:
+    """What a write changes of a file. Not the time of its last read, which a read changes, too."""
+    status = path.lstat()
+    return status.st_ino, status.st_mode, status.st_uid, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -13,7 +13,7 @@ import pytest
 
 from aioflags import ConfigError, StoreError
 from aioflags.stores import DiskStore
-from tests.stores.disk_files import FLAG, ITEM, fill, foreign_environment, other_files, store_at
+from tests.stores.disk_files import FLAG, ITEM, fill, foreign_environment, other_files, store_at, written
 
 
 async def test_another_process_can_read_the_file(path: Path) -> None:
@@ -128,10 +128,10 @@ async def test_an_unusable_file_is_logged_once_for_each_reason(path: Path, caplo
 @pytest.mark.parametrize("prepare", [link, dangling, folder, pipe, open_to_others, of_another_user])
 async def test_a_file_of_another_kind_or_user_is_not_overwritten(path: Path, prepare: Callable[[Path], Any]) -> None:
     await prepare(path)
-    before = path.lstat()
+    before = written(path)
     with pytest.raises(StoreError):
         await store_at(path).replace({})
-    assert path.lstat() == before
+    assert written(path) == before
 
 
 @pytest.mark.parametrize("prepare", [foreign_environment, cut, empty, another_format])

@@ -20,7 +20,7 @@ from aioflags.model.defaults import MAX_RESPONSE_BYTES
 from aioflags.stores.disk import DiskStore
 from aioflags.stores.files import read_own
 from aioflags.stores.storage import FileStorage
-from tests.stores.disk_files import other_files
+from tests.stores.disk_files import other_files, written
 from tests.stores.test_disk_writes import FailingSystem
 from tests.stores.test_hanging_disk import HangingSystem
 
@@ -48,11 +48,11 @@ async def test_another_storage_reads_the_file(path: Path) -> None:
 
 
 async def test_a_write_of_what_is_there_writes_nothing(path: Path) -> None:
-    before = path.stat()
+    before = written(path)
     storage = FileStorage(path.parent)
     await storage.set(NAMESPACE, VALUES)
     await storage.remove(NAMESPACE, ["missing"])
-    assert path.stat() == before
+    assert written(path) == before
 
 
 async def test_a_change_by_another_storage_is_kept(path: Path) -> None:
@@ -186,13 +186,13 @@ def open_to_others(path: Path) -> None:
 )
 async def test_a_file_is_neither_read_nor_written_if_it_is(path: Path, spoil: Callable[[Path], None], problem: str) -> None:
     spoil(path)
-    before = path.lstat()
+    before = written(path)
     storage = FileStorage(path.parent)
     with pytest.raises(StoreError, match=problem):
         await storage.get(NAMESPACE, "key")
     with pytest.raises(StoreError, match=problem):
         await storage.set(NAMESPACE, {"key": "new"})
-    assert path.lstat() == before
+    assert written(path) == before
 
 
 @pytest.mark.parametrize("namespace", ["", "../up", "a/b", "a.b", "a b", "ä", "x" * 101])
