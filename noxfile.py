@@ -43,23 +43,8 @@ COVERED = (
 )
 """Layers 0 to 5, whose lines must be covered."""
 LEAST_COVERAGE = 98
-AROUND = (
-    "benchmarks",
-    "cli",
-    "contract",
-    "devserver",
-    "docs",
-    "meta",
-    "migration",
-    "package",
-    "recipes",
-    "release",
-    "testing",
-    "tools",
-    "typing",
-    "web",
-)
-"""Tests of what stands around the clients: ``newest`` leaves them to ``tests`` and to ``full``, which runs them on each version."""
+AROUND = ("runtime", "client_core", "client", "conformance", "hooks", "integration")
+"""Folders of tests that run those layers, too."""
 INTERPRETERS = ("3.11", "3.12", "3.13", "3.14", "3.14t")
 """Versions of CPython that the tests run on, where they are installed."""
 NOT_FREE_THREADED = (
@@ -190,7 +175,7 @@ def interpreters(session: nox.Session, version: str) -> None:
 
 @nox.session(venv_backend="none")
 def newest(session: nox.Session) -> None:
-    """The tests of the clients on the newest CPython of this machine with a GIL, with the coverage of layers 0 to 5.
+    """The tests of layers 0 to 5 and of the core on the newest CPython of this machine with a GIL, with the coverage of the layers.
 
     From 3.12 on CPython tells coverage.py which lines run, from 3.14 on also which branches, which costs next to nothing. Tracing
     each line doubles the time.
@@ -200,8 +185,8 @@ def newest(session: nox.Session) -> None:
     number, version = max((tuple(map(int, version.split("."))), version) for version, path in found.items() if path)
     branches = ("--cov-branch",) if number >= (3, 14) else ()
     session.env["COVERAGE_CORE"] = "sysmon" if number >= (3, 12) else "ctrace"
-    left_out = (f"--ignore=tests/{folder}" for folder in AROUND)
-    python = _test_on(session, version, str(found[version]), *left_out, "--cov", *branches, "--cov-report=")
+    folders = (f"tests/{folder}" for folder in (*COVERED, *AROUND))
+    python = _test_on(session, version, str(found[version]), *folders, "--cov", *branches, "--cov-report=")
     covered = ",".join(f"aioflags/{folder}/*" for folder in COVERED)
     report = ("coverage", "report", "--skip-covered", f"--include={covered}", f"--fail-under={LEAST_COVERAGE}")
     session.run(python, "-m", *report, external=True)
