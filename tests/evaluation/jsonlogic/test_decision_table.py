@@ -55,6 +55,24 @@ def test_branches_of_several_shapes(data: Any, expected: str) -> None:
     assert compile_rule(rule).rule(data) == expected
 
 
+@pytest.mark.parametrize(
+    ("data", "equals", "is_in"),
+    [
+        pytest.param({"a": "1"}, True, True, id="the text"),
+        pytest.param({"a": "2"}, False, False, id="another text"),
+        pytest.param({"a": 1}, True, False, id="a number that equals the text"),
+        pytest.param({"a": ["1"]}, True, False, id="an array that equals the text"),
+        pytest.param({"a": {}}, False, False, id="an object"),
+        pytest.param({}, False, False, id="nothing"),
+        pytest.param(["1"], False, False, id="data that are an array"),
+        pytest.param("1", False, False, id="data that are a text"),
+    ],
+)
+def test_one_branch_that_tests_one_variable(data: Any, equals: bool, is_in: bool) -> None:
+    for condition, holds in (({"==": [var("a"), "1"]}, equals), ({"in": [var("a"), ["1"]]}, is_in)):
+        assert compile_rule({"if": [condition, "yes", "no"]}).rule(data) == ("yes" if holds else "no")
+
+
 def operation(name: str, *arguments: Any) -> Any:
     return {name: [*arguments]}
 
