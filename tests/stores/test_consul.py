@@ -12,7 +12,7 @@ import pytest
 from aioflags import ConfigError, Http, StoreError
 from aioflags.model.change import ObjectKind
 from aioflags.stores import ConsulStore, Store, StoreContext, StoredItem
-from tests.stores.test_layout import STORED_TEXTS
+from tests.stores.test_items import STORED_TEXTS
 from tests.support.consul_server import SECRETS, ConsulServer, kept_in, put_into
 from tests.support.played_consul import PlayedConsul
 from tests.support.raw_server import raw_server, saying

@@ -21,8 +21,7 @@ from aioflags.stores.disk import DiskStore
 from aioflags.stores.files import read_own
 from aioflags.stores.storage import FileStorage
 from tests.stores.disk_files import other_files, written
-from tests.stores.test_disk_writes import FailingSystem
-from tests.stores.test_hanging_disk import HangingSystem
+from tests.stores.test_hanging_disk import FailingSystem, HangingSystem
 
 NAMESPACE = "aioflags_device"
 VALUES = {"key": "text"}

@@ -19,7 +19,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from aioflags import ConfigError, StoreError
 from aioflags.model.change import ObjectKind
 from aioflags.stores import RedisStore, StoreContext, StoredItem
-from tests.stores.test_layout import STORED_TEXTS
+from tests.stores.test_items import STORED_TEXTS
 from tests.support.redis_server import UNNAMED
 
 CONTEXT = StoreContext(environment="an environment")
