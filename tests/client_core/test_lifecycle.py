@@ -1,15 +1,18 @@
-"""The life of a client: start, wait_ready, other event loops, and forks."""
+"""The life of a client: start, wait_ready, other event loops, other processes, and forks."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import copy
 import os
+import pickle
 from collections.abc import AsyncGenerator, Callable
+from typing import Any
 
 import pytest
 
-from aioflags import LifecycleError, NotReadyError
+from aioflags import Client, Config, Context, FlagdClient, LifecycleError, MobileClient, MobileConfig, NotReadyError
 from aioflags.model.status import SourceState
 from aioflags.plugins import Plugin
 from aioflags.sources import ChangeSet, Selector, SourceContext, Update
@@ -278,3 +281,27 @@ async def test_a_plugin_that_registers_slowly_does_not_make_a_start_longer_than_
     assert report.status == ("ERROR" if wait else "NOT_READY")
     await client.wait_ready(20)
     await client.aclose()
+
+
+# -- where a client cannot work
+
+
+CLIENTS = [
+    pytest.param(lambda: Client("sdk-key", Config(offline=True)), id="server-side"),
+    pytest.param(lambda: MobileClient("mob-key", Context("u"), MobileConfig(offline=True)), id="mobile"),
+    pytest.param(FlagdClient, id="flagd"),
+]
+
+
+@pytest.mark.parametrize("make", CLIENTS)
+@pytest.mark.parametrize("duplicate", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_a_client_is_not_copied_to_another_process(make: Callable[[], Any], duplicate: Callable[[Any], object]) -> None:
+    with pytest.raises(TypeError, match=r"^\w*Client objects cannot be pickled or copied: make one in each process$"):
+        duplicate(make())
+
+
+@pytest.mark.parametrize("make", CLIENTS)
+def test_a_start_without_asyncio_names_asyncio(make: Callable[[], Any]) -> None:
+    """As under trio, which drives the coroutine without an event loop of asyncio."""
+    with pytest.raises(LifecycleError, match=r"needs the event loop of asyncio.*trio"):
+        make().start().send(None)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
 
-from aioflags import Status
+from aioflags import MobileConfig, Status
 from aioflags.errors import ConfigError, LifecycleError
 from aioflags.events.options import MobileEvents
 from aioflags.mobile.client import MobileClient
@@ -32,6 +33,7 @@ from tests.support.mobile_service import (
     named,
     slow,
 )
+from tests.support.scripted_clients import all_tasks
 from tests.support.scripted_http import Answer
 
 COMPLETED, ERROR, TIMEOUT = IdentifyStatus.COMPLETED, IdentifyStatus.ERROR, IdentifyStatus.TIMEOUT
@@ -306,3 +308,19 @@ async def test_after_the_close_nothing_that_the_program_says_has_an_effect() -> 
     assert (await client.identify(BEN)).status is ERROR
     await anyio.sleep(3600)
     assert (len(service.hits), client.variation("f", ""), client.connection_info.mode) == (sent, "poll anna", "SHUTDOWN")
+
+
+# -- without a close
+
+
+async def test_a_running_client_that_is_dropped_is_reported_once_and_closed() -> None:
+    config = MobileConfig(offline=True, secondary_mobile_keys={"beta": "mob-beta"})
+    clients = [MobileClient("mob-key", Context("anna"), config)]
+    await clients[0].start()
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        clients.clear()
+    assert [str(warning.message).partition(" READY")[0] for warning in warned] == ["unclosed client <MobileClient"]
+    warned.clear()  # a warning keeps the client, and with it its other environments
+    await asyncio.sleep(1)
+    assert all_tasks() == set()

@@ -1,7 +1,4 @@
-"""The event stream of flagd: which events change something, over real sockets and as a function.
-
-Source: ``flagd.md`` 2.2 and 2.3.
-"""
+"""The event stream of flagd: which events change something, over real sockets and as a function, and the pauses between streams."""
 
 from __future__ import annotations
 
@@ -12,14 +9,15 @@ import grpc
 import pytest
 
 from aioflags.model.change import ChangeKind
-from aioflags.sources.flagd_stream import FlagdEvents, FlagdEventsSource, read_event
-from aioflags.transport.flagd_struct import ServerEvent
+from aioflags.sources.flagd_stream import FlagdEvents, FlagdEventsSource, FlagdSyncSource, read_event
+from aioflags.transport.flagd_struct import RpcFailed, ServerEvent
 from aioflags.transport.grpc import FlagdChannel
 from aioflags.transport.grpc_calls import FlagdCalls
 from aioflags.transport.grpc_settings import EVALUATION_V1, EVALUATION_V2, GrpcSettings
 from tests.sources.flagd_streams import CONTEXT, Line, line, shape, take
-from tests.support.flagd_parts import grpc_settings, stream_options
+from tests.support.flagd_parts import grpc_settings, stream_options, sync_builder
 from tests.support.flagd_server import SILENCE, Fail, event
+from tests.support.scripted_flagd import ScriptedCalls, ScriptedFlagd
 
 __all__ = ["line"]
 
@@ -118,3 +116,39 @@ async def test_an_outage_with_many_reasons_remembers_the_newest_only() -> None:
     options = stream_options(channel)
     taken = await take(FlagdEventsSource(CONTEXT, FlagdEvents(options=options)), 100)
     assert (shape(taken), max(counts)) == ([NETWORK] * 100, 16)
+
+
+# -- pauses between streams, in virtual time
+
+
+async def pauses(streams: int, chance: float) -> list[float]:
+    """The pauses before each stream after the first, with an option of five seconds."""
+    flagd = ScriptedFlagd(scripts=[[RpcFailed("INTERNAL", "broken")]])
+    channel = FlagdChannel(grpc_settings("x:1"), CONTEXT.logger, prepare=lambda given: lambda: ScriptedCalls(flagd, given))
+    builder = sync_builder(stream_options(channel, pause=5.0))
+    await take(FlagdSyncSource(CONTEXT, builder, random=lambda: chance), streams)
+    return [later - earlier for earlier, later in zip(flagd.opened, flagd.opened[1:], strict=False)]
+
+
+@pytest.mark.holds("FL-28")
+async def test_each_stream_waits_for_the_flat_pause() -> None:
+    assert await pauses(4, chance=0.0) == pytest.approx([5.0] * 3)
+
+
+class _BrokenCalls(ScriptedCalls):
+    """Has a bug."""
+
+    async def connect(self, reported: Collection[str]) -> str | None:
+        raise LookupError("a bug")
+
+
+async def test_a_bug_is_logged_once_with_its_traceback_and_the_stream_is_opened_again(caplog: pytest.LogCaptureFixture) -> None:
+    channel = FlagdChannel(grpc_settings("x:1"), CONTEXT.logger, prepare=lambda given: lambda: _BrokenCalls(ScriptedFlagd(), given))
+    taken = await take(FlagdSyncSource(CONTEXT, sync_builder(stream_options(channel))), 3)
+    assert shape(taken) == ["INTERRUPTED UNKNOWN"] * 3
+    assert [record.message for record in caplog.records if record.exc_info] == ["flagd-sync: a stream failed (please report)"]
+
+
+@pytest.mark.parametrize(("chance", "pause"), [(0.0, 5.0), (0.5, 4.75), (1.0, 4.5)])
+async def test_chance_shortens_a_pause_by_a_tenth_at_most(chance: float, pause: float) -> None:
+    assert await pauses(2, chance) == pytest.approx([pause])
