@@ -2,7 +2,7 @@
 
 One task waits for the next deadline; every batch is delivered by a task of its own.
 
-Source: ``events.md`` 10; ``architecture.md`` 9.
+Source: ``events.md`` 2, 4, 10 and 11.3; ``architecture.md`` 9.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Generator
+import uuid
+from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -19,12 +20,13 @@ import anyio
 from anyio.abc import TaskGroup
 
 from aioflags.events.options import EventSettings
-from aioflags.events.payloads import EVENT_SLICE, payloads
 from aioflags.events.recorder import Recorder
-from aioflags.events.sender import SendConditions, Sender, SendGate, SendOutcome, describe_amount
-from aioflags.events.summary import Batch
-from aioflags.model.defaults import MAX_DELIVERIES
+from aioflags.events.sender import EventPayload, SendConditions, Sender, SendGate, SendOutcome, describe_amount
+from aioflags.events.summary import Batch, SummaryEvent
+from aioflags.model.defaults import MAX_DELIVERIES, MAX_PAYLOAD_BYTES
+from aioflags.protocol.event_json import EventEncoder
 from aioflags.protocol.redaction import Redaction
+from aioflags.protocol.side import SERVER_EVENTS, EventPolicy
 from aioflags.runtime.broadcast import Signal
 from aioflags.runtime.checkpoints import pause_when_spent
 from aioflags.runtime.cooperative import Budget
@@ -33,6 +35,9 @@ from aioflags.runtime.fork import reset_after_fork
 from aioflags.runtime.logs import BugLog
 from aioflags.runtime.logs import logger as package_logger
 
+_EVENT_SLICE: Final = 0.00025
+"""Seconds of work on a batch between two pauses. Shorter than for flag data, which arrives rarely."""
+_BRACKETS: Final = 2
 _DATING_INTERVAL: Final = 5.0
 """Seconds by which the end of a summary may be too late for evaluations that did not read the clock."""
 
@@ -116,7 +121,7 @@ class Outbox:
                     self._dispatch()
                 else:
                     self._reset_deduplication_if_due(now)
-                budget = Budget(EVENT_SLICE)
+                budget = Budget(_EVENT_SLICE)
                 for _ in self._recorder.date_pending():
                     await pause_when_spent(budget)
 
@@ -256,7 +261,7 @@ class Outbox:
             self._end_delivery(number)
 
     async def _count_evaluations(self, batch: Batch) -> None:
-        budget = Budget(EVENT_SLICE)
+        budget = Budget(_EVENT_SLICE)
         for _ in batch.counting:
             await pause_when_spent(budget)
 
@@ -278,3 +283,91 @@ class _Delivery:
     done: anyio.Event = field(default_factory=anyio.Event)
     events: int = 0
     evaluations: int = 0
+
+
+# -- A batch as bodies of requests: encoded and joined in slices, so that other tasks can run in between.
+
+
+async def payloads(
+    batch: Batch,
+    redaction: Redaction,
+    policy: EventPolicy = SERVER_EVENTS,
+    *,
+    max_bytes: int = MAX_PAYLOAD_BYTES,
+    logger: logging.Logger = package_logger,
+) -> AsyncGenerator[EventPayload, None]:
+    """The payloads of a batch. A body has at most ``max_bytes``, unless a single record is longer; that record is sent alone.
+
+    Events that cannot be encoded are left out; the first of them is logged. The summaries are the last records.
+    """
+    encoder = EventEncoder(redaction, policy)
+    body = _Body(max_bytes)
+    budget = Budget(_EVENT_SLICE)
+    has_failed = False
+    for _ in batch.counting:
+        await pause_when_spent(budget)
+    for event in batch.events:
+        try:
+            for _ in encoder.preparing(event):
+                await pause_when_spent(budget)
+            record = encoder.record(event)
+        except Exception:
+            if not has_failed:  # a batch may have thousands of such events
+                has_failed = True
+                logger.exception("dropped an event that cannot be encoded, after an internal error (please report)")
+            continue
+        if not body.has_room(record):
+            yield body.taken()
+            encoder = EventEncoder(redaction, policy)  # the old one keeps the contexts that it has encoded
+        body.add(record)
+        await pause_when_spent(budget)
+    for summary in batch.summaries:
+        record = await _summary_record(encoder, summary, budget)
+        if not body.has_room(record):
+            yield body.taken()
+            encoder = EventEncoder(redaction, policy)
+        body.add(record, evaluations=summary.evaluations)
+    if body.records:
+        yield body.taken()
+
+
+async def _summary_record(encoder: EventEncoder, summary: SummaryEvent, budget: Budget) -> bytes:
+    context, pieces = summary.context, list[bytes]()
+    if context is not None:
+        for _ in encoder.preparing_summary(context):
+            await pause_when_spent(budget)
+    for piece in encoder.summary(summary.start_ms, summary.end_ms, summary.features, context):
+        pieces.append(piece)
+        await pause_when_spent(budget)
+    return b"".join(pieces)
+
+
+class _Body:
+    """The records of the next payload. ``max_bytes``: the length of its body."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._begin()
+
+    def _begin(self) -> None:
+        self.records: list[bytes] = []
+        self._size = _BRACKETS
+        self._events = self._evaluations = 0
+
+    def has_room(self, record: bytes) -> bool:
+        """Whether the record fits. Every record fits into an empty body."""
+        return not self.records or self._size + len(record) <= self._max_bytes
+
+    def add(self, record: bytes, evaluations: int = 0) -> None:
+        """Append an event, or a summary of ``evaluations``."""
+        self.records.append(record)
+        self._size += len(record) + 1
+        self._events += not evaluations
+        self._evaluations += evaluations
+
+    def taken(self) -> EventPayload:
+        """The payload of these records. The next one begins."""
+        body = b"[" + b",".join(self.records) + b"]"
+        payload = EventPayload(body=body, events=self._events, evaluations=self._evaluations, id=str(uuid.uuid4()))
+        self._begin()
+        return payload

@@ -10,7 +10,7 @@ import msgspec
 from aioflags.evaluation.client_side import CLIENT_SIDE
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.events.options import MobileEvents
-from aioflags.events.payloads import payloads
+from aioflags.events.outbox import payloads
 from aioflags.events.recorder import Recorder
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.context import Context

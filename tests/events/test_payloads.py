@@ -10,7 +10,8 @@ from typing import Any, cast
 import pytest
 
 from aioflags import Context
-from aioflags.events.payloads import EventPayload, compressed, payloads
+from aioflags.events.outbox import payloads
+from aioflags.events.sender import EventPayload, compressed
 from aioflags.events.summary import Batch, Summary, SummaryEvent
 from aioflags.model.defaults import MAX_PAYLOAD_BYTES
 from aioflags.model.event import AnalyticsEvent, IdentifyEvent, IndexEvent

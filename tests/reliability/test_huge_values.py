@@ -18,7 +18,7 @@ import pytest
 
 from aioflags import Client, Config, Context, DataSystem, Events
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.events.payloads import payloads
+from aioflags.events.outbox import payloads
 from aioflags.events.summary import Batch
 from aioflags.model.change import ChangeSet
 from aioflags.model.event import CustomEvent

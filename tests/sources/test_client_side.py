@@ -1,4 +1,4 @@
-"""Sources of a client-side SDK: the cache, polls, streams, and initializers that try again or take the first payload of a stream."""
+"""Sources of a client-side SDK: the cache, polls, streams, initializers that try again or take a first payload of a stream."""
 
 from __future__ import annotations
 
