@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -27,10 +27,13 @@ from aioflags.model.status import ErrorInfo, FailureKind, IdentifyStatus, Source
 from aioflags.sources import Polling, SourceContext, Streaming, from_function
 from aioflags.sources.polling import Cache
 from aioflags.stores.storage import MemoryStorage
+from tests.support.mobile_runs import MobileRun, Step, reports, run_mobile, serves, started
 from tests.support.mobile_service import (
+    ANNA,
     DOWN,
     REFUSED,
     UNCHANGED,
+    UP_TO_DATE,
     MobileService,
     flags_of_fdv1,
     kept,
@@ -38,16 +41,28 @@ from tests.support.mobile_service import (
     named,
     polled,
     streamed,
+    transfer,
 )
-from tests.support.scripted_http import DIRECTED, HANG, Answer, intent, poll_of
+from tests.support.scripted_http import DIRECTED, HANG, Answer, intent, poll_of, sse
+from tests.support.scripted_http import Step as BodyStep
 
 ERROR = Answer(500).directed()
 """An error with the directive."""
+BEAT = b":\n\n"
 DIRECTIVE = FallbackDirective(ttl=None, origin="header")
-FIVE_MINUTES = 300.0
 
 
 # -- the signal
+
+
+def latched(*steps: BodyStep) -> Answer:
+    """A stream whose headers have the directive, with these steps and then its end."""
+    return Answer(200, UP_TO_DATE.headers, steps).directed()
+
+
+def is_idle(run: MobileRun) -> None:
+    """No request is open."""
+    assert run.service.open == 0
 
 
 PLACES: dict[str, dict[str, Any]] = {
@@ -94,27 +109,6 @@ async def test_only_the_token_true_counts(name: str, value: str, *, counts: bool
     assert ("fdv1" in service.endpoints) is counts
 
 
-@pytest.mark.holds("F-5")
-@pytest.mark.parametrize(
-    "answer",
-    [pytest.param(UNCHANGED.directed(), id="304"), pytest.param(poll_of(intent("none"), **DIRECTED), id="the intent none")],
-)
-async def test_an_answer_without_news_has_the_directive_too(answer: Answer) -> None:
-    service = MobileService(poll=[polled("s1", f="poll").with_headers({"ETag": '"a"'}), answer])
-    async with mobile_client(service, initial_connection_mode="polling") as client:
-        await anyio.sleep(301)
-        assert client.variation("f", "") == "fdv1 anna"
-    assert [(hit.endpoint, hit.time) for hit in service.hits] == [("poll", 0), ("poll", 300), ("fdv1", 300)]
-
-
-@pytest.mark.holds("F-6")
-async def test_a_source_does_not_try_again_after_an_error_with_the_directive() -> None:
-    service = MobileService(poll=[DOWN], stream=[ERROR])
-    async with mobile_client(service):
-        await anyio.sleep(3600)
-    assert len(service.to("stream")) == 1
-
-
 @pytest.mark.holds("F-7", "S-66")
 @pytest.mark.parametrize(
     "body",
@@ -152,18 +146,6 @@ async def test_the_payload_that_came_with_it_is_served_and_kept() -> None:
         assert client.variation("f", "") == "stream"
 
 
-@pytest.mark.holds("F-13", "S-54")
-async def test_a_complete_payload_of_an_initializer_completes_the_start_and_fdv1_follows() -> None:
-    service = MobileService(poll=[polled("s1", f="poll").directed()], fdv1=[Answer(200, {}, [b"{}"], 1)])
-    client = mobile_client(service)
-    assert ((await client.start()).status, service.seconds) == (IdentifyStatus.COMPLETED, 0)
-    assert (client.variation("f", ""), client.report.source_state) == ("poll", SourceState.VALID)
-    await anyio.sleep(60)
-    assert client.all() == {}
-    await client.aclose()
-    assert service.endpoints == ["poll", "fdv1"]
-
-
 @pytest.mark.holds("F-14")
 @pytest.mark.parametrize(
     ("result", "took"),
@@ -189,15 +171,103 @@ async def test_the_start_after_a_directive_of_an_initializer(result: str, took: 
     assert service.endpoints == ["fdv1"]
 
 
-@pytest.mark.holds("S-55")
-async def test_without_news_a_start_with_kept_flags_waits_for_fdv1() -> None:
-    storage = await kept()
-    service = MobileService(poll=[UNCHANGED.directed()], fdv1=[Answer(200, {}, flags_of_fdv1(f="fdv1").body, 1)])
-    client = mobile_client(service, storage=storage)
-    assert ((await client.start()).status, service.seconds) == (IdentifyStatus.COMPLETED, 1)
-    assert client.variation("f", "") == "fdv1"
-    await client.aclose()
-    assert service.endpoints == ["poll", "fdv1"]
+LATE = Answer(200, {}, flags_of_fdv1(f="fdv1").body, 1)
+"""Flags of FDv1 after a second."""
+AN_HOUR = 3600
+
+
+def fdv1(first: int, count: int = 12) -> list[str]:
+    """Polls by FDv1, one every five minutes, by default those of an hour."""
+    return [f"fdv1 anna {first + 300 * number}" for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "steps", "sent"),
+    [
+        pytest.param(
+            {"poll": [polled("s1", f="poll").with_headers({"ETag": '"a"'}), UNCHANGED.directed()]},
+            {"initial_connection_mode": "polling"},
+            [301, serves("fdv1 anna")],
+            ["poll anna 0", "poll anna 300", "fdv1 anna 300"],
+            id="F-5 a 304 has the directive, too",
+        ),
+        pytest.param(
+            {"poll": [polled("s1", f="poll").with_headers({"ETag": '"a"'}), poll_of(intent("none"), **DIRECTED)]},
+            {"initial_connection_mode": "polling"},
+            [301, serves("fdv1 anna")],
+            ["poll anna 0", "poll anna 300", "fdv1 anna 300"],
+            id="F-5 so has the intent none",
+        ),
+        pytest.param(
+            {"poll": [Answer(200, {}, [b'{"events":[{"event":"goodbye","data":{"reason":"moved","protocolFallbackTTL":60}}]}'])]},
+            {},
+            [serves("fdv1 anna")],
+            ["poll anna 0", "fdv1 anna 0"],
+            id="F-41 a goodbye in a poll is a directive",
+        ),
+        pytest.param(
+            {"poll": [DOWN], "stream": [ERROR]},
+            {},
+            [AN_HOUR],
+            ["poll anna 0", "poll anna 1", "poll anna 2", "stream anna 2", *fdv1(2)],
+            id="F-6 a source does not try again after an error with the directive",
+        ),
+        pytest.param(
+            {"poll": [polled("s1", f="poll").directed()], "fdv1": [Answer(200, {}, [b"{}"], 1)]},
+            {},
+            [started(IdentifyStatus.COMPLETED, 0), serves("poll"), reports(SourceState.VALID), 60, serves("")],
+            ["poll anna 0", "fdv1 anna 0"],
+            id="F-13 S-54 a complete payload of an initializer completes the start, and FDv1 follows",
+        ),
+        pytest.param(
+            {"poll": [UNCHANGED.directed()], "fdv1": [LATE]},
+            {"keeps": [ANNA]},
+            [started(IdentifyStatus.COMPLETED, 1), serves("fdv1")],
+            ["poll anna 0", "fdv1 anna 0"],
+            id="S-55 without news a start with kept flags waits for FDv1",
+        ),
+        pytest.param(
+            {"poll": [named("poll"), DOWN], "stream": [REFUSED.directed()]},
+            {},
+            [AN_HOUR],
+            ["poll anna 0", "stream anna 0", *fdv1(0)],
+            id="F-11 a refused stream with the directive is not followed by the next source",
+        ),
+        pytest.param(
+            {"poll": [ERROR]},
+            {},
+            [serves("fdv1 anna"), 0.5],
+            ["poll anna 0", "fdv1 anna 0"],
+            id="F-12 F-42 S-53 after a 500 with the directive no further source of FDv2 runs",
+        ),
+        pytest.param(
+            {"poll": [Answer(503).directed()]},
+            {},
+            [serves("fdv1 anna"), 0.5],
+            ["poll anna 0", "fdv1 anna 0"],
+            id="F-12 F-42 S-53 nor after a 503",
+        ),
+        pytest.param(
+            {"poll": [DOWN], "stream": [Answer(403).directed()]},
+            {},
+            [serves("fdv1 anna"), 60],
+            ["poll anna 0", "poll anna 1", "poll anna 2", "stream anna 2", "fdv1 anna 2"],
+            id="S-51 a forbidden stream with the directive",
+        ),
+        pytest.param(
+            {"stream": [latched(1.0, sse(*transfer("s", f="stream")), *(1.0, BEAT) * 100)]},
+            {},
+            [1.1, is_idle, AN_HOUR],
+            ["poll anna 0", "stream anna 0", *fdv1(1, 13)],
+            id="F-43 the abandoned stream is closed, and no other is opened",
+        ),
+    ],
+)
+async def test_a_client_with_a_directive_sends(
+    script: Mapping[str, Any], options: dict[str, Any], steps: Sequence[Step], sent: list[str]
+) -> None:
+    service = await run_mobile(script, steps, **options)
+    assert service.sent == sent
 
 
 # -- every result counts
@@ -265,35 +335,6 @@ async def test_every_result_with_the_directive_leads_to_fdv1(role: str, result: 
     assert set(service.endpoints) == {"fdv1"}
 
 
-@pytest.mark.holds("F-11")
-async def test_a_refused_stream_with_the_directive_is_not_followed_by_the_next_source() -> None:
-    service = MobileService(poll=[named("poll"), DOWN], stream=[REFUSED.directed()])
-    async with mobile_client(service):
-        await anyio.sleep(3600)
-    assert service.endpoints[:3] == ["poll", "stream", "fdv1"]
-    assert set(service.endpoints[3:]) == {"fdv1"}
-
-
-@pytest.mark.holds("F-12", "F-42", "S-53")
-@pytest.mark.parametrize("status", [500, 503])
-async def test_after_a_directive_no_further_source_of_fdv2_runs(status: int) -> None:
-    service = MobileService(poll=[Answer(status).directed()])
-    async with mobile_client(service) as client:
-        assert client.variation("f", "") == "fdv1 anna"
-        await anyio.sleep(0.5)
-    assert service.endpoints == ["poll", "fdv1"]
-
-
-@pytest.mark.holds("S-51")
-async def test_a_forbidden_stream_with_the_directive() -> None:
-    service = MobileService(poll=[DOWN], stream=[Answer(403).directed()])
-    async with mobile_client(service) as client:
-        assert client.variation("f", "") == "fdv1 anna"
-        await anyio.sleep(60)
-    assert service.times("fdv1")[0] - service.times("stream")[0] <= 3
-    assert len(service.to("stream")) == 1
-
-
 # -- the order
 
 
@@ -308,12 +349,8 @@ async def test_fdv1_starts_after_the_end_of_the_stream() -> None:
 
 @pytest.mark.holds("F-9")
 async def test_a_client_that_closes_while_the_stream_ends_starts_nothing() -> None:
-    service = MobileService(stream=[streamed("s1", f="stream").directed()], closing=0.4)
-    client = mobile_client(service)
-    await client.start()
-    await anyio.sleep(0.2)
-    await client.aclose()
-    await anyio.sleep(3600)
+    service = await run_mobile({"stream": [streamed("s1", f="stream").directed()], "closing": 0.4}, [0.2])
+    await anyio.sleep(AN_HOUR)
     assert service.endpoints == ["poll", "stream"]
 
 

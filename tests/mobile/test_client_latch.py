@@ -1,8 +1,8 @@
-"""A client that left FDv2 stays off it, through modes, contexts and offline times: for good, or for the time of the directive."""
+"""A mobile client that left FDv2 stays off it, through modes, contexts and offline times: for good, or for a time."""
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -15,22 +15,52 @@ from aioflags.sources import Polling, Streaming
 from aioflags.sources.polling import Cache
 from aioflags.stores.storage import MemoryStorage
 from tests.support.canaries import KEY
+from tests.support.mobile_runs import (
+    Step,
+    engaged,
+    identify,
+    lifecycle,
+    network,
+    offline,
+    reports,
+    run_mobile,
+    serves,
+    started,
+    switch,
+    until,
+    uses,
+)
 from tests.support.mobile_service import (
     ANNA,
     BEN,
+    DOWN,
     REFUSED,
     UP_TO_DATE,
     MobileService,
-    kept,
+    flags_of_fdv1,
     mobile_client,
     mobile_config,
     named,
+    polled,
     streamed,
 )
 from tests.support.scripted_http import DIRECTED, HANG, Answer
 
 ERROR = Answer(500).directed()
+"""An error with the directive."""
+FIVE_MINUTES = 300
+A_DAY = 24 * 3600
 LEFT = "FDv2 was left, and there is no FDv1 fallback"
+COMPLETED, FAILED = IdentifyStatus.COMPLETED, IdentifyStatus.ERROR
+OFF, VALID, INTERRUPTED = SourceState.OFF, SourceState.VALID, SourceState.INTERRUPTED
+
+DIRECTED_POLL: dict[str, Any] = {"poll": [ERROR]}
+AT_ONCE: dict[str, Any] = {"debounce": 0}
+FOR_A_TIME: dict[str, Any] = {"fdv1_fallback_recovery": "ttl"}
+NO_FALLBACK: dict[str, Any] = {"fdv1_fallback": None}
+ONE_MODE_WITHOUT: dict[str, Any] = {"modes": {"polling": ModeDefinition(synchronizers=(Polling(),), fdv1_fallback=None)}}
+STREAM_FIRST = ModeDefinition(initializers=(Cache(),), synchronizers=(Streaming(), Polling()))
+WHILE_OFFLINE: list[Step] = [until(4.9), engaged(True, ttl=5), 95.1, engaged(False)]
 
 
 def for_seconds(answer: Answer, ttl: object) -> Answer:
@@ -38,10 +68,224 @@ def for_seconds(answer: Answer, ttl: object) -> Answer:
     return answer.directed(**{"X-LD-FD-Fallback-TTL": str(ttl)})
 
 
-def after_the_directive(service: MobileService) -> list[tuple[str, str, float]]:
-    """The requests after those of FDv2."""
-    hits = itertools.dropwhile(lambda hit: hit.endpoint != "fdv1", service.hits)
-    return [(hit.endpoint, hit.key, hit.time) for hit in hits]
+def fdv1(*seconds: int, key: str = "anna") -> list[str]:
+    """Polls by FDv1 at these times."""
+    return [f"fdv1 {key} {each}" for each in seconds]
+
+
+def _of_fdv1_late(hit: Any) -> Answer:
+    return Answer(200, {}, [b'{"f":{"value":"fdv1 %s"}}' % hit.key.encode()], 1)
+
+
+def going(away: Step, back: Step) -> list[Step]:
+    """Offline for a thousand seconds."""
+    return [away, 1000, uses(None), back, 1, uses("fdv1")]
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "steps", "sent"),
+    [
+        # -- without a fallback
+        pytest.param(
+            {"stream": [ERROR], "poll": [DOWN]},
+            NO_FALLBACK,
+            [started(FAILED), reports(OFF, "the service answered 500"), 3600],
+            ["poll anna 0", "poll anna 1", "poll anna 2", "stream anna 2"],
+            id="F-16 F-32 S-56 without a fallback the updates end",
+        ),
+        pytest.param(
+            {"poll": [Answer(200, DIRECTED, [b"{oops"])]},
+            {**NO_FALLBACK, "initial_connection_mode": "polling"},
+            [started(FAILED), reports(OFF, "poll: line 1, column 2"), 3600],
+            ["poll anna 0"],
+            id="F-16 F-32 S-56 without a fallback the updates end, in the mode polling",
+        ),
+        pytest.param(
+            {"poll": [polled("s1", f="poll").directed()]},
+            NO_FALLBACK,
+            [started(COMPLETED), 3600, reports(OFF), serves("poll")],
+            ["poll anna 0"],
+            id="F-32 without a fallback the payload that came with it is served",
+        ),
+        pytest.param(
+            DIRECTED_POLL,
+            {**NO_FALLBACK, **AT_ONCE, "keeps": [BEN]},
+            [identify(BEN, FAILED), reports(OFF), serves("poll ben"), identify(BEN, wait_for="cached")],
+            ["poll anna 0"],
+            id="F-29 without a fallback a new context has its kept flags",
+        ),
+        pytest.param(
+            {"poll": [for_seconds(Answer(500), 5)], "stream": [streamed("s", f="stream")]},
+            {**FOR_A_TIME, **NO_FALLBACK, "start_wait": 1},
+            [reports(SourceState.INITIALIZING), 10, serves("stream")],
+            ["poll anna 0", "stream anna 5"],
+            id="S-73 without a fallback FDv2 is used again after the time of the directive",
+        ),
+        # -- on FDv1
+        pytest.param(
+            {"poll": [ERROR, named("poll")]},
+            {},
+            [315 + A_DAY],
+            ["poll anna 0", *fdv1(*range(0, 315 + A_DAY, FIVE_MINUTES))],
+            id="S-57 F-31 the client does not ask FDv2 again",
+        ),
+        pytest.param(
+            {"poll": [ERROR], "fdv1": [flags_of_fdv1(f="fdv1"), DOWN]},
+            {},
+            [950, reports(INTERRUPTED), serves("fdv1")],
+            ["poll anna 0", *fdv1(0, 300, 600, 900)],
+            id="S-63 a failing FDv1 is polled at its interval",
+        ),
+        pytest.param(
+            {"poll": [ERROR], "fdv1": [flags_of_fdv1(f="fdv1"), REFUSED, flags_of_fdv1(f="again")]},
+            {},
+            [3600, reports(OFF), serves("fdv1"), identify(BEN), reports(VALID), serves("again")],
+            ["poll anna 0", *fdv1(0, 300), "fdv1 ben 3600"],
+            id="S-64 a refused FDv1 is off until the context changes",
+        ),
+        pytest.param(
+            {"poll": [for_seconds(Answer(500), 1)]},
+            {},
+            [600, engaged(True, ttl=1)],
+            ["poll anna 0", *fdv1(0, 300)],
+            id="F-49 the time of a directive does not count by default",
+        ),
+        # -- modes
+        pytest.param(
+            DIRECTED_POLL,
+            {"profile": "mobile"},
+            [lifecycle("background"), 7201, lifecycle("foreground"), 400, serves("fdv1 anna")],
+            ["poll anna 0", *fdv1(0, 3600, 7200, 7500)],
+            id="F-25 S-58 the background and back",
+        ),
+        pytest.param(
+            DIRECTED_POLL,
+            AT_ONCE,
+            [switch("polling"), 10, switch("background"), 10, switch("streaming"), 10, switch("polling"), 10, switch(None), 10],
+            ["poll anna 0", *fdv1(0)],
+            id="F-25 modes that the program sets",
+        ),
+        pytest.param(
+            DIRECTED_POLL,
+            {**AT_ONCE, "profile": "mobile"},
+            going(offline(True), offline(False)),
+            ["poll anna 0", *fdv1(0, 1000)],
+            id="F-27 S-60 offline and back",
+        ),
+        pytest.param(
+            DIRECTED_POLL,
+            {**AT_ONCE, "profile": "mobile"},
+            going(network(False), network(True)),
+            ["poll anna 0", *fdv1(0, 1000)],
+            id="F-27 S-60 no network, and back",
+        ),
+        pytest.param(
+            DIRECTED_POLL,
+            {**AT_ONCE, "profile": "mobile"},
+            going(switch("offline"), switch(None)),
+            ["poll anna 0", *fdv1(0, 1000)],
+            id="F-27 S-60 the mode offline, and back",
+        ),
+        pytest.param(
+            DIRECTED_POLL,
+            AT_ONCE,
+            [switch("one-shot"), 1000, reports(OFF), serves("fdv1 anna"), switch("streaming"), 1, reports(VALID)],
+            ["poll anna 0", *fdv1(0, 1000)],
+            id="F-29 S-61 a mode that has sources and no fallback makes no request, and the next mode polls by FDv1",
+        ),
+        pytest.param(
+            DIRECTED_POLL,
+            {**AT_ONCE, **ONE_MODE_WITHOUT},
+            [switch("polling"), 1000, reports(OFF), switch("streaming"), 1000, reports(VALID)],
+            ["poll anna 0", *fdv1(0, 1000, 1300, 1600, 1900)],
+            id="F-29 flag updates stop in the one mode that has no fallback",
+        ),
+        pytest.param(
+            DIRECTED_POLL,
+            {"profile": "cli"},
+            [started(COMPLETED), A_DAY, serves("fdv1 anna"), reports(VALID)],
+            ["poll anna 0", *fdv1(0)],
+            id="F-51 S-76 a command polls once by FDv1",
+        ),
+        pytest.param(
+            DIRECTED_POLL,
+            {"initial_connection_mode": "one-shot"},
+            [started(FAILED), A_DAY, serves(""), reports(OFF)],
+            ["poll anna 0"],
+            id="F-51 S-76 the mode one-shot stops otherwise",
+        ),
+        pytest.param(
+            DIRECTED_POLL,
+            {"profile": "cli"},
+            [1000, identify(BEN), serves("fdv1 ben"), 1000],
+            ["poll anna 0", *fdv1(0), "fdv1 ben 1000"],
+            id="F-51 each new context of a command polls once by FDv1",
+        ),
+        # -- contexts
+        pytest.param(
+            DIRECTED_POLL,
+            {},
+            [10, identify(BEN), serves("fdv1 ben")],
+            ["poll anna 0", *fdv1(0), "fdv1 ben 10"],
+            id="F-26 S-59 a new context is asked for by FDv1",
+        ),
+        pytest.param(
+            {"poll": [ERROR], "fdv1": [_of_fdv1_late]},
+            {"keeps": [BEN]},
+            [identify(BEN, wait_for="cached"), serves("poll ben"), 2, serves("fdv1 ben")],
+            ["poll anna 0", *fdv1(0), "fdv1 ben 1"],
+            id="F-26 a new context has its kept flags first",
+        ),
+        # -- for a time
+        pytest.param(
+            {"poll": [for_seconds(Answer(500), 5), named("poll")]},
+            FOR_A_TIME,
+            [
+                offline(True),
+                *WHILE_OFFLINE,
+                offline(False),
+                1,
+                serves("poll anna"),
+                engaged(False),
+            ],
+            ["poll anna 0", *fdv1(0), "poll anna 100", "stream anna 100"],
+            id="F-49 a directive whose time ended while the client was offline does not count",
+        ),
+        pytest.param(
+            {"poll": [for_seconds(Answer(500), 5), named("poll")]},
+            {**FOR_A_TIME, "initial_connection_mode": "polling"},
+            [
+                offline(True),
+                *WHILE_OFFLINE,
+                offline(False),
+                1,
+                serves("poll anna"),
+                engaged(False),
+            ],
+            ["poll anna 0", *fdv1(0), "poll anna 100"],
+            id="F-49 nor does it in the mode polling",
+        ),
+        pytest.param(
+            {"stream": [for_seconds(streamed("s", f="stream"), 5)]},
+            FOR_A_TIME,
+            [14],
+            ["poll anna 0", "stream anna 0", *fdv1(0), "stream anna 5", *fdv1(5), "stream anna 10", *fdv1(10)],
+            id="a second directive begins its own time",
+        ),
+        pytest.param(
+            {"stream": [REFUSED], "poll": [for_seconds(Answer(500), 5), named("poll")]},
+            {**FOR_A_TIME, "modes": {"streaming": STREAM_FIRST}},
+            [60, identify(BEN)],
+            ["stream anna 0", "poll anna 0", *fdv1(0), "poll anna 5", "stream ben 60", "poll ben 60"],
+            id="refused sources stay removed until the next context",
+        ),
+    ],
+)
+async def test_after_a_directive(
+    script: Mapping[str, Any], options: dict[str, Any], steps: Sequence[Step], sent: list[str]
+) -> None:
+    service = await run_mobile(script, steps, **options)
+    assert service.sent == sent
 
 
 @pytest.mark.holds("I-12")
@@ -52,117 +296,28 @@ async def test_a_context_after_the_directive_without_fdv1_has_the_cause(mode: st
         await anyio.sleep(1)
         await client.set_connection_mode(mode)
         result = await client.identify(BEN, timeout=5)
-        assert (result.status, result.error) == (IdentifyStatus.ERROR, LEFT)
-        assert client.report.last_error is not None
-        assert client.report.last_error.message == LEFT
+        assert (result.status, result.error, str(client.report.last_error)) == (FAILED, LEFT, LEFT)
     assert service.endpoints == ["poll", "stream"]
 
 
-# -- modes
+@pytest.mark.holds("F-49", "S-73")
+@pytest.mark.parametrize(
+    "steps",
+    [
+        pytest.param([], id="nothing else"),
+        pytest.param([identify(BEN)], id="identify"),
+        pytest.param([switch("polling"), switch("streaming")], id="a mode switch"),
+        pytest.param([offline(True), 1, offline(False)], id="offline"),
+    ],
+)
+async def test_with_the_option_fdv2_is_used_again_after_that_time(steps: list[Step]) -> None:
+    script = {"stream": [for_seconds(streamed("s1", f="stream"), 5), UP_TO_DATE]}
+    service = await run_mobile(script, [1, *steps, until(4.9), uses("fdv1"), 60, uses("fdv2")], debounce=0, **FOR_A_TIME)
+    assert (service.times("stream"), service.hits[-1].endpoint, service.hits[-1].query.get("basis")) == ([0, 5], "stream", None)
+    assert service.most_open == 1
 
 
-@pytest.mark.holds("F-25", "S-58")
-async def test_the_background_and_back() -> None:
-    service = MobileService(poll=[ERROR])
-    async with mobile_client(service, profile="mobile") as client:
-        client.notify_lifecycle("background")
-        await anyio.sleep(7201)
-        client.notify_lifecycle("foreground")
-        await anyio.sleep(400)
-        assert client.variation("f", "") == "fdv1 anna"
-    assert after_the_directive(service) == [("fdv1", "anna", time) for time in (0, 3600, 7200, 7500)]
-
-
-@pytest.mark.holds("F-25")
-async def test_a_mode_that_the_program_sets() -> None:
-    service = MobileService(poll=[ERROR])
-    async with mobile_client(service, debounce=0) as client:
-        for mode in ("polling", "background", "streaming", "polling", None):
-            await client.set_connection_mode(mode)
-            await anyio.sleep(10)
-    assert after_the_directive(service) == [("fdv1", "anna", 0)]
-
-
-@pytest.mark.holds("F-27", "S-60")
-@pytest.mark.parametrize("how", ["set_offline", "no network", "the mode offline"])
-async def test_offline_and_back(how: str) -> None:
-    service = MobileService(poll=[ERROR])
-
-    async def switch(client: MobileClient, *, is_offline: bool) -> None:
-        match how:
-            case "set_offline":
-                client.set_offline(is_offline)
-            case "no network":
-                client.notify_network(not is_offline)
-            case _:
-                await client.set_connection_mode("offline" if is_offline else None)
-
-    async with mobile_client(service, debounce=0, profile="mobile") as client:
-        await switch(client, is_offline=True)
-        await anyio.sleep(1000)
-        assert client.connection_info.active_protocol is None
-        await switch(client, is_offline=False)
-        await anyio.sleep(1)
-        assert client.connection_info.active_protocol == "fdv1"
-    assert after_the_directive(service) == [("fdv1", "anna", 0), ("fdv1", "anna", 1000)]
-
-
-@pytest.mark.holds("F-29", "S-61")
-async def test_a_mode_without_a_fallback_makes_no_request_and_the_next_mode_polls_by_fdv1() -> None:
-    # "one-shot" has network sources and no fallback.
-    service = MobileService(poll=[ERROR])
-    async with mobile_client(service, debounce=0) as client:
-        await client.set_connection_mode("one-shot")
-        await anyio.sleep(1000)
-        assert (client.report.source_state, client.variation("f", "")) == (SourceState.OFF, "fdv1 anna")
-        assert after_the_directive(service) == [("fdv1", "anna", 0)]
-        await client.set_connection_mode("streaming")
-        await anyio.sleep(1)
-        assert client.report.source_state is SourceState.VALID
-    assert after_the_directive(service) == [("fdv1", "anna", 0), ("fdv1", "anna", 1000)]
-
-
-@pytest.mark.holds("F-29")
-async def test_a_new_context_in_a_mode_without_a_fallback_has_its_kept_flags() -> None:
-    storage = await kept(BEN)
-    service = MobileService(poll=[ERROR])
-    async with mobile_client(service, debounce=0, storage=storage, fdv1_fallback=None) as client:
-        result = await client.identify(BEN)
-        assert (result.status, client.report.source_state) == (IdentifyStatus.ERROR, SourceState.OFF)
-        assert client.variation("f", "") == "poll ben"
-        assert (await client.identify(BEN, wait_for="cached")).status is IdentifyStatus.COMPLETED
-    assert service.endpoints == ["poll"]
-
-
-# -- contexts
-
-
-@pytest.mark.holds("F-26", "S-59")
-async def test_a_new_context_is_asked_for_by_fdv1() -> None:
-    service = MobileService(poll=[ERROR])
-    async with mobile_client(service) as client:
-        await anyio.sleep(10)
-        assert (await client.identify(BEN)).status is IdentifyStatus.COMPLETED
-        assert client.variation("f", "") == "fdv1 ben"
-    assert after_the_directive(service) == [("fdv1", "anna", 0), ("fdv1", "ben", 10)]
-
-
-@pytest.mark.holds("F-26")
-async def test_on_fdv1_a_new_context_has_its_kept_flags_first() -> None:
-    storage = await kept(BEN)
-    service = MobileService(poll=[ERROR], fdv1=[_of_fdv1_late])
-    async with mobile_client(service, storage=storage) as client:
-        assert (await client.identify(BEN, wait_for="cached")).status is IdentifyStatus.COMPLETED
-        assert client.variation("f", "") == "poll ben"
-        await anyio.sleep(2)
-        assert client.variation("f", "") == "fdv1 ben"
-
-
-def _of_fdv1_late(hit: Any) -> Answer:
-    return Answer(200, {}, [b'{"f":{"value":"fdv1 %s"}}' % hit.key.encode()], 1)
-
-
-# -- a directive whose result is not used
+# -- directives whose result is not used, of one of several environments, of an earlier client, and without a usable time
 
 
 @pytest.mark.holds("F-24", "S-75")
@@ -200,9 +355,6 @@ async def test_a_directive_counts_although_another_context_or_mode_took_its_plac
     assert {hit.endpoint for hit in service.hits if hit.time >= 1} <= {"fdv1"}
 
 
-# -- several environments, several clients
-
-
 @pytest.mark.holds("F-28", "S-62")
 async def test_a_directive_belongs_to_one_environment() -> None:
     def poll(hit: Any) -> Answer:
@@ -229,75 +381,6 @@ async def test_a_new_client_asks_fdv2_first() -> None:
         assert service.endpoints == ["poll", "fdv1"]
 
 
-# -- for a time
-
-
-@pytest.mark.holds("F-49")
-async def test_the_time_of_a_directive_does_not_count_by_default() -> None:
-    service = MobileService(poll=[for_seconds(Answer(500), 1)])
-    async with mobile_client(service) as client:
-        await anyio.sleep(600)
-        assert client.connection_info.fallback.ttl == 1
-    assert service.endpoints == ["poll", "fdv1", "fdv1"]
-
-
-@pytest.mark.holds("F-49", "S-73")
-@pytest.mark.parametrize("how", ["nothing else", "identify", "a mode switch", "offline"])
-async def test_with_the_option_fdv2_is_used_again_after_that_time(how: str) -> None:
-    service = MobileService(stream=[for_seconds(streamed("s1", f="stream"), 5), UP_TO_DATE])
-    async with mobile_client(service, fdv1_fallback_recovery="ttl", debounce=0) as client:
-        await anyio.sleep(1)
-        match how:
-            case "identify":
-                await client.identify(BEN)
-            case "a mode switch":
-                await client.set_connection_mode("polling")
-                await client.set_connection_mode("streaming")
-            case "offline":
-                client.set_offline(True)
-                await anyio.sleep(1)
-                client.set_offline(False)
-            case _:
-                pass
-        await anyio.sleep(4.9 - service.seconds)
-        assert "stream" not in service.endpoints[2:]
-        before = client.connection_info
-        await anyio.sleep(60)
-        after = client.connection_info
-    assert (before.active_protocol, before.fallback.engaged) == ("fdv1", True)
-    assert (after.active_protocol, after.fallback.engaged) == ("fdv2", False)
-    last = service.hits[-1]
-    assert (last.endpoint, last.time, last.query.get("basis")) == ("stream", 5, None)
-    assert service.most_open == 1
-
-
-@pytest.mark.holds("F-49")
-@pytest.mark.parametrize("mode", ["streaming", "polling"])
-async def test_a_directive_whose_time_ended_while_the_client_was_offline_does_not_count(mode: str) -> None:
-    service = MobileService(poll=[for_seconds(Answer(500), 5), named("poll")])
-    async with mobile_client(service, fdv1_fallback_recovery="ttl", initial_connection_mode=mode) as client:
-        client.set_offline(True)
-        await anyio.sleep(4.9 - service.seconds)
-        assert client.connection_info.fallback.engaged
-        await anyio.sleep(95.1)
-        assert repr(client.connection_info.fallback) == "FallbackInfo(engaged=False)"
-        client.set_offline(False)
-        await anyio.sleep(1)
-        assert client.variation("f", "") == "poll anna"
-        assert not client.connection_info.fallback.engaged
-    assert [(hit.endpoint, hit.time) for hit in service.hits][:3] == [("poll", 0), ("fdv1", 0), ("poll", 100)]
-
-
-@pytest.mark.holds("S-73")
-async def test_without_a_fallback_fdv2_is_used_again_after_that_time() -> None:
-    service = MobileService(poll=[for_seconds(Answer(500), 5)], stream=[streamed("s", f="stream")])
-    async with mobile_client(service, fdv1_fallback_recovery="ttl", fdv1_fallback=None, start_wait=1) as client:
-        assert client.report.source_state is not SourceState.OFF
-        await anyio.sleep(10)
-        assert client.variation("f", "") == "stream"
-    assert [(hit.endpoint, hit.time) for hit in service.hits] == [("poll", 0), ("stream", 5)]
-
-
 @pytest.mark.holds("S-74")
 @pytest.mark.parametrize("ttl", [None, "0", "-5", "soon", "3601", "1e2"])
 async def test_without_a_usable_time_a_directive_holds_half_an_hour_to_an_hour(ttl: str | None) -> None:
@@ -307,70 +390,3 @@ async def test_without_a_usable_time_a_directive_holds_half_an_hour_to_an_hour(t
         await anyio.sleep(3700)
     (returned,) = service.times("stream")
     assert 1800 <= returned <= 3600
-
-
-async def test_a_second_directive_begins_its_own_time() -> None:
-    service = MobileService(stream=[for_seconds(streamed("s", f="stream"), 5)])
-    async with mobile_client(service, fdv1_fallback_recovery="ttl"):
-        await anyio.sleep(14)
-    assert service.times("stream") == [0, 5, 10]
-
-
-# -- one-shot
-
-
-@pytest.mark.holds("F-51", "S-76")
-@pytest.mark.parametrize(
-    ("options", "endpoints", "status"),
-    [
-        pytest.param({"profile": "cli"}, ["poll", "fdv1"], IdentifyStatus.COMPLETED, id="a command polls once by FDv1"),
-        pytest.param({"initial_connection_mode": "one-shot"}, ["poll"], IdentifyStatus.ERROR, id="otherwise it stops"),
-    ],
-)
-async def test_a_directive_in_the_mode_one_shot(options: dict[str, Any], endpoints: list[str], status: IdentifyStatus) -> None:
-    service = MobileService(poll=[ERROR])
-    client = mobile_client(service, **options)
-    result = await client.start()
-    assert result.status is status
-    await anyio.sleep(24 * 3600)
-    assert client.variation("f", "") == ("fdv1 anna" if status is IdentifyStatus.COMPLETED else "")
-    assert (client.report.source_state is SourceState.OFF) is (status is IdentifyStatus.ERROR)
-    await client.aclose()
-    assert service.endpoints == endpoints
-
-
-@pytest.mark.holds("F-29")
-async def test_flag_updates_stop_in_the_one_mode_that_has_no_fallback() -> None:
-    without = ModeDefinition(synchronizers=(Polling(),), fdv1_fallback=None)
-    service = MobileService(poll=[ERROR])
-    async with mobile_client(service, modes={"polling": without}, debounce=0) as client:
-        await client.set_connection_mode("polling")
-        await anyio.sleep(1000)
-        states = [client.report.source_state]
-        requests = len(service.hits)
-        await client.set_connection_mode("streaming")
-        await anyio.sleep(1000)
-        states.append(client.report.source_state)
-    assert states == [SourceState.OFF, SourceState.VALID]
-    assert set(service.endpoints[requests:]) == {"fdv1"}
-
-
-@pytest.mark.holds("F-51")
-async def test_each_new_context_of_a_command_polls_once_by_fdv1() -> None:
-    service = MobileService(poll=[ERROR])
-    async with mobile_client(service, profile="cli") as client:
-        await anyio.sleep(1000)
-        await client.identify(BEN)
-        assert client.variation("f", "") == "fdv1 ben"
-        await anyio.sleep(1000)
-    assert after_the_directive(service) == [("fdv1", "anna", 0), ("fdv1", "ben", 1000)]
-
-
-async def test_refused_sources_stay_removed_until_the_next_context() -> None:
-    own = ModeDefinition(initializers=(Cache(),), synchronizers=(Streaming(), Polling()))
-    service = MobileService(stream=[REFUSED], poll=[for_seconds(Answer(500), 5), named("poll")])
-    async with mobile_client(service, fdv1_fallback_recovery="ttl", modes={"streaming": own}) as client:
-        await anyio.sleep(60)
-        assert service.endpoints == ["stream", "poll", "fdv1", "poll"]
-        await client.identify(BEN)
-    assert service.endpoints[4:] == ["stream", "poll"]

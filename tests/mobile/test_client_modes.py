@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import anyio
 import pytest
 
+from aioflags import Status
 from aioflags.errors import ConfigError
 from aioflags.events.options import MobileEvents
-from aioflags.mobile.client import MobileClient
 from aioflags.mobile.modes import ConnectionMode, ModeDefinition, Pipeline, pipelines
 from aioflags.model.status import SourceState
 from aioflags.sources import Fdv1FallbackOptions, Polling, Streaming
 from aioflags.sources.polling import Cache
 from tests.support.device_storages import LOGGER
-from tests.support.mobile_service import BEN, DOWN, UP_TO_DATE, MobileService, mobile_client, named, polled
+from tests.support.mobile_runs import MobileRun, Step, identify, lifecycle, network, offline, reports, run_mobile, serves, switch
+from tests.support.mobile_service import BEN, DOWN, MobileService, mobile_client, named, polled
 
 STREAMING, POLLING = ConnectionMode.STREAMING, ConnectionMode.POLLING
 BACKGROUND, OFFLINE, ONE_SHOT = ConnectionMode.BACKGROUND, ConnectionMode.OFFLINE, ConnectionMode.ONE_SHOT
@@ -66,50 +67,36 @@ def test_in_the_background_fdv1_polls_at_most_once_an_hour(interval: float, in_b
     assert intervals == {STREAMING: interval, POLLING: interval, BACKGROUND: in_background}
 
 
-@pytest.mark.holds("S-21")
-async def test_a_short_interval_is_raised_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    service = MobileService()
-    short = ModeDefinition(initializers=(Cache(),), synchronizers=(Polling(interval=10),))
-    async with mobile_client(service, initial_connection_mode="polling", modes={"polling": short}):
-        await anyio.sleep(650)
-    assert service.times("poll") == [0, 300, 600]
-    assert "polling: the poll interval 30 s is less than 300 s, which is used" in caplog.messages
-
-
 # -- facts of the program
 
 
-Act = Callable[[MobileClient], object]
-TO_BACKGROUND: Act = lambda client: client.notify_lifecycle("background")  # noqa: E731 -- a step of the tables
-TO_FOREGROUND: Act = lambda client: client.notify_lifecycle("foreground")  # noqa: E731 -- as above
-LOSE: Act = lambda client: client.notify_network(available=False)  # noqa: E731 -- as above
-FIND: Act = lambda client: client.notify_network(available=True)  # noqa: E731 -- as above
-GO_OFFLINE: Act = lambda client: client.set_offline(offline=True)  # noqa: E731 -- as above
-GO_ONLINE: Act = lambda client: client.set_offline(offline=False)  # noqa: E731 -- as above
-TO_POLLING: Act = lambda client: client.set_connection_mode("polling")  # noqa: E731 -- as above
-AUTOMATIC: Act = lambda client: client.set_connection_mode(None)  # noqa: E731 -- as above
+TO_BACKGROUND, TO_FOREGROUND = lifecycle("background"), lifecycle("foreground")
+LOSE, FIND = network(False), network(True)
+GO_OFFLINE, GO_ONLINE = offline(True), offline(False)
+TO_POLLING, AUTOMATIC = switch("polling"), switch(None)
 
 
-async def run(client: MobileClient, *steps: Act | float) -> None:
-    for step in steps:
-        if isinstance(step, int | float):
-            await anyio.sleep(step)
-        elif (done := step(client)) is not None:
-            await done  # type: ignore[misc]  # only set_connection_mode waits
+def is_in(mode: ConnectionMode, name: str) -> Step:
+    """The mode in effect, and its name in the connection information."""
+
+    def step(run: MobileRun) -> None:
+        assert (run.client.mode, run.client.connection_info.mode) == (mode, name)
+
+    return step
 
 
 @pytest.mark.parametrize(
     ("steps", "options", "mode", "name", "requests"),
     [
         pytest.param(
-            [TO_BACKGROUND, 7300], {}, BACKGROUND, "BACKGROUND_POLLING", [("poll", 3600), ("poll", 7200)], id="S-22 background"
+            [TO_BACKGROUND, 7300], {}, BACKGROUND, "BACKGROUND_POLLING", ["poll anna 3600", "poll anna 7200"], id="S-22 background"
         ),
         pytest.param([TO_BACKGROUND, 0.9], {}, STREAMING, "STREAMING", [], id="S-22 not before a second has passed"),
         pytest.param(
             [TO_BACKGROUND, 0.9, TO_FOREGROUND, 5], {}, STREAMING, "STREAMING", [], id="S-23 there and back within a second"
         ),
         pytest.param([LOSE, 7300], {}, OFFLINE, "OFFLINE", [], id="S-25 no network"),
-        pytest.param([LOSE, 2, FIND, 2], {}, STREAMING, "STREAMING", [("stream", 4)], id="S-25 the network comes back"),
+        pytest.param([LOSE, 2, FIND, 2], {}, STREAMING, "STREAMING", ["stream anna 4"], id="S-25 the network comes back"),
         pytest.param([TO_POLLING, 2, LOSE, 5], {}, POLLING, "POLLING", [], id="S-26 an override, no network"),
         pytest.param([TO_POLLING, 2, LOSE, 2, AUTOMATIC, 2], {}, OFFLINE, "OFFLINE", [], id="S-26 it is taken back"),
         pytest.param([TO_POLLING, 2, TO_BACKGROUND, 5], {}, POLLING, "POLLING", [], id="S-27 an override in the background"),
@@ -131,17 +118,10 @@ async def run(client: MobileClient, *steps: Act | float) -> None:
     ],
 )
 async def test_in_the_profile_mobile(
-    steps: list[Act | float], options: dict[str, Any], mode: ConnectionMode, name: str, requests: list[tuple[str, float]]
+    steps: list[Step], options: dict[str, Any], mode: ConnectionMode, name: str, requests: list[str]
 ) -> None:
-    service = MobileService()
-    async with mobile_client(service, **{**MOBILE, **options}) as client:
-        await anyio.sleep(1)
-        assert service.endpoints == ["poll", "stream"]
-        await run(client, *steps)
-        assert (client.mode, client.connection_info.mode) == (mode, name)
-        assert [(hit.endpoint, hit.time) for hit in service.hits[2:]] == requests
-        assert client.variation("f", "") == "poll anna"
-    assert service.most_open == 1
+    service = await run_mobile({}, [1, *steps, is_in(mode, name), serves("poll anna")], **{**MOBILE, **options})
+    assert (service.sent, service.most_open) == (["poll anna 0", "stream anna 0", *requests], 1)
 
 
 @pytest.mark.parametrize(
@@ -154,10 +134,8 @@ async def test_in_the_profile_mobile(
         pytest.param([LOSE, GO_OFFLINE, GO_ONLINE, 0.01], SourceState.NETWORK_UNAVAILABLE, id="and back"),
     ],
 )
-async def test_the_status_has_the_reason_why_a_client_is_offline(steps: list[Act | float], state: SourceState) -> None:
-    async with mobile_client(MobileService(), profile="mobile", background_updating=False) as client:
-        await run(client, *steps)
-        assert (client.report.source_state, client.status) == (state, "READY")
+async def test_the_status_has_the_reason_why_a_client_is_offline(steps: list[Step], state: SourceState) -> None:
+    await run_mobile({}, [*steps, reports(state, status=Status.READY)], profile="mobile", background_updating=False)
 
 
 @pytest.mark.holds("S-34")
@@ -172,18 +150,6 @@ async def test_entering_the_background_sends_the_events_also_if_the_mode_stays()
         await anyio.sleep(0.01)
         assert [event["kind"] for event in service.events] == ["identify", "custom"]
         assert client.mode is STREAMING
-
-
-@pytest.mark.holds("S-24")
-async def test_a_new_context_ends_the_window_and_uses_the_mode_of_now() -> None:
-    service = MobileService()
-    async with mobile_client(service, profile="mobile") as client:
-        client.notify_lifecycle("background")
-        await anyio.sleep(0.5)
-        await client.identify(BEN)
-        assert client.mode is BACKGROUND
-        await anyio.sleep(60)
-    assert [(hit.endpoint, hit.key, hit.time) for hit in service.hits[2:]] == [("poll", "ben", 0.5)]
 
 
 @pytest.mark.holds("S-35")
@@ -212,6 +178,96 @@ async def test_a_mode_with_the_same_sources_leaves_them_running() -> None:
         assert service.log == ["poll", "poll ended", "stream"]
 
 
+@pytest.mark.parametrize(
+    ("script", "options", "steps", "sent"),
+    [
+        pytest.param(
+            {},
+            MOBILE,
+            [TO_BACKGROUND, 0.5, identify(BEN), is_in(BACKGROUND, "BACKGROUND_POLLING"), 60],
+            ["poll anna 0", "stream anna 0", "poll ben 0.5"],
+            id="S-24 a new context ends the window and uses the current mode",
+        ),
+        pytest.param(
+            {"poll": [DOWN, named("poll")]},
+            {"debounce": 0, "initial_connection_mode": "polling", "start_wait": 1},
+            [serves(""), switch("streaming"), 1, serves("poll anna")],
+            ["poll anna 0", "poll anna 1", "stream anna 1"],
+            id="S-32 without a selector a switch runs the initializers",
+        ),
+        pytest.param(
+            {},
+            {"debounce": 0},
+            [10, TO_POLLING, 400],
+            ["poll anna 0", "stream anna 0", "poll anna 300"],
+            id="young flags wait for the rest of the interval of a poll",
+        ),
+        pytest.param(
+            {},
+            {"debounce": 0},
+            [299, TO_POLLING, 400],
+            ["poll anna 0", "stream anna 0", "poll anna 300", "poll anna 600"],
+            id="older flags, too",
+        ),
+        pytest.param(
+            {},
+            {"debounce": 0},
+            [400, TO_POLLING, 400],
+            ["poll anna 0", "stream anna 0", "poll anna 400", "poll anna 700"],
+            id="old flags are fetched at once",
+        ),
+        pytest.param(
+            {},
+            {"debounce": 0, "initial_connection_mode": "polling"},
+            [switch("background"), 1, TO_POLLING, 1] * 200,
+            ["poll anna 0", "poll anna 301"],
+            id="switching to and fro does not multiply polls",
+        ),
+        pytest.param(
+            {},
+            {"modes": {"streaming": ModeDefinition(synchronizers=(Streaming(),))}},
+            [400, reports(SourceState.VALID)],
+            ["stream anna 0"],
+            id="a mode of the program that only streams",
+        ),
+        pytest.param(
+            {},
+            {"profile": "cli"},
+            [serves("poll anna"), 3600, is_in(ONE_SHOT, "POLLING")],
+            ["poll anna 0"],
+            id="one-shot polls once",
+        ),
+        pytest.param(
+            {"poll": [DOWN], "stream": [polled("s", f=1)]},
+            {"profile": "cli", "start_wait": 15},
+            [3600],
+            ["poll anna 0", "poll anna 1", "poll anna 2", "stream anna 2"],
+            id="one-shot streams only after failures",
+        ),
+        pytest.param(
+            {"closing": 0.4},
+            {"debounce": 0},
+            [1, identify(BEN)],
+            ["poll anna 0", "stream anna 0", "poll ben 1.4", "stream ben 1.4"],
+            id="S-48 the previous sources are closed before others are built",
+        ),
+    ],
+)
+async def test_a_client_sends_these_requests_at_these_times(
+    script: Mapping[str, Any], options: dict[str, Any], steps: Sequence[Step], sent: list[str]
+) -> None:
+    service = await run_mobile(script, steps, **options)
+    assert (service.sent, service.most_open) == (sent, 1)
+
+
+@pytest.mark.holds("S-21")
+async def test_a_short_interval_is_raised_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    short = ModeDefinition(initializers=(Cache(),), synchronizers=(Polling(interval=10),))
+    service = await run_mobile({}, [650], initial_connection_mode="polling", modes={"polling": short})
+    assert service.times("poll") == [0, 300, 600]
+    assert "polling: the poll interval 30 s is less than 300 s, which is used" in caplog.messages
+
+
 @pytest.mark.holds("S-31")
 async def test_with_a_selector_a_switch_runs_no_initializer() -> None:
     service = MobileService()
@@ -222,32 +278,6 @@ async def test_with_a_selector_a_switch_runs_no_initializer() -> None:
     assert [(hit.endpoint, hit.query.get("basis")) for hit in service.hits] == [("poll", None), ("stream", "poll-anna")]
 
 
-@pytest.mark.holds("S-32")
-async def test_without_a_selector_a_switch_runs_the_initializers() -> None:
-    service = MobileService(poll=[DOWN, named("poll")])
-    async with mobile_client(service, debounce=0, initial_connection_mode="polling", start_wait=1) as client:
-        assert client.variation("f", "") == ""
-        await client.set_connection_mode("streaming")
-        await anyio.sleep(1)
-        assert client.variation("f", "") == "poll anna"
-    assert service.endpoints == ["poll", "poll", "stream"]
-
-
-@pytest.mark.holds("S-48")
-async def test_the_sources_of_before_are_closed_before_others_are_built() -> None:
-    service = MobileService(closing=0.4)
-    async with mobile_client(service, debounce=0) as client:
-        await anyio.sleep(1)
-        await client.identify(BEN)
-    assert [(hit.endpoint, hit.key, hit.time) for hit in service.hits[:3]] == [
-        ("poll", "anna", 0),
-        ("stream", "anna", 0),
-        ("poll", "ben", 1.4),
-    ]
-    assert service.log[2:5] == ["stream", "stream ended", "poll"]
-    assert service.most_open == 1
-
-
 async def test_a_source_that_does_not_close_is_abandoned(caplog: pytest.LogCaptureFixture) -> None:
     service = MobileService(closing=60)
     async with mobile_client(service, debounce=0) as client:
@@ -256,34 +286,6 @@ async def test_a_source_that_does_not_close_is_abandoned(caplog: pytest.LogCaptu
         assert client.variation("f", "") == "poll ben"
         assert 1 < service.to("poll")[-1].time <= 3
     assert [record for record in caplog.records if record.levelno >= logging.ERROR and "please report" in record.message] == []
-
-
-@pytest.mark.parametrize(
-    ("age", "first"),
-    [
-        pytest.param(10, 300, id="young flags wait for the rest of the interval"),
-        pytest.param(299, 300, id="older ones too"),
-        pytest.param(400, 400, id="old ones are fetched at once"),
-    ],
-)
-async def test_the_first_poll_after_a_switch_depends_on_the_age_of_the_flags(age: float, first: float) -> None:
-    service = MobileService()
-    async with mobile_client(service, debounce=0) as client:
-        await anyio.sleep(age)
-        await client.set_connection_mode("polling")
-        await anyio.sleep(400)
-    assert service.times("poll")[1] == first
-
-
-async def test_switching_to_and_fro_does_not_multiply_polls() -> None:
-    service = MobileService()
-    async with mobile_client(service, debounce=0, initial_connection_mode="polling") as client:
-        for _ in range(200):
-            await client.set_connection_mode("background")
-            await anyio.sleep(1)
-            await client.set_connection_mode("polling")
-            await anyio.sleep(1)
-    assert service.times("poll") == [0, 301]
 
 
 # -- modes that the program defines
@@ -331,14 +333,6 @@ def test_a_mode_can_have_its_own_fallback(
     assert {each: made[each] for each in made if each is not mode} == {each: others[each] for each in others if each is not mode}
 
 
-async def test_a_mode_of_the_program_that_only_streams() -> None:
-    service = MobileService(stream=[UP_TO_DATE])
-    async with mobile_client(service, modes={"streaming": ModeDefinition(synchronizers=(Streaming(),))}) as client:
-        await anyio.sleep(400)
-        assert client.report.source_state is SourceState.VALID
-    assert service.endpoints == ["stream"]
-
-
 async def test_offline_from_the_start_sends_nothing() -> None:
     service = MobileService()
     events = MobileEvents(diagnostic_opt_out=False)
@@ -348,16 +342,3 @@ async def test_offline_from_the_start_sends_nothing() -> None:
         client.track("pressed")
         await anyio.sleep(3600)
     assert (service.hits, [json.loads(post.content) for post in service.posts]) == ([], [])
-
-
-async def test_one_shot_polls_once_and_streams_only_after_failures() -> None:
-    service = MobileService()
-    async with mobile_client(service, profile="cli") as client:
-        assert client.variation("f", "") == "poll anna"
-        await anyio.sleep(3600)
-        assert client.connection_info.mode == "POLLING"
-    assert service.endpoints == ["poll"]
-    service = MobileService(poll=[DOWN], stream=[polled("s", f=1)])
-    async with mobile_client(service, profile="cli", start_wait=15):
-        await anyio.sleep(3600)
-    assert service.endpoints == ["poll"] * 3 + ["stream"]

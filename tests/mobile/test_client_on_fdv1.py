@@ -1,22 +1,20 @@
-"""A mobile client after a fallback directive: it polls by FDv1, or stops if it has no fallback."""
+"""A mobile client on FDv1: its flags, states, storage, log and connection information."""
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import anyio
 import pytest
 
 from aioflags.mobile.modes import ModeDefinition
-from aioflags.model.status import IdentifyStatus, SourceState
+from aioflags.model.status import IdentifyStatus
 from aioflags.sources import Streaming
 from aioflags.stores.storage import MemoryStorage
 from tests.support.device_storages import ScriptedStorage
 from tests.support.mobile_service import (
     BEN,
     DOWN,
-    REFUSED,
     SILENT,
     UP_TO_DATE,
     MobileService,
@@ -27,75 +25,10 @@ from tests.support.mobile_service import (
     streamed,
     transfer,
 )
-from tests.support.scripted_http import DIRECTED, HANG, Answer, sse
+from tests.support.scripted_http import HANG, Answer, sse
 
 ERROR = Answer(500).directed()
 """An error with the directive."""
-FIVE_MINUTES = 300.0
-
-
-# -- without an FDv1 slot
-
-
-@pytest.mark.holds("F-16", "F-32", "S-56")
-@pytest.mark.parametrize("mode", ["streaming", "polling"])
-async def test_without_a_fallback_the_updates_end(mode: str) -> None:
-    service = MobileService(poll=[Answer(200, DIRECTED, [b"{oops"])] if mode == "polling" else [DOWN], stream=[ERROR])
-    client = mobile_client(service, fdv1_fallback=None, initial_connection_mode=mode, initial_reconnect_delay=0.001)
-    result = await client.start()
-    assert (result.status, client.report.source_state) == (IdentifyStatus.ERROR, SourceState.OFF)
-    assert client.report.last_error is not None
-    sent = len(service.hits)
-    await anyio.sleep(3600)
-    assert len(service.hits) == sent
-    await client.aclose()
-
-
-@pytest.mark.holds("F-32")
-async def test_without_a_fallback_the_payload_that_came_with_it_is_served() -> None:
-    service = MobileService(poll=[polled("s1", f="poll").directed()])
-    client = mobile_client(service, fdv1_fallback=None)
-    assert (await client.start()).status is IdentifyStatus.COMPLETED
-    await anyio.sleep(3600)
-    assert (client.report.source_state, client.variation("f", "")) == (SourceState.OFF, "poll")
-    await client.aclose()
-    assert service.endpoints == ["poll"]
-
-
-# -- on FDv1
-
-
-@pytest.mark.holds("S-57", "F-31")
-async def test_on_fdv1_the_client_does_not_ask_fdv2_again() -> None:
-    service = MobileService(poll=[ERROR, named("poll")])
-    async with mobile_client(service):
-        await anyio.sleep(315)
-        assert service.endpoints == ["poll", "fdv1", "fdv1"]
-        await anyio.sleep(24 * 3600)
-    assert set(service.endpoints[1:]) == {"fdv1"}
-    gaps = {round(later - earlier, 3) for earlier, later in itertools.pairwise(service.times("fdv1"))}
-    assert gaps == {FIVE_MINUTES}
-
-
-@pytest.mark.holds("S-63")
-async def test_a_failing_fdv1_is_polled_at_its_interval() -> None:
-    service = MobileService(poll=[ERROR], fdv1=[flags_of_fdv1(f="fdv1"), DOWN])
-    async with mobile_client(service) as client:
-        await anyio.sleep(950)
-        assert (client.report.source_state, client.variation("f", "")) == (SourceState.INTERRUPTED, "fdv1")
-    assert service.times("fdv1") == [0, 300, 600, 900]
-
-
-@pytest.mark.holds("S-64")
-async def test_a_refused_fdv1_is_off_until_the_context_changes() -> None:
-    service = MobileService(poll=[ERROR], fdv1=[flags_of_fdv1(f="fdv1"), REFUSED, flags_of_fdv1(f="again")])
-    async with mobile_client(service) as client:
-        await anyio.sleep(3600)
-        assert (client.report.source_state, client.variation("f", "")) == (SourceState.OFF, "fdv1")
-        assert service.times("fdv1") == [0, 300]
-        await client.identify(BEN)
-        assert (client.report.source_state, client.variation("f", "")) == (SourceState.VALID, "again")
-    assert service.endpoints == ["poll", "fdv1", "fdv1", "fdv1"]
 
 
 @pytest.mark.holds("S-65", "F-30")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import anyio
@@ -14,11 +15,14 @@ from aioflags.model.change import Selector, Update
 from aioflags.model.status import IdentifyStatus, SourceState
 from aioflags.sources import Polling, SourceContext, Streaming, from_function
 from aioflags.stores.storage import MemoryStorage
+from tests.support.mobile_runs import Step as RunStep
+from tests.support.mobile_runs import reports, run_mobile, serves, started, until
 from tests.support.mobile_service import (
     DOWN,
     REFUSED,
     UP_TO_DATE,
     MobileService,
+    kept,
     mobile_client,
     named,
     polled,
@@ -29,8 +33,7 @@ from tests.support.mobile_service import (
 from tests.support.scripted_http import HANG, Answer, Step, intent, sse, stream_of
 
 SILENT = Answer(200, UP_TO_DATE.headers, [HANG])
-CUT = Answer(200, UP_TO_DATE.headers, [])
-"""A stream that ends at once."""
+COMPLETED, VALID = IdentifyStatus.COMPLETED, SourceState.VALID
 
 
 def late(answer: Answer, seconds: float) -> Answer:
@@ -42,15 +45,97 @@ def delivers_then(*steps: Step) -> Answer:
     return Answer(200, UP_TO_DATE.headers, [sse(*transfer("s1", f="stream")), *steps])
 
 
-async def storage_with_flags() -> MemoryStorage:
-    """What a client left that had the flag ``f`` with the value ``old``."""
-    storage = MemoryStorage()
-    async with mobile_client(MobileService(poll=[polled("s0", f="old")]), storage=storage):
-        await anyio.sleep(5)
-    return storage
-
-
 # -- starts
+
+
+@pytest.mark.parametrize(
+    ("script", "steps", "sent"),
+    [
+        pytest.param(
+            {"poll": [DOWN, DOWN, named("poll")]},
+            [started(COMPLETED, 2), serves("poll anna")],
+            ["poll 0", "poll 1", "poll 2", "stream 2"],
+            id="S-38 a start polls up to three times",
+        ),
+        pytest.param(
+            {"poll": [Answer(503, {"Retry-After": "300"})], "stream": [streamed("s1", f="stream")]},
+            [started(COMPLETED, 0), serves("stream")],
+            ["poll 0", "stream 0"],
+            id="the stream does not wait for a poll that is to wait long",
+        ),
+        pytest.param(
+            {"poll": [Answer(404)], "stream": [late(streamed("s1", f="stream"), 1)]},
+            [started(COMPLETED, 1), serves("stream"), reports(VALID)],
+            ["poll 0", "stream 0"],
+            id="S-39 if the poll fails the first payload of the stream completes the start",
+        ),
+        pytest.param(
+            {"poll": [DOWN], "stream": [UP_TO_DATE]},
+            [started(COMPLETED)],
+            ["poll 0", "poll 1", "poll 2", "stream 2"],
+            id="a start completes without flags, with a stream without news",
+        ),
+        pytest.param(
+            {"poll": [DOWN], "stream": [streamed("s")]},
+            [started(COMPLETED)],
+            ["poll 0", "poll 1", "poll 2", "stream 2"],
+            id="a start completes without flags, with an empty payload",
+        ),
+        pytest.param(
+            {"poll": [REFUSED], "stream": [REFUSED]},
+            [started(IdentifyStatus.ERROR, 0, error="401"), reports(SourceState.OFF, "the service answered 401"), serves(""), 7200],
+            ["poll 0", "stream 0", "poll 0"],
+            id="S-45 a client whose key is refused everywhere is off",
+        ),
+        pytest.param(
+            {"poll": [late(polled("s1", f="late"), 7)]},
+            [started(IdentifyStatus.TIMEOUT, 5), serves(""), 3, serves("late")],
+            ["poll 0", "stream 7"],
+            id="a start that times out goes on",
+        ),
+        # -- limits
+        pytest.param(
+            {"poll": [DOWN, DOWN, DOWN, named("poll")], "stream": [SILENT]},
+            [until(335), reports(VALID)],
+            ["poll 0", "poll 1", "poll 2", "stream 2", "poll 12", "stream 312", "poll 322"],
+            id="S-40 a silent stream",
+        ),
+        pytest.param(
+            {"stream": [SILENT]},
+            [until(335), reports(VALID)],
+            ["poll 0", "stream 0", "poll 10", "stream 310", "poll 320"],
+            id="S-40 a silent stream, with flags",
+        ),
+        pytest.param(
+            {"stream": [delivers_then(HANG), UP_TO_DATE]},
+            [until(301 + 121), reports(VALID)],
+            ["poll 0", "stream 0", "stream 301"],
+            id="a stream that falls silent is opened again",
+        ),
+        pytest.param(
+            {"stream": [delivers_then(1.0), Answer(200, UP_TO_DATE.headers, [HANG]), UP_TO_DATE]},
+            [until(425), reports(VALID)],
+            ["poll 0", "stream 0", "stream 2", "poll 121", "stream 421"],
+            id="S-41 an interruption of 120 s, and the return 300 s later",
+        ),
+        pytest.param(
+            {"stream": [delivers_then(1.0), Answer(200, UP_TO_DATE.headers, [117.0, sse(intent("none")), HANG]), UP_TO_DATE]},
+            [until(200), reports(VALID)],
+            ["poll 0", "stream 0", "stream 2"],
+            id="S-42 the stream recovers after 119 s",
+        ),
+        pytest.param(
+            {"stream": [REFUSED]},
+            [until(700), reports(VALID)],
+            ["poll 0", "stream 0", "poll 0", "poll 300", "poll 600"],
+            id="S-43 a refused stream is not contacted again",
+        ),
+    ],
+)
+async def test_the_service_is_asked(script: Mapping[str, Any], steps: Sequence[RunStep], sent: list[str]) -> None:
+    service = await run_mobile(script, steps, initial_reconnect_delay=2)
+    assert [f"{hit.endpoint} {int(hit.time)}" for hit in service.hits] == sent
+    assert (service.most_open, service.open) == (1, 0)
 
 
 @pytest.mark.parametrize(
@@ -61,32 +146,13 @@ async def storage_with_flags() -> MemoryStorage:
     ],
 )
 async def test_with_kept_flags_and_a_slow_poll_a_start_waits(wait_for: Any, took: float, value: str) -> None:
-    storage = await storage_with_flags()
+    await kept(service=MobileService(poll=[polled("s0", f="old")]), storage=(storage := MemoryStorage()))
     service = MobileService(poll=[late(polled("s1", f="new"), 3)])
-    client = mobile_client(service, storage=storage)
-    result = await client.start(wait_for=wait_for)
-    assert (result.status, service.seconds, client.variation("f", "")) == (IdentifyStatus.COMPLETED, took, value)
-    await anyio.sleep(4)
-    assert client.variation("f", "") == "new"
-    await client.aclose()
-
-
-@pytest.mark.holds("S-38")
-async def test_a_start_polls_up_to_three_times() -> None:
-    service = MobileService(poll=[DOWN, DOWN, named("poll")])
-    client = mobile_client(service)
-    assert (await client.start()).status is IdentifyStatus.COMPLETED
-    assert (service.seconds, client.variation("f", "")) == (2, "poll anna")
-    await client.aclose()
-    assert service.times("poll") == [0, 1, 2]
-
-
-async def test_the_stream_does_not_wait_for_a_poll_that_is_to_wait_long() -> None:
-    service = MobileService(poll=[Answer(503, {"Retry-After": "300"})], stream=[streamed("s1", f="stream")])
-    client = mobile_client(service)
-    assert (await client.start()).status is IdentifyStatus.COMPLETED
-    assert (service.seconds, client.variation("f", "")) == (0, "stream")
-    await client.aclose()
+    async with aclosing(mobile_client(service, storage=storage)) as client:
+        result = await client.start(wait_for=wait_for)
+        assert (result.status, service.seconds, client.variation("f", "")) == (COMPLETED, took, value)
+        await anyio.sleep(4)
+        assert client.variation("f", "") == "new"
 
 
 @pytest.mark.parametrize("wait", [pytest.param("9", id="before the next poll"), pytest.param("0", id="during the next poll")])
@@ -102,108 +168,7 @@ async def test_a_start_that_times_out_names_the_failure_of_a_poll_before(wait: s
     await client.aclose()
 
 
-@pytest.mark.holds("S-39")
-async def test_if_the_poll_fails_the_first_payload_of_the_stream_completes_the_start() -> None:
-    service = MobileService(poll=[Answer(404)], stream=[late(streamed("s1", f="stream"), 1)])
-    client = mobile_client(service)
-    assert (await client.start()).status is IdentifyStatus.COMPLETED
-    assert (service.seconds, client.variation("f", "")) == (1, "stream")
-    assert client.report.source_state is SourceState.VALID
-    await client.aclose()
-
-
-@pytest.mark.parametrize(
-    "stream", [pytest.param(UP_TO_DATE, id="a stream without news"), pytest.param(streamed("s"), id="an empty payload")]
-)
-async def test_a_start_completes_without_flags_if_the_service_has_none(stream: Answer) -> None:
-    client = mobile_client(MobileService(poll=[DOWN], stream=[stream]))
-    assert (await client.start()).status is IdentifyStatus.COMPLETED
-    await client.aclose()
-
-
-@pytest.mark.holds("S-45")
-async def test_a_client_whose_key_is_refused_everywhere_is_off() -> None:
-    service = MobileService(poll=[REFUSED], stream=[REFUSED])
-    client = mobile_client(service)
-    result = await client.start()
-    assert (result.status, service.seconds) == (IdentifyStatus.ERROR, 0)
-    assert "401" in str(result.error)
-    assert (client.report.source_state, client.variation("f", "default")) == (SourceState.OFF, "default")
-    assert client.report.last_error is not None
-    assert client.report.last_error.status_code == 401
-    await anyio.sleep(7200)
-    assert service.endpoints == ["poll", "stream", "poll"]
-    await client.aclose()
-
-
-async def test_a_start_that_times_out_goes_on() -> None:
-    service = MobileService(poll=[late(polled("s1", f="late"), 7)])
-    client = mobile_client(service)
-    result = await client.start(2)
-    assert (result.status, service.seconds, client.variation("f", "")) == (IdentifyStatus.TIMEOUT, 2, "")
-    await anyio.sleep(6)
-    assert client.variation("f", "") == "late"
-    await client.aclose()
-
-
 # -- limits
-
-
-@pytest.mark.parametrize(
-    ("poll", "stream", "seconds", "requests"),
-    [
-        pytest.param(
-            [DOWN, DOWN, DOWN, named("poll")],
-            [SILENT],
-            335,
-            [("poll", 0), ("poll", 1), ("poll", 2), ("stream", 2), ("poll", 12), ("stream", 312), ("poll", 322)],
-            id="S-40 a silent stream",
-        ),
-        pytest.param(
-            [named("poll")],
-            [SILENT],
-            335,
-            [("poll", 0), ("stream", 0), ("poll", 10), ("stream", 310), ("poll", 320)],
-            id="S-40 a silent stream, with flags",
-        ),
-        pytest.param(
-            [named("poll")],
-            [delivers_then(HANG), UP_TO_DATE],
-            301 + 121,
-            [("poll", 0), ("stream", 0), ("stream", 301)],
-            id="a stream that falls silent is opened again",
-        ),
-        pytest.param(
-            [named("poll")],
-            [delivers_then(1.0), Answer(200, UP_TO_DATE.headers, [HANG]), UP_TO_DATE],
-            425,
-            [("poll", 0), ("stream", 0), ("stream", 2), ("poll", 121), ("stream", 421)],
-            id="S-41 an interruption of 120 s, and the return 300 s later",
-        ),
-        pytest.param(
-            [named("poll")],
-            [delivers_then(1.0), Answer(200, UP_TO_DATE.headers, [117.0, sse(intent("none")), HANG]), UP_TO_DATE],
-            200,
-            [("poll", 0), ("stream", 0), ("stream", 2)],
-            id="S-42 the stream recovers after 119 s",
-        ),
-        pytest.param(
-            [named("poll")],
-            [REFUSED],
-            700,
-            [("poll", 0), ("stream", 0), ("poll", 0), ("poll", 300), ("poll", 600)],
-            id="S-43 a refused stream is not contacted again",
-        ),
-    ],
-)
-async def test_the_service_is_asked(poll: Any, stream: Any, seconds: float, requests: list[tuple[str, float]]) -> None:
-    service = MobileService(poll=poll, stream=stream)
-    async with mobile_client(service, initial_reconnect_delay=2) as client:
-        await anyio.sleep(seconds - service.seconds)
-        assert [(hit.endpoint, int(hit.time)) for hit in service.hits] == requests
-        assert client.report.source_state is SourceState.VALID
-    assert service.most_open == 1
-    assert service.open == 0
 
 
 @pytest.mark.holds("S-44")

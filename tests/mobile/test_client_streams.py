@@ -134,25 +134,6 @@ async def test_a_goodbye_with_a_number_as_its_time_is_a_directive(ttl: object, *
     assert service.hits[2].time <= (1 if counts else 3)
 
 
-@pytest.mark.holds("F-41")
-async def test_a_goodbye_in_a_poll_is_a_directive_too() -> None:
-    body = b'{"events":[{"event":"goodbye","data":{"reason":"moved","protocolFallbackTTL":60}}]}'
-    service = MobileService(poll=[Answer(200, {}, [body])])
-    async with mobile_client(service) as client:
-        assert client.variation("f", "") == "fdv1 anna"
-    assert service.endpoints == ["poll", "fdv1"]
-
-
-@pytest.mark.holds("F-43")
-async def test_the_abandoned_stream_is_closed_and_no_other_is_opened() -> None:
-    service = MobileService(stream=[latched(1.0, sse(*transfer("s", f="stream")), *(1.0, BEAT) * 100)])
-    async with mobile_client(service):
-        await anyio.sleep(1.1)
-        assert service.open == 0
-        await anyio.sleep(3600)
-    assert len(service.to("stream")) == 1
-
-
 PING = sse(("ping", ""))
 
 

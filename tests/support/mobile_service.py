@@ -151,6 +151,11 @@ class MobileService:
         """The endpoints in the order of their requests."""
         return [hit.endpoint for hit in self.hits]
 
+    @property
+    def sent(self) -> list[str]:
+        """The requests in order: the endpoint, the key of the context, and the seconds, such as ``"poll anna 0"``."""
+        return [f"{hit.endpoint} {hit.key} {hit.time:.9g}" for hit in self.hits]
+
     def times(self, endpoint: str) -> list[float]:
         """When the requests to an endpoint came."""
         return [hit.time for hit in self.hits if hit.endpoint == endpoint]
@@ -242,11 +247,11 @@ def mobile_client(service: MobileService, context: Context = ANNA, **options: An
     return MobileClient(KEY, context, mobile_config(service, **options))
 
 
-async def kept(*contexts: Context, storage: Storage | None = None, **options: Any) -> Storage:
+async def kept(*contexts: Context, storage: Storage | None = None, service: MobileService | None = None, **options: Any) -> Storage:
     """A storage with the flags of these contexts (by default of ``anna``), which a client had one after another."""
     storage = MemoryStorage() if storage is None else storage
     first, *others = contexts or (ANNA,)
-    async with mobile_client(MobileService(), first, storage=storage, **options) as client:
+    async with mobile_client(service or MobileService(), first, storage=storage, **options) as client:
         for context in others:
             await client.identify(context)
     return storage
