@@ -18,7 +18,7 @@ from aioflags.protocol.client_side import ClientSide
 from aioflags.sources import Fdv1FallbackOptions, Polling, Streaming
 from aioflags.sources.base import SourceContext
 from tests.support.canaries import KEY
-from tests.support.scripted_http import first, selecting, updates_of
+from tests.support.scripted_http import first, selecting, updates_from, updates_of
 
 pytestmark = pytest.mark.real_time
 
@@ -68,8 +68,7 @@ def applied(snapshot: Snapshot, update: Update) -> Snapshot:
 @pytest.mark.parametrize("use_report", [False, True])
 @pytest.mark.parametrize("builder", [Polling(), Streaming(), Fdv1FallbackOptions()], ids=["poll", "stream", "FDv1 poll"])
 async def test_a_source_gets_the_flags_of_its_context(served: Served, builder: Any, *, use_report: bool) -> None:
-    async with updates_of(builder.build(served.context(use_report=use_report))) as news:
-        (update,) = await first(news, 1)
+    (update,) = await updates_from(builder.build(served.context(use_report=use_report)), 1)
     snapshot = applied(Snapshot.empty(dialect=CLIENT_SIDE), update)
     assert values(snapshot) == {"checkout": "new"}
     assert snapshot.evaluate("checkout", PRO, "none").detail.reason.rule_id == "r"
@@ -91,18 +90,15 @@ async def test_changes_are_pushed_to_an_open_stream(served: Served) -> None:
 
 async def test_a_current_selector_gets_no_data(served: Served) -> None:
     selector = selecting(served.state.transfer().selector)
-    async with updates_of(Polling().build(served.context()), selector) as news:
-        (update,) = await first(news, 1)
+    (update,) = await updates_from(Polling().build(served.context()), 1, selector)
     assert (update.state, update.change_set) == (SourceState.VALID, None)
 
 
 async def test_the_directive_leads_to_fdv1(served: Served) -> None:
     served.state.send_directive(ttl=60)
-    async with updates_of(Streaming().build(served.context())) as news:
-        (update,) = await first(news, 1)
+    (update,) = await updates_from(Streaming().build(served.context()), 1)
     assert update.directive == FallbackDirective(ttl=60, origin="header")
-    async with updates_of(Fdv1FallbackOptions().build(served.context())) as news:
-        (update,) = await first(news, 1)
+    (update,) = await updates_from(Fdv1FallbackOptions().build(served.context()), 1)
     assert update.directive is None
     assert served.state.requests == {Endpoint.CLIENT_STREAM: 1, Endpoint.MOBILE_POLL: 1}
 

@@ -49,3 +49,17 @@ class Emitted:
     @property
     def names(self) -> list[ProviderEvent]:
         return [event for event, _ in self.events]
+
+    @property
+    def shown(self) -> list[str]:
+        """The events as text: the name, the code of an error, and the changed flags or the message."""
+        return [
+            " ".join(
+                [
+                    "CHANGED" if event is CHANGED else event.value.removeprefix("PROVIDER_"),
+                    *([] if details.error_code is None else [details.error_code.value]),
+                    *(details.flags_changed or ([] if event is CHANGED else [details.message or ""])),
+                ]
+            )
+            for event, details in self.events
+        ]

@@ -9,7 +9,7 @@ from aioflags.model.change import Basis, FallbackDirective, FetchFailure, Select
 from aioflags.sources import Latching, Polling
 from aioflags.sources.base import closing
 from aioflags.sources.polling import PollingSource
-from tests.support.scripted_http import Answer, Service, first, intent, nothing_selected, payload, poll_of, updates_of
+from tests.support.scripted_http import Answer, Service, first, intent, nothing_selected, payload, poll_of, updates_from
 
 GOOD = poll_of(*payload("a", state="good"))
 UP_TO_DATE = poll_of(intent("none"))
@@ -28,8 +28,7 @@ async def fetched(service: Service, selector: Callable[[], Selector] = nothing_s
 
 
 async def updates(service: Service, count: int, **options: Any) -> list[Update]:
-    async with updates_of(source_of(service, **options)) as news:
-        return await first(news, count)
+    return await updates_from(source_of(service, **options), count)
 
 
 def latch_of(source: Latching) -> FallbackDirective | None:

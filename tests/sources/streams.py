@@ -6,7 +6,7 @@ from typing import Any
 
 from aioflags.model.change import Update
 from aioflags.sources.streaming import StreamingSource
-from tests.support.scripted_http import Service, first, intent, payload, sse, stream_of, updates_of
+from tests.support.scripted_http import Service, intent, payload, sse, stream_of, updates_from
 
 GOOD = stream_of(sse(*payload("a", state="good")))
 
@@ -16,8 +16,7 @@ def source_of(service: Service, *, delay: float = 1.0, chance: float = 0.0, **co
 
 
 async def updates(service: Service, count: int, **options: Any) -> list[Update]:
-    async with updates_of(source_of(service, **options)) as news:
-        return await first(news, count)
+    return await updates_from(source_of(service, **options), count)
 
 
 def states(news: list[Update]) -> list[str]:

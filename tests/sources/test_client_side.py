@@ -38,6 +38,7 @@ from tests.support.scripted_http import (
     selecting,
     sse,
     stream_of,
+    updates_from,
     updates_of,
 )
 
@@ -66,8 +67,7 @@ async def results(builder: Polling | Streaming, service: Service, **options: Any
 async def test_all_sources_send_the_context_and_read_evaluated_flags(*, use_report: bool) -> None:
     service = Service(poll_of(*PAYLOAD), stream_of(sse(*PAYLOAD)), Answer(200, {}, [b'{"f":{"value":"v"}}']))
     for builder in (Polling(), Streaming(), Fdv1FallbackOptions()):
-        async with updates_of(builder.build(context(service, use_report=use_report)), selecting("s0")) as news:
-            (update,) = await first(news, 1)
+        (update,) = await updates_from(builder.build(context(service, use_report=use_report)), 1, selecting("s0"))
         assert update.change_set is not None
         assert [(change.key, getattr(change.definition, "value", None)) for change in update.change_set.changes] == [("f", "v")]
     methods = [request.method for request in service.requests]

@@ -14,7 +14,7 @@ from aioflags.protocol.server_side import ServerSide
 from aioflags.sources import Fdv1FallbackOptions, Fdv1Polling, Latching
 from aioflags.sources.fdv1 import Fdv1Poller
 from tests.support.canaries import KEY
-from tests.support.scripted_http import Answer, Service, first, flag, selecting, updates_of
+from tests.support.scripted_http import Answer, Service, flag, selecting, updates_from
 
 
 def everything(**headers: str) -> Answer:
@@ -27,8 +27,7 @@ def everything(**headers: str) -> Answer:
 async def test_an_fdv1_poll_has_the_headers_of_the_client_and_no_basis() -> None:
     service = Service(everything())
     headers = {"Authorization": "k", "X-LaunchDarkly-Instance-Id": "i", "X-LaunchDarkly-Tags": "t"}
-    async with updates_of(Fdv1FallbackOptions().build(service.context(headers=headers)), selecting("fdv2-state")) as news:
-        (update,) = await first(news, 1)
+    (update,) = await updates_from(Fdv1FallbackOptions().build(service.context(headers=headers)), 1, selecting("fdv2-state"))
     assert str(service.requests[0].url) == "https://poll.test/sdk/latest-all"
     assert headers.items() <= {name: service.requests[0].headers[name] for name in headers}.items()
     assert service.requests[0].headers["accept-encoding"] == "gzip"
@@ -47,8 +46,7 @@ async def test_an_fdv1_poll_has_the_headers_of_the_client_and_no_basis() -> None
 )
 async def test_the_filter_key(key: str | None, query: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
     service = Service(everything())
-    async with updates_of(Fdv1FallbackOptions().build(service.context(side=ServerSide(payload_filter_key=key)))) as news:
-        await first(news, 1)
+    await updates_from(Fdv1FallbackOptions().build(service.context(side=ServerSide(payload_filter_key=key))), 1)
     assert service.queries == [query]
     assert ("payload_filter_key" in caplog.text) == (key == "no good")
 
@@ -56,8 +54,7 @@ async def test_the_filter_key(key: str | None, query: dict[str, str], caplog: py
 @pytest.mark.holds("FB-27")
 async def test_the_fallback_can_have_its_own_base_uri() -> None:
     service = Service(everything())
-    async with updates_of(Fdv1FallbackOptions(base_uri="https://fallback.test/x/").build(service.context())) as news:
-        await first(news, 1)
+    await updates_from(Fdv1FallbackOptions(base_uri="https://fallback.test/x/").build(service.context()), 1)
     assert str(service.requests[0].url) == "https://fallback.test/x/sdk/latest-all"
 
 
@@ -68,8 +65,7 @@ async def test_a_directive_in_an_fdv1_response_is_ignored() -> None:
     )
     source = Fdv1FallbackOptions().build(service.context())
     assert not isinstance(source, Latching)
-    async with updates_of(source) as news:
-        results = await first(news, 5)
+    results = await updates_from(source, 5)
     assert [update.directive for update in results] == [None] * 5
     assert [update.state.value for update in results] == ["VALID", "VALID", "INTERRUPTED", "INTERRUPTED", "VALID"]
 
@@ -86,16 +82,14 @@ async def test_a_directive_in_an_fdv1_response_is_ignored() -> None:
 async def test_the_interval_of_fdv1_polls(options: dict[str, float], pause: float) -> None:
     service = Service(everything())
     builder = Fdv1FallbackOptions(**options)  # type: ignore[arg-type]  # floats, all of them
-    async with updates_of(builder.build(service.context(poll_interval=90.0))) as news:
-        await first(news, 3)
+    await updates_from(builder.build(service.context(poll_interval=90.0)), 3)
     assert service.pauses == pytest.approx([pause, pause])
 
 
 @pytest.mark.holds("DS-116")
 async def test_recoverable_failures_do_not_stop_the_polls() -> None:
     service = Service(*[Answer(503)] * 120, everything())
-    async with updates_of(Fdv1FallbackOptions().build(service.context())) as news:
-        results = await first(news, 121)
+    results = await updates_from(Fdv1FallbackOptions().build(service.context()), 121)
     assert {update.state for update in results[:-1]} == {SourceState.INTERRUPTED}
     assert results[-1].state is SourceState.VALID
 
@@ -103,8 +97,7 @@ async def test_recoverable_failures_do_not_stop_the_polls() -> None:
 @pytest.mark.holds("DS-117")
 async def test_a_permanent_status_ends_the_source() -> None:
     service = Service(everything(), Answer(401))
-    async with updates_of(Fdv1FallbackOptions().build(service.context())) as news:
-        results = await first(news, 9)
+    results = await updates_from(Fdv1FallbackOptions().build(service.context()), 9)
     assert [update.state.value for update in results] == ["VALID", "OFF"]
 
 
@@ -112,8 +105,7 @@ async def test_a_permanent_status_ends_the_source() -> None:
 @pytest.mark.holds("DS-52")
 async def test_an_unreadable_body_interrupts_the_source(body: bytes) -> None:
     service = Service(Answer(200, {"ETag": '"1"'}, [body]), everything(ETag='"2"'), Answer(304))
-    async with updates_of(Fdv1FallbackOptions().build(service.context())) as news:
-        bad, good, same = await first(news, 3)
+    bad, good, same = await updates_from(Fdv1FallbackOptions().build(service.context()), 3)
     assert bad.error is not None
     assert (bad.state, bad.error.kind) == (SourceState.INTERRUPTED, FailureKind.INVALID_DATA)
     assert good.change_set is not None
@@ -140,8 +132,7 @@ def alone(service: Service, *, interval: float = 30.0, chance: float = 0.0) -> F
 @pytest.mark.holds("DS-58")
 async def test_no_status_ends_fdv1_polling_as_the_only_source(status: int) -> None:
     service = Service(Answer(status), everything())
-    async with updates_of(alone(service)) as news:
-        failed, good = await first(news, 2)
+    failed, good = await updates_from(alone(service), 2)
     assert (failed.state, failed.error and failed.error.status_code) == (SourceState.INTERRUPTED, status)
     assert good.state is SourceState.VALID
 
@@ -160,8 +151,7 @@ async def test_no_status_ends_fdv1_polling_as_the_only_source(status: int) -> No
 async def test_the_pauses_between_polls_of_fdv1_as_the_only_source(answers: str, pauses: list[float]) -> None:
     good = {200: everything(), 304: Answer(304)}
     service = Service(*[good.get(int(status)) or Answer(int(status)) for status in answers.split()], everything())
-    async with updates_of(alone(service)) as news:
-        await first(news, len(pauses) + 1)
+    await updates_from(alone(service), len(pauses) + 1)
     assert service.pauses == pytest.approx(pauses)
 
 
@@ -176,15 +166,13 @@ async def test_the_pauses_between_polls_of_fdv1_as_the_only_source(answers: str,
 )
 async def test_the_jitter_of_fdv1_polls_as_the_only_source(interval: float, status: int, pause: float) -> None:
     service = Service(Answer(status), everything())
-    async with updates_of(alone(service, interval=interval, chance=0.5)) as news:
-        await first(news, 2)
+    await updates_from(alone(service, interval=interval, chance=0.5), 2)
     assert service.pauses == pytest.approx([pause])
 
 
 async def test_retry_after_makes_the_pause_longer() -> None:
     service = Service(Answer(429, {"Retry-After": "120"}), everything())
-    async with updates_of(alone(service)) as news:
-        await first(news, 2)
+    await updates_from(alone(service), 2)
     assert service.pauses == pytest.approx([120])
 
 
@@ -198,8 +186,7 @@ async def test_retry_after_makes_the_pause_longer() -> None:
 )
 async def test_the_interval_of_fdv1_as_the_only_source(builder: Fdv1Polling, pause: float) -> None:
     service = Service(everything())
-    async with updates_of(builder.build(service.context(poll_interval=90.0))) as news:
-        await first(news, 2)
+    await updates_from(builder.build(service.context(poll_interval=90.0)), 2)
     assert service.pauses == pytest.approx([pause])
 
 

@@ -15,7 +15,18 @@ from aioflags.protocol.server_side import ServerSide
 from aioflags.sources import Fdv1Streaming
 from aioflags.sources.fdv1 import Fdv1Streamer
 from tests.support.canaries import KEY, secretive
-from tests.support.scripted_http import Answer, Service, first, flag, nothing_selected, selecting, sse, stream_of, updates_of
+from tests.support.scripted_http import (
+    Answer,
+    Service,
+    first,
+    flag,
+    nothing_selected,
+    selecting,
+    sse,
+    stream_of,
+    updates_from,
+    updates_of,
+)
 
 USER = secretive("u")
 
@@ -41,8 +52,7 @@ def lasting(seconds: float) -> Answer:
 
 async def updates(service: Service, count: int, *, delay: float = 1.0, chance: float = 0.0, **context: Any) -> list[Update]:
     source = Fdv1Streamer(service.context(**context), base_uri="https://stream.test", initial_delay=delay, random=lambda: chance)
-    async with updates_of(source) as news:
-        return await first(news, count)
+    return await updates_from(source, count)
 
 
 # -- requests
@@ -60,8 +70,7 @@ async def test_the_request_of_a_stream_has_the_filter_and_no_basis(key: str | No
     service = Service(GOOD)
     builder = Fdv1Streaming(base_uri="https://h.test/x/")
     context = service.context(side=ServerSide(payload_filter_key=key), headers={"Authorization": KEY})
-    async with updates_of(builder.build(context), selecting("fdv2-state")) as news:
-        await first(news, 1)
+    await updates_from(builder.build(context), 1, selecting("fdv2-state"))
     (request,) = service.requests
     assert str(request.url) == url
     assert (request.headers["authorization"], request.headers["accept"]) == (KEY, "text/event-stream")
@@ -155,8 +164,7 @@ async def test_jitter_takes_off_up_to_half_of_a_delay() -> None:
 async def test_the_first_delay_after_a_refusal_can_be_shorter() -> None:
     service = Service(Answer(401), Answer(401), Answer(401), GOOD)
     builder = Fdv1Streaming(initial_reconnect_delay=0.001, _refused_delay=0.5)
-    async with updates_of(builder.build(service.context())) as news:
-        results = await first(news, 4)
+    results = await updates_from(builder.build(service.context()), 4)
     assert [update.state.value for update in results] == ["INTERRUPTED"] * 3 + ["VALID"]
     assert all(0.1 < pause <= 3 for pause in service.pauses)
 

@@ -28,6 +28,7 @@ from tests.support.scripted_http import (
     selecting,
     sse,
     stream_of,
+    updates_from,
     updates_of,
 )
 
@@ -63,8 +64,7 @@ def hosts(service: Service) -> list[str]:
 
 
 async def updates(service: Service, count: int, **options: Any) -> list[Update]:
-    async with updates_of(source_of(service, **options)) as news:
-        return await first(news, count)
+    return await updates_from(source_of(service, **options), count)
 
 
 async def test_a_ping_asks_for_a_poll_with_the_newest_basis() -> None:
@@ -238,16 +238,14 @@ async def test_the_first_poll_is_enough_for_an_initializer() -> None:
 async def test_an_fdv1_stream_polls_by_fdv1_and_no_answer_ends_it() -> None:
     service = Service(stream_of(PING, 60.0, PING), Answer(401).directed(), Answer(200, {}, [b'{"f":{"value":7}}']))
     context = service.context(side=ClientSide(context=Context("k")))
-    async with updates_of(Fdv1Streaming().build(context)) as news:
-        refused, good = await first(news, 2)
+    refused, good = await updates_from(Fdv1Streaming().build(context), 2)
     assert (refused.state, refused.directive, shown(good)) == (SourceState.INTERRUPTED, None, 7)
     assert [request.url.path.split("/")[1] for request in service.requests] == ["meval", "msdk", "msdk"]
 
 
 async def test_a_server_side_stream_ignores_pings() -> None:
     service = Service(stream_of(PING, sse(intent("none"))))
-    async with updates_of(Streaming().build(service.context())) as news:
-        (update,) = await first(news, 1)
+    (update,) = await updates_from(Streaming().build(service.context()), 1)
     assert (update.state, update.error) == (SourceState.VALID, None)
     assert len(service.requests) == 1
 

@@ -19,13 +19,13 @@ from tests.support.scripted_http import (
     HANG,
     Answer,
     Service,
-    first,
     intent,
     nothing_selected,
     payload,
     poll_body,
     poll_of,
     selecting,
+    updates_from,
     updates_of,
 )
 
@@ -55,15 +55,13 @@ async def test_a_poll_has_the_headers_of_the_client_and_no_filter() -> None:
 )
 async def test_a_poll_sends_the_selector_as_its_basis(state: str, query: dict[str, str]) -> None:
     service = Service(UP_TO_DATE)
-    async with updates_of(source_of(service), selecting(state)) as news:
-        await first(news, 1)
+    await updates_from(source_of(service), 1, selecting(state))
     assert service.queries == [query]
 
 
 async def test_every_poll_sends_the_newest_selector() -> None:
     service = Service(GOOD)
-    async with updates_of(source_of(service), selecting("", "s1", "s2")) as news:
-        await first(news, 3)
+    await updates_from(source_of(service), 3, selecting("", "s1", "s2"))
     assert service.queries == [{}, {"basis": "s1"}, {"basis": "s2"}]
 
 
@@ -109,8 +107,7 @@ async def test_etags(answers: list[Answer], sent: list[str | None]) -> None:
 @pytest.mark.holds("DS-18")
 async def test_an_etag_belongs_to_its_url() -> None:
     service = Service(TAGGED)
-    async with updates_of(source_of(service), selecting("", "s1", "s1")) as news:
-        await first(news, 3)
+    await updates_from(source_of(service), 3, selecting("", "s1", "s1"))
     assert [request.headers.get("if-none-match") for request in service.requests] == [None, None, '"1"']
 
 
@@ -118,8 +115,7 @@ async def test_an_etag_belongs_to_its_source() -> None:
     service = Service(TAGGED)
     builder = Polling()
     for _ in range(2):
-        async with updates_of(builder.build(service.context())) as news:
-            await first(news, 1)
+        await updates_from(builder.build(service.context()), 1)
     assert [request.headers.get("if-none-match") for request in service.requests] == [None, None]
 
 
@@ -177,8 +173,7 @@ async def test_an_internal_error_interrupts_and_the_source_continues(caplog: pyt
             raise ZeroDivisionError("no cursor")
         return nothing_selected()
 
-    async with updates_of(source_of(Service(GOOD)), selector) as news:
-        *broken, good = await first(news, 4)
+    *broken, good = await updates_from(source_of(Service(GOOD)), 4, selector)
     assert [(update.state, update.error and update.error.kind) for update in broken] == [
         (SourceState.INTERRUPTED, FailureKind.UNKNOWN)
     ] * 3
@@ -230,10 +225,8 @@ def test_the_error_for_an_option_of_the_wrong_type_has_its_name(options: dict[st
 async def test_options_of_the_builder_override_those_of_the_client() -> None:
     own, shared = Service(UP_TO_DATE), Service(UP_TO_DATE)
     context = shared.context(poll_interval=50.0)
-    async with updates_of(Polling(base_uri="https://own.test", interval=40, http=own.http()).build(context)) as news:
-        await first(news, 2)
-    async with updates_of(Polling().build(context)) as news:
-        await first(news, 2)
+    await updates_from(Polling(base_uri="https://own.test", interval=40, http=own.http()).build(context), 2)
+    await updates_from(Polling().build(context), 2)
     assert (own.requests[0].url.host, own.pauses) == ("own.test", [40])
     assert (shared.requests[0].url.host, shared.pauses) == ("poll.test", [50])
 
@@ -243,16 +236,14 @@ async def test_the_transport_of_the_client_is_shared_and_outlives_its_sources() 
     async with HttpTransport(service.http()) as transport:
         context = service.context(transport=transport)
         for _ in range(2):
-            async with updates_of(Polling().build(context)) as news:
-                await first(news, 1)
+            await updates_from(Polling().build(context), 1)
         assert [client.is_closed for client in service.clients] == [False]
     assert service.all_closed
 
 
 async def test_tests_can_poll_faster_than_the_minimum() -> None:
     service = Service(UP_TO_DATE)
-    async with updates_of(Polling(interval=0.5, _minimum_interval=0.1).build(service.context())) as news:
-        await first(news, 2)
+    await updates_from(Polling(interval=0.5, _minimum_interval=0.1).build(service.context()), 2)
     assert service.pauses == [0.5]
 
 

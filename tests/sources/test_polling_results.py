@@ -12,7 +12,19 @@ from aioflags.model.change import Basis, ChangeKind, FallbackDirective, FetchFai
 from aioflags.model.status import FailureKind, SourceState
 from aioflags.sources import Latching
 from tests.sources.polls import GOOD, HEADER, NOT_MODIFIED, TAGGED, UP_TO_DATE, fetched, latch_of, source_of, updates
-from tests.support.scripted_http import DIRECTED, HANG, Answer, Service, first, intent, payload, poll_body, poll_of, updates_of
+from tests.support.scripted_http import (
+    DIRECTED,
+    HANG,
+    Answer,
+    Service,
+    first,
+    intent,
+    payload,
+    poll_body,
+    poll_of,
+    updates_from,
+    updates_of,
+)
 
 # -- what an answer is reported as
 
@@ -193,6 +205,5 @@ async def test_a_latched_directive_does_not_carry_over_to_the_next_poll() -> Non
         async with updates_of(source) as news:
             await anext(news)
     assert latch_of(source) == HEADER
-    async with updates_of(source) as news:
-        (update,) = await first(news, 1)
+    (update,) = await updates_from(source, 1)
     assert (update.directive, latch_of(source)) == (None, None)

@@ -13,7 +13,16 @@ from aioflags.protocol.client_side import ClientSide
 from aioflags.sources import Fdv1FallbackOptions, Polling, Streaming
 from aioflags.sources.base import SourceContext
 from aioflags.transport.backoff import RetryTimes
-from tests.support.scripted_http import Answer, Service, first, intent, nothing_selected, poll_of, sse, stream_of, updates_of
+from tests.support.scripted_http import (
+    Answer,
+    Service,
+    intent,
+    nothing_selected,
+    poll_of,
+    sse,
+    stream_of,
+    updates_from,
+)
 
 Source: TypeAlias = Polling | Streaming | Fdv1FallbackOptions
 
@@ -47,10 +56,8 @@ async def test_a_new_source_waits_for_the_rest_of_the_time(
     before: Source, answer: Answer, builder: Source, seconds: float, *, is_shared: bool
 ) -> None:
     service, times = Service(BUSY, answer), RetryTimes()
-    async with updates_of(before.build(context_of(service, times))) as news:
-        await first(news, 1)
-    async with updates_of(builder.build(context_of(service, times if is_shared else None))) as news:
-        await first(news, 1)
+    await updates_from(before.build(context_of(service, times)), 1)
+    await updates_from(builder.build(context_of(service, times if is_shared else None)), 1)
     assert [round(pause, 3) for pause in service.pauses] == [seconds if is_shared else 0]
 
 
@@ -86,8 +93,7 @@ async def test_the_poll_of_a_ping_is_not_too_early() -> None:
     service = Service(BUSY, stream_of(sse(("ping", ""))), POLLED)
     context = context_of(service, RetryTimes())
     assert [type(outcome) async for outcome in Polling().build(context).fetch(nothing_selected)] == [FetchFailure]
-    async with updates_of(Streaming().build(context)) as news:
-        await first(news, 1)
+    await updates_from(Streaming().build(context), 1)
     assert [round(pause, 3) for pause in service.pauses] == [0, 30]
 
 

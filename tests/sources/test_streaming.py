@@ -30,6 +30,7 @@ from tests.support.scripted_http import (
     selecting,
     sse,
     stream_of,
+    updates_from,
     updates_of,
 )
 
@@ -63,8 +64,7 @@ async def test_the_request_of_a_stream_has_the_client_headers_and_no_filter() ->
 )
 async def test_the_request_of_a_stream_has_the_selector_as_its_basis(state: str, query: dict[str, str]) -> None:
     service = Service(GOOD)
-    async with updates_of(source_of(service), selecting(state)) as news:
-        await first(news, 1)
+    await updates_from(source_of(service), 1, selecting(state))
     assert service.queries == [query]
     assert str(service.requests[0].url).count("basis=") == len(query)
 
@@ -72,8 +72,7 @@ async def test_the_request_of_a_stream_has_the_selector_as_its_basis(state: str,
 @pytest.mark.holds("DS-7")
 async def test_a_reconnect_sends_the_selector_of_the_last_connection() -> None:
     service = Service(stream_of(sse(*payload("a", state="s2")), httpx.ReadError("reset")), GOOD)
-    async with updates_of(source_of(service), selecting("s1", "s2")) as news:
-        await first(news, 3)
+    await updates_from(source_of(service), 3, selecting("s1", "s2"))
     assert [query["basis"] for query in service.queries] == ["s1", "s2"]
 
 
@@ -187,8 +186,7 @@ async def test_an_internal_error_interrupts_and_the_source_continues(caplog: pyt
             raise ZeroDivisionError("no cursor")
         return nothing_selected()
 
-    async with updates_of(source_of(Service(GOOD)), selector) as news:  # type: ignore[arg-type]  # causes an internal error
-        *broken, good = await first(news, 4)
+    *broken, good = await updates_from(source_of(Service(GOOD)), 4, selector)  # type: ignore[arg-type]  # causes an internal error
     assert [(update.state, update.error and update.error.kind) for update in broken] == [
         (SourceState.INTERRUPTED, FailureKind.UNKNOWN)
     ] * 3
@@ -242,12 +240,8 @@ def test_the_error_for_an_option_of_the_wrong_type_has_its_name(options: dict[st
 async def test_options_of_the_builder_override_those_of_the_client() -> None:
     own, shared = Service(Answer(500)), Service(Answer(500))
     context = shared.context(initial_reconnect_delay=50.0)
-    async with updates_of(
-        Streaming(base_uri="https://own.test", initial_reconnect_delay=8, http=own.http()).build(context)
-    ) as news:
-        await first(news, 2)
-    async with updates_of(Streaming().build(context)) as news:
-        await first(news, 2)
+    await updates_from(Streaming(base_uri="https://own.test", initial_reconnect_delay=8, http=own.http()).build(context), 2)
+    await updates_from(Streaming().build(context), 2)
     assert own.requests[0].url.host == "own.test"
     assert shared.requests[0].url.host == "stream.test"
     assert 4 <= own.pauses[0] <= 8

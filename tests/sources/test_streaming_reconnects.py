@@ -10,7 +10,19 @@ from aioflags.model.event import StreamAttempt
 from aioflags.model.status import FailureKind, SourceState
 from aioflags.sources import Streaming
 from tests.sources.streams import FULL, GOOD, PUT, source_of, states, updates
-from tests.support.scripted_http import HANG, Answer, Service, first, intent, payload, selecting, sse, stream_of, updates_of
+from tests.support.scripted_http import (
+    HANG,
+    Answer,
+    Service,
+    first,
+    intent,
+    payload,
+    selecting,
+    sse,
+    stream_of,
+    updates_from,
+    updates_of,
+)
 
 # -- what ends a connection
 
@@ -265,8 +277,7 @@ async def test_an_attempt_is_reported_once(answer: Answer, reported: tuple[bool,
 async def test_an_end_after_data_is_not_a_failed_attempt() -> None:
     ends = Answer(200, {"Content-Type": "text/event-stream"}, [sse(*payload("a")), 60.0])
     attempts = Attempts()
-    async with updates_of(source_of(Service(ends, Answer(503), GOOD), attempted=attempts)) as news:
-        await first(news, 4)
+    await updates_from(source_of(Service(ends, Answer(503), GOOD), attempted=attempts), 4)
     assert attempts.reported == [(False, 0), (True, 0), (False, 0)]
 
 

@@ -210,3 +210,9 @@ async def first(results: AsyncGenerator[T, None], count: int) -> list[T]:
     while len(items) < count and (item := await anext(results, None)) is not None:
         items.append(item)
     return items
+
+
+async def updates_from(source: Synchronizer, count: int, selector: Callable[[], Selector] = nothing_selected) -> list[Update]:
+    """The first ``count`` updates of a source, or as many as there are. Then the source is closed."""
+    async with updates_of(source, selector) as news:
+        return await first(news, count)
