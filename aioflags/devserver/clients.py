@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Final
 
-from aioflags.devserver.data.served_data import Audience
 from aioflags.devserver.endpoints import Endpoint
 from aioflags.model.context import Context
+from aioflags.model.flag import FlagDefinition
 from aioflags.runtime.clock import now_ms
 from aioflags.runtime.logs import printable
 
@@ -24,6 +25,20 @@ _STREAM_GONE_AFTER_MS: Final = 60_000
 _POLLER_GONE_AFTER_MS: Final = 600_000
 _MAX_HEADER_LENGTH: Final = 200
 _MAX_KEY_LENGTH: Final = 40
+
+
+class Audience(StrEnum):
+    """The client-side SDKs by their kind of credential: a mobile key, or a client-side id.
+
+    Source: ``evaluation.md`` 2.1.
+    """
+
+    MOBILE = "mobile"
+    JAVASCRIPT = "JavaScript"
+
+    def sees(self, flag: FlagDefinition) -> bool:
+        """Whether these SDKs get the flag, as LaunchDarkly's service decides it."""
+        return flag.is_mobile_visible if self is Audience.MOBILE else flag.is_client_visible
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

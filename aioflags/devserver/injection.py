@@ -261,7 +261,7 @@ class FaultInjection:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             with _Exchange(self._state, self._endpoint, (scope, receive, send)) as exchange:
-                scope.setdefault("state", {})["client"] = exchange.client
+                scope.setdefault("state", {}).update(client=exchange.client, endpoint=self._endpoint)
                 await exchange.respond(self._app)
         except _CutError as cut:
             extensions: dict[str, Any] = scope.get("extensions") or {}

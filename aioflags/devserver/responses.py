@@ -1,15 +1,17 @@
 """The responses of LaunchDarkly's endpoints: polls and streams of FDv2 and FDv1, their encoding, and events.
 
-What flag data they have, and how the data are encoded, is for the handlers to say.
+``routes.py`` has their paths.
 
 Source: ``data-system.md`` 1 to 3; ``client-side.md`` 1 and 2.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
-from typing import Any, Final, Protocol
+from functools import partial
+from typing import Any, ClassVar, Final, Protocol
 
 import anyio
 import msgspec
@@ -17,14 +19,16 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Send
 
-from aioflags.devserver.clients import ClientRecord
+from aioflags.devserver.clients import Audience, ClientRecord
+from aioflags.devserver.data.client_flags import MAX_CONTEXT_BYTES, ClientFlags, read_context, read_encoded_context
 from aioflags.devserver.data.history import ServedObject, Transfer
 from aioflags.devserver.data.overrides import gate_keys
-from aioflags.devserver.data.served_data import ServedData
 from aioflags.devserver.decode import TooLargeError, read_body
 from aioflags.devserver.endpoints import Endpoint
 from aioflags.devserver.state import ServerState
+from aioflags.errors import ConfigError
 from aioflags.model.change import ChangeKind, ObjectKind
+from aioflags.model.context import Context
 from aioflags.protocol.definitions import SECTIONS
 
 # -- Encodes transfers and objects: FDv2 events, FDv1 messages, and the frames of an event stream. No input or output.
@@ -40,35 +44,50 @@ HEARTBEAT: Final = b":\n\n"
 _SECTION: Final = {kind: section for section, kind in SECTIONS.items()}
 
 
-class Fdv1Events(Protocol):
-    """The events of FDv1 streams. ``change`` names those that bring changes."""
+class ServedData(Protocol):
+    """Flag data that change."""
 
-    change: str
-
-    def first(self, objects: Iterable[ServedObject]) -> EventMessage:
-        """The first event, about all objects."""
+    @property
+    def version(self) -> int:
+        """How many times the data changed."""
         ...
 
-    def changes(self, objects: Iterable[ServedObject]) -> Iterator[EventMessage]:
-        """The events about objects that changed."""
+    def transfer(self, basis: str | None = None) -> Transfer:
+        """What a client with that basis needs."""
         ...
 
+    def changed_since(self, version: int) -> tuple[ServedObject, ...]:
+        """The objects that changed after that version, deleted objects included."""
+        ...
 
-class Encoding(Fdv1Events, Protocol):
-    """How the flag data for one kind of SDK look. ``kinds``: the words of FDv2 for kinds of objects."""
+    async def wait_for_edit(self, since: int) -> None:
+        """Wait until the data has changed since that version."""
 
-    kinds: Mapping[ObjectKind, str]
 
+class Encoding(ABC):
+    """How the flag data for one kind of SDK look.
+
+    ``kinds``: the words of FDv2 for kinds of objects. ``change`` names the events of FDv1 streams that bring changes.
+    """
+
+    kinds: ClassVar[Mapping[ObjectKind, str]] = {kind: kind.value for kind in ObjectKind}
+    change: ClassVar[str] = "patch"
+
+    @abstractmethod
     def everything(self, objects: Iterable[ServedObject]) -> Any:
         """All objects in one, the body of an FDv1 poll."""
-        ...
+
+    @abstractmethod
+    def changes(self, objects: Iterable[ServedObject]) -> Iterator[EventMessage]:
+        """The events of an FDv1 stream about objects that changed."""
+
+    def first(self, objects: Iterable[ServedObject]) -> EventMessage:
+        """The first event of an FDv1 stream, about all objects."""
+        return "put", self.everything(objects)
 
 
-class _ServerSide:
+class _ServerSide(Encoding):
     """Flags and segments as they are defined."""
-
-    kinds: Mapping[ObjectKind, str] = {kind: kind.value for kind in ObjectKind}
-    change = "patch"
 
     def everything(self, objects: Iterable[ServedObject]) -> dict[str, dict[str, msgspec.Raw]]:
         everything: dict[str, dict[str, msgspec.Raw]] = {section: {} for section in SECTIONS}
@@ -89,17 +108,13 @@ class _ServerSide:
                 yield "patch", {"path": path, "data": served.body}
 
 
-class _ClientSide:
+class _ClientSide(Encoding):
     """Evaluated flags."""
 
-    kinds: Mapping[ObjectKind, str] = {ObjectKind.FLAG: "flag-eval"}
-    change = "patch"
+    kinds: ClassVar = {ObjectKind.FLAG: "flag-eval"}
 
     def everything(self, objects: Iterable[ServedObject]) -> dict[str, msgspec.Raw]:
         return {served.key: served.body for served in objects if served.body is not None}
-
-    def first(self, objects: Iterable[ServedObject]) -> EventMessage:
-        return "put", self.everything(objects)
 
     def changes(self, objects: Iterable[ServedObject]) -> Iterator[EventMessage]:
         for served in objects:
@@ -109,23 +124,24 @@ class _ClientSide:
                 yield "patch", {"key": served.key, **msgspec.json.decode(served.body, type=dict[str, msgspec.Raw])}
 
 
-class _Pings:
+class _Pings(Encoding):
     """No data: each event tells the client to poll."""
 
     change = "ping"
-    # An event without data would be ignored.
-    _PING: Final[EventMessage] = ("ping", {})
 
-    def first(self, objects: Iterable[ServedObject]) -> EventMessage:  # noqa: ARG002 -- it has no data
-        return self._PING
+    def everything(self, objects: Iterable[ServedObject]) -> dict[str, Any]:  # noqa: ARG002 -- it has no data
+        return {}
 
-    def changes(self, objects: Iterable[ServedObject]) -> Iterator[EventMessage]:  # noqa: ARG002 -- it has no data
-        yield self._PING
+    def first(self, objects: Iterable[ServedObject]) -> EventMessage:
+        return "ping", self.everything(objects)  # an event without data would be ignored
+
+    def changes(self, objects: Iterable[ServedObject]) -> Iterator[EventMessage]:
+        yield self.first(objects)
 
 
 SERVER_SIDE: Final[Encoding] = _ServerSide()
 CLIENT_SIDE: Final[Encoding] = _ClientSide()
-PINGS: Final[Fdv1Events] = _Pings()
+PINGS: Final[Encoding] = _Pings()
 
 
 def fdv2_messages(transfer: Transfer, kinds: Mapping[ObjectKind, str], *, announced: bool = False) -> Iterator[EventMessage]:
@@ -187,20 +203,20 @@ async def fdv2_stream(
 
 
 async def fdv1_stream(
-    data: ServedData, events: Fdv1Events, heartbeat: float, record_sent: RecordSent
+    data: ServedData, encoding: Encoding, heartbeat: float, record_sent: RecordSent
 ) -> AsyncGenerator[bytes, None]:
     """The frames of FDv1: an event about all objects, then events about every change."""
     sent = data.version
-    first = events.first(data.transfer().objects)
+    first = encoding.first(data.transfer().objects)
     yield frame(first)
     record_sent(first[0], sent)
     while True:
         while not await _is_edited(data, sent, heartbeat):
             yield HEARTBEAT
         changes, sent = data.changed_since(sent), data.version
-        if frames := b"".join(map(frame, events.changes(changes))):
+        if frames := b"".join(map(frame, encoding.changes(changes))):
             yield frames
-            record_sent(events.change, sent)
+            record_sent(encoding.change, sent)
 
 
 async def _is_edited(data: ServedData, version: int, within: float) -> bool:
@@ -211,7 +227,11 @@ async def _is_edited(data: ServedData, version: int, within: float) -> bool:
 
 
 class SdkResponses:
-    """Makes responses to requests of SDKs, and records what was sent.
+    """Answers the requests of SDKs, and records what was sent.
+
+    Server-side SDKs get definitions. Client-side SDKs get the evaluated flags of one context: mobile SDKs have a mobile key in a
+    header, JavaScript SDKs a client-side id in the path or the query. Any key and id is accepted, and so is any secure mode hash:
+    the server has no secret to check it with.
 
     Args:
         state: the state of the server.
@@ -221,28 +241,39 @@ class SdkResponses:
     def __init__(self, state: ServerState, heartbeat: float) -> None:
         self._state = state
         self._heartbeat = heartbeat
+        self._client_flags = ClientFlags(state)
 
-    def poll(self, request: Request, endpoint: Endpoint, data: ServedData, encoding: Encoding) -> Response:
-        """FDv2: one transfer."""
-        transfer = data.transfer(request.query_params.get("basis"))
-        return self._json(request, endpoint, transfer.kind, lambda: poll_body(fdv2_messages(transfer, encoding.kinds)))
+    async def definitions(self, request: Request) -> Response:
+        """All flags and segments."""
+        return self._flags(request, self._state, SERVER_SIDE)
 
-    def stream(self, request: Request, endpoint: Endpoint, data: ServedData, encoding: Encoding) -> Response:
-        """FDv2: a transfer now, and one after every change."""
-        record_sent = self._sent_recorder(request, endpoint)
-        frames = fdv2_stream(data, encoding, request.query_params.get("basis"), self._heartbeat, record_sent)
-        return self._stream(request, endpoint, frames)
+    async def evaluations(self, request: Request) -> Response:
+        """The flags of the request's context; 400 if the context cannot be used."""
+        try:
+            if request.method == "GET":
+                context = read_encoded_context(request.path_params["context"])
+            else:
+                context = read_context(await read_body(request, MAX_CONTEXT_BYTES))
+        except ConfigError as error:
+            # The rest of a body that is too large is not read.
+            headers = {"Connection": "close"} if isinstance(error, TooLargeError) else None
+            return Response(msgspec.json.encode({"error": str(error)}), 400, headers, "application/json")
+        except ClientDisconnect:
+            return Response(status_code=400)
+        audience = self._record_audience(request, context)
+        with_reasons = request.query_params.get("withReasons") == "true"
+        return self._flags(request, self._client_flags.of(context, audience, with_reasons=with_reasons), CLIENT_SIDE)
 
-    def fdv1_poll(self, request: Request, endpoint: Endpoint, data: ServedData, encoding: Encoding) -> Response:
-        """FDv1: everything."""
-        return self._json(request, endpoint, "all", lambda: msgspec.json.encode(encoding.everything(data.transfer().objects)))
+    async def pings(self, request: Request) -> Response:
+        """A stream of pings."""
+        self._record_audience(request, None)
+        return self._flags(request, self._state, PINGS)
 
-    def fdv1_stream(self, request: Request, endpoint: Endpoint, data: ServedData, events: Fdv1Events) -> Response:
-        """FDv1: everything, then every change."""
-        frames = fdv1_stream(data, events, self._heartbeat, self._sent_recorder(request, endpoint))
-        return self._stream(request, endpoint, frames)
+    async def goals(self, _: Request) -> Response:
+        """The goals of a web page: an empty list."""
+        return Response(b"[]", media_type="application/json")
 
-    async def accept_events(self, request: Request, *, is_analytics: bool) -> Response:
+    async def events(self, request: Request) -> Response:
         """202 for any body that arrives completely; 413 for one that is too large."""
         client: ClientRecord = request.state.client
         try:
@@ -255,52 +286,68 @@ class SdkResponses:
             return Response(status_code=400)
         # Includes the gates of lifted overrides, because clients still send events about them.
         flags = {key for flag in self._state.live(ObjectKind.FLAG) for key in (flag.key, *gate_keys(flag.key))}
+        is_analytics = request.state.endpoint not in _DIAGNOSTIC
         self._state.events.add_payload(body, request.headers, client=client.number, flags=flags, is_analytics=is_analytics)
         self._state.notify()  # the request itself was counted before its body came
         return Response(status_code=202)
 
-    def _sent_recorder(self, request: Request, endpoint: Endpoint) -> RecordSent:
-        client: ClientRecord = request.state.client
+    def _flags(self, request: Request, data: ServedData, encoding: Encoding) -> Response:
+        """The data as the endpoint sends them: in FDv2 or FDv1, once or as a stream with every later change."""
+        endpoint: Endpoint = request.state.endpoint
+        basis, record_sent = request.query_params.get("basis"), self._sent_recorder(request)
+        if endpoint.is_stream:
+            if endpoint.is_fdv2:
+                frames = fdv2_stream(data, encoding, basis, self._heartbeat, record_sent)
+            else:
+                frames = fdv1_stream(data, encoding, self._heartbeat, record_sent)
+            return _EventStream(self._state, request, frames, self._headers())
+        if endpoint.is_fdv2:
+            transfer = data.transfer(basis)
+            return self._json(request, transfer.kind, lambda: poll_body(fdv2_messages(transfer, encoding.kinds)))
+        return self._json(request, "all", lambda: msgspec.json.encode(encoding.everything(data.transfer().objects)))
 
-        def record_sent(what: str, version: int) -> None:
-            self._state.clients.record_sent(client, endpoint, what, version)
-
-        return record_sent
-
-    def _headers(self) -> dict[str, str]:
-        return {"X-LD-EnvID": self._state.environment_id, "Cache-Control": "no-cache"}
-
-    def _stream(self, request: Request, endpoint: Endpoint, frames: AsyncGenerator[bytes, None]) -> Response:
-        return _EventStream(self._state, endpoint, request.state.client, frames, self._headers())
-
-    def _json(self, request: Request, endpoint: Endpoint, what: str, body: Callable[[], bytes]) -> Response:
+    def _json(self, request: Request, what: str, body: Callable[[], bytes]) -> Response:
         """The body, or 304 if the client already has this version."""
-        state = self._state
+        state, record_sent = self._state, self._sent_recorder(request)
         tag = f'"{state.payload_id}-{state.version}"'
         headers = {**self._headers(), "ETag": tag}
         known_tags = request.headers.get("If-None-Match", "") if request.method == "GET" else ""
         if tag in (candidate.strip().removeprefix("W/") for candidate in known_tags.split(",")):
-            self._sent_recorder(request, endpoint)("unchanged", state.version)
+            record_sent("unchanged", state.version)
             return Response(status_code=304, headers=headers)
-        self._sent_recorder(request, endpoint)(what, state.version)
+        record_sent(what, state.version)
         return Response(body(), headers=headers, media_type="application/json")
+
+    def _headers(self) -> dict[str, str]:
+        return {"X-LD-EnvID": self._state.environment_id, "Cache-Control": "no-cache"}
+
+    def _sent_recorder(self, request: Request) -> RecordSent:
+        return partial(self._state.clients.record_sent, request.state.client, request.state.endpoint)
+
+    def _record_audience(self, request: Request, context: Context | None) -> Audience:
+        """Record which client-side SDK asks, and for which context."""
+        # FDv2 has the same paths for both kinds of SDKs. JavaScript sends its client-side id in the query.
+        is_javascript = request.state.endpoint in _JAVASCRIPT or "auth" in request.query_params
+        audience = Audience.JAVASCRIPT if is_javascript else Audience.MOBILE
+        self._state.clients.record_context(request.state.client, audience, context)
+        return audience
+
+
+_DIAGNOSTIC: Final = frozenset({Endpoint.DIAGNOSTIC, Endpoint.MOBILE_DIAGNOSTIC, Endpoint.JS_DIAGNOSTIC})
+_JAVASCRIPT: Final = frozenset({Endpoint.JS_POLL, Endpoint.JS_STREAM, Endpoint.JS_PING})
 
 
 class _EventStream(StreamingResponse):
     """A streaming response that is counted while it is open, and that closes its generator at the end."""
 
     def __init__(
-        self,
-        state: ServerState,
-        endpoint: Endpoint,
-        client: ClientRecord,
-        frames: AsyncGenerator[bytes, None],
-        headers: dict[str, str],
+        self, state: ServerState, request: Request, frames: AsyncGenerator[bytes, None], headers: Mapping[str, str]
     ) -> None:
         super().__init__(frames, headers=headers, media_type="text/event-stream")
-        self._state, self._endpoint, self._client, self._frames = state, endpoint, client, frames
+        self._state, self._request, self._frames = state, request.state, frames
 
     async def stream_response(self, send: Send) -> None:
-        with self._state.count_stream(self._endpoint), self._state.clients.record_stream(self._client, self._endpoint):
+        client, endpoint = self._request.client, self._request.endpoint
+        with self._state.count_stream(endpoint), self._state.clients.record_stream(client, endpoint):
             async with aclosing(self._frames):
                 await super().stream_response(send)

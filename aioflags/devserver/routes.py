@@ -1,11 +1,11 @@
-"""The route of an SDK endpoint: faults and compression around a handler.
+"""The routes of the endpoints for SDKs: paths and methods, with faults and compression around each handler.
 
-Source: ``data-system.md`` 1.1; ``client-side.md`` 1.2.
+Source: ``data-system.md`` 1.1; ``client-side.md`` 1.2 to 1.4.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, TypeAlias
 
 import msgspec
@@ -18,7 +18,9 @@ from starlette.routing import BaseRoute, Route, request_response
 from starlette.types import ASGIApp
 
 from aioflags.devserver.endpoints import LAUNCHDARKLY_ENDPOINTS, Endpoint, is_for_browsers
+from aioflags.devserver.flagd.evaluation import OfrepHandlers
 from aioflags.devserver.injection import FaultInjection
+from aioflags.devserver.responses import SdkResponses
 from aioflags.devserver.state import ServerState
 from aioflags.model.change import FallbackDirective
 from aioflags.protocol.directive import shape_directive
@@ -26,6 +28,11 @@ from aioflags.runtime.logs import printable
 
 KEY: Final = "{key:flag_key}"
 """The rest of a path is a key, which may be any text: Starlette's ``path`` has no line breaks."""
+_CONTEXT: Final = "/{context:path}"
+"""The standard alphabet of base64 has a slash."""
+_ID: Final = "/{environment}"
+"""The client-side id of JavaScript SDKs."""
+_EXPOSED: Final = ("Date", "ETag", "X-LD-EnvID", *shape_directive(FallbackDirective(ttl=0.0, origin="header")))
 
 
 class _KeyConvertor(StringConvertor):
@@ -34,36 +41,67 @@ class _KeyConvertor(StringConvertor):
 
 register_url_convertor("flag_key", _KeyConvertor())
 
-Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
+_Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
-def sdk_routes(state: ServerState, endpoint: Endpoint, handler: Handler, *methods: str, below: str = "") -> list[BaseRoute]:
-    """The routes of an SDK endpoint. Responses are compressed on request, then faults are applied to the bytes.
+def sdk_routes(state: ServerState, heartbeat: float) -> list[BaseRoute]:
+    """The routes of LaunchDarkly's endpoints and of OFREP.
 
-    Args:
-        state: the state of the server.
-        endpoint: the endpoint.
-        handler: makes the responses.
-        methods: the accepted methods; without them GET.
-        below: what follows the endpoint in the path.
+    ``heartbeat``: seconds without data after which a stream sends a comment.
     """
+    sdk, ofrep = SdkResponses(state, heartbeat), OfrepHandlers(state)
+    get, post, report = {"GET"}, {"POST"}, {"REPORT"}
+    # The endpoint, what follows it in the path, the methods, and the handler.
+    table: list[tuple[Endpoint, str, set[str], _Handler]] = [
+        (Endpoint.POLL, "", get, sdk.definitions),
+        (Endpoint.STREAM, "", get, sdk.definitions),
+        (Endpoint.FDV1_POLL, "", get, sdk.definitions),
+        (Endpoint.FDV1_STREAM, "", get, sdk.definitions),
+        (Endpoint.EVENTS, "", post, sdk.events),
+        (Endpoint.DIAGNOSTIC, "", post, sdk.events),
+        (Endpoint.DIAGNOSTIC, "/{rest:path}", post, sdk.events),
+        # Some SDKs send POST in place of REPORT.
+        (Endpoint.CLIENT_POLL, "", report | post, sdk.evaluations),
+        (Endpoint.CLIENT_POLL, _CONTEXT, get, sdk.evaluations),
+        (Endpoint.CLIENT_STREAM, "", report | post, sdk.evaluations),
+        (Endpoint.CLIENT_STREAM, _CONTEXT, get, sdk.evaluations),
+        (Endpoint.MOBILE_STREAM, "", report, sdk.evaluations),
+        (Endpoint.MOBILE_STREAM, _CONTEXT, get, sdk.evaluations),
+        (Endpoint.MOBILE_PING, "", get, sdk.pings),
+        (Endpoint.JS_STREAM, _ID, report, sdk.evaluations),
+        (Endpoint.JS_STREAM, _ID + _CONTEXT, get, sdk.evaluations),
+        (Endpoint.JS_PING, _ID, get, sdk.pings),
+        (Endpoint.JS_GOALS, _ID, get, sdk.goals),
+        (Endpoint.MOBILE_DIAGNOSTIC, "", post, sdk.events),
+        (Endpoint.JS_EVENTS, _ID, post, sdk.events),
+        (Endpoint.JS_DIAGNOSTIC, _ID, post, sdk.events),
+        # SDKs from before contexts say "user".
+        *((Endpoint.MOBILE_POLL, f"/{noun}", report, sdk.evaluations) for noun in ("context", "user")),
+        *((Endpoint.MOBILE_POLL, f"/{noun}{_CONTEXT}", get, sdk.evaluations) for noun in ("contexts", "users")),
+        *((Endpoint.JS_POLL, f"{_ID}/{noun}", report, sdk.evaluations) for noun in ("context", "user")),
+        *((Endpoint.JS_POLL, f"{_ID}/{noun}{_CONTEXT}", get, sdk.evaluations) for noun in ("contexts", "users")),
+        *((Endpoint.MOBILE_EVENTS, below, post, sdk.events) for below in ("", "/events", "/events/bulk")),
+        (Endpoint.OFREP, "", post, ofrep.all),
+        (Endpoint.OFREP, f"/{KEY}", post, ofrep.one),
+    ]
+    return [route for row in table for route in _routes(state, *row)]
+
+
+def _routes(state: ServerState, endpoint: Endpoint, below: str, methods: set[str], handler: _Handler) -> Iterator[Route]:
+    """The routes of one path. Responses are compressed on request, then faults are applied to the bytes."""
     if state.flagd is not None and endpoint in LAUNCHDARKLY_ENDPOINTS:
         handler = _other_format
-    path, accepted = endpoint + below, set(methods) or {"GET"}
+    path = endpoint + below
     app: ASGIApp = FaultInjection(GZipMiddleware(request_response(handler), compresslevel=5), state, endpoint)
     if not is_for_browsers(path):
-        return [_route(path, app, accepted)]
-
+        yield _route(path, app, methods)
+        return
     # Web pages use it. Its responses name no origin, because the access check has refused other origins already.
-    def for_pages(inner: ASGIApp) -> ASGIApp:
-        return CORSMiddleware(
-            inner, allow_origins=["*"], allow_methods=sorted(accepted), allow_headers=["*"], expose_headers=_EXPOSED
+    for inner, accepted in ((app, methods), (Response(status_code=204), {"OPTIONS"})):
+        cors = CORSMiddleware(
+            inner, allow_origins=["*"], allow_methods=sorted(methods), allow_headers=["*"], expose_headers=_EXPOSED
         )
-
-    return [_route(path, for_pages(app), accepted), _route(path, for_pages(Response(status_code=204)), {"OPTIONS"})]
-
-
-_EXPOSED = ("Date", "ETag", "X-LD-EnvID", *shape_directive(FallbackDirective(ttl=0.0, origin="header")))
+        yield _route(path, cors, accepted)
 
 
 def _route(path: str, app: ASGIApp, methods: set[str]) -> Route:

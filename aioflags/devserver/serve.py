@@ -27,12 +27,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from aioflags.devserver.access import AccessCheck, page_routes
 from aioflags.devserver.api import Save, control_routes
 from aioflags.devserver.connections import MAX_HEADER_BYTES, ConnectionLimits, lengthen_queue, limited_protocol
-from aioflags.devserver.endpoints import Endpoint
-from aioflags.devserver.flagd.evaluation import OfrepHandlers
 from aioflags.devserver.injection import CUT_EXTENSION
-from aioflags.devserver.responses import SdkResponses
-from aioflags.devserver.routes import KEY, sdk_routes
-from aioflags.devserver.server_side import client_side_routes, server_side_routes
+from aioflags.devserver.routes import sdk_routes
 from aioflags.devserver.state import ServerState
 from aioflags.model.defaults import LAST_CYCLES
 from aioflags.runtime.clock import now
@@ -69,14 +65,7 @@ def create_app(
             JavaScript SDKs.
         heartbeat: seconds without data after which a stream sends a comment.
     """
-    responses = SdkResponses(state, heartbeat)
-    ofrep = OfrepHandlers(state)
-    routes = [
-        *server_side_routes(state, responses),
-        *client_side_routes(state, responses),
-        *sdk_routes(state, Endpoint.OFREP, ofrep.all, "POST"),
-        *sdk_routes(state, Endpoint.OFREP, ofrep.one, "POST", below=f"/{KEY}"),
-    ]
+    routes = sdk_routes(state, heartbeat)
     if token is not None:
         routes += [*control_routes(state, save), *page_routes()]
     app = Starlette(

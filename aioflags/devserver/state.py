@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from aioflags.devserver.clients import ClientRegistry
-from aioflags.devserver.data.flagd_flags import FlagdDocument, FlagdFlags, read_flagd_flag
+from aioflags.devserver.data.flagd_flags import Content, FlagdDocument, FlagdFlags, read_content, read_flagd_flag
 from aioflags.devserver.data.history import (
     ObjectHistory,
     ObjectName,
@@ -23,7 +23,6 @@ from aioflags.devserver.data.history import (
     read_objects,
 )
 from aioflags.devserver.data.overrides import Override, apply_overrides, gate_keys
-from aioflags.devserver.data.served_data import Content, read_content
 from aioflags.devserver.endpoints import FLAGD_ENDPOINTS, LAUNCHDARKLY_ENDPOINTS, Endpoint
 from aioflags.devserver.events import ReceivedEvents
 from aioflags.devserver.faults import Fault, FaultKind, Faults, InjectedFault

@@ -9,8 +9,8 @@ import anyio
 import pytest
 
 from aioflags.devserver import Endpoint, ServerState, create_app, serve
+from aioflags.devserver.clients import Audience
 from aioflags.devserver.data.client_flags import ClientFlags
-from aioflags.devserver.data.served_data import Audience
 from aioflags.model.context import Context
 
 pytestmark = [pytest.mark.real_time, pytest.mark.speed]

@@ -19,8 +19,8 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from aioflags.devserver.clients import Audience
 from aioflags.devserver.data.history import ObjectName, ServedObject, Transfer
-from aioflags.devserver.data.served_data import Audience
 from aioflags.devserver.decode import decode_json
 from aioflags.devserver.state import ServedSnapshot, ServerState
 from aioflags.errors import ConfigError
@@ -177,7 +177,7 @@ class ClientFlags:
 
 
 class ContextFlags:
-    """The evaluated flags of one context: :class:`ServedData`. Its objects are flags, and their bodies are evaluations."""
+    """The evaluated flags of one context, as ``ServedData``. Its objects are flags, and their bodies are evaluations."""
 
     def __init__(self, state: ServerState, flags: ClientFlags, context: Context, audience: Audience, *, with_reasons: bool) -> None:
         self._state, self._flags = state, flags

@@ -16,9 +16,8 @@ from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 
-from aioflags.devserver.data.flagd_flags import FlagdDocument
+from aioflags.devserver.data.flagd_flags import Content, FlagdDocument, read_content
 from aioflags.devserver.data.history import constant_flag
-from aioflags.devserver.data.served_data import Content, read_content
 from aioflags.devserver.state import ServerState
 from aioflags.errors import ConfigError
 from aioflags.model.values import is_array

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 
-from aioflags.devserver.data.history import not_found_message
+from aioflags.devserver.data.history import Objects, not_found_message, read_objects
 from aioflags.errors import ConfigError
 from aioflags.evaluation.dialect import Dialect
 from aioflags.evaluation.flagd.dialect import flagd_dialect
@@ -70,27 +70,29 @@ class FlagdDocument:
         return {**self.rest, _FLAGS: self.flags, **{name: section for name, section in sections.items() if section}}
 
 
-def is_flagd_document(document: bytes | str | Mapping[str, object], *, name: str | None = None) -> bool:
-    """Whether a document has flagd's format: it has ``$evaluators``, a list of flags, or flags with flagd's properties.
-
-    False for a document that cannot be read.
-    """
-    try:
-        return is_flag_set(_content(document, name))
-    except DocumentError:
-        return False
+Content: TypeAlias = Objects | FlagdDocument
+"""The content of a flag file: flags and segments of LaunchDarkly, or a document of flagd."""
 
 
-def has_no_flags(document: bytes | str | Mapping[str, object], *, name: str | None = None) -> bool:
-    """Whether a document has no flags in either format, so that it does not show its format.
+def read_content(document: bytes | str | Mapping[str, object], *, name: str | None = None, expects_flagd: bool = False) -> Content:
+    """Read a document in either format. Its content shows the format.
 
-    False for a document that cannot be read.
+    Args:
+        document: JSON or YAML text, or decoded JSON.
+        name: the file name, which selects JSON or YAML and appears in errors.
+        expects_flagd: a document without flags has flagd's format. By default it has LaunchDarkly's.
+
+    Raises:
+        DocumentError: the document has a mistake.
     """
     try:
         content = _content(document, name)
     except DocumentError:
-        return False
-    return not any(content.get(section) for section in (_FLAGS, *_LAUNCHDARKLY_SECTIONS))
+        return read_objects(document, name=name)  # raises its own error for this mistake
+    has_flags = any(content.get(section) for section in (_FLAGS, *_LAUNCHDARKLY_SECTIONS))
+    if is_flag_set(content) or (expects_flagd and not has_flags):
+        return read_flagd_document(content, name=name)
+    return read_objects(document, name=name)
 
 
 def read_flagd_document(

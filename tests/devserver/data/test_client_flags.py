@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aioflags.devserver import ServerState, read_objects
+from aioflags.devserver.clients import Audience
 from aioflags.devserver.data.client_flags import ClientFlags, ContextFlags
 from aioflags.devserver.data.history import ServedObject
-from aioflags.devserver.data.served_data import Audience
 from aioflags.devserver.responses import CLIENT_SIDE as ENCODING
 from aioflags.devserver.responses import fdv2_messages, frame, poll_body
 from aioflags.devserver.state import ServedSnapshot

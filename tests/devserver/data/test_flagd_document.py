@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from aioflags.devserver.data.flagd_flags import FlagdDocument, is_flagd_document, read_flagd_document, wire_flags
-from aioflags.devserver.data.served_data import read_content
+from aioflags.devserver.data.flagd_flags import FlagdDocument, read_content, read_flagd_document, wire_flags
+from aioflags.devserver.data.history import read_objects
 from aioflags.protocol.flag_documents import DocumentError
 
 ON = {"state": "ENABLED", "variants": {"on": True, "off": False}, "defaultVariant": "on"}
@@ -25,18 +25,19 @@ ON = {"state": "ENABLED", "variants": {"on": True, "off": False}, "defaultVarian
         pytest.param({"flags": {"a": {"on": True}}}, None, False, id="a flag of LaunchDarkly"),
         pytest.param({"flagValues": {"a": 1}}, None, False, id="values of LaunchDarkly"),
         pytest.param({"flags": {}}, None, False, id="no flag"),
-        pytest.param("[", None, False, id="text that is not JSON"),
-        pytest.param("[]", None, False, id="a list"),
-        pytest.param({"flags": 1}, None, False, id="flags of a wrong type"),
     ],
 )
-def test_the_format_of_a_document_is_detected(document: Any, name: str | None, expected: bool) -> None:
-    assert is_flagd_document(document, name=name) is expected
+def test_a_document_is_read_in_the_format_that_it_shows(document: Any, name: str | None, expected: bool) -> None:
+    assert isinstance(read_content(document, name=name), FlagdDocument) is expected
 
 
-def test_a_document_is_read_in_its_format() -> None:
-    assert isinstance(read_content({"flags": {"a": ON}}), FlagdDocument)
-    assert not isinstance(read_content({"flags": {"a": {"on": True}}}), FlagdDocument)
+@pytest.mark.parametrize("document", ["[", "[]", {"flags": 1}], ids=["not JSON", "a list", "flags of a wrong type"])
+def test_a_document_that_shows_no_format_has_the_mistake_of_launchdarklys(document: Any) -> None:
+    with pytest.raises(DocumentError) as expected:
+        read_objects(document, name="flags.json")
+    with pytest.raises(DocumentError) as raised:
+        read_content(document, name="flags.json")
+    assert str(raised.value) == str(expected.value)
 
 
 def test_a_document_is_written_as_it_was_read() -> None:
