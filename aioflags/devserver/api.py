@@ -28,45 +28,17 @@ from aioflags.devserver.data.history import not_found_message, read_objects
 from aioflags.devserver.decode import TooLargeError, decode, read_body
 from aioflags.devserver.endpoints import Endpoint
 from aioflags.devserver.faults import Fault, InjectedFault
-from aioflags.devserver.flagd.evaluation import ServedEvaluator
+from aioflags.devserver.flagd.evaluation import explain_flagd
 from aioflags.devserver.injection import play, read_scenario
 from aioflags.devserver.responses import HEARTBEAT, frame
 from aioflags.devserver.routes import KEY
-from aioflags.devserver.state import ServedSnapshot, ServerState
+from aioflags.devserver.state import ServerState
 from aioflags.errors import ConfigError
 from aioflags.evaluation.explain.flags import explain
 from aioflags.model.change import ObjectKind
 from aioflags.model.values import JsonValue, check_depth
 from aioflags.protocol.definitions import SECTIONS
 from aioflags.protocol.problems import UNREADABLE, located_problem
-
-# -- Explains why a context gets its value of a flag, with the served flags, overrides included.
-
-
-class Explainer:
-    """Explains evaluations of the flags in ``state``."""
-
-    def __init__(self, state: ServerState) -> None:
-        self._state = state
-        self._served = ServedSnapshot(state)
-        self._evaluator = ServedEvaluator(state)
-
-    def explain(self, flag: str, context: Mapping[str, object]) -> dict[str, Any]:
-        """Evaluate a flag, and return value, variation, reason and the steps of the evaluation as JSON.
-
-        A flag in flagd's format has a ``variant`` instead of the variation.
-
-        Args:
-            flag: the key of the flag.
-            context: the context as decoded JSON. Without a ``kind`` it is a legacy user.
-
-        Raises:
-            ConfigError: the context is not valid.
-        """
-        if self._state.flagd is not None:
-            return self._evaluator.explain(flag, context)
-        return explain(self._served.current(), flag, decoded_context(context)).to_dict()
-
 
 # -- The state of the server as JSON for the control API, in four sections. A revision shows whether a section changed.
 
@@ -258,7 +230,6 @@ class _Control:
     def __init__(self, state: ServerState, save: Save | None) -> None:
         self._state = state
         self._save = save
-        self._explainer = Explainer(state)
 
     async def state(self, _: Request) -> dict[str, Any]:
         return dict(StateReport(self._state).changed_sections())
@@ -344,8 +315,11 @@ class _Control:
         self._state.events.clear()
 
     async def explain(self, request: Request) -> dict[str, Any]:
+        """Value, variation (in flagd's format the variant), reason, and the steps of the evaluation."""
         call = decode(_ExplainCall, await read_body(request))
-        return self._explainer.explain(call.flag, call.context)
+        if self._state.flagd is not None:
+            return explain_flagd(self._state.flagd, call.flag, call.context)
+        return explain(self._state.snapshot, call.flag, decoded_context(call.context)).to_dict()
 
     async def save(self, _: Request) -> dict[str, str]:
         if self._save is None:

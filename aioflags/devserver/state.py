@@ -29,7 +29,7 @@ from aioflags.devserver.faults import Fault, FaultKind, Faults, InjectedFault
 from aioflags.errors import ConfigError
 from aioflags.evaluation.flagd.fractional import LATEST_VERSION
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.model.change import Change, ChangeSet, FallbackDirective, ObjectKind
+from aioflags.model.change import Change, ChangeKind, ChangeSet, FallbackDirective, ObjectKind
 from aioflags.model.context import Context
 from aioflags.model.values import JsonValue
 from aioflags.protocol.definitions import SECTIONS, put, read_definition
@@ -71,6 +71,7 @@ class ServerState(ProcessBound):
         self._history = ObjectHistory()
         self._written: dict[ObjectName, Mapping[str, Any]] = {}
         self._overrides: dict[tuple[str, str, str], Override] = {}
+        self._snapshot, self._snapshot_basis = Snapshot.empty(), ""
         flagd = FlagdFlags(fractional_version=fractional_version)
         self.flagd: FlagdFlags | None = flagd if isinstance(content, FlagdDocument) else None
         self.replace({} if content is None else content)
@@ -152,6 +153,17 @@ class ServerState(ProcessBound):
     def transfer(self, basis: str | None = None) -> Transfer:
         """What a client with that basis needs: everything, if the basis is not one of this server."""
         return self._history.transfer(basis)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The flags and segments in LaunchDarkly's format, overrides included, ready to be evaluated."""
+        transfer = self.transfer(self._snapshot_basis)
+        if transfer.kind is not ChangeKind.NONE:
+            # Only what changed is decoded and compiled: an edit is often one of thousands of flags.
+            changes = tuple(map(_change, transfer.objects))
+            self._snapshot = self._snapshot.apply(ChangeSet(kind=transfer.kind, changes=changes, persist=False))
+            self._snapshot_basis = transfer.selector
+        return self._snapshot
 
     def changed_since(self, version: int) -> tuple[ServedObject, ...]:
         """The objects that changed after that version, deleted objects included, in no particular order."""
@@ -390,29 +402,6 @@ class ServerState(ProcessBound):
         """Wait until the condition is true. It is called again after each change."""
         while not condition():
             await self.wait_for_change()
-
-
-# -- The served flags in LaunchDarkly's format, compiled once for each version of the data.
-
-
-class ServedSnapshot:
-    """The flags and segments of a server as a snapshot, overrides included."""
-
-    def __init__(self, state: ServerState) -> None:
-        self._state = state
-        self._snapshot = Snapshot.empty()
-        self._version = -1
-        self._basis: str | None = None
-
-    def current(self) -> Snapshot:
-        """The snapshot of the newest data."""
-        if self._version != self._state.version:
-            # Only what changed is decoded and compiled: an edit is often one of thousands of flags.
-            transfer = self._state.transfer(self._basis)
-            changes = tuple(map(_change, transfer.objects))
-            self._snapshot = self._snapshot.apply(ChangeSet(kind=transfer.kind, changes=changes, persist=False))
-            self._version, self._basis = transfer.version, transfer.selector
-        return self._snapshot
 
 
 def _change(served: ServedObject) -> Change:

@@ -22,7 +22,7 @@ import msgspec
 from aioflags.devserver.clients import Audience
 from aioflags.devserver.data.history import ObjectName, ServedObject, Transfer
 from aioflags.devserver.decode import decode_json
-from aioflags.devserver.state import ServedSnapshot, ServerState
+from aioflags.devserver.state import ServerState
 from aioflags.errors import ConfigError
 from aioflags.evaluation.all_flags_state import FlagState, flags_state
 from aioflags.model.change import ChangeKind, ObjectKind
@@ -138,7 +138,6 @@ class ClientFlags:
 
     def __init__(self, state: ServerState) -> None:
         self._state = state
-        self._served = ServedSnapshot(state)
         self._versions: Mapping[ObjectName, int] = {}
         self._version = -1
         self._changed: dict[int, tuple[str, ...]] = {}
@@ -150,7 +149,7 @@ class ClientFlags:
 
     def states(self, context: Context, keys: Iterable[str], *, with_reasons: bool) -> dict[str, FlagState]:
         """The states of these flags for a valid context, by key."""
-        work = flags_state(self._served.current(), context, keys=keys, with_reasons=with_reasons, now_ms=now_ms())
+        work = flags_state(self._state.snapshot, context, keys=keys, with_reasons=with_reasons, now_ms=now_ms())
         return run_at_once(work)
 
     def changed_keys(self, since: int) -> tuple[str, ...]:
@@ -158,14 +157,14 @@ class ClientFlags:
         versions = self.versions()
         if since not in self._changed:
             # After an edit all open streams ask for the same.
-            keys = self._served.current().flags
+            keys = self._state.snapshot.flags
             self._changed[since] = tuple(key for key in keys if versions[ObjectKind.FLAG, key] > since)
         return self._changed[since]
 
     def versions(self) -> Mapping[ObjectName, int]:
         """The version of each evaluated flag."""
         if self._version != self._state.version:
-            snapshot = self._served.current()
+            snapshot = self._state.snapshot
             dependencies: dict[ObjectName, set[ObjectName]] = {}
             for kind, definitions in ((ObjectKind.FLAG, snapshot.flags), (ObjectKind.SEGMENT, snapshot.segments)):
                 for key, definition in definitions.items():

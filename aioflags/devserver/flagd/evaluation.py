@@ -18,10 +18,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from aioflags.devserver.clients import ClientRecord
-from aioflags.devserver.data.flagd_flags import FlagdView, read_selector
+from aioflags.devserver.data.flagd_flags import FlagdFlags, FlagdView, read_selector
 from aioflags.devserver.decode import TooLargeError, read_body
 from aioflags.devserver.endpoints import Endpoint
-from aioflags.devserver.state import ServedSnapshot, ServerState
+from aioflags.devserver.state import ServerState
 from aioflags.errors import ConfigError
 from aioflags.evaluation.explain.flags import explain
 from aioflags.evaluation.jsonlogic.coercion import Kind, kind_of
@@ -67,7 +67,6 @@ class ServedEvaluator:
 
     def __init__(self, state: ServerState) -> None:
         self._state = state
-        self._served = ServedSnapshot(state)
 
     def resolve(self, key: str, context: Mapping[str, Any], selector: str | None = None) -> Resolution:
         """Evaluate one flag. Raises :class:`ConfigError` for an invalid selector."""
@@ -88,13 +87,6 @@ class ServedEvaluator:
         """The metadata beside all flags. Raises :class:`ConfigError` for an invalid selector."""
         return {} if self._state.flagd is None else self._view(selector).metadata
 
-    def explain(self, key: str, context: Mapping[str, Any]) -> dict[str, Any]:
-        """Why a flag in flagd's format has its value, as JSON."""
-        flagd = self._state.flagd
-        assert flagd is not None  # noqa: S101 -- the callers checked it
-        snapshot = flagd.view().snapshot
-        return explain(snapshot, key, _flagd_context(context, snapshot)).to_dict()
-
     def _view(self, selector: str | None) -> FlagdView:
         flagd = self._state.flagd
         assert flagd is not None  # noqa: S101 -- the callers checked it
@@ -105,7 +97,7 @@ class ServedEvaluator:
     def _resolve_launchdarkly(self, key: str, context: Context) -> Resolution:
         if context is NO_KEY:
             return _failure("TARGETING_KEY_MISSING", f'the context has no "{TARGETING_KEY}", which LaunchDarkly\'s rules need')
-        snapshot = self._served.current()
+        snapshot = self._state.snapshot
         detail = snapshot.evaluate(key, context, _ABSENT, wanted=object).detail
         error = detail.reason.error_kind
         if error is not None:
@@ -135,6 +127,12 @@ class ServedEvaluator:
             variant=detail.variant,
             metadata=dict(detail.metadata),
         )
+
+
+def explain_flagd(flagd: FlagdFlags, key: str, context: Mapping[str, Any]) -> dict[str, Any]:
+    """Why a flag in flagd's format has its value, as JSON."""
+    snapshot = flagd.view().snapshot
+    return explain(snapshot, key, _flagd_context(context, snapshot)).to_dict()
 
 
 def _launchdarkly_kind(resolution: Resolution) -> Kind | None:

@@ -21,7 +21,7 @@ from aioflags.devserver.data.flagd_flags import FlagdFlags, read_selector
 from aioflags.devserver.endpoints import Endpoint
 from aioflags.devserver.flagd.evaluation import Resolution, ServedEvaluator
 from aioflags.devserver.flagd.relay import CallFaults, Cut, ServicerContext
-from aioflags.devserver.state import ServedSnapshot, ServerState
+from aioflags.devserver.state import ServerState
 from aioflags.errors import ConfigError
 from aioflags.evaluation.jsonlogic.coercion import Kind
 from aioflags.model.change import ChangeKind, ChangeSet
@@ -41,18 +41,17 @@ class ServedChanges:
     """The changes of the flags that a selector selects. A flag of LaunchDarkly also changes with its segments and prerequisites."""
 
     def __init__(self, state: ServerState, selector: str | None) -> None:
-        self._flagd = state.flagd
+        self._state = state
         self._selector = read_selector(selector)
-        self._served = ServedSnapshot(state)
-        self._view = None if self._flagd is None else self._flagd.view(self._selector)
-        self._snapshot = self._served.current()
+        self._view = None if state.flagd is None else state.flagd.view(self._selector)
+        self._snapshot = state.snapshot
 
     def since_last_call(self) -> dict[str, str]:
         """What happened to each flag since the last call: ``write``, ``update`` or ``delete``."""
-        if self._flagd is not None and self._view is not None:
-            before, self._view = self._view, self._flagd.view(self._selector)
+        if self._state.flagd is not None and self._view is not None:
+            before, self._view = self._view, self._state.flagd.view(self._selector)
             return self._view.changes_since(before)
-        old, self._snapshot = self._snapshot, self._served.current()
+        old, self._snapshot = self._snapshot, self._state.snapshot
         changed = sorted(self._snapshot.changed_since(old, _ANYTHING))
         return {key: "delete" if key not in self._snapshot.flags else "update" if key in old.flags else "write" for key in changed}
 

@@ -16,7 +16,6 @@ from aioflags.devserver.data.client_flags import ClientFlags, ContextFlags
 from aioflags.devserver.data.history import ServedObject
 from aioflags.devserver.responses import CLIENT_SIDE as ENCODING
 from aioflags.devserver.responses import fdv2_messages, frame, poll_body
-from aioflags.devserver.state import ServedSnapshot
 from aioflags.evaluation.client_side import CLIENT_SIDE
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ChangeKind, ObjectKind
@@ -236,11 +235,11 @@ class _Readers:
 @given(documents=st.lists(DOCUMENTS, min_size=1, max_size=5), overridden=st.lists(st.sampled_from(KEYS), max_size=2))
 def test_clients_follow_any_edits_in_every_protocol(documents: list[dict[str, Any]], overridden: list[str]) -> None:
     state = ServerState.of(documents[0])
-    flags, readers, served = flags_of(state), _Readers(), ServedSnapshot(state)
+    flags, readers = flags_of(state), _Readers()
 
     def check() -> None:
         readers.read(flags)
-        snapshot, gates = served.current(), state.gates
+        snapshot, gates = state.snapshot, state.gates
         seen = [key for key, flag in snapshot.flags.items() if flag.is_mobile_visible and key not in gates]
         expected = {key: snapshot.evaluate(key, ANN, None, wanted=object).detail.value for key in seen}
         assert readers.values() == [expected] * 3

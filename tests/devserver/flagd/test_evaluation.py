@@ -9,7 +9,7 @@ import pytest
 
 from aioflags.devserver import ServerState
 from aioflags.devserver.data.flagd_flags import read_selector
-from aioflags.devserver.flagd.evaluation import ServedEvaluator
+from aioflags.devserver.flagd.evaluation import ServedEvaluator, explain_flagd
 
 
 def test_a_selector_that_is_not_used_any_more_takes_no_memory() -> None:
@@ -45,7 +45,8 @@ def test_fractional_has_the_version_of_the_server(version: int | None, variant: 
     context = {"email": "ada@example.com"}
     assert evaluator.resolve("checkout-v2", context).variant == variant
     assert evaluator.resolve("checkout-v2", context, "flagSetId=").variant == variant
-    assert evaluator.explain("checkout-v2", context)["variant"] == variant
+    assert state.flagd is not None
+    assert explain_flagd(state.flagd, "checkout-v2", context)["variant"] == variant
 
 
 def test_a_server_has_a_version_of_fractional_that_exists() -> None:
