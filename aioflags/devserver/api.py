@@ -43,20 +43,17 @@ from aioflags.protocol.problems import UNREADABLE, located_problem
 # -- The state of the server as JSON for the control API, in four sections. A revision shows whether a section changed.
 
 
-_Revision: TypeAlias = tuple[int, ...]
-
-
 class StateReport:
     """The sections ``flags``, ``clients``, ``faults`` and ``events`` for one reader. It remembers what the reader has."""
 
     def __init__(self, state: ServerState) -> None:
         self._state = state
-        self._sent: dict[str, _Revision] = {}
-        self._sections: Final[dict[str, tuple[Callable[[], _Revision], Callable[[], Any]]]] = {
-            "flags": (lambda: (state.version,), self._flags),
-            "clients": (lambda: (state.clients.revision,), self._clients),
-            "faults": (lambda: (state.faults.revision,), self._faults),
-            "events": (lambda: (state.events.revision,), self._events),
+        self._sent: dict[str, int] = {}
+        self._sections: Final[dict[str, tuple[Callable[[], int], Callable[[], Any]]]] = {
+            "flags": (lambda: state.version, self._flags),
+            "clients": (lambda: state.clients.revision, self._clients),
+            "faults": (lambda: state.faults.revision, self._faults),
+            "events": (lambda: state.events.revision, self._events),
         }
 
     def changed_sections(self) -> Iterator[tuple[str, msgspec.Raw]]:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import math
 import socket
+import struct
 import sys
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias, cast
@@ -27,6 +28,8 @@ MAX_HEADER_BYTES: Final = 64 * 1024
 _MOST_CONNECTIONS: Final = 1000
 _QUEUE: Final = 1024
 """How many connections may wait to be accepted."""
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
+"""The value of SO_LINGER that makes closing a reset."""
 
 
 def connections_for(descriptors: int) -> int:
@@ -68,6 +71,13 @@ def lengthen_queue(server: asyncio.AbstractServer) -> None:
     for listener in getattr(server, "sockets", ()):
         with listener.dup() as same:
             same.listen(_QUEUE)
+
+
+def reset_when_closed(transport: asyncio.BaseTransport) -> None:
+    """Let the connection be closed by a reset. A Unix socket has none."""
+    connection: socket.socket = transport.get_extra_info("socket")
+    if connection.family in {socket.AF_INET, socket.AF_INET6}:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
 
 
 def limited_protocol(limits: ConnectionLimits) -> type[H11Protocol]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Final, get_type_hints
 
@@ -16,6 +16,7 @@ import msgspec
 from aioflags.devserver.decode import check_field
 from aioflags.devserver.endpoints import GRPC_ENDPOINTS, LAUNCHDARKLY_ENDPOINTS, Endpoint
 from aioflags.errors import ConfigError
+from aioflags.model.change import FallbackDirective
 from aioflags.runtime.broadcast import Signal
 
 _MAX_RECENT: Final = 100
@@ -152,6 +153,12 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 _SHAPES: Final[Mapping[str, Any]] = get_type_hints(Fault, include_extras=True)
 """The type of each field of a fault, with its limits."""
+
+
+def newest_directive(faults: Iterable[Fault]) -> FallbackDirective | None:
+    """The newest fallback directive among the faults, which are in the order of their injection."""
+    directives = [fault for fault in faults if fault.kind is FaultKind.DIRECTIVE]
+    return FallbackDirective(ttl=directives[-1].ttl, origin="header") if directives else None
 
 
 class InjectedFault:

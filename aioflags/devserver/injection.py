@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from aioflags.devserver.clients import ClientRecord
 from aioflags.devserver.decode import MAX_REQUEST_BYTES, decode
 from aioflags.devserver.endpoints import Endpoint
-from aioflags.devserver.faults import Fault, FaultKind, InjectedFault
+from aioflags.devserver.faults import Fault, FaultKind, InjectedFault, newest_directive
 from aioflags.devserver.responses import EventMessage, frame, poll_body
 from aioflags.devserver.state import ServerState
 from aioflags.model.change import FallbackDirective
@@ -32,12 +32,6 @@ from aioflags.runtime.suggest import did_you_mean
 
 _NO_CHANGES: Final = {"id": "", "target": 0, "intentCode": "none", "reason": "up-to-date"}
 _NO_DATA: Final = poll_body([("server-intent", {"payloads": [_NO_CHANGES]})])
-
-
-def directive_headers(faults: Iterable[Fault]) -> dict[str, str]:
-    """The headers of the newest directive among the faults; empty without a directive."""
-    directives = [fault for fault in faults if fault.kind is FaultKind.DIRECTIVE]
-    return shape_directive(FallbackDirective(ttl=directives[-1].ttl, origin="header") if directives else None)
 
 
 def fault_body(endpoint: Endpoint, faults: Iterable[Fault]) -> bytes | None:
@@ -394,7 +388,8 @@ class _Exchange(ResponseFaults):
     async def _send_on(self, message: Message) -> None:
         """Send a message of the application, changed by the faults of this response."""
         if message["type"] == "http.response.start":
-            MutableHeaders(scope=message).update(directive_headers(injected.fault for injected in self._matching))
+            directive = newest_directive(injected.fault for injected in self._matching)
+            MutableHeaders(scope=message).update(shape_directive(directive))
             await self._send(message)
             self._headers_sent.set()
             return

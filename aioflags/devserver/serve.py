@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import struct
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aioflags.devserver.access import AccessCheck, page_routes
 from aioflags.devserver.api import Save, control_routes
-from aioflags.devserver.connections import MAX_HEADER_BYTES, ConnectionLimits, lengthen_queue, limited_protocol
+from aioflags.devserver.connections import MAX_HEADER_BYTES, ConnectionLimits, lengthen_queue, limited_protocol, reset_when_closed
 from aioflags.devserver.injection import CUT_EXTENSION
 from aioflags.devserver.routes import sdk_routes
 from aioflags.devserver.state import ServerState
@@ -96,8 +95,6 @@ _REQUEST_GRACE: Final = 0.2
 _DISCONNECT_TIMEOUT: Final = 1.0
 _CLOSE_TIMEOUT: Final = 10.0
 """Seconds that closing the server may take in total."""
-_NO_LINGER: Final = struct.pack("ii", 1, 0)
-"""The value of SO_LINGER that makes closing a reset."""
 _LOOPBACK_OF_WILDCARD: Final = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 - not bound here, but recognised
 
 
@@ -217,7 +214,7 @@ async def _cut(server: uvicorn.Server, scope: Scope, receive: Receive, *, reset:
     for connection in list(server.server_state.connections):
         if getattr(connection, "client", None) == scope["client"]:
             if reset:
-                connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+                reset_when_closed(connection.transport)
                 connection.transport.abort()
             else:
                 connection.transport.close()

@@ -25,7 +25,7 @@ from aioflags.devserver.data.history import (
 from aioflags.devserver.data.overrides import Override, apply_overrides, gate_keys
 from aioflags.devserver.endpoints import FLAGD_ENDPOINTS, LAUNCHDARKLY_ENDPOINTS, Endpoint
 from aioflags.devserver.events import ReceivedEvents
-from aioflags.devserver.faults import Fault, FaultKind, Faults, InjectedFault
+from aioflags.devserver.faults import Fault, FaultKind, Faults, InjectedFault, newest_directive
 from aioflags.errors import ConfigError
 from aioflags.evaluation.flagd.fractional import LATEST_VERSION
 from aioflags.evaluation.snapshot import Snapshot
@@ -106,8 +106,7 @@ class ServerState(ProcessBound):
     @property
     def directive(self) -> FallbackDirective | None:
         """The fallback directive that FDv2 clients get, if one is injected."""
-        directives = [injected.fault for injected in self.faults.active if injected.fault.kind is FaultKind.DIRECTIVE]
-        return FallbackDirective(ttl=directives[-1].ttl, origin="header") if directives else None
+        return newest_directive(injected.fault for injected in self.faults.active)
 
     @property
     def overrides(self) -> tuple[Override, ...]:

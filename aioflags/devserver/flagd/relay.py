@@ -1,6 +1,4 @@
-"""A relay in front of a gRPC server, so that faults can cut and slow down its connections and calls.
-
-A relay between the public address of a gRPC server and the server itself, so that faults can cut and slow down connections.
+"""A relay between the public address of a gRPC server and the server itself, so that faults can cut and slow down its connections.
 
 The gRPC library gives no access to its connections.
 """
@@ -11,17 +9,17 @@ import asyncio
 import contextlib
 import errno
 import socket
-import struct
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import anyio
 import grpc
 import grpc.aio
 
-from aioflags.devserver.connections import lengthen_queue
+from aioflags.devserver.connections import lengthen_queue, reset_when_closed
 from aioflags.devserver.endpoints import Endpoint
 from aioflags.devserver.faults import FaultKind, GrpcCode, InjectedFault
 from aioflags.devserver.injection import DRIPS_PER_SECOND, STREAM_LASTING, ResponseFaults
@@ -38,21 +36,12 @@ else:
     ServicerContext = grpc.aio.ServicerContext
 
 
-class Cut(Protocol):
-    """Closes all connections of the port of a call."""
-
-    def __call__(self, *, reset: bool) -> object: ...
-
-
+Cut: TypeAlias = Callable[..., object]
+"""Closes all connections of the port of a call: ``cut(reset=True)``, or without a reset."""
 _CUT_TIMEOUT: Final = 1.0
 """Seconds after which a call ends whose connection was cut. Its cancellation normally comes first."""
 _SEND_GRACE: Final = 1.0
 """Seconds for a message that is on its way when a fault ends the stream. A client that reads gets it in milliseconds."""
-
-
-def code_named(code: GrpcCode | None) -> grpc.StatusCode:
-    """The status of gRPC with that name; UNAVAILABLE by default."""
-    return grpc.StatusCode.UNAVAILABLE if code is None else grpc.StatusCode[code.value]
 
 
 class CallFaults(ResponseFaults):
@@ -144,12 +133,10 @@ class CallFaults(ResponseFaults):
             await anyio.sleep(_CUT_TIMEOUT)
             await self._context.abort(grpc.StatusCode.UNAVAILABLE, "an injected fault cut this connection")
         if fault.code is not GrpcCode.OK:
-            await self._context.abort(code_named(fault.code), "an injected fault")
+            await self._context.abort(grpc.StatusCode[fault.code or GrpcCode.UNAVAILABLE], "an injected fault")
 
 
 _CHUNK: Final = 65536
-_NO_LINGER: Final = struct.pack("ii", 1, 0)
-"""The value of SO_LINGER that makes closing a reset."""
 
 
 class Relay:
@@ -203,7 +190,7 @@ class Relay:
         """Close every connection, with a reset if asked for. Returns how many there were."""
         for writer in list(self._connections):
             if reset:
-                self._reset(writer)
+                reset_when_closed(writer.transport)
             writer.transport.abort()
         return len(self._connections)
 
@@ -240,10 +227,7 @@ class Relay:
                             await self._send(chunk, target, dripping=dripping)
                     tasks.cancel_scope.cancel()
 
-                async def to_server() -> None:
-                    await copy(reader, server_writer, dripping=False)
-
-                tasks.start_soon(to_server)
+                tasks.start_soon(partial(copy, reader, server_writer, dripping=False))
                 await copy(server_reader, writer, dripping=True)
         finally:
             server_writer.transport.abort()
@@ -257,11 +241,6 @@ class Relay:
             await anyio.sleep(size / rate)
         target.write(chunk)
         await target.drain()
-
-    def _reset(self, writer: asyncio.StreamWriter) -> None:
-        connection: socket.socket = writer.get_extra_info("socket")
-        if connection.family in {socket.AF_INET, socket.AF_INET6}:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
 
 
 def _inode(path: str) -> int | None:

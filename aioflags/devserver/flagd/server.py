@@ -30,14 +30,13 @@ except ModuleNotFoundError as _missing:
 from aioflags.devserver.endpoints import GRPC_ENDPOINTS, Endpoint
 from aioflags.devserver.faults import FaultKind
 from aioflags.devserver.flagd.relay import Relay
-from aioflags.devserver.flagd.services import ServiceOptions, evaluation_services, sync_service
+from aioflags.devserver.flagd.services import SYNC_ENDPOINTS, ServiceOptions, grpc_services
 from aioflags.devserver.serve import LOOPBACK
 from aioflags.devserver.state import ServerState
 from aioflags.runtime.fork import ProcessBound
 from aioflags.runtime.logs import logger
 from aioflags.transport.grpc_process import KEEPER
 
-_SYNC: Final = frozenset({Endpoint.SYNC_FLAGS, Endpoint.FETCH_ALL_FLAGS, Endpoint.GET_METADATA})
 _LAST_MESSAGES: Final = 0.1
 """Seconds in which streams may send their last message when the server stops."""
 _CLOSE_TIMEOUT: Final = 5.0
@@ -103,19 +102,19 @@ async def serve_flagd(
     async with AsyncExitStack() as stack:
 
         async def start(endpoints: frozenset[Endpoint], *, is_socket: bool = False) -> Relay:
-            relay = _Port(state, endpoints).relay
-            handlers: dict[str, Any] = {}
-            if endpoints & _SYNC:
-                handlers |= sync_service(state, options, relay.cut, closing)
-            if endpoints - _SYNC:
-                handlers |= evaluation_services(state, options, relay.cut, closing)
+            def find_rate() -> float | None:
+                faults = (injected.fault for injected in state.faults.in_effect)
+                return next((fault.rate for fault in faults if fault.kind is FaultKind.DRIP and fault.endpoints & endpoints), None)
+
+            relay = Relay(find_rate)
+            handlers = grpc_services(endpoints, state, options, relay.cut, closing)
             await stack.enter_async_context(_grpc_servers(relay, handlers, None if is_socket else credentials))
             relays.append(relay)
             return relay
 
-        evaluation = await start(GRPC_ENDPOINTS - _SYNC)
+        evaluation = await start(GRPC_ENDPOINTS - SYNC_ENDPOINTS)
         bound = await stack.enter_async_context(evaluation.listen(host, port))
-        sync = await start(_SYNC)
+        sync = await start(SYNC_ENDPOINTS)
         bound_sync = await stack.enter_async_context(sync.listen(host, sync_port))
         if socket_path is not None:
             both = await start(GRPC_ENDPOINTS, is_socket=True)
@@ -133,20 +132,6 @@ async def serve_flagd(
 
         stack.push_async_callback(end_streams)
         yield RunningFlagd(host, bound, bound_sync, socket_path, relays, stack)
-
-
-class _Port:
-    """The relay of one port, and how fast its connections are now."""
-
-    def __init__(self, state: ServerState, endpoints: frozenset[Endpoint]) -> None:
-        self._state, self._endpoints = state, endpoints
-        self.relay = Relay(self._rate)
-
-    def _rate(self) -> float | None:
-        for injected in self._state.faults.in_effect:
-            if injected.fault.kind is FaultKind.DRIP and injected.fault.endpoints & self._endpoints:
-                return injected.fault.rate
-        return None
 
 
 @asynccontextmanager

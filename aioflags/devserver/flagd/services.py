@@ -10,6 +10,8 @@ import dataclasses
 import sys
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
+from functools import partial
+from operator import methodcaller
 from typing import Any, Final, TypeAlias
 
 import anyio
@@ -56,6 +58,8 @@ class ServedChanges:
         return {key: "delete" if key not in self._snapshot.flags else "update" if key in old.flags else "write" for key in changed}
 
 
+SYNC_ENDPOINTS: Final = frozenset({Endpoint.SYNC_FLAGS, Endpoint.FETCH_ALL_FLAGS, Endpoint.GET_METADATA})
+"""The methods of the sync service."""
 _NOT_JSON: Final = '{"flags": {"a": '
 _STOPPING: Final = "the server stops"
 _MAX_INT: Final = 2**63
@@ -115,7 +119,7 @@ class _Service:
                 except (_AbortError, ConfigError) as error:
                     await context.abort(_code(error), str(error))
 
-        return grpc.unary_unary_rpc_method_handler(handle, request_type.FromString, _serialized)
+        return grpc.unary_unary_rpc_method_handler(handle, request_type.FromString, methodcaller("SerializeToString"))
 
     def _stream(
         self,
@@ -139,7 +143,7 @@ class _Service:
                     # As flagd's streams, which its end cuts. flagd's provider for JavaScript does not reconnect after OK.
                     await context.abort(grpc.StatusCode.UNAVAILABLE, _STOPPING)
 
-        return grpc.unary_stream_rpc_method_handler(handle, request_type.FromString, _serialized)
+        return grpc.unary_stream_rpc_method_handler(handle, request_type.FromString, methodcaller("SerializeToString"))
 
     async def _next_edit(self, since: int, within: float | None = None) -> bool:
         """Wait until the data changes or the server stops. Returns False after ``within`` seconds without either."""
@@ -163,20 +167,17 @@ def _code(error: _AbortError | ConfigError) -> grpc.StatusCode:
     return error.code if isinstance(error, _AbortError) else grpc.StatusCode.INVALID_ARGUMENT
 
 
-def sync_service(
-    state: ServerState, options: ServiceOptions, cut: Cut, closing: asyncio.Event
+def grpc_services(
+    endpoints: frozenset[Endpoint], state: ServerState, options: ServiceOptions, cut: Cut, closing: asyncio.Event
 ) -> dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]]:
-    """The methods of the sync service. ``closing`` is set when the server stops."""
-    return {SYNC: _SyncService(state, options, cut, closing).methods()}
-
-
-def evaluation_services(
-    state: ServerState, options: ServiceOptions, cut: Cut, closing: asyncio.Event
-) -> dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]]:
-    """The methods of both evaluation services. ``closing`` is set when the server stops."""
-    services = {EVALUATION_V1: _EvaluationService(evaluation_v1_pb2, state, options, cut, closing).methods()}
-    if options.has_v2:
-        services[EVALUATION_V2] = _EvaluationService(evaluation_v2_pb2, state, options, cut, closing).methods()
+    """The methods of the services with these endpoints, by the name of the service. ``closing`` is set when the server stops."""
+    services: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
+    if endpoints & SYNC_ENDPOINTS:
+        services[SYNC] = _SyncService(state, options, cut, closing).methods()
+    if endpoints - SYNC_ENDPOINTS:
+        services[EVALUATION_V1] = _EvaluationService(evaluation_v1_pb2, state, options, cut, closing).methods()
+        if options.has_v2:
+            services[EVALUATION_V2] = _EvaluationService(evaluation_v2_pb2, state, options, cut, closing).methods()
     return services
 
 
@@ -258,7 +259,9 @@ class _EvaluationService(_Service):
         }
         if hasattr(messages, "ResolveAllRequest"):
             methods["ResolveAll"] = self._unary(Endpoint.RESOLVE_ALL, messages.ResolveAllRequest, self._resolve_all)
-        methods["EventStream"] = self._stream(Endpoint.EVENT_STREAM, messages.EventStreamRequest, self._events, self._unknown_event)
+        methods["EventStream"] = self._stream(
+            Endpoint.EVENT_STREAM, messages.EventStreamRequest, self._events, partial(self._event, "unknown")
+        )
         return methods
 
     def _resolve(self, response_type: Any, type_name: str, convert: Callable[[Any], Any]) -> _Respond:
@@ -326,9 +329,6 @@ class _EvaluationService(_Service):
     def _event(self, name: str, data: Mapping[str, Any] | None = None) -> Any:
         return self._messages.EventStreamResponse(type=name, data=to_struct(data or {}))
 
-    def _unknown_event(self) -> Any:
-        return self._event("unknown")
-
 
 def _metadata(values: Mapping[str, Any]) -> Struct:
     """Metadata as a Struct, without the numbers that are too large for one."""
@@ -379,7 +379,3 @@ def _selector(context: ServicerContext) -> str | None:
         if name == FLAGD_SELECTOR and isinstance(value, str):
             return value
     return None
-
-
-def _serialized(message: Message) -> bytes:
-    return message.SerializeToString()
