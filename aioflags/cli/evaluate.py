@@ -16,7 +16,7 @@ import msgspec
 
 from aioflags.cli.flag_data import FLAGD, snapshot_of
 from aioflags.cli.options import context_of, fractional_option, launchdarkly_problem, read_object
-from aioflags.cli.usage_errors import UsageMistake, check_keys, is_word, json_example, placed, remark
+from aioflags.cli.usage_errors import check_keys, placed, read_json, remark
 from aioflags.evaluation.decoding import MISMATCH
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.evaluation.value_types import expected_type, has_fraction
@@ -74,7 +74,7 @@ def command(
     if batch:
         ctx.exit(_evaluate_all(snapshot, sys.stdin.buffer))
     context = read_object(context_json or "", is_flagd=snapshot.dialect.name == FLAGD)
-    evaluation = _Evaluation(key or "", context, _default(default_json))
+    evaluation = _Evaluation(key or "", context, read_json("--default", default_json))
     click.echo(_evaluate(snapshot, evaluation))
 
 
@@ -120,13 +120,3 @@ def _evaluate(snapshot: Snapshot, evaluation: _Evaluation, where: str = "") -> b
             remark(f"{where}flag {evaluation.key}: a program with this default gets {int(detail.value)}, without the fraction")
     variation = {"variant": detail.variant} if is_flagd else {"variationIndex": detail.variation_index}
     return msgspec.json.encode({"value": detail.value, **variation, "reason": detail.reason.to_dict()})
-
-
-def _default(text: str) -> Any:
-    try:
-        check_depth(text)
-        return msgspec.json.decode(text)
-    except UNREADABLE as error:
-        if is_word(text):
-            raise UsageMistake(f"--default: not JSON: {text}; for example {json_example(text)}") from None
-        raise UsageMistake(f"--default: {placed(error)}") from None

@@ -94,9 +94,12 @@ def set_static_context(state: ServerState, options: FlagdOptions) -> None:
     if options.flagd_context is None:
         return
     try:
-        state.set_static_context(_decoded(options.flagd_context))
+        check_depth(options.flagd_context)
+        state.set_static_context(msgspec.json.decode(options.flagd_context, type=dict[str, Any]))
     except ConfigError as mistake:
         raise UsageMistake(f"--flagd-context: {mistake}") from None
+    except UNREADABLE as error:
+        raise UsageMistake(f"--flagd-context: {placed(error)}") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,15 +151,6 @@ async def start_flagd(
             raise UsageMistake(f"{_taken(error)} in use; {_PORT_OPTIONS} choose other ports, and 0 a free one") from None
         raise
     return FlagdAddresses(ofrep_url=ofrep.url, port=flagd.port, sync_port=flagd.sync_port, socket_path=flagd.socket_path)
-
-
-def _decoded(text: str) -> dict[str, Any]:
-    """The JSON object in a text. Raises :class:`ConfigError`."""
-    try:
-        check_depth(text)
-        return msgspec.json.decode(text, type=dict[str, Any])
-    except UNREADABLE as error:
-        raise ConfigError(placed(error)) from None
 
 
 def _taken(error: OSError) -> str:

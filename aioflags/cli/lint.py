@@ -11,7 +11,6 @@ import click
 import msgspec
 
 from aioflags.cli.usage_errors import UsageMistake, file_mistakes
-from aioflags.errors import ConfigError
 from aioflags.runtime.files import read_regular
 from aioflags.runtime.version import __version__
 from aioflags.tools.lint import Level, lint
@@ -76,7 +75,8 @@ def command(ctx: click.Context, files: tuple[Path, ...], *, as_json: bool, as_sa
                 texts.append((str(file), read_regular(file)))
         except UsageMistake as mistake:
             mistake.show()
-    findings = _lint(texts)
+    with file_mistakes(files[0]):  # PyYAML is missing
+        findings = lint(texts)
     is_complete = len(texts) == len(files)
     if as_sarif:
         click.echo(msgspec.json.format(msgspec.json.encode(sarif(findings)), indent=2))
@@ -98,10 +98,3 @@ def _counts(findings: Sequence[LintFinding]) -> str:
     count = len(findings) - notes
     text = "no findings" if not count else f"{count} finding{'s' if count > 1 else ''}"
     return f"{text}, {notes} note{'s' if notes > 1 else ''}" if notes else text
-
-
-def _lint(texts: Sequence[tuple[str, bytes]]) -> list[LintFinding]:
-    try:
-        return lint(texts)
-    except ConfigError as missing:  # PyYAML
-        raise UsageMistake(str(missing)) from None

@@ -17,14 +17,13 @@ from typing import Any, Final, Literal, Self
 import click
 import msgspec
 
-from aioflags.cli.usage_errors import UsageMistake, check_keys, file_mistakes, is_word, json_example, placed, remark
+from aioflags.cli.usage_errors import UsageMistake, check_keys, file_mistakes, read_json, remark
 from aioflags.config.config import override_files
 from aioflags.errors import ConfigError
 from aioflags.model.explanation import shown
-from aioflags.model.values import JsonValue, check_depth, same_json
+from aioflags.model.values import JsonValue, same_json
 from aioflags.persistence.file_overrides import is_empty, is_yaml_file, read_file
 from aioflags.protocol.flag_documents import DocumentError, decoded, joined
-from aioflags.protocol.problems import UNREADABLE
 from aioflags.protocol.yaml_text import yaml_text
 from aioflags.runtime.files import read_regular, replace_file
 from aioflags.runtime.logs import printable
@@ -198,7 +197,7 @@ def set_values(file: Path, pairs: tuple[str, ...]) -> None:
     if len(pairs) % 2:
         raise click.UsageError(f"expected a VALUE for each KEY; {shown(pairs[-1])} has none")
     check_keys(pairs[::2])
-    values: dict[str, JsonValue] = {key: _value(key, text) for key, text in zip(pairs[::2], pairs[1::2], strict=True)}
+    values: dict[str, JsonValue] = {key: read_json(printable(key), text) for key, text in zip(pairs[::2], pairs[1::2], strict=True)}
     with _editing(file):
         content = _read(file)
         _write(file, content, content.with_values(values))
@@ -274,16 +273,6 @@ def _write(file: Path, old: OverrideFile, new: OverrideFile) -> None:
     replace_file(file, new.text())
     if old.has_comments:
         remark(f"{file}: comments were not kept")
-
-
-def _value(key: str, text: str) -> Any:
-    try:
-        check_depth(text)
-        return msgspec.json.decode(text)
-    except UNREADABLE as error:
-        if is_word(text):
-            raise UsageMistake(f"{printable(key)}: not JSON: {text}; for example {json_example(text)}") from None
-        raise UsageMistake(f"{printable(key)}: {placed(error)}") from None
 
 
 def _json(value: JsonValue) -> str:

@@ -27,7 +27,7 @@ from aioflags.cli.flagd_services import (
     set_static_context,
     start_flagd,
 )
-from aioflags.cli.output import OutputError
+from aioflags.cli.main import OutputError
 from aioflags.cli.usage_errors import UsageMistake, file_mistakes
 from aioflags.devserver import (
     LOOPBACK_HOSTS,

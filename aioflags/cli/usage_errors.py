@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 import click
+import msgspec
 
 from aioflags.errors import ConfigError
-from aioflags.protocol.problems import read_problem
+from aioflags.model.values import check_depth
+from aioflags.protocol.problems import UNREADABLE, read_problem
 from aioflags.runtime.logs import printable
 from aioflags.runtime.suggest import nearest
 
@@ -68,12 +70,26 @@ def placed(error: Exception) -> str:
     return str(problem) if problem.offset is None else f"byte {problem.offset + 1}: {problem}"
 
 
+def read_json(name: str, text: str) -> Any:
+    """The JSON value in the text of an argument. ``name``: what the message calls it.
+
+    Raises:
+        UsageMistake: the text is not JSON. For a word without quotes the message has an example.
+    """
+    try:
+        check_depth(text)
+        return msgspec.json.decode(text)
+    except UNREADABLE as error:
+        problem = f"not JSON: {text}; for example {_json_example(text)}" if is_word(text) else placed(error)
+        raise UsageMistake(f"{name}: {problem}") from None
+
+
 def is_word(text: str) -> bool:
     """Whether the text is a word and not JSON: its quotes are missing, or the shell removed them."""
     return _WORD.fullmatch(text) is not None and text not in _JSON_WORDS
 
 
-def json_example(word: str) -> str:
+def _json_example(word: str) -> str:
     """What the JSON of a value could be that is written as a word."""
     quoted = f"'\"{word}\"'"
     if (meant := _SWITCHES.get(word.lower())) is not None:

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from aioflags.cli.commands import commands
-from aioflags.cli.output import _guarded
+from aioflags.cli.main import _guarded
 from tests.cli.program import AIOFLAGS
 
 pytestmark = [pytest.mark.real_time, pytest.mark.slow]
