@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Final, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Final, Generic, TypeVar
 
 import anyio
 
@@ -19,14 +19,54 @@ from aioflags.runtime.broadcast import Signal
 from aioflags.runtime.fork import ProcessBound
 from aioflags.runtime.suggest import did_you_mean
 
-# -- What the assertions of :class:`FlagRecorder` and :class:`EventRecorder` share: comparing values, and listing calls.
-
-
-T = TypeVar("T")
-
 ANY: Final = object()
 """An assertion accepts every value."""
 _MAX_SHOWN: Final = 20
+
+Call = TypeVar("Call", Observation, ObservedEvent)
+
+
+class _Recorder(Generic[Call]):
+    """What :class:`FlagRecorder` and :class:`EventRecorder` have in common: they are called with each call of the program."""
+
+    _title: ClassVar[str]
+    """Stands above the list of all calls in a failure."""
+    _nothing: ClassVar[str]
+    """Stands in place of the list if there are none."""
+
+    def __init__(self) -> None:
+        self._calls: list[Call] = []
+
+    def __call__(self, call: Call) -> None:
+        """Record a call."""
+        self._calls.append(call)
+
+    def __iter__(self) -> Iterator[Call]:
+        return iter(tuple(self._calls))
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys that were used, without repetitions, in the order of their first use."""
+        return list(dict.fromkeys(call.key for call in self._with_key()))
+
+    def clear(self) -> None:
+        """Forget what was recorded."""
+        self._calls.clear()
+
+    def _with_key(self, key: str | None = None) -> list[Call]:
+        """The calls with this key, or with any."""
+        return [call for call in self if key is None or call.key == key]
+
+    def _shown(self, key: str) -> str:
+        """For a failure: the calls with this key, or the nearest key and all calls."""
+        if calls := self._with_key(key):
+            return listed(":", calls)
+        if calls := self._with_key():
+            return did_you_mean(key, self.keys, before="; ") + listed(self._title, calls)
+        return self._nothing
 
 
 def matches(value: object, expected: object) -> bool:
@@ -34,49 +74,52 @@ def matches(value: object, expected: object) -> bool:
     return expected is ANY or same_json(value, expected)
 
 
-def listed(title: str, calls: Sequence[T], line: Callable[[T], str]) -> str:
+def listed(title: str, calls: Sequence[Observation | ObservedEvent]) -> str:
     """The title and a line for each of the last calls, for the message of a failure."""
-    lines = [title, *map(line, calls[-_MAX_SHOWN:])]
+    lines = [title, *map(describe, calls[-_MAX_SHOWN:])]
     if len(calls) > _MAX_SHOWN:
         lines.insert(1, f"… {len(calls) - _MAX_SHOWN} before")
     return "\n  ".join(lines)
 
 
+def describe(call: Observation | ObservedEvent) -> str:
+    """An evaluation or event as one line."""
+    if isinstance(call, Observation):
+        reason = call.detail.reason
+        why = f"{reason.kind}: {reason.error_kind}" if reason.error_kind else str(reason.kind)
+        return f"{call.key} = {call.detail.value!r} for {_name(call.context)} with the default {call.default!r} ({why})"
+    if call.kind == "identify":
+        return call.context.canonical_key
+    data = "" if call.data is None else f" with the data {call.data!r}"
+    metric = "" if call.metric_value is None else f" with the metric value {call.metric_value!r}"
+    return f"{call.key} for {call.context.canonical_key}{data}{metric}"
+
+
+def _name(context: Context | None) -> str:
+    if context is None:
+        return "no context"
+    return context.canonical_key or ("a context without a key" if context.is_keyless else "an invalid context")
+
+
 # -- EventRecorder: records ``track()`` and ``identify()`` calls, for assertions.
 
 
-class EventRecorder:
+class EventRecorder(_Recorder[ObservedEvent]):
     """Every ``track()`` and ``identify()`` on every client of the process, in order. Iterate it for :class:`ObservedEvent` values.
 
     It records calls, not deliveries, so a client without SDK key and network is enough. A call with an invalid context is not
-    recorded, because it sends nothing.
+    recorded, because it sends nothing. ``keys`` are those of tracked events.
     """
 
-    def __init__(self) -> None:
-        self._events: list[ObservedEvent] = []
+    _title = "\ntracked events:"
+    _nothing = "; no event was tracked"
 
-    def __call__(self, event: ObservedEvent) -> None:
-        """Record an event."""
-        self._events.append(event)
-
-    def __iter__(self) -> Iterator[ObservedEvent]:
-        return iter(tuple(self._events))
-
-    def __len__(self) -> int:
-        return len(self._events)
-
-    @property
-    def keys(self) -> list[str]:
-        """The keys of the tracked events, without repetitions, in order of their first call."""
-        return list(dict.fromkeys(event.key for event in self if event.kind == "track"))
+    def _with_key(self, key: str | None = None) -> list[ObservedEvent]:
+        return [event for event in super()._with_key(key) if event.kind == "track"]
 
     def of(self, key: str) -> list[ObservedEvent]:
         """The tracked events with this key."""
-        return [event for event in self if event.kind == "track" and event.key == key]
-
-    def clear(self) -> None:
-        """Forget the recorded events."""
-        self._events.clear()
+        return self._with_key(key)
 
     def assert_tracked(
         self,
@@ -111,7 +154,7 @@ class EventRecorder:
         """Fail if the event was tracked."""
         __tracebackhide__ = True
         if events := self.of(key):
-            raise AssertionError(f"the event {key!r} was tracked {len(events)} times{listed(':', events, _line)}")
+            raise AssertionError(f"the event {key!r} was tracked {len(events)} times{listed(':', events)}")
 
     def assert_identified(self, context: Context, *, times: int | None = None) -> None:
         """Fail unless the program identified the context; with ``times``, exactly that often."""
@@ -121,31 +164,11 @@ class EventRecorder:
         if count if times is None else count == times:
             return
         often = "" if times is None else f" {times} times, but {count} times"
-        shown = listed("\nidentified contexts:", identified, _line) if identified else "; no context was identified"
+        shown = listed("\nidentified contexts:", identified) if identified else "; no context was identified"
         raise AssertionError(f"{context.canonical_key} was not identified{often}{shown}")
-
-    def _shown(self, key: str) -> str:
-        """For a failure: the calls with this key, or the nearest key and the events that were tracked."""
-        if events := self.of(key):
-            return listed(":", events, _line)
-        tracked = [event for event in self if event.kind == "track"]
-        return (
-            did_you_mean(key, self.keys, before="; ") + listed("\ntracked events:", tracked, _line)
-            if tracked
-            else "; no event was tracked"
-        )
 
     def __repr__(self) -> str:
         return f"<EventRecorder, {len(self)} events>"
-
-
-def _line(event: ObservedEvent) -> str:
-    """An event as one line."""
-    if event.kind == "identify":
-        return event.context.canonical_key
-    data = "" if event.data is None else f" with the data {event.data!r}"
-    metric = "" if event.metric_value is None else f" with the metric value {event.metric_value!r}"
-    return f"{event.key} for {event.context.canonical_key}{data}{metric}"
 
 
 # -- FlagChangeLog: records which flags changed on a client, and waits for a change.
@@ -210,37 +233,18 @@ class FlagChangeLog(ProcessBound):
         return f"<FlagChangeLog {self.keys!r}>"
 
 
-class FlagRecorder:
+class FlagRecorder(_Recorder[Observation]):
     """Every evaluation of one flag on every client of the process, in order. Iterate it for :class:`Observation` values.
 
     ``Flags.all`` and ``all_flags_state`` return all flags, and are not recorded.
     """
 
-    def __init__(self) -> None:
-        self._observations: list[Observation] = []
-
-    def __call__(self, observation: Observation) -> None:
-        """Record an evaluation."""
-        self._observations.append(observation)
-
-    def __iter__(self) -> Iterator[Observation]:
-        return iter(tuple(self._observations))
-
-    def __len__(self) -> int:
-        return len(self._observations)
-
-    @property
-    def keys(self) -> list[str]:
-        """The keys of the evaluated flags, without repetitions, in order of their first evaluation."""
-        return list(dict.fromkeys(observation.key for observation in self))
+    _title = "\nevaluated flags:"
+    _nothing = "; no flag was evaluated"
 
     def of(self, key: str) -> list[Observation]:
         """The evaluations of one flag."""
-        return [observation for observation in self if observation.key == key]
-
-    def clear(self) -> None:
-        """Forget the recorded evaluations."""
-        self._observations.clear()
+        return self._with_key(key)
 
     def assert_evaluated(
         self, key: str, *, value: object = ANY, context: Context | None = None, default: object = ANY, times: int | None = None
@@ -254,10 +258,10 @@ class FlagRecorder:
         counted = [
             observation
             for observation in self.of(key)
-            if matches(observation.detail.value, value) and matches(observation.default, default)
+            if matches(observation.detail.value, value)
+            and matches(observation.default, default)
+            and context in (None, observation.context)
         ]
-        if context is not None:
-            counted = [observation for observation in counted if observation.context == context]
         if bool(counted) if times is None else len(counted) == times:
             return
         expected = [f"with the value {value!r}"] if value is not ANY else []
@@ -265,36 +269,13 @@ class FlagRecorder:
         expected += [f"for {_name(context)}"] if context is not None else []
         often = "" if times is None else f" {times} times, but {len(counted)} times"
         verb = "was not evaluated" if times is None else "was expected to be evaluated"
-        raise AssertionError(f"the flag {key!r} {' '.join([verb, *expected])}{often}{self._seen(key)}")
+        raise AssertionError(f"the flag {key!r} {' '.join([verb, *expected])}{often}{self._shown(key)}")
 
     def assert_not_evaluated(self, key: str) -> None:
         """Fail if the flag was evaluated."""
         __tracebackhide__ = True
         if evaluations := self.of(key):
-            raise AssertionError(f"the flag {key!r} was evaluated {len(evaluations)} times{self._seen(key)}")
-
-    def _seen(self, key: str) -> str:
-        """For a failure: the evaluations of the flag, or the nearest key and the flags that were evaluated."""
-        if evaluations := self.of(key):
-            return listed(":", evaluations, describe)
-        everything = list(self)
-        if not everything:
-            return "; no flag was evaluated"
-        return did_you_mean(key, self.keys, before="; ") + listed("\nevaluated flags:", everything, describe)
+            raise AssertionError(f"the flag {key!r} was evaluated {len(evaluations)} times{self._shown(key)}")
 
     def __repr__(self) -> str:
         return f"<FlagRecorder, {len(self)} evaluations of {len(self.keys)} flags>"
-
-
-def describe(observation: Observation) -> str:
-    """An evaluation as one line."""
-    reason = observation.detail.reason
-    why = f"{reason.kind}: {reason.error_kind}" if reason.error_kind else str(reason.kind)
-    call = f"for {_name(observation.context)} with the default {observation.default!r}"
-    return f"{observation.key} = {observation.detail.value!r} {call} ({why})"
-
-
-def _name(context: Context | None) -> str:
-    if context is None:
-        return "no context"
-    return context.canonical_key or ("a context without a key" if context.is_keyless else "an invalid context")

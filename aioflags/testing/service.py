@@ -10,7 +10,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, ClassVar, Final, Protocol, Self
+from typing import Any, ClassVar, Final, Self
 
 import anyio
 
@@ -81,12 +81,6 @@ class _Exempted:
 _EXEMPTED: Final = _Exempted()
 
 
-class _Listener(Protocol):
-    """One listening socket of the server."""
-
-    def drop_connections(self) -> int: ...
-
-
 class LocalServer(ProcessBound, ABC):
     """A server on loopback. ``state`` has its flags, faults and counters, also while it is stopped.
 
@@ -100,10 +94,10 @@ class LocalServer(ProcessBound, ABC):
         self.state: ServerState = state
         self._changing = asyncio.Lock()
         self._running: AsyncExitStack | None = None
-        self._listeners: Sequence[_Listener] = ()
+        self._listeners: Sequence[RunningServer | RunningFlagd] = ()
 
     @abstractmethod
-    async def _listen(self, stack: AsyncExitStack) -> Sequence[_Listener]:
+    async def _listen(self, stack: AsyncExitStack) -> Sequence[RunningServer | RunningFlagd]:
         """Serve until the stack closes, at the addresses of the last time."""
 
     async def __aenter__(self) -> Self:

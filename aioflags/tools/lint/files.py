@@ -111,6 +111,7 @@ _NAMES: Final[tuple[tuple[type[inspect.Type], str], ...]] = (
     (inspect.NoneType, "null"),
 )
 _UNUSABLE: Final = object()
+_type_of: Final = functools.cache(inspect.type_info)
 
 
 def check_shape(kind: ObjectKind, data: object, path: Path) -> tuple[RuledDefinition, list[LintRemark]]:
@@ -119,11 +120,6 @@ def check_shape(kind: ObjectKind, data: object, path: Path) -> tuple[RuledDefini
     walk = _Walk()
     value = walk.value(_type_of(struct), data, path)
     return msgspec.convert({} if value is _UNUSABLE else value, struct), walk.remarks
-
-
-@functools.cache
-def _type_of(struct: type[RuledDefinition]) -> inspect.Type:
-    return inspect.type_info(struct)
 
 
 class _Walk:

@@ -49,12 +49,10 @@ _OTHER_NAMES: Final = {
 """Names of operators in other products."""
 
 
-def _is_string(value: object) -> bool:
-    return isinstance(value, str)
-
-
 USABLE_VALUES: Final[dict[str, tuple[Callable[[object], bool], str]]] = {
-    **dict.fromkeys(("startsWith", "endsWith", "contains", "matches", SEGMENT_MATCH), (_is_string, "a string")),
+    **dict.fromkeys(
+        ("startsWith", "endsWith", "contains", "matches", SEGMENT_MATCH), (lambda value: isinstance(value, str), "a string")
+    ),
     **dict.fromkeys(
         ("lessThan", "lessThanOrEqual", "greaterThan", "greaterThanOrEqual"),
         (lambda value: parse_number(value) is not None, "a number"),
