@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -49,6 +50,18 @@ class Line:
     async def start(self) -> None:
         """Let the server listen."""
         await self.server.start(self.address)
+
+    @asynccontextmanager
+    async def serving(
+        self, kind: str = "", answer: Answer = SILENCE, version: int = 2, **options: Any
+    ) -> AsyncGenerator[RpcEvaluation]:
+        """Evaluations over an open channel to a server that listens, with the answer of one method."""
+        if kind:
+            self.answer(kind, answer, version)
+        await self.start()
+        remote = self.evaluation(**options)
+        async with self.channel.opened():
+            yield remote
 
 
 @pytest.fixture
@@ -196,9 +209,7 @@ async def test_a_response_becomes(
     line: Line, kind: str, response: Any, expected: type, default: object, result: tuple[Any, str, str | None]
 ) -> None:
     line.answer(f"Resolve{kind}", response)
-    await line.start()
-    remote = line.evaluation()
-    async with line.channel.opened():
+    async with line.serving() as remote:
         detail = await remote.resolve("flag", ANN, default, expected)
     assert shape(detail) == result
     assert type(detail.value) is type(result[0])
@@ -221,20 +232,14 @@ async def test_the_digits_that_a_double_lacks_are_asked_for(
     line: Line, second: Answer, result: tuple[Any, str, str | None]
 ) -> None:
     line.answer("ResolveFloat", v2.ResolveFloatResponse(value=2**53 + 2, reason="STATIC", variant="big"))
-    line.answer("ResolveInt", second)
-    await line.start()
-    remote = line.evaluation()
-    async with line.channel.opened():
+    async with line.serving("ResolveInt", second) as remote:
         assert shape(await remote.resolve("flag", ANN, 0, int)) == result
         assert shape(await remote.resolve("flag", ANN, 0.0, float)) == (float(2**53 + 2), "STATIC", "big")
     assert [call.method.rpartition("/")[2] for call in line.server.received] == ["ResolveFloat", "ResolveInt", "ResolveFloat"]
 
 
 async def test_metadata_come_with_a_result(line: Line) -> None:
-    line.answer("ResolveBoolean", STATIC_TRUE)
-    await line.start()
-    remote = line.evaluation()
-    async with line.channel.opened():
+    async with line.serving("ResolveBoolean", STATIC_TRUE) as remote:
         detail = await remote.resolve("flag", ANN, False, bool)
     assert dict(detail.metadata) == {"team": "a", "level": 1, "ratio": 1.5}
     assert type(detail.metadata["level"]) is int
@@ -253,10 +258,9 @@ async def test_metadata_come_with_a_result(line: Line) -> None:
 )
 @pytest.mark.holds("FL-70")
 async def test_a_code_becomes_an_error(line: Line, code: str, error: ErrorKind) -> None:
-    line.answer("ResolveBoolean", Fail(grpc.StatusCode[code], "why"))
-    await line.start()
-    remote = line.evaluation(fatal_codes=frozenset({"PERMISSION_DENIED"}))
-    async with line.channel.opened():
+    async with line.serving(
+        "ResolveBoolean", Fail(grpc.StatusCode[code], "why"), fatal_codes=frozenset({"PERMISSION_DENIED"})
+    ) as remote:
         detail = await remote.resolve("flag", ANN, True, bool)
     assert shape(detail) == (True, error, None)
     assert detail.is_default
@@ -265,9 +269,7 @@ async def test_a_code_becomes_an_error(line: Line, code: str, error: ErrorKind) 
 
 async def test_an_error_that_the_retry_policy_hides_is_hinted_at(line: Line) -> None:
     line.answer("ResolveBoolean", SILENCE)  # as a call that is repeated until its deadline
-    await line.start()
-    remote = line.evaluation(deadline=0.1)
-    async with line.channel.opened():
+    async with line.serving(deadline=0.1) as remote:
         message = (await remote.resolve("flag", ANN, True, bool)).error_message or ""
     assert "DEADLINE_EXCEEDED: " in message
     assert message.endswith("flagd's log has the reason")
@@ -342,10 +344,7 @@ async def test_a_call_that_the_close_of_the_client_ends_gives_the_default(line: 
     ],
 )
 async def test_the_context_that_is_sent(line: Line, context: Context | None, sent: dict[str, Any]) -> None:
-    line.answer("ResolveBoolean", STATIC_TRUE)
-    await line.start()
-    remote = line.evaluation(selector="source=x")
-    async with line.channel.opened():
+    async with line.serving("ResolveBoolean", STATIC_TRUE, selector="source=x") as remote:
         await remote.resolve("flag", context, False, bool)
     (call,) = line.server.received
     assert (call.request.flag_key, dict(call.request.context)) == ("flag", sent)
@@ -360,10 +359,7 @@ async def test_the_context_that_is_sent(line: Line, context: Context | None, sen
     ],
 )
 async def test_a_context_that_cannot_be_sent_is_an_error_without_a_call(line: Line, context: Context) -> None:
-    line.answer("ResolveBoolean", STATIC_TRUE)
-    await line.start()
-    remote = line.evaluation()
-    async with line.channel.opened():
+    async with line.serving("ResolveBoolean", STATIC_TRUE) as remote:
         detail = await remote.resolve("flag", context, False, bool)
         assert shape((await remote.resolve_all(context)).evaluate("flag", ANN, False).detail) == (False, "INVALID_CONTEXT", None)
     assert shape(detail) == (False, "INVALID_CONTEXT", None)
@@ -383,19 +379,13 @@ async def test_a_context_that_cannot_be_sent_is_an_error_without_a_call(line: Li
     ],
 )
 async def test_an_attribute_that_cannot_be_sent_is_left_out(line: Line, attributes: dict[Any, Any]) -> None:
-    line.answer("ResolveBoolean", STATIC_TRUE)
-    await line.start()
-    remote = line.evaluation()
-    async with line.channel.opened():
+    async with line.serving("ResolveBoolean", STATIC_TRUE) as remote:
         await remote.resolve("flag", Context("ann", attributes={**attributes, "plan": "pro"}), False, bool)
     assert [dict(call.request.context) for call in line.server.received] == [{"targetingKey": "ann", "plan": "pro"}]
 
 
 async def test_a_flag_key_that_cannot_be_sent_is_an_unknown_flag(line: Line, caplog: pytest.LogCaptureFixture) -> None:
-    line.answer("ResolveAll", ALL, version=1)
-    await line.start()
-    remote = line.evaluation()
-    async with line.channel.opened():
+    async with line.serving("ResolveAll", ALL, version=1) as remote:
         for expected in (bool, object):
             assert shape(await remote.resolve("a\ud800", ANN, "d", expected)) == ("d", "FLAG_NOT_FOUND", None)
     assert [call.method.rpartition("/")[2] for call in line.server.received] == ["ResolveAll"]
@@ -403,10 +393,9 @@ async def test_a_flag_key_that_cannot_be_sent_is_an_unknown_flag(line: Line, cap
 
 
 async def test_a_rounded_number_is_logged_once(line: Line, caplog: pytest.LogCaptureFixture) -> None:
-    line.answer("ResolveBoolean", v2.ResolveBooleanResponse(value=True, reason="TARGETING_MATCH", variant="on"))
-    await line.start()
-    remote = line.evaluation()
-    async with line.channel.opened():
+    async with line.serving(
+        "ResolveBoolean", v2.ResolveBooleanResponse(value=True, reason="TARGETING_MATCH", variant="on")
+    ) as remote:
         for _ in range(2):
             await remote.resolve("flag", Context("ann", attributes={"big": 2**60}), False, bool)
     assert [record.message for record in caplog.records] == [
@@ -424,10 +413,7 @@ async def test_a_server_without_version_two_is_asked_by_version_one(line: Line) 
     line.answer("ResolveObject", v1.ResolveObjectResponse(reason="STATIC", variant="o"), version=1)
     # Version 2 of another method is not tried again.
     line.answer("ResolveFloat", v2.ResolveFloatResponse(value=2, reason="STATIC", variant="two"))
-    line.answer("ResolveFloat", v1.ResolveFloatResponse(value=1, reason="STATIC", variant="one"), version=1)
-    await line.start()
-    remote = line.evaluation()
-    async with line.channel.opened():
+    async with line.serving("ResolveFloat", v1.ResolveFloatResponse(value=1, reason="STATIC", variant="one"), version=1) as remote:
         assert shape(await remote.resolve("flag", ANN, False, bool)) == (True, "TARGETING_MATCH", "on")
         assert shape(await remote.resolve("flag", ANN, "d", str)) == ("d", "DEFAULT", None)
         assert shape(await remote.resolve("flag", ANN, {"d": 1}, dict)) == ({"d": 1}, "STATIC", None)
@@ -469,10 +455,7 @@ ALL = v1.ResolveAllResponse(
     ],
 )
 async def test_all_flags_are_resolved(line: Line, key: str, default: object, result: Any, metadata: dict[str, Any]) -> None:
-    line.answer("ResolveAll", ALL, version=1)
-    await line.start()
-    remote = line.evaluation()
-    async with line.channel.opened():
+    async with line.serving("ResolveAll", ALL, version=1) as remote:
         snapshot = await remote.resolve_all(ANN)
     detail = snapshot.evaluate(key, ANN, default).detail
     assert (shape(detail), dict(detail.metadata)) == (result, metadata)
@@ -480,10 +463,7 @@ async def test_all_flags_are_resolved(line: Line, key: str, default: object, res
 
 async def test_a_flag_that_flagd_could_not_evaluate_has_no_value_among_all_flags(line: Line) -> None:
     failed = v1.AnyFlag(reason="ERROR", bool_value=False)
-    line.answer("ResolveAll", v1.ResolveAllResponse(flags={"failed": failed}), version=1)
-    await line.start()
-    remote = line.evaluation()
-    async with line.channel.opened():
+    async with line.serving("ResolveAll", v1.ResolveAllResponse(flags={"failed": failed}), version=1) as remote:
         snapshot = await remote.resolve_all(ANN)
     detail = snapshot.evaluate("failed", ANN, True).detail
     assert (shape(detail), detail.is_default) == ((True, "GENERAL", None), True)
@@ -506,9 +486,7 @@ async def test_a_flag_that_failed_among_all_flags_is_asked_for_with_its_error(
     line.answer("ResolveAll", v1.ResolveAllResponse(flags={"failed": failed}, metadata=struct(version="7")), version=1)
     for kind, answer in zip(("Boolean", "String", "Float", "Object"), answers, strict=False):
         line.answer(f"Resolve{kind}", answer)
-    await line.start()
-    remote = line.evaluation()
-    async with line.channel.opened():
+    async with line.serving() as remote:
         detail = await remote.resolve("failed", ANN, "d", object)
     assert shape(detail) == result
     assert len(line.server.received) == 1 + len(answers)
@@ -517,10 +495,7 @@ async def test_a_flag_that_failed_among_all_flags_is_asked_for_with_its_error(
 
 
 async def test_a_flag_of_any_type_is_taken_from_all_flags(line: Line) -> None:
-    line.answer("ResolveAll", ALL, version=1)
-    await line.start()
-    remote = line.evaluation()
-    async with line.channel.opened():
+    async with line.serving("ResolveAll", ALL, version=1) as remote:
         assert shape(await remote.resolve("whole", ANN, None, object)) == (3, "STATIC", "three")
     assert len(line.server.received) == 1
 
@@ -555,9 +530,7 @@ async def test_a_flag_that_the_answer_for_all_flags_leaves_out_is_asked_for_by_t
     line.answer("ResolveAll", ALL, version=1)
     for kind, answer in zip(("Boolean", "String", "Float", "Object"), answers, strict=False):
         line.answer(f"Resolve{kind}", answer)
-    await line.start()
-    remote = line.evaluation()
-    async with line.channel.opened():
+    async with line.serving() as remote:
         detail = await remote.resolve("left out", ANN, "d", object)
         assert dict((await remote.resolve_all_with("left out", ANN)).metadata) == {"version": "7"}
     assert shape(detail) == result
@@ -568,10 +541,7 @@ async def test_a_flag_that_the_answer_for_all_flags_leaves_out_is_asked_for_by_t
 
 
 async def test_a_failure_of_all_flags_is_the_error_of_each(line: Line, caplog: pytest.LogCaptureFixture) -> None:
-    line.answer("ResolveAll", Fail(grpc.StatusCode.INTERNAL, "why"), version=1)
-    await line.start()
-    remote = line.evaluation()
-    async with line.channel.opened():
+    async with line.serving("ResolveAll", Fail(grpc.StatusCode.INTERNAL, "why"), version=1) as remote:
         snapshot = await remote.resolve_all(ANN)
     detail = snapshot.evaluate("flag", ANN, 1).detail
     assert shape(detail) == (1, "GENERAL", None)
@@ -582,9 +552,7 @@ async def test_a_failure_of_all_flags_is_the_error_of_each(line: Line, caplog: p
 async def test_a_failure_of_all_flags_is_logged_once_until_a_call_succeeds(line: Line, caplog: pytest.LogCaptureFixture) -> None:
     internal, denied = (Fail(grpc.StatusCode[code], "why") for code in ("INTERNAL", "PERMISSION_DENIED"))
     unusable = Context("ann\ud800")
-    await line.start()
-    remote = line.evaluation(fatal_codes=frozenset({"PERMISSION_DENIED"}))
-    async with line.channel.opened():
+    async with line.serving(fatal_codes=frozenset({"PERMISSION_DENIED"})) as remote:
         for answer in (internal, internal, denied, internal, ALL, internal, internal):
             line.answer("ResolveAll", answer, version=1)
             await remote.resolve_all(ANN)
@@ -603,10 +571,7 @@ async def test_a_failure_of_all_flags_is_logged_once_until_a_call_succeeds(line:
 
 @pytest.mark.holds("FL-62")
 async def test_a_static_flag_is_asked_for_once(line: Line) -> None:
-    line.answer("ResolveBoolean", STATIC_TRUE)
-    await line.start()
-    remote = line.evaluation()
-    async with line.channel.opened():
+    async with line.serving("ResolveBoolean", STATIC_TRUE) as remote:
         assert remote.cached("flag", bool) is None
         await remote.resolve("flag", ANN, False, bool)
         hit = remote.cached("flag", bool)
@@ -619,20 +584,16 @@ async def test_a_static_flag_is_asked_for_once(line: Line) -> None:
     ("reason", "size"), [pytest.param("TARGETING_MATCH", 10, id="a flag with a rule"), pytest.param("STATIC", 0, id="no cache")]
 )
 async def test_other_flags_are_asked_for_again(line: Line, reason: str, size: int) -> None:
-    line.answer("ResolveBoolean", v2.ResolveBooleanResponse(value=True, reason=reason, variant="on"))
-    await line.start()
-    remote = line.evaluation(cache_size=size)
-    async with line.channel.opened():
+    async with line.serving(
+        "ResolveBoolean", v2.ResolveBooleanResponse(value=True, reason=reason, variant="on"), cache_size=size
+    ) as remote:
         await remote.resolve("flag", ANN, False, bool)
         assert remote.cached("flag", bool) is None
 
 
 @pytest.mark.holds("FL-64", "FL-65")
 async def test_the_cache_knows_types_and_forgets_changed_flags(line: Line) -> None:
-    line.answer("ResolveBoolean", STATIC_TRUE)
-    await line.start()
-    remote = line.evaluation()
-    async with line.channel.opened():
+    async with line.serving("ResolveBoolean", STATIC_TRUE) as remote:
         await remote.resolve("a", ANN, False, bool)
         await remote.resolve("b", ANN, False, bool)
     assert remote.cached("a", str) is None
@@ -659,9 +620,6 @@ async def test_an_answer_that_was_on_its_way_during_a_change_is_not_kept(line: L
 
 async def test_a_type_error_of_the_value_is_not_kept(line: Line) -> None:
     line.answer("ResolveAll", ALL, version=1)
-    line.answer("ResolveObject", v2.ResolveObjectResponse(value=struct(a=1), reason="STATIC", variant="o"))
-    await line.start()
-    remote = line.evaluation()
-    async with line.channel.opened():
+    async with line.serving("ResolveObject", v2.ResolveObjectResponse(value=struct(a=1), reason="STATIC", variant="o")) as remote:
         assert shape(await remote.resolve("flag", ANN, [], list)) == ([], "TYPE_MISMATCH", None)
     assert remote.cached("flag", list) is None

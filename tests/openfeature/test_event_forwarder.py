@@ -59,6 +59,11 @@ def interrupted(on: Forwarding) -> None:
     on.facts.interrupted()
 
 
+def out(on: Forwarding) -> None:
+    """No source is left."""
+    on.facts.off()
+
+
 def again(on: Forwarding) -> None:
     """Another forwarder of the client, after the first has been stopped."""
     on.forwarder.stop()
@@ -112,6 +117,10 @@ def emitted_before(*names: ProviderEvent) -> Step:
 
 def reconciling(on: Forwarding) -> None:
     on.facts.cell.reconcile()
+
+
+def first_reconciled(on: Forwarding) -> None:
+    on.facts.cell.reconciled(1)
 
 
 def reconciled(error: ErrorInfo | None = None) -> Step:
@@ -170,7 +179,7 @@ async def on() -> AsyncIterator[Forwarding]:
             id="a status after an outage does not have the message of the outage",
         ),
         pytest.param(
-            [*READY_CLIENT, lambda on: on.facts.off(), released(Status.READY), 0.1],
+            [*READY_CLIENT, out, released(Status.READY), 0.1],
             ["ERROR GENERAL down"],
             id="an error of the status has its code and message",
         ),
@@ -244,7 +253,7 @@ async def on() -> AsyncIterator[Forwarding]:
         ),
         # -- a client that changes its context
         pytest.param(
-            [*SETTLED_CLIENT, reconciling, 1, nothing, lambda on: on.facts.cell.reconciled(1), 1],
+            [*SETTLED_CLIENT, reconciling, 1, nothing, first_reconciled, 1],
             ["CHANGED"],
             id="a change of context is a change of flags",
         ),
