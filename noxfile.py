@@ -67,6 +67,8 @@ PROOFS = (
     "tests/mobile/test_machine.py",
 )
 """Tests whose amount of random runs comes from the environment."""
+SIDE_BY_SIDE = ("-q", "-n", str((os.cpu_count() or 1) * 3 // 2), "--dist", "worksteal")
+"""Three processes on two cores: a third of the time tests wait for sockets and other processes."""
 CAMPAIGNS = "--ignore=tests/reliability"
 """Left out where ``nox -s reliability`` does not run: these tests do more with each form of it."""
 QUICK = ("-m", "not slow and not speed", CAMPAIGNS)
@@ -138,7 +140,7 @@ and runs neither, and names both."""
 def tests(session: nox.Session) -> None:
     """The tests that prove behaviour: four minutes on two cores. ``-- -k directive`` runs what follows instead."""
     session.install("-e", ".[dev]")
-    session.run("pytest", *(session.posargs or ("-q", "-n", "auto", "--dist", "worksteal", *QUICK)))
+    session.run("pytest", *(session.posargs or (*SIDE_BY_SIDE, *QUICK)))
 
 
 @nox.session
@@ -151,7 +153,7 @@ def speed(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def full(session: nox.Session) -> None:
     """What ``nox -s tests`` leaves out: slow tests, all interpreters, campaigns of reliability, proofs, neighbours. An hour."""
-    session.notify("tests", ["-q", "-n", "auto", "--dist", "worksteal", "-m", "slow and not speed", CAMPAIGNS])
+    session.notify("tests", [*SIDE_BY_SIDE, "-m", "slow and not speed", CAMPAIGNS])
     versions = [f"interpreters(version='{version}')" for version in INTERPRETERS]
     programs = [f"neighbours({name.replace(' ', '-')})" for name in NEIGHBOURS]
     # A session with parameters is queued under its whole name: of the short one, nox takes the first alone.
@@ -207,7 +209,7 @@ def _test_on(session: nox.Session, version: str, interpreter: str, *options: str
         packages, env = (".[demo,docs,dynamodb,openfeature,otel,redis,sentry,watch,yaml]", "protobuf", *others), {"PYTHON_GIL": "0"}
     session.run(*install, "-q", "-e", *packages, external=True)
     chosen = session.posargs or (*QUICK, *options)
-    session.run(python, "-m", "pytest", "-q", "-n", "auto", "--dist", "worksteal", *chosen, env=env, external=True)
+    session.run(python, "-m", "pytest", *SIDE_BY_SIDE, *chosen, env=env, external=True)
     return python
 
 
@@ -253,11 +255,11 @@ def lowest(session: nox.Session) -> None:
     for pin in map(Requirement, pins):
         if not pin.specifier.contains(version := versions.get(pin.name, "0")):
             session.error(f"{pin.name} {version} is installed, and the lower bound in pyproject.toml is {pin.specifier}")
-    left_out = []
+    left_out: list[str] = []
     for name, (reason, places) in ABOVE_LOWEST.items():
         session.warn(f"left out, because {name} {reason}: {', '.join(places)}")
         left_out += [f"--{'deselect' if '::' in place else 'ignore'}={place}" for place in places]
-    session.run("pytest", "-q", "-n", "auto", "--dist", "worksteal", *(session.posargs or QUICK), *left_out)
+    session.run("pytest", *SIDE_BY_SIDE, *(session.posargs or QUICK), *left_out)
 
 
 def _lowest(requirement: str) -> str:
