@@ -43,7 +43,7 @@ _CROSS_SLOT: Final = ("CrossSlot", "CROSSSLOT", "same key slot")
 _MOVED: Final = ("MovedError", "MOVED", "AskError")
 """Parts of the errors that a client for one server gets from a server of a cluster."""
 
-_MAX_CALLS: Final = 100
+_MAX_CALLS: Final = 50
 """Calls at a time, each with a connection of its own. The others wait."""
 _FULL_POOL: Final = Retries(attempts=18, first_pause=0.01, max_pause=0.1)
 """While the program uses all connections of a pool that it shares. The pauses are 0.8 s together, at most 1.6 s."""

@@ -177,7 +177,7 @@ async def test_another_error_of_a_connection_is_not_repeated() -> None:
 
 @pytest.mark.redis
 @pytest.mark.real_time
-@pytest.mark.parametrize("options", [pytest.param("", id="of 100 connections"), pytest.param("?max_connections=2", id="of two")])
+@pytest.mark.parametrize("options", [pytest.param("", id="of 50 connections"), pytest.param("?max_connections=2", id="of two")])
 async def test_calls_at_once_share_a_pool(redis_url: str, options: str) -> None:
     described = RedisStore(f"{redis_url}{options}")
     flags, memberships = described.build(CONTEXT), described.build_memberships()
