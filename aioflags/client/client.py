@@ -16,8 +16,7 @@ from aioflags.client_core.flags import FlagsState
 from aioflags.config.config import Config, with_environment
 from aioflags.config.data_system import DataSystem
 from aioflags.errors import ConfigError, ConfigTypeError
-from aioflags.migration import OpTracker, Stage
-from aioflags.migration.tracker import as_stage
+from aioflags.migration import OpTracker, Stage, as_stage
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, EvaluationDetail
 from aioflags.model.secret import DISCARDED, SdkKey

@@ -226,7 +226,8 @@ def test_layers_without_input_and_output_import_no_event_loop() -> None:
 
 
 def test_a_private_module_is_in_a_folder() -> None:
-    public = {"__init__", "__main__", "errors", "hooks", "plugins", "asgi", "fastapi", "aiohttp", "litestar", "django", "sentry"}
+    frameworks = {"asgi", "fastapi", "aiohttp", "litestar", "django", "sentry"}
+    public = {"__init__", "__main__", "errors", "hooks", "plugins", "migration"} | frameworks
     assert {path.removesuffix(".py") for path in MODULES if "/" not in path} == public
 
 

@@ -272,7 +272,7 @@ def test_a_module_exports_exactly_these_names_in_order(module: ModuleType, names
     assert names == sorted(names, key=lambda name: (not name.isupper(), name))  # constants first
 
 
-@pytest.mark.parametrize("package", [aioflags, sources, stores, migration, testing], ids=lambda package: package.__name__)
+@pytest.mark.parametrize("package", [aioflags, sources, stores, testing], ids=lambda package: package.__name__)
 def test_names_loaded_at_first_use_are_those_that_type_checkers_see(package: ModuleType) -> None:
     tree = ast.parse(inspect.getsource(package))
     (block,) = (node for node in tree.body if isinstance(node, ast.If) and isinstance(node.test, ast.Name))
