@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Protocol
 
 from aioflags import Context, NotReadyError, Status, StatusReport
-from aioflags.client_core.foreign_provider import EventListener, ForeignProvider
 from aioflags.model.detail import ErrorKind
 from aioflags.model.status import ErrorInfo, Event, EventKind, SourceState
 from aioflags.runtime.logs import logger
@@ -19,6 +18,7 @@ from aioflags.supervisor.rotation import FallbackState, SourceOptions
 from aioflags.supervisor.supervisor import Supervisor
 from aioflags.transport.settings import Http
 from tests.support.evaluating_clients import EvaluatingClient, PausingHook
+from tests.support.foreign_provider import EventListener, ForeignProvider
 from tests.support.status_clients import DOWN, FATAL, StatusClient, flag_set, settle
 
 Listener = Callable[[str], Awaitable[None]]

@@ -1,7 +1,7 @@
 """ForeignProvider: reports the facts of a provider whose only signals are that its start returned or raised.
 
-No client of this package hosts such a provider, so only tests use this adapter. It shows that the core needs no special case for
-one: a client that hosts a provider passes the facts of this class to its status cell.
+No client of this package hosts such a provider, so the adapter is here. It shows that the core needs no special case for one: a
+client that hosts a provider passes the facts of this class to its status cell.
 
 Such a provider may have some events, too. They come before what its start did: a connection that died while the provider was
 starting does not become ready because the start returned.
