@@ -180,7 +180,7 @@ class Client(BaseClient):
             client_side_only=client_side_only,
             with_reasons=with_reasons,
             details_only_for_tracked_flags=details_only_for_tracked_flags,
-            memberships=await self._core.evaluator.prefetch(snapshot, context),
+            memberships=await self._core.evaluator.data.prefetch(snapshot, context),
         )
         return FlagsState(states)
 

@@ -55,11 +55,7 @@ class BaseClient(CoreClient):
     # -- evaluations
 
     @overload
-    async def variation(self, key: Flag[T], context: Context | None = None, default: None = None) -> T: ...
-    @overload
-    async def variation(self, key: Flag[J], context: Context | None = None, default: J = ...) -> J: ...
-    @overload
-    async def variation(self, key: Flag[T], context: Context | None = None, default: T = ...) -> T: ...
+    async def variation(self, key: Flag[T], context: Context | None = None, default: T | None = None) -> T: ...
     @overload
     async def variation(self, key: PlainKey, context: Context | None = None, default: None = None) -> Any: ...
     @overload
@@ -111,11 +107,7 @@ class BaseClient(CoreClient):
         return evaluator.detail(question).value
 
     @overload
-    def variation_nowait(self, key: Flag[T], context: Context | None = None, default: None = None) -> T: ...
-    @overload
-    def variation_nowait(self, key: Flag[J], context: Context | None = None, default: J = ...) -> J: ...
-    @overload
-    def variation_nowait(self, key: Flag[T], context: Context | None = None, default: T = ...) -> T: ...
+    def variation_nowait(self, key: Flag[T], context: Context | None = None, default: T | None = None) -> T: ...
     @overload
     def variation_nowait(self, key: PlainKey, context: Context | None = None, default: None = None) -> Any: ...
     @overload
@@ -155,11 +147,9 @@ class BaseClient(CoreClient):
         return evaluator.detail(evaluator.question(snapshot, key, context, default, method="variation_nowait")).value
 
     @overload
-    async def variation_detail(self, key: Flag[T], context: Context | None = None, default: None = None) -> EvaluationDetail[T]: ...
-    @overload
-    async def variation_detail(self, key: Flag[J], context: Context | None = None, default: J = ...) -> EvaluationDetail[J]: ...
-    @overload
-    async def variation_detail(self, key: Flag[T], context: Context | None = None, default: T = ...) -> EvaluationDetail[T]: ...
+    async def variation_detail(
+        self, key: Flag[T], context: Context | None = None, default: T | None = None
+    ) -> EvaluationDetail[T]: ...
     @overload
     async def variation_detail(
         self, key: PlainKey, context: Context | None = None, default: None = None
@@ -182,12 +172,8 @@ class BaseClient(CoreClient):
 
     @overload
     def variation_detail_nowait(
-        self, key: Flag[T], context: Context | None = None, default: None = None
+        self, key: Flag[T], context: Context | None = None, default: T | None = None
     ) -> EvaluationDetail[T]: ...
-    @overload
-    def variation_detail_nowait(self, key: Flag[J], context: Context | None = None, default: J = ...) -> EvaluationDetail[J]: ...
-    @overload
-    def variation_detail_nowait(self, key: Flag[T], context: Context | None = None, default: T = ...) -> EvaluationDetail[T]: ...
     @overload
     def variation_detail_nowait(
         self, key: PlainKey, context: Context | None = None, default: None = None
@@ -215,13 +201,13 @@ class BaseClient(CoreClient):
         """
         evaluator, snapshot = self._core.evaluator, await self._newest()
         context = evaluator.context(context)
-        return Flags(evaluator, snapshot, context, await evaluator.prefetch(snapshot, context))
+        return Flags(evaluator, snapshot, context, await evaluator.data.prefetch(snapshot, context))
 
     def flags_nowait(self, context: Context | None = None) -> Flags:
         """:meth:`flags` as a plain call, from any thread. Data that would have to be fetched first counts as missing."""
         evaluator, snapshot = self._core.evaluator, self._core.holder.snapshot
         context = evaluator.context(context)
-        return Flags(evaluator, snapshot, context, evaluator.cached(snapshot, context))
+        return Flags(evaluator, snapshot, context, evaluator.data.cached(snapshot, context))
 
     async def explain(self, key: str, context: Context | None = None) -> Explanation:
         """Explains step by step why flag ``key`` has its value for ``context``, with the age and origin of the data.
@@ -229,9 +215,10 @@ class BaseClient(CoreClient):
         ``print`` shows it as text, ``to_dict`` returns it as JSON. Use it to debug: it is a hundred times slower than an
         evaluation, records no event and calls no hook. It never raises because of flag data.
         """
-        key, context = plain_key(key), self._core.evaluator.context(context)
+        evaluator = self._core.evaluator
+        key, context = plain_key(key), evaluator.context(context)
         snapshot = await self._newest(key)
-        return self._core.evaluator.explain(snapshot, key, context, await self._core.evaluator.prefetch(snapshot, context))
+        return evaluator.explain(snapshot, key, context, await evaluator.data.prefetch(snapshot, context))
 
     async def _newest(self, key: str | None = None) -> Snapshot:
         """The data for a call that can wait: for flag ``key``, or for all flags."""

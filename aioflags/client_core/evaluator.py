@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Protocol, TypeAlias, TypedDict
 
-from aioflags.client_core.answers import OFFLINE, Answers, DataAnswers, EvaluationLog, Question, fast_path, report_target
+from aioflags.client_core.answers import OFFLINE, Answers, DataAnswers, EvaluationLog, Question, report_target
 from aioflags.client_core.fast_path import current_context
 from aioflags.client_core.hook_runner import HookRunner
 from aioflags.client_core.overrides import OVERRIDES, Observation
@@ -30,7 +30,6 @@ from aioflags.hooks import EvaluationCall
 from aioflags.model.context import Context
 from aioflags.model.detail import EvaluationDetail, Reason, ReasonKind
 from aioflags.model.explanation import DataOrigin, Explanation, ExplanationStep, StepKind
-from aioflags.model.status import Status
 from aioflags.model.values import fresh
 from aioflags.runtime.checkpoints import run_cooperatively
 from aioflags.runtime.clock import now_ms
@@ -60,7 +59,7 @@ class Evaluator:
     ``report_to``: where the fast path of :class:`Flags` reports an evaluation: see
     :func:`aioflags.client_core.answers.report_target`.
     ``is_hooked``: there are hooks. ``may_wait``: hooks may be coroutine functions, or big segments may have to be fetched, so
-    that awaited methods call :meth:`detail_awaited`. :meth:`update_fast_path` sets all three.
+    that awaited methods call :meth:`detail_awaited`. :meth:`update_fast_path` sets all three. ``cell`` and ``data`` are as given.
 
     Args:
         cell: The status of the client.
@@ -86,9 +85,9 @@ class Evaluator:
         self.may_wait: bool = False
         self._is_overridden = False
         self._awaits_fork_warning = False
-        self._cell = cell
+        self.cell: StatusCell = cell
         self._hooks = hooks
-        self._data = data
+        self.data: DataAnswers = data
         self._answers: Answers = answers or data
         self._log = log
         self._update = update
@@ -107,19 +106,19 @@ class Evaluator:
             self._is_overridden = overridden
         self.is_hooked = bool(self._hooks)
         self.may_wait = self.is_hooked or self._answers.may_wait
-        data, cell = self._data, self._cell
+        data, cell = self.data, self.cell
         self._awaits_fork_warning = cell.is_forked and not cell.is_fork_logged
-        decide = partial(
-            fast_path,
+        target = partial(
+            report_target,
+            data.recorder,
             is_overridden=self._is_overridden,
             is_offline=data.is_offline,
             has_defaults=bool(data.defaults),
             has_hooks=self.is_hooked,
-            records_events=data.recorder.is_open,
             warns_of_fork=self._awaits_fork_warning,
         )
-        self.report_to = report_target(decide(reads_store=False), data.recorder)
-        return report_target(decide(reads_store=reads_store), data.recorder)
+        self.report_to = target(reads_store=False)
+        return target(reads_store=reads_store)
 
     def context(self, context: Context | None) -> Context | None:
         """The context of a call, by default the ambient one.
@@ -146,11 +145,6 @@ class Evaluator:
             self._log.unusable_context(call, context)
             return None
         return context
-
-    @property
-    def status(self) -> Status:
-        """The status of the client."""
-        return self._cell.newest.status
 
     def question(
         self,
@@ -186,7 +180,7 @@ class Evaluator:
 
     def _warn_of_fork(self) -> None:
         """The first evaluation in the child of a fork. Later ones may take the fast path."""
-        self._cell.warn_of_fork()
+        self.cell.warn_of_fork()
         self._update()
 
     # For integrations, whose own interfaces name the type of a value: the default, which may have another type, does not decide it.
@@ -238,7 +232,7 @@ class Evaluator:
 
         ``memberships`` looks up memberships in big segments; by default in the cache.
         """
-        answer = self._data.answer if memberships is None else partial(self._data.answer, memberships=memberships)
+        answer = self.data.answer if memberships is None else partial(self.data.answer, memberships=memberships)
         if self.is_hooked:
             return self._hooks.around(self._call(question), partial(self._answer, question, answer))
         return self._answer(question, answer)
@@ -251,7 +245,7 @@ class Evaluator:
         question = Question(snapshot, plain_key(key), context, None, decoder_of(key) or object, "variation", with_reason=False)
 
         def answer() -> EvaluationDetail[Any]:
-            return self._decoded(question, self._data.answer(question))
+            return self._decoded(question, self.data.answer(question))
 
         return (self._hooks.around(self._call(question), answer) if self.is_hooked else answer()).value
 
@@ -264,7 +258,7 @@ class Evaluator:
             context=question.context,
             default_value=question.default,
             method=question.method,
-            environment_id=self._cell.environment_id,
+            environment_id=self.cell.environment_id,
             flag_version=None if flag is None else flag.version,
             provider_name=dialect.provider_name,
         )
@@ -292,7 +286,7 @@ class Evaluator:
 
     def _from_override(self, question: Question, override: object) -> EvaluationDetail[Any]:
         """The override if it has the expected type, otherwise the default."""
-        default = self._data.default(question)
+        default = self.data.default(question)
         expected = expected_type(default) if question.expect is None else question.expect
         value = question.snapshot.dialect.fit(override, expected)
         if value is not MISMATCH:
@@ -322,14 +316,6 @@ class Evaluator:
         reason = Reason(kind=ReasonKind.ERROR, error_kind=dialect.errors.wrong_type)
         message = f"the value is {mismatch}" if dialect.explains_errors or isinstance(expected, Decoder) else None
         return EvaluationDetail(default, None, reason, None, detail.metadata, message)
-
-    async def prefetch(self, snapshot: Snapshot, context: Context | None) -> FindMembership | None:
-        """Fetches the memberships that any flag may need."""
-        return await self._data.prefetch(snapshot, context)
-
-    def cached(self, snapshot: Snapshot, context: Context | None) -> FindMembership | None:
-        """The memberships that are in the cache now, for any flag."""
-        return self._data.cached(snapshot, context)
 
     async def compile_all(self, snapshot: Snapshot) -> None:
         """Compiles the flags that were never evaluated, in slices that let other tasks run.
@@ -387,17 +373,17 @@ class Evaluator:
     def explain(self, snapshot: Snapshot, key: str, context: Context | None, memberships: FindMembership | None) -> Explanation:
         """Why :meth:`detail` returns its value if any type is expected, and where the data came from."""
         key, context = plain_key(key), self.context(context)
-        overrides, cell = self._overrides(), self._cell
+        overrides, cell = self._overrides(), self.cell
         if key in overrides:
             step = ExplanationStep(kind=StepKind.OVERRIDE, text="a test overrides the flag, so nothing was evaluated")
             explanation = Explanation(key=key, detail=EvaluationDetail(fresh(overrides[key]), None, _OVERRIDE), steps=(step,))
-        elif self._data.is_offline:
+        elif self.data.is_offline:
             step = ExplanationStep(kind=StepKind.PROBLEM, text="the client is offline, so it has no flag data")
             explanation = Explanation(key=key, detail=EvaluationDetail(None, None, OFFLINE), steps=(step,))
         else:
             explanation = explain(snapshot, key, context, memberships=memberships)
         origin = DataOrigin(
-            has_data=snapshot.has_data and not self._data.is_offline,
+            has_data=snapshot.has_data and not self.data.is_offline,
             source=cell.source,
             age=cell.data_age,
             report=cell.newest,
@@ -410,7 +396,7 @@ class Evaluator:
         if self._awaits_fork_warning:
             self._warn_of_fork()
         context = self.context(context)
-        if self._data.is_offline:
+        if self.data.is_offline:
             return None
         subject = snapshot.dialect.subject(context)
         refusal = snapshot.dialect.errors.unusable_context if subject is None else snapshot.refusal

@@ -54,11 +54,7 @@ class Flags(ProcessBound):
         return self._context
 
     @overload
-    def variation(self, key: Flag[T], default: None = None) -> T: ...
-    @overload
-    def variation(self, key: Flag[J], default: J = ...) -> J: ...
-    @overload
-    def variation(self, key: Flag[T], default: T = ...) -> T: ...
+    def variation(self, key: Flag[T], default: T | None = None) -> T: ...
     @overload
     def variation(self, key: PlainKey, default: None = None) -> Any: ...
     @overload
@@ -94,11 +90,7 @@ class Flags(ProcessBound):
         return evaluator.pinned_detail(question, self._memberships).value
 
     @overload
-    def variation_detail(self, key: Flag[T], default: None = None) -> EvaluationDetail[T]: ...
-    @overload
-    def variation_detail(self, key: Flag[J], default: J = ...) -> EvaluationDetail[J]: ...
-    @overload
-    def variation_detail(self, key: Flag[T], default: T = ...) -> EvaluationDetail[T]: ...
+    def variation_detail(self, key: Flag[T], default: T | None = None) -> EvaluationDetail[T]: ...
     @overload
     def variation_detail(self, key: PlainKey, default: None = None) -> EvaluationDetail[Any]: ...
     @overload
@@ -127,7 +119,7 @@ class Flags(ProcessBound):
 
     def __repr__(self) -> str:
         # Without the context: its key may be the name of a person.
-        return f"<Flags, {len(self._snapshot.flags)} of a client that is {self._evaluator.status.value}>"
+        return f"<Flags, {len(self._snapshot.flags)} of a client that is {self._evaluator.cell.newest.status.value}>"
 
 
 class FlagsState:
