@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from aioflags.client.data_updates import DataUpdates, first_snapshot
 from aioflags.client_core.core import Core
 from aioflags.client_core.service import ServiceConnection, common_configuration, deliver_events, environment_metadata
 from aioflags.config.config import Config
-from aioflags.config.data_system import DataSystem
 from aioflags.events.diagnostics import describe_platform
 from aioflags.model.defaults import BASE_URI, EVENTS_URI, STREAM_URI
 from aioflags.model.secret import SdkKey
@@ -28,21 +27,13 @@ if TYPE_CHECKING:
 # Source: ``events.md`` 12.2.
 
 
-_MEMORY: Final = "memory"
-_CUSTOM: Final = "custom"
-
-
 def describe_client(config: Config, environment: Mapping[str, str]) -> Description:
     """The description of a client with ``config``. ``environment`` (as ``os.environ``) may name proxies."""
-    return Description(
-        sdk=Sdk(name=PRODUCT, version=__version__, wrapper_name=config.wrapper_name, wrapper_version=config.wrapper_version),
-        configuration=_configuration(config, environment),
-        platform=describe_platform(),
-    )
-
-
-def _configuration(config: Config, environment: Mapping[str, str]) -> Configuration:
     system, events = config.data_system, config.events
+    data_store_type = "memory"
+    if system.persistence is not None:
+        store = system.persistence.store
+        data_store_type = printable(store.description) if isinstance(store, Described) else "custom"
     builders = [*system.initializers, *system.synchronizers]
     common = common_configuration(
         config,
@@ -52,20 +43,17 @@ def _configuration(config: Config, environment: Mapping[str, str]) -> Configurat
         reconnect_delay=system.initial_reconnect_delay,
         environment=environment,
     )
-    return Configuration(
-        **common,
-        using_relay_daemon=system.persistence is not None and not builders,
-        user_keys_capacity=whole(events.context_keys_capacity),
-        user_keys_flush_interval_millis=millis(events.context_keys_flush_interval),
-        data_store_type=_store_type(system),
+    return Description(
+        sdk=Sdk(name=PRODUCT, version=__version__, wrapper_name=config.wrapper_name, wrapper_version=config.wrapper_version),
+        configuration=Configuration(
+            **common,
+            using_relay_daemon=system.persistence is not None and not builders,
+            user_keys_capacity=whole(events.context_keys_capacity),
+            user_keys_flush_interval_millis=millis(events.context_keys_flush_interval),
+            data_store_type=data_store_type,
+        ),
+        platform=describe_platform(),
     )
-
-
-def _store_type(system: DataSystem) -> str:
-    if system.persistence is None:
-        return _MEMORY
-    store = system.persistence.store
-    return printable(store.description) if isinstance(store, Described) else _CUSTOM
 
 
 def assemble(config: Config, key: SdkKey) -> tuple[Core, DataUpdates]:

@@ -11,7 +11,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
@@ -121,14 +121,6 @@ class _Stage:
     run: Callable[..., object]
     waits: bool
 
-    @classmethod
-    def of(cls, hook: Hook, name: str) -> _Stage | None:
-        """The stage of that name; ``None`` if the hook does not override it."""
-        run = getattr(hook, name)
-        if getattr(run, "__func__", None) is getattr(Hook, name):
-            return None
-        return cls(hook, name, run, inspect.iscoroutinefunction(run))
-
     def begin(self) -> frozenset[int] | None:
         """Note that the stage runs. Returns the value of :data:`_RUNNING` for afterwards; ``None`` if the stage must not run."""
         before = _RUNNING.get()
@@ -139,23 +131,25 @@ class _Stage:
         return before
 
 
-@dataclass(frozen=True, slots=True)
-class _Stages:
-    """The stages of one hook that it overrides."""
-
-    before_evaluation: _Stage | None
-    after_evaluation: _Stage | None
-    evaluation_cancelled: _Stage | None
-    after_track: _Stage | None
-    before_identify: _Stage | None
-    after_identify: _Stage | None
-
-    @classmethod
-    def of(cls, hook: Hook) -> _Stages:
-        return cls(**{field.name: _Stage.of(hook, field.name) for field in fields(cls)})
+_STAGES: Final = (
+    "before_evaluation",
+    "after_evaluation",
+    "evaluation_cancelled",
+    "after_track",
+    "before_identify",
+    "after_identify",
+)
+_Stages: TypeAlias = Mapping[str, _Stage]
+"""The stages of one hook that it overrides, by name."""
 
 
-_STAGES: Final = tuple(field.name for field in fields(_Stages))
+def _stages_of(hook: Hook) -> _Stages:
+    overridden: dict[str, _Stage] = {}
+    for name in _STAGES:
+        run = getattr(hook, name)
+        if getattr(run, "__func__", None) is not getattr(Hook, name):
+            overridden[name] = _Stage(hook, name, run, inspect.iscoroutinefunction(run))
+    return overridden
 
 
 class HookRunner:
@@ -179,14 +173,14 @@ class HookRunner:
 
     def add(self, hooks: Iterable[Hook]) -> None:
         """Adds hooks after the present ones. The caller prevents concurrent calls."""
-        added = [(hook, _Stages.of(hook)) for hook in hooks]
+        added = [(hook, _stages_of(hook)) for hook in hooks]
         self._hooks += tuple(stages for _, stages in added)
         for hook, stages in added:
             self._check(hook, stages)
 
     def _check(self, hook: Hook, stages: _Stages) -> None:
         """Warn, once per class, about a hook that overrides no stage: it would never be called."""
-        if any(getattr(stages, name) is not None for name in _STAGES) or not self._once((type(hook), "stages")):
+        if stages or not self._once((type(hook), "stages")):
             return
         names = ", ".join(_misspelt_stages(type(hook)))
         guess = f"; {suggestion(names, str)}" if names else ""
@@ -201,11 +195,11 @@ class HookRunner:
         started: list[tuple[_Stages, Data]] = []
         try:
             for stages in self._hooks:
-                started.append((stages, self._run(stages.before_evaluation, call, {})))  # noqa: PERF401 -- each is needed if the next raises
+                started.append((stages, self._run(stages.get("before_evaluation"), call, {})))  # noqa: PERF401 -- each is needed if the next raises
             detail = evaluate()
             while started:
                 stages, data = started.pop()
-                self._run(stages.after_evaluation, call, data, detail)
+                self._run(stages.get("after_evaluation"), call, data, detail)
         except BaseException:
             self._cancelled(call, started)
             raise
@@ -218,11 +212,11 @@ class HookRunner:
         started: list[tuple[_Stages, Data]] = []
         try:
             for stages in self._hooks:
-                started.append((stages, await self._run_awaited(stages.before_evaluation, call, {})))  # noqa: PERF401 -- each is needed if the next raises
+                started.append((stages, await self._run_awaited(stages.get("before_evaluation"), call, {})))  # noqa: PERF401 -- each is needed if the next raises
             detail = await evaluate()
             while started:
                 stages, data = started.pop()
-                await self._run_awaited(stages.after_evaluation, call, data, detail)
+                await self._run_awaited(stages.get("after_evaluation"), call, data, detail)
         except BaseException:
             self._cancelled(call, started)
             raise
@@ -234,7 +228,7 @@ class HookRunner:
         A hook in whose stage the task was cancelled is not in ``started``: it can catch the cancellation itself.
         """
         for stages, data in reversed(started):
-            stage = stages.evaluation_cancelled
+            stage = stages.get("evaluation_cancelled")
             if stage is None or not stage.waits:
                 self._run(stage, call, data)
             elif self._once(id(stage)):
@@ -283,11 +277,11 @@ class HookRunner:
 
     async def before_identify(self, call: IdentifyCall) -> AfterIdentify:
         """Runs all stages before a change of the context. Call what it returns when the result is known."""
-        started = [(stages, await self._run_limited(stages.before_identify, call, {})) for stages in self._hooks]
+        started = [(stages, await self._run_limited(stages.get("before_identify"), call, {})) for stages in self._hooks]
 
         async def after(result: IdentifyResult) -> None:
             for stages, data in reversed(started):
-                await self._run_limited(stages.after_identify, call, data, result)
+                await self._run_limited(stages.get("after_identify"), call, data, result)
 
         return after
 
@@ -307,7 +301,7 @@ class HookRunner:
         if not self.deferred.is_open:
             return
         for stages in self._hooks:
-            stage = stages.after_track
+            stage = stages.get("after_track")
             if stage is None or (before := stage.begin()) is None:
                 continue
             try:

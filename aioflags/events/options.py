@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import TypeAlias, cast
 
 from aioflags.errors import ConfigTypeError
 from aioflags.model.attributes import AttributeReference
@@ -27,27 +27,6 @@ from aioflags.model.defaults import (
 from aioflags.protocol.side import MOBILE_EVENTS, SERVER_EVENTS, EventPolicy
 from aioflags.runtime.logs import logger, printable
 from aioflags.runtime.validation import Option, at_least, boolean, check_options, count, optional, require
-
-
-class EventSettings(Protocol):
-    """What the recorder and the outbox read: :class:`Events` or :class:`MobileEvents`."""
-
-    @property
-    def policy(self) -> EventPolicy: ...
-    @property
-    def events_max_pending(self) -> int: ...
-    @property
-    def flush_interval(self) -> float | None: ...
-    @property
-    def context_keys_capacity(self) -> int: ...
-    @property
-    def context_keys_flush_interval(self) -> float: ...
-    @property
-    def all_attributes_private(self) -> bool: ...
-    @property
-    def private_attributes(self) -> Iterable[str]: ...
-    @property
-    def omit_anonymous_contexts(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +128,10 @@ class MobileEvents:
 
     def __post_init__(self) -> None:
         check_options(self, _common_options(MIN_MOBILE_DIAGNOSTIC_INTERVAL))
+
+
+EventSettings: TypeAlias = Events | MobileEvents
+"""What the recorder and the outbox read."""
 
 
 def _common_options(min_diagnostic_interval: float) -> tuple[Option, ...]:

@@ -243,7 +243,9 @@ class Outbox:
         delivery = self._deliveries[number]
         try:
             if self._recorder.is_refused:
-                await self._count_evaluations(delivery.batch)  # in steps; _end_delivery drops the batch
+                budget = Budget(_EVENT_SLICE)
+                for _ in delivery.batch.counting:  # in steps; _end_delivery drops the batch
+                    await pause_when_spent(budget)
                 return
             async with aclosing(payloads(delivery.batch, self._redaction, self._settings.policy, logger=self._logger)) as packed:
                 async for payload in packed:
@@ -259,11 +261,6 @@ class Outbox:
             self._bugs.report(bug, "dropped a batch of events after an internal error (please report)")
         finally:
             self._end_delivery(number)
-
-    async def _count_evaluations(self, batch: Batch) -> None:
-        budget = Budget(_EVENT_SLICE)
-        for _ in batch.counting:
-            await pause_when_spent(budget)
 
     def _end_delivery(self, number: int) -> None:
         """Count the events of a batch that did not become a payload, or whose payload was cancelled, as dropped."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import logging
 import zlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 
@@ -354,12 +354,8 @@ async def compressed(body: bytes) -> bytes:
     """A body compressed with gzip, in slices."""
     deflater = zlib.compressobj(wbits=16 + zlib.MAX_WBITS)
     packed: list[bytes] = []
-    for piece in _slices(body):
-        packed.append(deflater.compress(piece))
+    for start in range(0, len(body), _COMPRESSED_SLICE):
+        packed.append(deflater.compress(body[start : start + _COMPRESSED_SLICE]))
         await checkpoint()
     packed.append(deflater.flush())
     return b"".join(packed)
-
-
-def _slices(body: bytes) -> Iterator[bytes]:
-    return (body[start : start + _COMPRESSED_SLICE] for start in range(0, len(body), _COMPRESSED_SLICE))

@@ -225,7 +225,7 @@ class MobileClient(MobileEnvironment):
         """
         self._core.lifecycle.check_loop()
         wanted = None if mode is None else mode_named("mode", mode)
-        self._change_modes(lambda modes: modes.override(wanted))
+        self._change_modes(lambda modes: modes.note(replace(modes.facts, override=wanted)))
 
     def set_offline(self, offline: bool) -> None:  # noqa: FBT001 -- as in LaunchDarkly's SDKs
         """Goes offline or back, at once. Offline nothing is sent, and flags keep their values; pending events are sent before.
@@ -245,7 +245,7 @@ class MobileClient(MobileEnvironment):
             ConfigError: ``state`` is another word.
         """
         one_of("foreground", "background")("state", state)
-        self._change_modes(lambda modes: modes.note_foreground(is_in_foreground=state == "foreground"))
+        self._change_modes(lambda modes: modes.note(replace(modes.facts, is_in_foreground=state == "foreground")))
 
     def notify_network(self, available: bool) -> None:  # noqa: FBT001 -- the one argument says all
         """Tells the client whether there is a network. Without one no events are sent.
@@ -254,7 +254,7 @@ class MobileClient(MobileEnvironment):
             ConfigError: ``available`` is not a bool.
         """
         is_available = require("available", available, bool)
-        self._change_modes(lambda modes: modes.note_network(is_available=is_available))
+        self._change_modes(lambda modes: modes.note(replace(modes.facts, has_network=is_available)))
 
     def _change_modes(self, change: Callable[[ModeSelector], object]) -> None:
         """Changes what decides about the modes of all environments: at once, or on the event loop if another thread calls."""

@@ -57,20 +57,6 @@ THIS_SDK: Final = Application(id="aioflags", name="aioflags", version=__version_
 """What requests and contexts name if the application is unknown."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Program:
-    """How the program was started: ``module`` of ``python -m``, or ``path`` of a script."""
-
-    module: str | None
-    path: str
-
-    @classmethod
-    def running(cls) -> Program:
-        """The program that runs now."""
-        spec = getattr(sys.modules.get("__main__"), "__spec__", None)
-        return cls(module=getattr(spec, "name", None), path=sys.argv[0] if sys.argv else "")
-
-
 def usable_application(configured: Application, logger: logging.Logger) -> Application | None:
     """What is configured; ``None``, and a warning, if its id cannot be a tag. The rest would count for another application."""
     if not configured.id or usable_tag(configured.id):
@@ -96,13 +82,13 @@ def merge_applications(configured: Application, installed: Application | None) -
     )
 
 
-def find_application(program: Program) -> Application | None:
-    """The distribution that has the module or the script; ``None`` if none has. Blocks: reads files.
+def find_application(module: str | None, path: str) -> Application | None:
+    """The distribution of a program: of the ``module`` of ``python -m``, or of the script at ``path``. Blocks: reads files.
 
-    The values have only characters that a tag may have.
+    ``None`` if no distribution has it. The values have only characters that a tag may have.
     """
     try:
-        package = _distribution(program)
+        package = _distribution(module, path)
     except (PackageNotFoundError, OSError, ValueError):
         return None
     if package is None:
@@ -111,10 +97,10 @@ def find_application(program: Program) -> Application | None:
     return Application(id=name, name=name, version=_as_tag(package.version))
 
 
-def _distribution(program: Program) -> Distribution | None:
-    if program.module:
-        return distribution(program.module.partition(".")[0])
-    name = PurePath(program.path).name.removesuffix(".exe")
+def _distribution(module: str | None, path: str) -> Distribution | None:
+    if module:
+        return distribution(module.partition(".")[0])
+    name = PurePath(path).name.removesuffix(".exe")
     scripts = [script for group in _SCRIPT_GROUPS for script in entry_points(group=group, name=name)]
     return scripts[0].dist if scripts else None
 
@@ -266,7 +252,8 @@ class EnvironmentAttributes:
 
 
 def _look_up() -> tuple[Application | None, Device]:
-    return find_application(Program.running()), read_device()
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    return find_application(getattr(spec, "name", None), sys.argv[0] if sys.argv else ""), read_device()
 
 
 def _application_kind(application: Application, locale: str | None) -> Context:

@@ -151,21 +151,17 @@ class ModeSelector:
         self._rules = rules
         self._window = window
         self._on_switch = on_switch
-        self._facts = Facts()
+        self.facts: Facts = Facts()
+        """The newest facts, which may not be in effect yet."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self.in_effect: ModeInEffect = resolve(self._facts, rules)
+        self.in_effect: ModeInEffect = resolve(self.facts, rules)
         reset_after_fork(self)
 
     def after_fork(self) -> None:
         """After a fork, in the child: the window belongs to the parent's event loop. What waits for its end takes effect."""
         self._loop = self._timer = None
-        self.in_effect = resolve(self._facts, self._rules)
-
-    @property
-    def facts(self) -> Facts:
-        """The newest facts, which may not be in effect yet."""
-        return self._facts
+        self.in_effect = resolve(self.facts, self._rules)
 
     def open(self) -> None:
         """From now on changes wait for the window. Call it on the event loop of the client."""
@@ -176,40 +172,29 @@ class ModeSelector:
         self._loop = None
         self._stop_timer()
 
-    def override(self, mode: ConnectionMode | None) -> None:
-        """Choose the mode, whatever network and life cycle are; ``None``: they count again."""
-        self._note(replace(self._facts, override=mode))
-
-    def note_foreground(self, *, is_in_foreground: bool) -> None:
-        """The program is used, or is in the background."""
-        self._note(replace(self._facts, is_in_foreground=is_in_foreground))
-
-    def note_network(self, *, is_available: bool) -> None:
-        """The network is available, or is not."""
-        self._note(replace(self._facts, has_network=is_available))
-
-    def set_offline(self, *, is_offline: bool) -> None:
-        """Offline whatever else is, or as the other facts say. Takes effect at once, with all that waits."""
-        self._facts = replace(self._facts, is_set_offline=is_offline)
-        self.settle()
-
-    def settle(self) -> None:
-        """Let the facts take effect now."""
-        self._stop_timer()
-        in_effect = resolve(self._facts, self._rules)
-        if in_effect != self.in_effect:
-            self.in_effect = in_effect
-            self._on_switch(in_effect)
-
-    def _note(self, facts: Facts) -> None:
-        if facts == self._facts:
+    def note(self, facts: Facts) -> None:
+        """The facts are these now. They take effect after the window."""
+        if facts == self.facts:
             return  # Reporting the same fact again does not restart the debounce window.
-        self._facts = facts
+        self.facts = facts
         if self._loop is None or self._window <= 0:
             self.settle()
             return
         self._stop_timer()
         self._timer = self._loop.call_later(self._window, self.settle)
+
+    def set_offline(self, *, is_offline: bool) -> None:
+        """Offline whatever else is, or as the other facts say. Takes effect at once, with all that waits."""
+        self.facts = replace(self.facts, is_set_offline=is_offline)
+        self.settle()
+
+    def settle(self) -> None:
+        """Let the facts take effect now."""
+        self._stop_timer()
+        in_effect = resolve(self.facts, self._rules)
+        if in_effect != self.in_effect:
+            self.in_effect = in_effect
+            self._on_switch(in_effect)
 
     def _stop_timer(self) -> None:
         timer, self._timer = self._timer, None

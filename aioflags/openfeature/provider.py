@@ -208,7 +208,7 @@ class AioFlagsProvider(ProcessBound):
 
     def attach(self, on_emit: _OnEmit) -> None:
         """Called by OpenFeature before ``initialize``: forwards the client's events from now on."""
-        self._stop_forwarding()
+        self.detach()
         reports_lifecycle = has_lifecycle_marker(self.sdk_provider)
         logger.debug("OpenFeature's SDK %s the life-cycle events of its providers", "reads" if reports_lifecycle else "makes")
         self._forwarder = EventForwarder(
@@ -217,7 +217,9 @@ class AioFlagsProvider(ProcessBound):
 
     def detach(self) -> None:
         """Called by OpenFeature after ``shutdown``: forwards nothing more."""
-        self._stop_forwarding()
+        forwarder, self._forwarder = self._forwarder, None
+        if forwarder is not None:
+            forwarder.stop()
 
     def initialize(self, evaluation_context: EvaluationContext, domain: str | None = None) -> None:  # noqa: ARG002 - OpenFeature's
         """Called by OpenFeature. Returns at once if the client is ready, or has older data.
@@ -249,14 +251,9 @@ class AioFlagsProvider(ProcessBound):
         """
         self._is_initialized = False
         self._wait.cancel()
-        self._stop_forwarding()
+        self.detach()
         if self._owns_client:
             close_client(self._client)
-
-    def _stop_forwarding(self) -> None:
-        forwarder, self._forwarder = self._forwarder, None
-        if forwarder is not None:
-            forwarder.stop()
 
     # -- resolving
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from aioflags.model.defaults import MAX_REFUSED_RETRY_DELAY, REFUSED_RETRY_DELAY
-from aioflags.transport.backoff import delay
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +26,9 @@ class Policy:
 
     - ``after_rejection``: after data that could not be applied, also if only one source is left.
     - ``after_round``: once each source has run and none was ``VALID``. It counts from the start of the last run, so that sources
-      start at least this far apart. It doubles with each such round, up to ``max_after_round``.
-    - ``after_refusal``: after the service refused the last source. It doubles with each such refusal, up to ``max_after_refusal``.
+      start at least this far apart. It doubles with each such round, up to ``max_after_round``, less a random part of up to half.
+    - ``after_refusal``: after the service refused the last source. It doubles with each such refusal, up to ``max_after_refusal``,
+      less a random part of up to half.
     - ``between_starts``: from one start of a source to its next.
 
     What a source leads to that does not keep to the rules of sources, and what the end of a fallback directive leads to:
@@ -51,17 +51,6 @@ class Policy:
     keeps_failing: bool = False
     stops_with_source: bool = False
     restores_removed: bool = True
-
-    def pause_after_round(self, rounds: int, *, chance: float) -> float:
-        """Seconds between two starts after ``rounds`` rounds without a ``VALID``. ``chance`` in [0, 1) subtracts up to half."""
-        return delay(self.after_round, rounds, chance=chance, ceiling=self.max_after_round)
-
-    def pause_after_refusal(self, refusals: int, *, chance: float) -> float:
-        """Seconds to wait after refusals left no source for the ``refusals``-th time in a row.
-
-        ``chance`` in [0, 1) subtracts up to half.
-        """
-        return delay(self.after_refusal, refusals, chance=chance, ceiling=self.max_after_refusal)
 
 
 SERVER: Final = Policy(

@@ -29,6 +29,7 @@ from aioflags.supervisor.rotation import FallbackState, Rotation, RotationEntry,
 from aioflags.supervisor.source_run import INITIALIZER, SourceRun, StateTimer, synchronizer_role
 from aioflags.supervisor.update_log import UpdateLog
 from aioflags.supervisor.verdict import Verdict, is_ready, is_refusal, is_rejection, judge, limits, longest_run, state_after
+from aioflags.transport.backoff import delay
 
 if TYPE_CHECKING:
     from aioflags.evaluation.snapshot import Snapshot
@@ -231,7 +232,8 @@ class Supervisor:
         if not (self._options.retries_refused and self._rotation.was_refused):
             return None
         self._refusals += 1
-        return self._policy.pause_after_refusal(self._refusals, chance=self._random())
+        policy = self._policy
+        return delay(policy.after_refusal, self._refusals, chance=self._random(), ceiling=policy.max_after_refusal)
 
     async def _wait_for_retry(self, seconds: float) -> None:
         """Sleep. If all sources poll on demand, wait for the first ``refresh()`` after that time instead."""
@@ -275,11 +277,11 @@ class Supervisor:
         entry = self._rotation.current
         if entry is None:
             return
-        next_name = display_name(entry.builder)
+        policy, next_name = self._policy, display_name(entry.builder)
         match verdict:
             case Verdict.NEXT:
                 if rounds := self._rotation.failed_rounds:
-                    pause = self._policy.pause_after_round(rounds, chance=self._random())
+                    pause = delay(policy.after_round, rounds, chance=self._random(), ceiling=policy.max_after_round)
                     self._pause = max(self._pause, pause - (loop_time() - max(self._started.values(), default=-math.inf)))
                 if self.state is SourceState.OFF:
                     # The sources started again and were not refused, so the outage is now an interruption.

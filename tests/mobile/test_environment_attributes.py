@@ -13,7 +13,6 @@ from aioflags.mobile.context_additions import (
     Application,
     Device,
     EnvironmentAttributes,
-    Program,
     find_application,
     read_device,
     read_operating_system,
@@ -185,31 +184,27 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Application:
 @pytest.mark.parametrize(
     "program",
     [
-        pytest.param(Program(module="my_shop.__main__", path=""), id="python -m with a package"),
-        pytest.param(Program(module="my_shop.cli.start", path=""), id="python -m with a module"),
-        pytest.param(Program(module=None, path="/usr/bin/open-shop"), id="a script"),
-        pytest.param(Program(module=None, path="open-shop.exe"), id="a script on Windows"),
+        pytest.param(("my_shop.__main__", ""), id="python -m with a package"),
+        pytest.param(("my_shop.cli.start", ""), id="python -m with a module"),
+        pytest.param((None, "/usr/bin/open-shop"), id="a script"),
+        pytest.param((None, "open-shop.exe"), id="a script on Windows"),
     ],
 )
-def test_the_distribution_of_a_program_is_found(program: Program, shop: Application) -> None:
-    assert find_application(program) == shop
+def test_the_distribution_of_a_program_is_found(program: tuple[str | None, str], shop: Application) -> None:
+    assert find_application(*program) == shop
 
 
 @pytest.mark.parametrize(
     "program",
     [
-        pytest.param(Program(module="no_such_package", path=""), id="a package without a distribution"),
-        pytest.param(Program(module=None, path="/home/me/script.py"), id="a file"),
-        pytest.param(Program(module=None, path=""), id="the interactive interpreter"),
+        pytest.param(("no_such_package", ""), id="a package without a distribution"),
+        pytest.param((None, "/home/me/script.py"), id="a file"),
+        pytest.param((None, ""), id="the interactive interpreter"),
     ],
 )
 @pytest.mark.usefixtures("shop")
-def test_a_program_that_is_not_installed_is_unknown(program: Program) -> None:
-    assert find_application(program) is None
-
-
-def test_the_running_program_is_known() -> None:
-    assert Program.running().path
+def test_a_program_that_is_not_installed_is_unknown(program: tuple[str | None, str]) -> None:
+    assert find_application(*program) is None
 
 
 @pytest.mark.parametrize(

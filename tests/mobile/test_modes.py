@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -92,13 +93,18 @@ class Switches:
         self.seen.append((round(asyncio.get_running_loop().time() - self._start, 6), mode))
 
 
-Step = float | Callable[[ModeSelector], object]
-TO_BACKGROUND: Step = lambda selector: selector.note_foreground(is_in_foreground=False)  # noqa: E731 -- a step of the tables
-TO_FOREGROUND: Step = lambda selector: selector.note_foreground(is_in_foreground=True)  # noqa: E731 -- as above
-LOST: Step = lambda selector: selector.note_network(is_available=False)  # noqa: E731 -- as above
-FOUND: Step = lambda selector: selector.note_network(is_available=True)  # noqa: E731 -- as above
-TO_POLLING: Step = lambda selector: selector.override(POLLING)  # noqa: E731 -- as above
-AUTOMATIC: Step = lambda selector: selector.override(None)  # noqa: E731 -- as above
+Change = Callable[[ModeSelector], object]
+Step = float | Change
+
+
+def noting(**changed: Any) -> Change:
+    """Reports facts to the selector."""
+    return lambda selector: selector.note(replace(selector.facts, **changed))
+
+
+TO_BACKGROUND, TO_FOREGROUND = noting(is_in_foreground=False), noting(is_in_foreground=True)
+LOST, FOUND = noting(has_network=False), noting(has_network=True)
+TO_POLLING, AUTOMATIC = noting(override=POLLING), noting(override=None)
 GO_OFFLINE: Step = lambda selector: selector.set_offline(is_offline=True)  # noqa: E731 -- as above
 GO_ONLINE: Step = lambda selector: selector.set_offline(is_offline=False)  # noqa: E731 -- as above
 SETTLE: Step = lambda selector: selector.settle()  # noqa: E731 -- as above
@@ -139,14 +145,14 @@ async def test_a_change_takes_effect(steps: list[Step], switches: list[tuple[flo
 
 async def test_without_a_window_each_change_takes_effect_at_once() -> None:
     made = Switches(window=0)
-    made.selector.override(POLLING)
-    made.selector.override(None)
+    for change in (TO_POLLING, AUTOMATIC):
+        change(made.selector)
     assert made.seen == [(0, ModeInEffect(POLLING)), (0, ModeInEffect(STREAMING))]
 
 
 async def test_a_closed_selector_keeps_facts_and_has_no_timer() -> None:
     made = Switches()
-    made.selector.note_foreground(is_in_foreground=False)
+    TO_BACKGROUND(made.selector)
     made.selector.close()
     await anyio.sleep(5)
     assert made.seen == []
@@ -155,5 +161,5 @@ async def test_a_closed_selector_keeps_facts_and_has_no_timer() -> None:
 
 def test_before_the_start_changes_take_effect_at_once() -> None:
     selector = ModeSelector(MOBILE, window=1, on_switch=lambda _: None)
-    selector.note_network(is_available=False)
+    LOST(selector)
     assert selector.in_effect == NO_NETWORK
