@@ -1,17 +1,20 @@
-"""A program that ends without closing its client: no name of the package's own functions is shown."""
+"""Programs that end while a client is open."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import sys
 import warnings
+from asyncio.subprocess import PIPE
 from collections.abc import Callable
 
 import pytest
 
 from aioflags import Client, Config, Context, FlagdClient, FlagdConfig, MobileClient, MobileConfig
-
-pytestmark = pytest.mark.real_time
+from aioflags.testing import FlagsService
+from tests.support.canaries import KEY
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -29,6 +32,7 @@ def flagd_client() -> FlagdClient:
     return FlagdClient(FlagdConfig(host="127.0.0.1", port=9))
 
 
+@pytest.mark.real_time
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [client, mobile_client, flagd_client])
 def test_whenever_a_program_ends_without_closing_no_coroutine_of_the_package_is_reported(
@@ -48,3 +52,36 @@ def test_whenever_a_program_ends_without_closing_no_coroutine_of_the_package_is_
     reported = [str(warning.message) for warning in shown if warning.category is RuntimeWarning]
     # The same may happen to the tasks of anyio's own connect_tcp.
     assert [text for text in reported if "connect_tcp" not in text] == []
+
+
+# -- a synchronous program that closes its client in an ``atexit`` function, where some releases of CPython start no thread
+
+
+PROGRAM = """
+import atexit
+from contextlib import ExitStack
+
+from anyio.from_thread import start_blocking_portal
+
+from aioflags import Client, Context
+
+running = ExitStack()
+atexit.register(running.close)
+client = Client.from_env()
+portal = running.enter_context(start_blocking_portal())
+running.enter_context(portal.wrap_async_context_manager(client))
+portal.call(client.flush_and_wait, 30)
+client.track("at the end", Context("anna"))
+"""
+
+
+@pytest.mark.real_time
+async def test_a_client_that_closes_in_atexit_sends_its_last_events(flags_service: FlagsService) -> None:
+    # A name, which has to be looked up, in place of the address.
+    url = flags_service.url.replace("127.0.0.1", "localhost")
+    places = {f"LAUNCHDARKLY_{place}_URI": url for place in ("BASE", "STREAM", "EVENTS")}
+    environment = {**os.environ, **places, "LAUNCHDARKLY_SDK_KEY": KEY}
+    program = await asyncio.create_subprocess_exec(sys.executable, "-W", "error", "-c", PROGRAM, env=environment, stderr=PIPE)
+    _, errors = await program.communicate()
+    assert (program.returncode, errors.decode()) == (0, "")
+    await flags_service.wait_for_event("custom", key="at the end", timeout=10)

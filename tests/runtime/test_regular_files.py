@@ -1,15 +1,17 @@
-"""Only regular files are read, for each option that names a file. Anything else is an error, without a delay."""
+"""Files: regular ones are read, private ones replaced."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import socket
+import stat
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import anyio
 import pytest
@@ -17,12 +19,11 @@ import pytest
 from aioflags import Client, Config, ConfigError, DataSystem, Events, Http
 from aioflags.devserver import FlagFile, ServerState, watch
 from aioflags.model.change import ObjectKind
-from aioflags.runtime.files import read_regular
+from aioflags.runtime.files import read_regular, replace_file, replace_private_file
 from aioflags.sources import FileSource
 from aioflags.sources.file import Files, Texts, follow
 from tests.support.canaries import secretive
-
-pytestmark = [pytest.mark.real_time, pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no FIFOs")]
+from tests.support.forks import succeeds_in_a_child
 
 USER = secretive("anna")
 IN_TIME = 30
@@ -69,6 +70,8 @@ def values(path: Path, value: int) -> None:
 # -- the function
 
 
+@pytest.mark.real_time
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no FIFOs")
 @pytest.mark.parametrize(("make", "problem"), NOT_REGULAR)
 def test_reading_refuses_a_file_that_is_not_regular(path: Path, make: Make, problem: str) -> None:
     make(path)
@@ -87,18 +90,24 @@ class Swapped(type(Path())):  # type: ignore[misc]  # the class of paths on this
         return status
 
 
+@pytest.mark.real_time
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no FIFOs")
 def test_reading_refuses_a_file_that_is_replaced_by_a_fifo_before_it_is_opened(path: Path) -> None:
     path.write_bytes(b"text")
     with pytest.raises(OSError, match="expected a regular file, got a FIFO"):
         read_regular(Swapped(path))
 
 
+@pytest.mark.real_time
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no FIFOs")
 def test_reading_follows_links(path: Path) -> None:
     path.with_name("there").write_bytes(b"text")
     path.symlink_to("there")
     assert read_regular(path) == b"text"
 
 
+@pytest.mark.real_time
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no FIFOs")
 @pytest.mark.parametrize(
     ("size", "is_read"), [pytest.param(10, True, id="of the limit"), pytest.param(11, False, id="a byte larger")]
 )
@@ -111,6 +120,8 @@ def test_a_file_has_a_largest_size(path: Path, size: int, is_read: bool) -> None
             read_regular(path, limit=10)
 
 
+@pytest.mark.real_time
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no FIFOs")
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc")
 def test_a_file_with_a_reported_size_of_0_is_read() -> None:
     assert Path("/proc/self/status").stat().st_size == 0
@@ -120,6 +131,8 @@ def test_a_file_with_a_reported_size_of_0_is_read() -> None:
 # -- clients
 
 
+@pytest.mark.real_time
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no FIFOs")
 @pytest.mark.parametrize(("make", "problem"), NOT_REGULAR)
 async def test_a_local_client_does_not_start_from_a_file_that_is_not_regular(path: Path, make: Make, problem: str) -> None:
     make(path)
@@ -127,6 +140,8 @@ async def test_a_local_client_does_not_start_from_a_file_that_is_not_regular(pat
         await Client.local(path).start(start_wait=1)
 
 
+@pytest.mark.real_time
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no FIFOs")
 @pytest.mark.slow
 @pytest.mark.parametrize(("make", "problem"), NOT_REGULAR)
 @pytest.mark.parametrize("option", ["ca_certs", "cert_file"])
@@ -169,6 +184,8 @@ print("ended")
 """
 
 
+@pytest.mark.real_time
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no FIFOs")
 @pytest.mark.slow
 @pytest.mark.parametrize("which", ["local", "file source", "initializer", "disk store", "certificates"])
 def test_start_and_the_end_of_the_process_come_in_time_with_a_fifo_for_a(path: Path, which: str) -> None:
@@ -181,6 +198,8 @@ def test_start_and_the_end_of_the_process_come_in_time_with_a_fifo_for_a(path: P
 # -- files that are followed
 
 
+@pytest.mark.real_time
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no FIFOs")
 @pytest.mark.parametrize("notified", [True, False], ids=["with notifications of the system", "by polling"])
 @pytest.mark.parametrize("make", [fifo, folder, device, listening])
 async def test_a_followed_file_is_read_again_after_it_was(path: Path, make: Make, notified: bool) -> None:
@@ -211,6 +230,8 @@ def _put_in_place(path: Path, make: Make) -> None:
     make(path)
 
 
+@pytest.mark.real_time
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no FIFOs")
 async def test_a_client_serves_its_flags_while_its_file_is_a_fifo_and_follows_the_next_file(path: Path) -> None:
     values(path, 1)
     source = FileSource(path, interval=0.05, notified=False)
@@ -226,6 +247,8 @@ async def test_a_client_serves_its_flags_while_its_file_is_a_fifo_and_follows_th
                 await anyio.sleep(0.01)
 
 
+@pytest.mark.real_time
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no FIFOs")
 @pytest.mark.slow
 async def test_the_development_server_serves_the_last_flags_while_its_file_is_a_fifo_and_follows_the_next_file(
     path: Path,
@@ -249,6 +272,8 @@ async def test_the_development_server_serves_the_last_flags_while_its_file_is_a_
 # -- commands
 
 
+@pytest.mark.real_time
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no FIFOs")
 @pytest.mark.parametrize(
     "words",
     [
@@ -271,6 +296,8 @@ def test_a_command_ends_with_one_line_about_a_fifo(path: Path, words: list[str])
     assert "expected a regular file, got a FIFO" in ran.stderr
 
 
+@pytest.mark.real_time
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no FIFOs")
 def test_assert_flags_exist_refuses_a_fifo(path: Path) -> None:
     from aioflags import Flag
     from aioflags.testing import assert_flags_exist
@@ -280,9 +307,115 @@ def test_assert_flags_exist_refuses_a_fifo(path: Path) -> None:
         assert_flags_exist([Flag("f", default=0)], path)
 
 
+@pytest.mark.real_time
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no FIFOs")
 @pytest.mark.slow
 def test_flags_of_a_test_session_are_not_read_from_a_fifo(pytester: pytest.Pytester) -> None:
     os.mkfifo(pytester.path / "flags.json")
     ran = pytester.runpytest_subprocess("--flags-file", "flags.json", timeout=2 * IN_TIME)
     assert ran.ret == pytest.ExitCode.USAGE_ERROR
     ran.stderr.fnmatch_lines(["*flags.json: expected a regular file, got a FIFO*"])
+
+
+# -- replace_file: who can read and write the file afterwards, and what a process that died leaves
+
+
+GROUP = 4242
+MEMBER = 4243
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can become another user")
+def test_an_edit_by_a_member_of_the_group_keeps_group_and_mode() -> None:
+    async def edit() -> None:
+        os.setgroups([GROUP])
+        os.setgid(MEMBER)
+        os.setuid(MEMBER)
+        await asyncio.to_thread(replace_file, path, b"new")
+
+    with TemporaryDirectory() as folder:  # pytest's folders are closed to other users
+        path = Path(folder) / "o.json"
+        path.write_text("old")
+        os.chown(path, 0, GROUP)
+        path.chmod(0o660)
+        path.parent.chmod(0o777)
+        assert succeeds_in_a_child(edit)
+        status = path.stat()
+        assert (path.read_text(), status.st_uid, status.st_gid) == ("new", MEMBER, GROUP)
+        assert stat.S_IMODE(status.st_mode) == 0o660
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can give files away")
+def test_root_keeps_the_owner(tmp_path: Path) -> None:
+    path = tmp_path / "o.json"
+    path.write_text("old")
+    os.chown(path, MEMBER, GROUP)
+    replace_file(path, b"new")
+    assert (path.stat().st_uid, path.stat().st_gid) == (MEMBER, GROUP)
+
+
+@pytest.mark.parametrize(
+    ("name", "age", "is_removed"),
+    [
+        pytest.param(".o.json.0123456789abcdef.tmp", 700, True, id="ours, ten minutes old"),
+        pytest.param(".o.json.0123456789abcdef.tmp", 60, False, id="ours, a minute old"),
+        pytest.param(".o.json.notes.tmp", 700, False, id="another program's"),
+    ],
+)
+def test_a_file_of_a_process_that_died_is_removed(name: str, age: float, is_removed: bool, tmp_path: Path) -> None:
+    (tmp_path / ".o.json.00000000000000ff.tmp").mkdir()  # cannot be removed like a file
+    left = tmp_path / name
+    left.write_text("half")
+    then = left.stat().st_mtime - age
+    for each in tmp_path.iterdir():
+        os.utime(each, (then, then))
+    replace_file(tmp_path / "o.json", b"new")
+    assert left.exists() is not is_removed
+
+
+def test_a_link_to_itself_is_an_os_error(tmp_path: Path) -> None:
+    path = tmp_path / "o.json"
+    path.symlink_to(path)
+    with pytest.raises(OSError, match=r"o\.json"):
+        replace_file(path, b"new")
+
+
+class _WindowsError(PermissionError):
+    winerror = 5
+
+
+class _ReplaceFails:
+    """The ``os`` module, whose ``replace`` raises these errors before it works."""
+
+    def __init__(self, *errors: PermissionError) -> None:
+        self.errors = list(errors)
+
+    open, write, fsync, close = staticmethod(os.open), staticmethod(os.write), staticmethod(os.fsync), staticmethod(os.close)
+    unlink = staticmethod(os.unlink)
+
+    def replace(self, source: Path, target: Path, /) -> None:
+        if self.errors:
+            raise self.errors.pop()
+        source.replace(target)
+
+
+def test_a_file_that_a_reader_has_open_on_windows_is_replaced_when_it_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "o.json"
+    path.write_text("old")
+    replace_private_file(path, b"new", _ReplaceFails(_WindowsError()))
+    assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize(
+    "errors",
+    [
+        pytest.param([_WindowsError() for _ in range(100)], id="on Windows, for too long"),
+        pytest.param([PermissionError()], id="on other systems, at once"),
+    ],
+)
+def test_a_file_that_may_not_be_replaced_keeps_its_contents(errors: list[PermissionError], tmp_path: Path) -> None:
+    path = tmp_path / "o.json"
+    path.write_text("old")
+    with pytest.raises(PermissionError):
+        replace_private_file(path, b"new", _ReplaceFails(*errors))
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]

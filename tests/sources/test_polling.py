@@ -1,24 +1,27 @@
-"""FDv2 polls in virtual time: requests, ETags, the pace, bugs, closing and options."""
+"""Polling: requests, pauses, and what each answer is reported as."""
 
 from __future__ import annotations
 
 import gzip
 
 import anyio
+import httpx
 import pytest
 
 from aioflags.errors import ConfigError
-from aioflags.model.change import Basis, FetchFailure, Selector
+from aioflags.model.change import Basis, ChangeKind, FallbackDirective, FetchFailure, Selector
 from aioflags.model.status import FailureKind, SourceState
 from aioflags.protocol.server_side import ServerSide
-from aioflags.sources import Polling
+from aioflags.sources import Latching, Polling
 from aioflags.transport.http import HttpTransport
-from tests.sources.polls import GOOD, NOT_MODIFIED, TAGGED, UP_TO_DATE, fetched, source_of, updates
+from tests.sources.polls import GOOD, HEADER, NOT_MODIFIED, TAGGED, UP_TO_DATE, fetched, latch_of, source_of, updates
 from tests.support.canaries import KEY
 from tests.support.scripted_http import (
+    DIRECTED,
     HANG,
     Answer,
     Service,
+    first,
     intent,
     nothing_selected,
     payload,
@@ -254,3 +257,189 @@ async def test_a_failure_has_the_address_without_the_query() -> None:
         update = await anext(updates)
     assert update.error is not None
     assert update.error.address == "https://poll.test/eu/sdk/poll"
+
+
+# -- FDv2 polls in virtual time: what each answer is reported as, and the fallback directive
+
+
+# -- what an answer is reported as
+
+INVALID = [
+    pytest.param(Answer(200, {}, [b"{oops"]), id="not JSON"),
+    pytest.param(Answer(200, {}, []), id="an empty body"),
+    pytest.param(Answer(200, {}, [b"\xff\xfe"]), id="not UTF-8"),
+    pytest.param(
+        Answer(200, {}, [poll_body(*payload("a")).replace(b'"variation"', b'"variatio\xee"')]), id="a name that is not UTF-8"
+    ),
+    pytest.param(Answer(200, {}, [b'{"events": 1}']), id="DS-47 events that are not an array"),
+    pytest.param(Answer(200, {}, [b"{}"]), id="DS-47 no events"),
+    pytest.param(Answer(200, {}, [b'{"events": [1]}']), id="DS-47 an event that is not an object"),
+    pytest.param(Answer(200, {}, [poll_body(*payload("a")[:-1])]), id="DS-49 an end after puts"),
+    pytest.param(Answer(200, {"Content-Encoding": "br"}, [b"x"]), id="another coding"),
+    pytest.param(Answer(200, {"Content-Encoding": "gzip, gzip"}, [b"x"]), id="several codings"),
+    pytest.param(Answer(200, {"Content-Encoding": "gzip"}, [b"not gzip"]), id="not in the coding of its header"),
+    pytest.param(Answer(200, {"Content-Encoding": "gzip"}, [gzip.compress(b'{"events": []}')[:-4]]), id="gzip that is cut off"),
+    pytest.param(Answer(200, {}, [b" " * 5000]), id="too large"),
+    pytest.param(Answer(200, {"Content-Encoding": "gzip"}, [gzip.compress(b" " * 5000)]), id="too large when inflated"),
+]
+BROKEN = [
+    pytest.param(Answer(after=httpx.ConnectError("refused")), id="DS-79 a refused connection"),
+    pytest.param(Answer(after=httpx.ConnectTimeout("")), id="DS-79 a timeout while connecting"),
+    pytest.param(Answer(after=httpx.RemoteProtocolError("garbage")), id="DS-79 garbage"),
+    pytest.param(Answer(after=OSError("no route")), id="DS-79 an error of the operating system"),
+    pytest.param(Answer(after=HANG), id="no answer"),
+    pytest.param(Answer(200, {}, [b'{"ev', httpx.ReadError("")]), id="a body that breaks off"),
+    pytest.param(Answer(200, {}, [b'{"ev', HANG]), id="a body that stops"),
+    pytest.param(Answer(200, {}, [step for _ in range(60) for step in (14.0, b" ")]), id="a body that arrives too slowly"),
+]
+PASSING = [pytest.param(Answer(status), id=f"{status}") for status in (302, 400, 408, 429, 500, 503, 599)]
+FINAL = [pytest.param(Answer(status), id=f"{status}") for status in (401, 403, 404, 405, 410)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        *[pytest.param(*case.values, FailureKind.INVALID_DATA, id=case.id) for case in INVALID],
+        *[pytest.param(*case.values, FailureKind.NETWORK_ERROR, id=case.id) for case in BROKEN],
+        *[pytest.param(*case.values, FailureKind.ERROR_RESPONSE, id=case.id) for case in PASSING],
+        pytest.param(poll_of(("error", {"reason": "no"})), FailureKind.UNKNOWN, id="an error event"),
+        pytest.param(poll_of(("goodbye", {"reason": "bye"})), FailureKind.UNKNOWN, id="a goodbye"),
+    ],
+)
+async def test_a_recoverable_failure_interrupts_until_the_next_poll(answer: Answer, kind: FailureKind) -> None:
+    service = Service(answer, GOOD)
+    bad, good = await updates(service, 2, http=service.http(max_response_bytes=4000))
+    assert (bad.state, bad.change_set, bad.directive) == (SourceState.INTERRUPTED, None, None)
+    assert bad.error is not None
+    assert bad.error.kind is kind
+    assert bad.error.message
+    assert good.change_set is not None
+    assert service.pauses[0] >= 30
+    assert service.all_closed
+
+
+@pytest.mark.parametrize("answer", [*INVALID, *BROKEN, *PASSING, *FINAL])
+async def test_an_initializer_reports_its_failure(answer: Answer) -> None:
+    service = Service(answer)
+    failure = await fetched(service, http=service.http(max_response_bytes=4000))
+    assert isinstance(failure, FetchFailure)
+    assert failure.directive is None
+    assert failure.error.status_code == (answer.status if answer.status != 200 else 0)
+    assert len(service.requests) == 1
+    assert service.all_closed
+
+
+@pytest.mark.parametrize("answer", FINAL)
+async def test_a_permanent_status_ends_the_source(answer: Answer) -> None:
+    service = Service(GOOD, answer, GOOD)
+    news = await updates(service, 9)
+    assert [update.state.value for update in news] == ["VALID", "OFF"]
+    assert news[-1].error is not None
+    assert news[-1].error.status_code == answer.status
+    assert len(service.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(UP_TO_DATE, id="no changes"),
+        pytest.param(NOT_MODIFIED, id="DS-50 not modified"),
+        pytest.param(
+            poll_of(intent("none"), ("payload-transferred", {"state": "x", "version": 1})), id="DS-48 no changes, and an end"
+        ),
+    ],
+)
+async def test_an_answer_without_changes_is_valid_without_a_change_set(answer: Answer) -> None:
+    (update,) = await updates(Service(answer), 1)
+    assert (update.state, update.change_set, update.error) == (SourceState.VALID, None, None)
+    basis = await fetched(Service(answer))
+    assert isinstance(basis, Basis)
+    assert basis.change_set.kind is ChangeKind.NONE
+
+
+async def test_a_payload_is_reported_with_its_environment() -> None:
+    service = Service(poll_of(*payload("a", state="s1"), x_ld_envid="env-1"))
+    (update,) = await updates(service, 1)
+    assert update.change_set is not None
+    assert (update.state, update.environment_id, update.change_set.selector.state) == (SourceState.VALID, "env-1", "s1")
+    basis = await fetched(service)
+    assert isinstance(basis, Basis)
+    assert (basis.environment_id, basis.change_set.kind, basis.change_set.persist) == ("env-1", ChangeKind.FULL, True)
+
+
+async def test_an_error_has_no_environment_id() -> None:
+    (update,) = await updates(Service(Answer(500, {"X-LD-EnvID": "env-1"})), 1)
+    assert update.environment_id is None
+
+
+# -- the directive
+
+ANY = [
+    pytest.param(poll_of(*payload("a")), "VALID", id="FB-4 a payload"),
+    pytest.param(UP_TO_DATE, "VALID", id="FB-5 DS-107 being up to date"),
+    pytest.param(NOT_MODIFIED, "VALID", id="FB-5 DS-106 not modified"),
+    *[pytest.param(Answer(status), "OFF", id=f"FB-6 {status}") for status in (400, 401, 403, 404, 429, 500, 503)],
+    *[pytest.param(*case.values, "OFF", id=f"FB-7 {case.id}") for case in INVALID],
+    pytest.param(Answer(200, {}, [b'{"ev', httpx.ReadError("")]), "OFF", id="FB-8 a body that breaks off"),
+    pytest.param(Answer(200, {}, [HANG]), "OFF", id="FB-8 a body that never comes"),
+]
+
+
+@pytest.mark.parametrize(("answer", "state"), ANY)
+async def test_a_directive_in_any_response_is_reported_and_ends_the_polls(answer: Answer, state: str) -> None:
+    service = Service(answer.directed(), GOOD)
+    (update,) = await updates(service, 9, http=service.http(max_response_bytes=4000))
+    assert (update.state.value, update.directive) == (state, HEADER)
+    assert (update.error is None) == (state == "VALID")
+    assert len(service.requests) == 1
+    assert service.all_closed
+
+
+@pytest.mark.parametrize(("answer", "state"), ANY)
+async def test_an_initializer_reports_the_directive_of_any_response(answer: Answer, state: str) -> None:
+    service = Service(answer.directed(**{"X-LD-FD-Fallback-TTL": "60"}))
+    result = await fetched(service, http=service.http(max_response_bytes=4000))
+    assert isinstance(result, Basis if state == "VALID" else FetchFailure)
+    assert result.directive == FallbackDirective(ttl=60.0, origin="header")
+
+
+@pytest.mark.holds("FB-5", "DS-106")
+async def test_a_later_poll_may_bring_the_directive() -> None:
+    service = Service(TAGGED, NOT_MODIFIED.directed(), GOOD)
+    news = await updates(service, 9)
+    assert [update.directive for update in news] == [None, HEADER]
+
+
+@pytest.mark.holds("FB-30")
+async def test_a_goodbye_in_a_poll_can_have_the_directive() -> None:
+    (update,) = await updates(Service(poll_of(("goodbye", {"protocolFallbackTTL": 5}))), 9)
+    assert (update.state, update.directive) == (SourceState.OFF, FallbackDirective(ttl=5.0, origin="goodbye"))
+
+
+@pytest.mark.holds("FB-8")
+async def test_the_directive_is_latched_only_while_the_body_is_read() -> None:
+    service = Service(Answer(200, DIRECTED, [10.0, b"{", httpx.ReadError("")]))
+    source = source_of(service)
+    seen: list[FallbackDirective | None] = []
+
+    async def look() -> None:
+        seen.append(source.latched)
+        await anyio.sleep(5)
+        seen.append(source.latched)
+
+    assert isinstance(source, Latching)
+    async with anyio.create_task_group() as group, updates_of(source) as news:
+        group.start_soon(look)
+        await first(news, 1)
+    assert seen == [None, HEADER]
+
+
+async def test_a_latched_directive_does_not_carry_over_to_the_next_poll() -> None:
+    service = Service(Answer(200, DIRECTED, [HANG]), GOOD)
+    source = source_of(service)
+    with anyio.move_on_after(1):
+        async with updates_of(source) as news:
+            await anext(news)
+    assert latch_of(source) == HEADER
+    (update,) = await updates_from(source, 1)
+    assert (update.directive, latch_of(source)) == (None, None)
