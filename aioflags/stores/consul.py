@@ -11,14 +11,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Final
 
-import anyio
-
-from aioflags.errors import ConfigError, StoreError
+from aioflags.errors import ConfigError
 from aioflags.model.change import ObjectKind
 from aioflags.protocol.requests import check_header
 from aioflags.runtime.checkpoints import pause_when_spent
 from aioflags.runtime.cooperative import Budget
-from aioflags.runtime.logs import Once, printable
+from aioflags.runtime.logs import printable
 from aioflags.runtime.validation import address, require, set_all
 from aioflags.stores.base import Store, StoreContext, StoredItem, StoredItems
 from aioflags.stores.consul_connection import (
@@ -31,14 +29,12 @@ from aioflags.stores.consul_connection import (
     is_in_url,
     is_storable,
 )
-from aioflags.stores.items import COLLECTIONS, LOST_RACE, MARKER, ItemReader, items_lost, listed_kinds, marker_text, stored_version
+from aioflags.stores.items import COLLECTIONS, MARKER, DatabaseFlags, listed_kinds, longer_marker, marker_text, stored_version
 from aioflags.transport.settings import Http
 
-# -- ConsulFlags: flags and segments in Consul, each under a key of its own, and a marker that is set when they are written.
+# -- ConsulFlags: flags and segments in Consul, each under a key of its own in the folder of its kind.
 #
-# The marker lists the kinds that have items: ``consul kv delete -recurse`` may delete the folder of a kind and keep the
-# marker. A data set that lacks a listed folder is never read, and no change set is written to it: the folder would begin
-# again with a few items, and look complete.
+# ``consul kv delete -recurse`` may delete the folder of a kind and keep the marker.
 #
 # Source: ``data-system.md`` 7.4; LaunchDarkly's SDKs, which use the same keys.
 
@@ -47,11 +43,10 @@ _SINGLE_READS: Final = 16
 """Up to so many entries are read one by one before a write; otherwise all entries are read at once."""
 
 
-class ConsulFlags:
-    """The store that :class:`~aioflags.stores.ConsulStore` builds. Raises :class:`StoreError`.
+class ConsulFlags(DatabaseFlags[ConsulConnection]):
+    """The store that :class:`~aioflags.stores.ConsulStore` builds. Raises :class:`StoreError`."""
 
-    ``chance`` returns numbers in [0, 1).
-    """
+    database = "Consul"
 
     def __init__(
         self,
@@ -61,29 +56,16 @@ class ConsulFlags:
         logger: logging.Logger,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self._connection = connection
-        self._chance = chance
         self._root = f"{prefix}/"
-        self._folders = {kind: f"{prefix}/{name}/" for kind, name in COLLECTIONS.items()}
-        self._marker = f"{prefix}/{MARKER}"
-        self._logger = logger
-        self._read_item = ItemReader("Consul", logger)
-        self._too_large = Once()
-        # Two writers of one client would only interrupt each other.
-        self._writing = anyio.Lock()
-
-    async def initialized(self) -> bool:
-        """Whether the marker exists, and each folder that it lists."""
-        marker = await self._stored_marker()
-        return marker is not None and not await self._lost(marker, self._folders)
+        folders = {kind: f"{prefix}/{name}/" for kind, name in COLLECTIONS.items()}
+        super().__init__(connection, folders, f"{prefix}/{MARKER}", logger, chance)
 
     async def load(self) -> StoredItems:
         """All entries, read in one request. Raises :class:`StoreError` if a folder is missing that the marker lists."""
         entries = await self._all_entries()
         listed = _listed(entries.get(self._marker)) or ()
-        if lost := [self._folders[kind] for kind in self._unseen(entries) if kind in listed]:
-            raise items_lost("Consul", lost)
-        items: dict[ObjectKind, dict[str, StoredItem]] = {kind: {} for kind in self._folders}
+        self._require_not_lost([self._places[kind] for kind in self._unseen(entries) if kind in listed])
+        items: dict[ObjectKind, dict[str, StoredItem]] = {kind: {} for kind in self._places}
         budget = Budget()
         for entry in entries.values():
             if (item := self._item(entry)) is not None:
@@ -93,11 +75,10 @@ class ConsulFlags:
 
     async def get(self, kind: ObjectKind, key: str) -> StoredItem | None:
         """One entry. Raises :class:`StoreError` if its folder is missing, and the marker lists it."""
-        entry = (await self._entries([(kind, key)])).get(self._folders[kind] + key)
+        entry = (await self._entries([(kind, key)])).get(self._places[kind] + key)
         if entry is not None:
             return self._item(entry)
-        if lost := await self._lost(await self._stored_marker(), [kind]):
-            raise items_lost("Consul", lost)
+        await self._require_whole([kind])
         return None
 
     async def replace(self, items: StoredItems) -> None:
@@ -120,9 +101,6 @@ class ConsulFlags:
         Without the marker no folder is begun, and nothing is written if one is missing that it lists: :meth:`initialized` is false
         then. The marker is read only if the items are not stored yet.
 
-        If another process writes one of them at the same time, pause and try again. All processes of a fleet receive a change at
-        the same moment, and write it: one that loses the race usually finds the same items written already.
-
         Raises:
             StoreError: another process wrote first every time.
         """
@@ -130,23 +108,8 @@ class ConsulFlags:
         for item in items:
             if (other := newest.get((item.kind, item.key))) is None or item.version > other.version:
                 newest[item.kind, item.key] = item
-        if not newest:
-            return
-        async with self._writing:
-            for failures in range(LOST_RACE.attempts):
-                await anyio.sleep(LOST_RACE.pause(failures, self._chance()))
-                if await self._write_newer(list(newest.values())):
-                    return
-        raise StoreError(f"the keys of Consul changed {LOST_RACE.attempts} times while this client tried to write")
-
-    async def is_available(self) -> bool:
-        """Whether Consul answers, and has a leader. Whether the marker exists does not matter."""
-        await self._stored_marker()
-        return True
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._connection.aclose()
+        if newest:
+            await self._write_first(lambda: self._write_newer(list(newest.values())), "the keys of Consul")
 
     # -- reading
 
@@ -157,28 +120,25 @@ class ConsulFlags:
 
     def _unseen(self, keys: Collection[str]) -> list[ObjectKind]:
         """The kinds that have no key in ``keys``."""
-        return [kind for kind, folder in self._folders.items() if not any(key.startswith(folder) for key in keys)]
+        return [kind for kind, folder in self._places.items() if not any(key.startswith(folder) for key in keys)]
 
     async def _require_readable(self, kinds: Iterable[ObjectKind]) -> None:
         """Consul leaves out of a list what the token may not read, without an error. It does refuse a single key."""
         for kind in kinds:
-            await self._connection.entries(self._folders[kind])
+            await self._connection.entries(self._places[kind])
 
-    async def _stored_marker(self) -> ConsulEntry | None:
-        return next(iter(await self._connection.entries(self._marker)), None)
-
-    async def _lost(self, marker: ConsulEntry | None, kinds: Collection[ObjectKind]) -> list[str]:
-        """The folders of these kinds that the marker lists and Consul lacks."""
+    async def _look(self, kinds: Collection[ObjectKind]) -> tuple[ConsulEntry | None, list[str]]:
+        marker = next(iter(await self._connection.entries(self._marker)), None)
         listed = (_listed(marker) or frozenset()).intersection(kinds)
         if not listed:
-            return []
+            return marker, []
         lost = listed.intersection(self._unseen(await self._connection.names(self._root)))
         await self._require_readable(lost)
-        return [self._folders[kind] for kind in lost]
+        return marker, [self._places[kind] for kind in lost]
 
     async def _entries(self, wanted: Sequence[tuple[ObjectKind, str]]) -> dict[str, ConsulEntry]:
         """The entries of some items, by key, among others."""
-        keys = [self._folders[kind] + key for kind, key in wanted]
+        keys = [self._places[kind] + key for kind, key in wanted]
         if len(keys) > _SINGLE_READS or not all(map(is_in_url, keys)):
             return await self._all_entries()
         return {entry.key: entry for key in keys for entry in await self._connection.entries(key)}
@@ -191,7 +151,7 @@ class ConsulFlags:
 
     def _name(self, key: str) -> tuple[ObjectKind, str] | None:
         """Kind and key of an item, if it is the key of one. Consul's web page makes an entry for an empty folder."""
-        for kind, folder in self._folders.items():
+        for kind, folder in self._places.items():
             if key.startswith(folder) and key != folder:
                 return kind, key[len(folder) :]
         return None
@@ -205,9 +165,9 @@ class ConsulFlags:
         if (listed := _listed(before)) and not listed.isdisjoint(self._unseen(stored)):
             before = None
             yield ConsulWrite(key=self._marker, text=None)
-        for kind in self._folders:
+        for kind in self._places:
             for item in items.get(kind, {}).values():
-                write = ConsulWrite(key=self._folders[kind] + item.key, text=item.text)
+                write = ConsulWrite(key=self._places[kind] + item.key, text=item.text)
                 kept.add(write.key)
                 entry = stored.get(write.key)
                 is_changed = (entry is None or entry.text != item.text) and self._is_storable(item, write)
@@ -228,13 +188,11 @@ class ConsulFlags:
         writes = list(self._newer(items, stored))
         unseen = frozenset(self._unseen(stored)).difference(self._unseen([write.key for write in writes]))
         if unseen:
-            marker = await self._stored_marker()
-            if marker is None or await self._lost(marker, unseen):
+            marker, lost = await self._look(unseen)
+            if marker is None or lost:
                 return True
-            listed = _listed(marker)
-            if listed is not None and not unseen <= listed:
-                text = marker_text(listed | unseen).encode()
-                writes.append(ConsulWrite(key=self._marker, text=text, index=marker.modify_index))
+            if (text := longer_marker(marker.text, unseen)) is not None:
+                writes.append(ConsulWrite(key=self._marker, text=text.encode(), index=marker.modify_index))
         for batch in batches(writes, self._connection.namespace):
             if not await self._connection.apply(batch):
                 return False
@@ -243,7 +201,7 @@ class ConsulFlags:
     def _newer(self, items: Iterable[StoredItem], stored: dict[str, ConsulEntry]) -> Iterator[ConsulWrite]:
         """The writes of the items that are newer than the stored ones. A stored value that cannot be read is replaced."""
         for item in items:
-            key = self._folders[item.kind] + item.key
+            key = self._places[item.kind] + item.key
             entry = stored.get(key)
             text = None if entry is None else entry.text
             version = None if text is None else stored_version(text)
@@ -254,9 +212,9 @@ class ConsulFlags:
     def _is_storable(self, item: StoredItem, write: ConsulWrite) -> bool:
         """Whether Consul can keep the item. If not, it is left out, and the log says so once."""
         if is_storable(write, self._connection.namespace):
-            self._too_large.forget(write.key)
+            self._refused.forget(write.key)
             return True
-        if self._too_large(write.key):
+        if self._refused(write.key):
             self._logger.error(
                 "Consul keeps at most %d bytes for a key: %s %s has %d and is not stored; programs that read the store keep its"
                 " last version that was smaller, if any",

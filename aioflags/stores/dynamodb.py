@@ -14,24 +14,22 @@ from dataclasses import KW_ONLY, dataclass, field
 from importlib.util import find_spec
 from typing import Any, Final
 
-import anyio
 from anyio.lowlevel import checkpoint
 
 from aioflags.errors import ConfigError, ConfigTypeError, StoreError
 from aioflags.model.change import ObjectKind
 from aioflags.runtime.cooperative import sliced
-from aioflags.runtime.logs import Once, printable
+from aioflags.runtime.logs import printable
 from aioflags.runtime.validation import address, interval, require, set_all, text_or_none
 from aioflags.stores.base import MembershipStore, Store, StoreContext, StoredItem, StoredItems
 from aioflags.stores.dynamodb_connection import DynamoDBClient, DynamoDBConnection, DynamoDBItem, keys
-from aioflags.stores.items import COLLECTIONS, MARKER, ItemReader, items_lost, listed_kinds, marker_text
+from aioflags.stores.items import COLLECTIONS, MARKER, DatabaseFlags, listed_kinds, longer_marker, marker_text
 
 # -- DynamoDBFlags: flags and segments in a table of DynamoDB, and a marker that is set when they are written.
 #
 # The partition key ``namespace`` is ``features``, ``segments`` or ``$inited``, after the prefix; the sort key ``key`` is the
 # key of a flag or segment. ``version`` is a number, which writes compare; ``item`` is the JSON, or in the marker the kinds
-# that have items: a script may delete all items of a kind and keep the marker. A data set that lacks a listed kind is never
-# read, and no change set is written to it: the kind would begin again with a few items, and look complete.
+# that have items.
 #
 # Source: ``data-system.md`` 7.4; LaunchDarkly's SDKs have the same layout.
 
@@ -44,32 +42,23 @@ _SLICE: Final = 100
 """Items to encode between two checkpoints."""
 
 
-class DynamoDBFlags:
+class DynamoDBFlags(DatabaseFlags[DynamoDBConnection]):
     """The store that :class:`~aioflags.stores.DynamoDBStore` builds.
 
     DynamoDB replaces no data set in one step: while one is written, readers see old items and new ones.
     """
 
-    def __init__(self, connection: DynamoDBConnection, *, prefix: str, logger: logging.Logger) -> None:
-        self._connection = connection
-        self._namespaces = {kind: prefix + name for kind, name in COLLECTIONS.items()}
-        self._marker = prefix + MARKER
-        self._logger = logger
-        self._read_item = ItemReader("DynamoDB", logger)
-        self._refused = Once()
-        # An upsert in the middle of a replacement would be overwritten by it.
-        self._writing = anyio.Lock()
+    database = "DynamoDB"
 
-    async def initialized(self) -> bool:
-        """Whether the marker exists, and an item of each kind that it lists."""
-        marker = await self._stored_marker()
-        return marker is not None and not await self._lost(marker, self._namespaces)
+    def __init__(self, connection: DynamoDBConnection, *, prefix: str, logger: logging.Logger) -> None:
+        namespaces = {kind: prefix + name for kind, name in COLLECTIONS.items()}
+        super().__init__(connection, namespaces, prefix + MARKER, logger)
 
     async def load(self) -> StoredItems:
         """Both namespaces, one after the other. Raises :class:`StoreError` if one is empty that the marker lists."""
-        items: dict[ObjectKind, dict[str, StoredItem]] = {kind: {} for kind in self._namespaces}
-        empty = set(self._namespaces)
-        for kind, namespace in self._namespaces.items():
+        items: dict[ObjectKind, dict[str, StoredItem]] = {kind: {} for kind in self._places}
+        empty = set(self._places)
+        for kind, namespace in self._places.items():
 
             def take(page: Sequence[DynamoDBItem], kind: ObjectKind = kind) -> None:
                 if page:
@@ -77,16 +66,17 @@ class DynamoDBFlags:
                 items[kind].update((item.key, item) for each in page if (item := self._read(kind, each)) is not None)
 
             await self._connection.each_page(namespace, take)
-        await self._require_not_lost(empty)
+        if empty:
+            await self._require_whole(empty)
         return items
 
     async def get(self, kind: ObjectKind, key: str) -> StoredItem | None:
         """One item of a namespace. Raises :class:`StoreError` if the namespace is empty, and the marker lists it."""
         if not 0 < len(key.encode()) <= _MAX_KEY:
             return None
-        if (item := await self._connection.get(self._namespaces[kind], key)) is not None:
+        if (item := await self._connection.get(self._places[kind], key)) is not None:
             return self._read(kind, item)
-        await self._require_not_lost([kind])
+        await self._require_whole([kind])
         return None
 
     async def replace(self, items: StoredItems) -> None:
@@ -100,9 +90,9 @@ class DynamoDBFlags:
         async with self._writing:
             wanted = await self._encoded(items)
             filled = {namespace for namespace, _ in wanted}
-            marker = self._marker_of([kind for kind, namespace in self._namespaces.items() if namespace in filled])
-            stored = await self._stored_marker()
-            if await self._lost(stored, self._namespaces):
+            marker = self._marker_with(marker_text([kind for kind, namespace in self._places.items() if namespace in filled]))
+            stored, lost = await self._look(self._places)
+            if lost:
                 await self._connection.delete([keys(self._marker, self._marker)])
                 stored = None
             obsolete = await self._compare(wanted)
@@ -116,7 +106,7 @@ class DynamoDBFlags:
     async def _encoded(self, items: StoredItems) -> dict[tuple[str, str], DynamoDBItem]:
         """The items to store, by namespace and key."""
         wanted: dict[tuple[str, str], DynamoDBItem] = {}
-        for kind, namespace in self._namespaces.items():
+        for kind, namespace in self._places.items():
             for batch in sliced(items.get(kind, {}).values(), _SLICE):
                 wanted.update(((namespace, item.key), encoded) for item in batch if (encoded := self._written(item)) is not None)
                 await checkpoint()
@@ -134,7 +124,7 @@ class DynamoDBFlags:
                 elif wanted[place] == stored:
                     del wanted[place]
 
-        for namespace in self._namespaces.values():
+        for namespace in self._places.values():
             await self._connection.each_page(namespace, take)
         return obsolete
 
@@ -147,48 +137,32 @@ class DynamoDBFlags:
             storable = [(item.kind, encoded) for item in items if (encoded := self._written(item)) is not None]
             if not storable:
                 return
-            kinds, marker = {kind for kind, _ in storable}, await self._stored_marker()
-            if marker is None or await self._lost(marker, kinds):
+            kinds = {kind for kind, _ in storable}
+            marker, lost = await self._look(kinds)
+            if marker is None or lost:
                 return
             for _, encoded in storable:
                 await self._connection.put_if_newer(encoded)
-            listed = _listed(marker)
-            if listed is not None and not kinds <= listed:
-                await self._connection.put_if_unchanged(self._marker_of(listed | kinds), before=marker)
-
-    async def is_available(self) -> bool:
-        """Whether the table answers. The answer does not matter."""
-        await self._stored_marker()
-        return True
-
-    async def aclose(self) -> None:
-        """Close the client, unless the program passed it."""
-        await self._connection.aclose()
+            if (text := longer_marker(_text(marker), kinds)) is not None:
+                await self._connection.put_if_unchanged(self._marker_with(text), before=marker)
 
     # -- the marker
 
-    def _marker_of(self, kinds: Collection[ObjectKind]) -> DynamoDBItem:
-        return {**keys(self._marker, self._marker), "item": {"S": marker_text(kinds)}}
+    def _marker_with(self, text: str) -> DynamoDBItem:
+        return {**keys(self._marker, self._marker), "item": {"S": text}}
 
-    async def _stored_marker(self) -> DynamoDBItem | None:
-        return await self._connection.get(self._marker, self._marker)
-
-    async def _lost(self, marker: DynamoDBItem | None, kinds: Collection[ObjectKind]) -> list[str]:
-        """The namespaces of these kinds that the marker lists and that are empty."""
-        listed = _listed(marker) or ()
-        namespaces = [self._namespaces[kind] for kind in kinds if kind in listed]
-        return [namespace for namespace in namespaces if await self._connection.is_empty(namespace)]
-
-    async def _require_not_lost(self, kinds: Collection[ObjectKind]) -> None:
-        if kinds and (lost := await self._lost(await self._stored_marker(), kinds)):
-            raise items_lost("DynamoDB", lost)
+    async def _look(self, kinds: Collection[ObjectKind]) -> tuple[DynamoDBItem | None, list[str]]:
+        marker = await self._connection.get(self._marker, self._marker)
+        listed = (None if marker is None else listed_kinds(_text(marker))) or ()
+        namespaces = [self._places[kind] for kind in kinds if kind in listed]
+        return marker, [namespace for namespace in namespaces if await self._connection.is_empty(namespace)]
 
     # -- items
 
     def _written(self, item: StoredItem) -> DynamoDBItem | None:
         """An item of DynamoDB; ``None``, with one line in the log, if DynamoDB would refuse it, and all others of its request."""
         encoded = {
-            **keys(self._namespaces[item.kind], item.key),
+            **keys(self._places[item.kind], item.key),
             "version": {"N": str(item.version)},
             "item": {"S": item.text.decode()},
         }
@@ -208,11 +182,6 @@ class DynamoDBFlags:
 def _text(stored: DynamoDBItem) -> bytes | None:
     text: Any = stored.get("item", {}).get("S")
     return text.encode() if isinstance(text, str) else None
-
-
-def _listed(marker: DynamoDBItem | None) -> frozenset[ObjectKind] | None:
-    """The kinds that the marker lists; ``None`` without a marker, and for the marker of another SDK."""
-    return None if marker is None else listed_kinds(_text(marker))
 
 
 def _problem(item: DynamoDBItem) -> str | None:

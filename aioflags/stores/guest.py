@@ -22,11 +22,13 @@ from aioflags.runtime.logs import describe_error, printable
 T = TypeVar("T")
 
 
-class _Closable(Protocol):
+class Closable(Protocol):
+    """What has connections."""
+
     async def aclose(self) -> None: ...
 
 
-S = TypeVar("S", bound=_Closable)
+S = TypeVar("S", bound=Closable)
 
 
 class GuestStore(Generic[S]):

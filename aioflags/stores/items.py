@@ -1,4 +1,4 @@
-"""Items of stores: how definitions are encoded, the layout that LaunchDarkly's SDKs share, and how attempts are repeated.
+"""Items of stores: how definitions are encoded, and what stores share in databases that other SDKs use as well.
 
 Encode flag and segment definitions as items of a store, and decode them.
 
@@ -11,10 +11,13 @@ Source: ``data-system.md`` 7.4 and 7.8; ``evaluation.md`` 2.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, ClassVar, Final, Generic, TypeVar, cast
 
+import anyio
 import msgspec
 
 from aioflags.errors import StoreError
@@ -28,6 +31,7 @@ from aioflags.protocol.problems import UNREADABLE
 from aioflags.runtime.cooperative import Cooperative, sliced
 from aioflags.runtime.logs import Once, printable
 from aioflags.stores.base import StoredItem, StoredItems
+from aioflags.stores.guest import Closable
 
 _SLICE: Final = 50
 """Items to read or write between two pauses: a millisecond of work or less."""
@@ -177,9 +181,10 @@ def listed_kinds(text: bytes | None) -> frozenset[ObjectKind] | None:
     return frozenset(kind for kind, name in COLLECTIONS.items() if name.encode() in words)
 
 
-def items_lost(database: str, places: Sequence[str]) -> StoreError:
-    """The error of a data set that lacks the items in these places, which its marker lists."""
-    return StoreError(f"{database} has lost all items of {' and '.join(places)}: a client that writes to it writes them again")
+def longer_marker(text: bytes | None, kinds: Collection[ObjectKind]) -> str | None:
+    """The value of a marker when ``kinds`` have items, too; ``None`` if it lists them, or is the marker of another SDK."""
+    listed = listed_kinds(text)
+    return None if listed is None or listed.issuperset(kinds) else marker_text(listed.union(kinds))
 
 
 class ItemReader:
@@ -232,3 +237,83 @@ LOST_RACE: Final = Retries(attempts=32, first_pause=0.01, max_pause=0.5)
 
 120 processes need at most 27 attempts each, with a round trip of 20 ms to Redis.
 """
+
+
+# -- DatabaseFlags: what the stores of Redis, DynamoDB and Consul have in common.
+
+
+Connection = TypeVar("Connection", bound=Closable)
+
+
+class DatabaseFlags(ABC, Generic[Connection]):
+    """Flags and segments in a database, each kind in a place of its own, and a marker that is set when they are written.
+
+    The marker lists the kinds that have items: a database may lose all items of a kind and keep the marker, by eviction or by a
+    script that deletes. A data set that lacks a listed kind is never read, and no change set is written to it: the kind would begin
+    again with a few items, and look complete.
+
+    ``chance`` returns numbers in [0, 1).
+    """
+
+    database: ClassVar[str]
+    lost_advice: ClassVar[str] = "a client that writes to it writes them again"
+
+    def __init__(
+        self,
+        connection: Connection,
+        places: Mapping[ObjectKind, str],
+        marker: str,
+        logger: logging.Logger,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._connection = connection
+        self._places = places
+        self._marker = marker
+        self._logger = logger
+        self._chance = chance
+        self._read_item = ItemReader(self.database, logger)
+        self._refused = Once()
+        # Two writers of one client would interrupt each other, or overwrite what the other one has just written.
+        self._writing = anyio.Lock()
+
+    @abstractmethod
+    async def _look(self, kinds: Collection[ObjectKind]) -> tuple[Any, list[str]]:
+        """The marker as it is stored, and the places of these kinds that it lists and that are empty."""
+
+    async def initialized(self) -> bool:
+        """Whether the marker exists, and an item of each kind that it lists."""
+        marker, lost = await self._look(self._places)
+        return marker is not None and not lost
+
+    async def is_available(self) -> bool:
+        """Whether the database answers. The answer does not matter."""
+        await self._look(())
+        return True
+
+    async def aclose(self) -> None:
+        """Close the connections, unless the program passed the client."""
+        await self._connection.aclose()
+
+    async def _require_whole(self, kinds: Collection[ObjectKind]) -> None:
+        """Raise :class:`StoreError` if the items of one of these kinds are lost."""
+        self._require_not_lost((await self._look(kinds))[1])
+
+    def _require_not_lost(self, places: Sequence[str]) -> None:
+        if places:
+            raise StoreError(f"{self.database} has lost all items of {' and '.join(places)}: {self.lost_advice}")
+
+    async def _write_first(self, write: Callable[[], Awaitable[bool]], what: str) -> None:
+        """Call ``write``, which returns false if another process writes first. Then pause and try again.
+
+        All processes of a fleet receive a change at the same moment, and write it. One that loses the race reads the items again:
+        usually another process has written the same ones.
+
+        Raises:
+            StoreError: another process wrote first every time.
+        """
+        async with self._writing:
+            for failures in range(LOST_RACE.attempts):
+                await anyio.sleep(LOST_RACE.pause(failures, self._chance()))
+                if await write():
+                    return
+        raise StoreError(f"{what} changed {LOST_RACE.attempts} times while this client tried to write")

@@ -330,17 +330,17 @@ def test_an_edit_by_a_member_of_the_group_keeps_group_and_mode() -> None:
         os.setgroups([GROUP])
         os.setgid(MEMBER)
         os.setuid(MEMBER)
-        await asyncio.to_thread(replace_file, path, b"new")
+        await asyncio.to_thread(replace_file, edited, b"new")
 
     with TemporaryDirectory() as folder:  # pytest's folders are closed to other users
-        path = Path(folder) / "o.json"
-        path.write_text("old")
-        os.chown(path, 0, GROUP)
-        path.chmod(0o660)
-        path.parent.chmod(0o777)
+        edited = Path(folder) / "o.json"
+        edited.write_text("old")
+        os.chown(edited, 0, GROUP)
+        edited.chmod(0o660)
+        edited.parent.chmod(0o777)
         assert succeeds_in_a_child(edit)
-        status = path.stat()
-        assert (path.read_text(), status.st_uid, status.st_gid) == ("new", MEMBER, GROUP)
+        status = edited.stat()
+        assert (edited.read_text(), status.st_uid, status.st_gid) == ("new", MEMBER, GROUP)
         assert stat.S_IMODE(status.st_mode) == 0o660
 
 
