@@ -9,7 +9,7 @@ import pytest
 from aioflags.mobile.modes import ConnectionMode
 from aioflags.model.context import Context
 from aioflags.model.status import IdentifyStatus
-from tests.support.raw_mobile_service import mobile_client, raw_mobile_service
+from tests.support.raw_service import RawMobileService, mobile_client
 
 pytestmark = pytest.mark.real_time
 
@@ -20,7 +20,7 @@ QUIET = 0.3
 @pytest.mark.parametrize("in_headers", [True, False], ids=["in the headers", "in a goodbye"])
 @pytest.mark.holds("F-9", "F-43", "S-52", "S-69")
 async def test_after_a_directive_the_stream_ends_before_the_first_fdv1_request(*, in_headers: bool) -> None:
-    async with raw_mobile_service(is_directed=in_headers) as service, asyncio.timeout(60), mobile_client(service) as client:
+    async with RawMobileService(is_directed=in_headers).running() as service, asyncio.timeout(60), mobile_client(service) as client:
         service.direct()
         await service.wait_for("fdv1")
         await asyncio.sleep(QUIET)
@@ -31,7 +31,7 @@ async def test_after_a_directive_the_stream_ends_before_the_first_fdv1_request(*
 
 @pytest.mark.holds("S-96")
 async def test_offline_nothing_is_sent() -> None:
-    async with raw_mobile_service() as service, asyncio.timeout(60), mobile_client(service, send_events=True) as client:
+    async with RawMobileService().running() as service, asyncio.timeout(60), mobile_client(service, send_events=True) as client:
         await service.wait_for("stream")
         client.track("before")
         client.set_offline(True)
@@ -52,7 +52,7 @@ async def test_offline_nothing_is_sent() -> None:
 
 @pytest.mark.parametrize("by_option", [True, False], ids=["by its option", "by a call before the start"])
 async def test_a_client_that_starts_offline_opens_no_connection(*, by_option: bool) -> None:
-    async with raw_mobile_service() as service, asyncio.timeout(60):
+    async with RawMobileService().running() as service, asyncio.timeout(60):
         client = mobile_client(service, send_events=True, offline=by_option)
         client.set_offline(True)
         async with client:
@@ -69,7 +69,7 @@ async def test_a_client_that_starts_offline_opens_no_connection(*, by_option: bo
 )
 @pytest.mark.holds("S-31")
 async def test_a_switch_closes_what_it_leaves_within_a_second(mode: ConnectionMode | None, follows: list[str]) -> None:
-    async with raw_mobile_service() as service, asyncio.timeout(60), mobile_client(service) as client:
+    async with RawMobileService().running() as service, asyncio.timeout(60), mobile_client(service) as client:
         await service.wait_for("stream")
         began = asyncio.get_running_loop().time()
         await client.set_connection_mode(mode or ConnectionMode.OFFLINE)
@@ -83,7 +83,7 @@ async def test_a_switch_closes_what_it_leaves_within_a_second(mode: ConnectionMo
 
 @pytest.mark.holds("S-59", "F-26")
 async def test_a_new_context_closes_the_stream_of_the_old_one_before_it_asks() -> None:
-    async with raw_mobile_service() as service, asyncio.timeout(60), mobile_client(service) as client:
+    async with RawMobileService().running() as service, asyncio.timeout(60), mobile_client(service) as client:
         for key in "bcd":
             assert (await client.identify(Context(key))).status is IdentifyStatus.COMPLETED
             assert client.variation("f", "") == key
@@ -97,7 +97,7 @@ async def test_a_new_context_closes_the_stream_of_the_old_one_before_it_asks() -
 
 @pytest.mark.holds("S-49")
 async def test_a_client_that_is_closed_ends_its_stream_and_sends_nothing_more() -> None:
-    async with raw_mobile_service() as service, asyncio.timeout(60):
+    async with RawMobileService().running() as service, asyncio.timeout(60):
         client = mobile_client(service)
         await client.start()
         began = asyncio.get_running_loop().time()

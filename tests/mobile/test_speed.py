@@ -21,7 +21,7 @@ from aioflags.sources import MemorySource
 from aioflags.stores import MemoryStorage
 from tests.benchmarks.timing import LoopWatch, least
 from tests.support.canaries import KEY, secretive
-from tests.support.raw_mobile_service import RawMobileService, mobile_client, raw_mobile_service
+from tests.support.raw_service import RawMobileService, mobile_client
 from tests.support.slowness import slowness
 
 pytestmark = [pytest.mark.real_time, pytest.mark.speed]
@@ -35,7 +35,7 @@ async def test_an_evaluation_takes_at_most_seven_tenths_of_that_of_a_server_side
     user = secretive("a")
     system = DataSystem.custom(synchronizers=[MemorySource({"f": "a"})])
     server_side = Client(KEY, Config(data_system=system, events=Events(send_events=False)))
-    async with raw_mobile_service() as service, mobile_client(service) as mobile, server_side:
+    async with RawMobileService().running() as service, mobile_client(service) as mobile, server_side:
 
         async def by_mobile(count: int) -> float:
             evaluate, began = mobile.variation, time.perf_counter()
@@ -59,7 +59,7 @@ async def test_an_evaluation_takes_at_most_seven_tenths_of_that_of_a_server_side
 
 async def test_a_mode_switch_takes_less_than_50_ms_to_its_first_request() -> None:
     took: list[float] = []
-    async with raw_mobile_service() as service, asyncio.timeout(100), mobile_client(service) as client:
+    async with RawMobileService().running() as service, asyncio.timeout(100), mobile_client(service) as client:
         for number in range(ROUNDS):
             await service.wait_for("stream", number + 1)
             await client.set_connection_mode(ConnectionMode.POLLING)
@@ -74,7 +74,7 @@ async def test_a_mode_switch_takes_less_than_50_ms_to_its_first_request() -> Non
 async def test_a_change_to_a_context_that_the_client_kept_takes_less_than_5_ms() -> None:
     took: list[float] = []
     async with (
-        raw_mobile_service(flags=100) as service,
+        RawMobileService(flags=100).running() as service,
         asyncio.timeout(100),
         mobile_client(service, storage=_STORAGE) as client,
     ):
@@ -91,7 +91,7 @@ async def test_a_change_to_a_context_that_the_client_kept_takes_less_than_5_ms()
 
 async def test_5000_flags_hold_the_loop_for_at_most_15_ms() -> None:
     longest: list[float] = []
-    async with raw_mobile_service(flags=5000) as service, asyncio.timeout(100):
+    async with RawMobileService(flags=5000).running() as service, asyncio.timeout(100):
         for _ in range(30):
             client = mobile_client(service)
             gc.collect()
@@ -110,7 +110,7 @@ async def test_5000_flags_hold_the_loop_for_at_most_15_ms() -> None:
 async def test_fdv1_is_asked_within_50_ms_of_a_directive() -> None:
     took: list[float] = []
     for _ in range(5):
-        async with raw_mobile_service() as service, asyncio.timeout(100), mobile_client(service):
+        async with RawMobileService().running() as service, asyncio.timeout(100), mobile_client(service):
             began = asyncio.get_running_loop().time()
             service.direct()
             took.append(await service.wait_for("fdv1") - began)
@@ -120,7 +120,7 @@ async def test_fdv1_is_asked_within_50_ms_of_a_directive() -> None:
 
 @pytest.mark.holds("F-53")
 async def test_a_thousand_changes_of_the_context_leave_no_task_and_no_connection() -> None:
-    async with raw_mobile_service() as service, asyncio.timeout(170):
+    async with RawMobileService().running() as service, asyncio.timeout(170):
         for directed in (False, True):
             async with _warm(service, directed=directed) as client:
                 before = len(asyncio.all_tasks()), len(service.connections)

@@ -32,7 +32,7 @@ from tests.benchmarks.timing import LoopWatch
 from tests.evaluation.data import flag
 from tests.reliability.plugin import Figures
 from tests.support.canaries import KEY
-from tests.support.raw_service import RawService, raw_service, transfer
+from tests.support.raw_service import RawServerService
 from tests.support.slowness import slowness
 
 Work: TypeAlias = Callable[[], Awaitable[object]]
@@ -139,14 +139,14 @@ async def test_a_huge_document(ending: str, tmp_path: Path, figures: Figures) ->
 
 
 async def test_a_crowd_of_clients_that_starts_together(figures: Figures) -> None:
-    def client(service: RawService) -> Client:
+    def client(service: RawServerService) -> Client:
         system = DataSystem.streaming()
         uri = service.url
         return Client(
             KEY, Config(base_uri=uri, stream_uri=uri, data_system=system, events=Events(send_events=False), start_wait=60)
         )
 
-    async with raw_service(RawService(stream_body=transfer({"a": 1}))) as service:
+    async with RawServerService(values={"a": 1}).running() as service:
         async with client(service):
             pass
         crowd = [client(service) for _ in range(CLIENTS)]

@@ -16,6 +16,7 @@ import anyio
 import httpx
 
 from aioflags.transport.settings import Http
+from tests.support.scripted_http import DIRECTED, poll_body, sse, transfer_of, wait
 
 Endpoint: TypeAlias = Literal["poll", "stream", "fdv1", "events"]
 """The polls and the streams of FDv2, the polls of FDv1, and what receives events."""
@@ -26,7 +27,6 @@ _ENDPOINTS: Final[Mapping[str, Endpoint]] = {
     "/msdk/evalx/contexts": "fdv1",
     "/mobile/events": "events",
 }
-_DIRECTIVE: Final = {"X-LD-FD-Fallback": "true"}
 
 
 @dataclass(frozen=True)
@@ -64,15 +64,14 @@ class _Body(httpx.AsyncByteStream):
         self._service, self._request, self._behaviour = service, request, behaviour
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        await _wait(self._behaviour.pause)
+        await wait(self._behaviour.pause)
         service, request = self._service, self._request
         if self._behaviour.breaks:
             yield b"event: put-object\ndata: {oops\n\n" if request.endpoint == "stream" else b"{oops"
         elif request.endpoint == "fdv1":
             yield json.dumps({"f": {"value": service.value(request), "version": service.number}}).encode()
         elif request.endpoint == "poll":
-            events = [{"event": name, "data": data} for name, data in service.payload(request)]
-            yield json.dumps({"events": events}).encode()
+            yield poll_body(*service.payload(request))
         else:
             yield service.events(request)
             while (message := await request.messages.get()) is not None:
@@ -125,7 +124,7 @@ class FaultyMobileService:
         for request in self.open:
             if request.endpoint == "stream":
                 request.has_pinged = request.has_pinged or any(name == "ping" for name, _ in events)
-                request.messages.put_nowait(_sse(*events))
+                request.messages.put_nowait(sse(*events))
 
     def push_payload(self) -> None:
         """Send the newest data on the streams that are open."""
@@ -150,7 +149,7 @@ class FaultyMobileService:
         self.opened(opened)
         behaviour = self.behaviours.get(endpoint, Behaviour())
         try:
-            await _wait(behaviour.after)
+            await wait(behaviour.after)
             if behaviour.refuses:
                 raise httpx.ConnectError("refused")
         except BaseException:
@@ -159,7 +158,7 @@ class FaultyMobileService:
         # From here on no wait: the client gets these headers.
         opened.is_directed = behaviour.directed
         self.is_directed = self.is_directed or (behaviour.directed and endpoint != "fdv1")
-        headers = _DIRECTIVE if behaviour.directed else {}
+        headers = DIRECTED if behaviour.directed else {}
         if behaviour.status != 200:
             self.close(opened)
             return httpx.Response(behaviour.status, headers=headers)
@@ -172,29 +171,13 @@ class FaultyMobileService:
 
     def payload(self, request: OpenRequest) -> list[tuple[str, object]]:
         """The events of a full transfer."""
-        flag = {"version": self.number, "kind": "flag-eval", "key": "f", "object": {"value": self.value(request)}}
-        return [
-            ("server-intent", {"payloads": [{"id": "p", "target": 1, "intentCode": "xfer-full", "reason": "test"}]}),
-            ("put-object", flag),
-            ("payload-transferred", {"state": f"s{self.number}", "version": self.number}),
-        ]
+        return transfer_of("flag-eval", {"f": {"value": self.value(request)}}, state=f"s{self.number}", version=self.number)
 
     def events(self, request: OpenRequest) -> bytes:
         """The same as a stream sends them."""
-        return _sse(*self.payload(request))
-
-
-def _sse(*events: tuple[str, object]) -> bytes:
-    return "".join(f"event: {name}\ndata: {json.dumps(data)}\n\n" for name, data in events).encode()
+        return sse(*self.payload(request))
 
 
 def _context_key(request: httpx.Request) -> str:
     encoded = request.url.path.rpartition("/")[2]
     return str(json.loads(urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))["key"])
-
-
-async def _wait(seconds: float) -> None:
-    # Also for no time at all: a response never comes in the same step of the loop.
-    if seconds == float("inf"):
-        await anyio.sleep_forever()
-    await anyio.sleep(seconds)

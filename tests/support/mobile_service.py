@@ -18,7 +18,7 @@ from aioflags.model.context import Context
 from aioflags.stores.storage import MemoryStorage, Storage
 from aioflags.transport.settings import Http
 from tests.support.canaries import KEY, WATCH
-from tests.support.scripted_http import HANG, Answer, Body, Step, intent, poll_of, sse, stream_of, wait
+from tests.support.scripted_http import HANG, Answer, Body, Step, intent, poll_of, sse, stream_of, transfer_of, wait
 
 ANNA: Final = Context("anna")
 BEN: Final = Context("ben")
@@ -41,8 +41,8 @@ def put(key: str, value: object, version: int = 1, **properties: Any) -> tuple[s
 
 def transfer(state: str, /, **values: object) -> list[tuple[str, object]]:
     """The FDv2 messages of one transfer that puts flags with these values."""
-    puts = [put(key, value) for key, value in values.items()]
-    return [intent("xfer-full"), *puts, ("payload-transferred", {"state": state, "version": 1})]
+    evaluations = {key: {"value": value, "variation": 0, "version": 1} for key, value in values.items()}
+    return transfer_of("flag-eval", evaluations, state=state)
 
 
 _HEARTBEATS: Final[Sequence[Step]] = (60.0, b":\n\n") * 1440

@@ -156,10 +156,17 @@ def intent(code: str) -> tuple[str, object]:
     return "server-intent", {"payloads": [{"id": "p", "target": 1, "intentCode": code, "reason": "test"}]}
 
 
+def transfer_of(
+    kind: str, objects: Mapping[str, object], *, state: str = "s1", version: int = 1, code: str = "xfer-full"
+) -> list[tuple[str, object]]:
+    """The events of one FDv2 transfer that puts objects of a kind, by key."""
+    puts = [("put-object", {"version": version, "kind": kind, "key": key, "object": item}) for key, item in objects.items()]
+    return [intent(code), *puts, ("payload-transferred", {"state": state, "version": version})]
+
+
 def payload(*keys: str, state: str = "s1", code: str = "xfer-full") -> list[tuple[str, object]]:
     """The events of one transfer that puts these flags."""
-    puts = [("put-object", {"version": 1, "kind": "flag", "key": key, "object": flag(key)}) for key in keys]
-    return [intent(code), *puts, ("payload-transferred", {"state": state, "version": 1})]
+    return transfer_of("flag", {key: flag(key) for key in keys}, state=state, code=code)
 
 
 def sse(*events: tuple[str, object]) -> bytes:
