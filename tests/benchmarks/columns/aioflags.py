@@ -11,7 +11,7 @@ from typing import Final
 
 from aioflags import Client, Config, Context, DataSystem, Events, FileOverrides, MobileClient, MobileConfig, MobileEvents
 from aioflags.sources import Fdv1FallbackOptions, Polling, SourceBuilder, Streaming
-from tests.benchmarks.columns.base import Column, EventColumn, FlagLocation
+from tests.benchmarks.columns.base import AwaitingLoops, Column, EventColumn, FlagLocation, timed, timed_waits
 from tests.benchmarks.flagset import CASES, CROWD, STRANGER, SUBJECT, Person, member_flags
 from tests.benchmarks.formats import launchdarkly
 from tests.benchmarks.timing import Loop
@@ -73,24 +73,10 @@ class Plain(EventColumn):
         return {
             **super().loops(),
             **{f"E5 {size:,} keys": partial(_calls, client, str(size), self.subject) for size, client in lists.items()},
-            "E7 state": self._states,
-            "E7 values": self._values,
+            "E7 state": partial(timed_waits, lambda: self.client.all_flags_state(self.subject)),
+            "E7 values": partial(timed, lambda: self.client.flags_nowait(self.subject).all()),
             "E10": _contexts,
         }
-
-    async def _states(self, count: int) -> float:
-        client, subject = self.client, self.subject
-        started = perf_counter()
-        for _ in repeat(None, count):
-            await client.all_flags_state(subject)
-        return perf_counter() - started
-
-    async def _values(self, count: int) -> float:
-        client, subject = self.client, self.subject
-        started = perf_counter()
-        for _ in repeat(None, count):
-            client.flags_nowait(subject).all()
-        return perf_counter() - started
 
 
 class Overridden(Plain):
@@ -106,25 +92,11 @@ class Overridden(Plain):
         return Column.loops(self)
 
 
-class Awaited(Plain):
+class Awaited(AwaitingLoops, Plain):
     """``await client.variation``."""
 
     async def answer(self, key: str, person: Person) -> object:
         return await self.client.variation(key, _context(person), False)
-
-    async def calls(self, key: str, count: int) -> float:
-        client, subject = self.client, self.subject
-        started = perf_counter()
-        for _ in repeat(None, count):
-            await client.variation(key, subject, False)
-        return perf_counter() - started
-
-    async def crowded_calls(self, key: str, count: int) -> float:
-        client, crowd = self.client, islice(self.crowd, count)
-        started = perf_counter()
-        for subject in crowd:
-            await client.variation(key, subject, False)
-        return perf_counter() - started
 
     def loops(self) -> dict[str, Loop]:
         return Column.loops(self)
@@ -186,14 +158,11 @@ class Mobile(Column):
         return self.client.all()
 
     def loops(self) -> dict[str, Loop]:
-        return {**super().loops(), "E7 values": self._values, "E9": partial(_mobile_calls, self.recording, CASES["E1"])}
-
-    async def _values(self, count: int) -> float:
-        client = self.client
-        started = perf_counter()
-        for _ in repeat(None, count):
-            client.all()
-        return perf_counter() - started
+        return {
+            **super().loops(),
+            "E7 values": partial(timed, self.client.all),
+            "E9": partial(_mobile_calls, self.recording, CASES["E1"]),
+        }
 
 
 async def _mobile_calls(client: MobileClient, key: str, count: int) -> float:

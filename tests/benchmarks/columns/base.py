@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice, repeat
 from pathlib import Path
+from time import perf_counter
 from typing import Any, ClassVar
 
 from tests.benchmarks.flagset import CASES, Person
@@ -78,6 +80,46 @@ class EventColumn(Column):
     @abstractmethod
     async def flush(self) -> None:
         """Sends the pending events. It waits for the end of that if the client has a way to do so."""
+
+
+async def timed(call: Callable[[], object], count: int) -> float:
+    """The number of seconds that ``count`` calls take, each of which is far longer than a function call."""
+    started = perf_counter()
+    for _ in repeat(None, count):
+        call()
+    return perf_counter() - started
+
+
+async def timed_waits(call: Callable[[], Awaitable[object]], count: int) -> float:
+    """The same for calls that are awaited."""
+    started = perf_counter()
+    for _ in repeat(None, count):
+        await call()
+    return perf_counter() - started
+
+
+class AwaitingLoops:
+    """The loops of an SDK whose ``variation`` is awaited."""
+
+    client: Any
+    subject: Any
+    crowd: Any
+
+    async def calls(self, key: str, count: int) -> float:
+        """See :meth:`Column.calls`."""
+        client, subject = self.client, self.subject
+        started = perf_counter()
+        for _ in repeat(None, count):
+            await client.variation(key, subject, False)
+        return perf_counter() - started
+
+    async def crowded_calls(self, key: str, count: int) -> float:
+        """See :meth:`EventColumn.crowded_calls`."""
+        client, crowd = self.client, islice(self.crowd, count)
+        started = perf_counter()
+        for subject in crowd:
+            await client.variation(key, subject, False)
+        return perf_counter() - started
 
 
 def imported(name: str) -> Any:

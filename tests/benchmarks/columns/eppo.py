@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import repeat
 from time import perf_counter
 from typing import Any
 
-from tests.benchmarks.columns.base import Column, FlagLocation, imported
+from tests.benchmarks.columns.base import Column, FlagLocation, imported, timed
 from tests.benchmarks.flagset import SUBJECT, Person
 from tests.benchmarks.timing import Loop
 
@@ -47,13 +48,11 @@ class Eppo(Column):
         return perf_counter() - started
 
     def loops(self) -> dict[str, Loop]:
-        return {**super().loops(), "E7 values": self._values}
-
-    async def _values(self, count: int) -> float:
-        """The SDK has no call for all flags, so this evaluates each."""
+        """The SDK has no call for all flags, so ``E7 values`` evaluates each."""
         client, subject, attributes = self.client, SUBJECT.key, dict(SUBJECT.attributes)
         keys = sorted(client.get_flag_keys())
-        started = perf_counter()
-        for _ in repeat(None, count):
-            {key: client.get_boolean_assignment(key, subject, attributes, False) for key in keys}
-        return perf_counter() - started
+
+        def values() -> object:
+            return {key: client.get_boolean_assignment(key, subject, attributes, False) for key in keys}
+
+        return {**super().loops(), "E7 values": partial(timed, values)}

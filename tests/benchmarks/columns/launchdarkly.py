@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from itertools import cycle, islice, repeat
 from time import perf_counter
 from typing import Any
 
-from tests.benchmarks.columns.base import Column, EventColumn, FlagLocation, imported
+from tests.benchmarks.columns.base import AwaitingLoops, Column, EventColumn, FlagLocation, imported, timed, timed_waits
 from tests.benchmarks.flagset import CROWD, SUBJECT, Person
 from tests.benchmarks.timing import Loop
 
@@ -57,17 +58,10 @@ class Sync(EventColumn):
         return found
 
     def loops(self) -> dict[str, Loop]:
-        return {**super().loops(), "E7 state": self._states, "E10": _contexts}
-
-    async def _states(self, count: int) -> float:
-        client, subject = self.client, self.subject
-        started = perf_counter()
-        for _ in repeat(None, count):
-            client.all_flags_state(subject)
-        return perf_counter() - started
+        return {**super().loops(), "E7 state": partial(timed, lambda: self.client.all_flags_state(self.subject)), "E10": _contexts}
 
 
-class Async(Sync):
+class Async(AwaitingLoops, Sync):
     """AsyncLDClient."""
 
     async def open(self, size: str, protocol: str) -> None:
@@ -87,20 +81,6 @@ class Async(Sync):
     async def answer(self, key: str, person: Person) -> object:
         return await self.client.variation(key, _context(person), False)
 
-    async def calls(self, key: str, count: int) -> float:
-        client, subject = self.client, self.subject
-        started = perf_counter()
-        for _ in repeat(None, count):
-            await client.variation(key, subject, False)
-        return perf_counter() - started
-
-    async def crowded_calls(self, key: str, count: int) -> float:
-        client, crowd = self.client, islice(self.crowd, count)
-        started = perf_counter()
-        for subject in crowd:
-            await client.variation(key, subject, False)
-        return perf_counter() - started
-
     async def flush(self) -> None:
         assert await self.client.flush_and_wait(60)
 
@@ -109,14 +89,8 @@ class Async(Sync):
         return found
 
     def loops(self) -> dict[str, Loop]:
-        return {**Column.loops(self), "E7 state": self._states}
-
-    async def _states(self, count: int) -> float:
-        client, subject = self.client, self.subject
-        started = perf_counter()
-        for _ in repeat(None, count):
-            await client.all_flags_state(subject)
-        return perf_counter() - started
+        states = partial(timed_waits, lambda: self.client.all_flags_state(self.subject))
+        return {**Column.loops(self), "E7 state": states}
 
 
 def _config(make: Any, address: str, protocol: str, builders: Mapping[str, Any], events: bool) -> Any:

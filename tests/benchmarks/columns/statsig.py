@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from itertools import repeat
 from time import perf_counter
 from typing import Any
 
-from tests.benchmarks.columns.base import Column, FlagLocation, imported
+from tests.benchmarks.columns.base import Column, FlagLocation, imported, timed
 from tests.benchmarks.flagset import SUBJECT, Person
 from tests.benchmarks.timing import Loop
 
@@ -48,15 +49,9 @@ class Statsig(Column):
         return perf_counter() - started
 
     def loops(self) -> dict[str, Loop]:
-        return {**super().loops(), "E7 state": self._states, "E10": _users}
-
-    async def _states(self, count: int) -> float:
-        """The data that a front end starts with, as JSON text."""
-        client, subject = self.client, self.subject
-        started = perf_counter()
-        for _ in repeat(None, count):
-            client.get_client_initialize_response(subject)
-        return perf_counter() - started
+        # The data that a front end starts with, as JSON text.
+        state = partial(timed, lambda: self.client.get_client_initialize_response(self.subject))
+        return {**super().loops(), "E7 state": state, "E10": _users}
 
 
 def _store(specs: str) -> Any:
