@@ -10,7 +10,6 @@ import httpx
 import pytest
 
 from aioflags import Client, Config, Context, DataSystem
-from aioflags.errors import ConfigError
 from aioflags.model.change import ChangeKind, Selector, Update
 from aioflags.model.status import FailureKind, SourceState
 from aioflags.protocol.server_side import ServerSide
@@ -22,7 +21,6 @@ from tests.support.scripted_http import (
     Service,
     first,
     flag,
-    nothing_selected,
     selecting,
     sse,
     stream_of,
@@ -125,12 +123,6 @@ async def test_an_unreadable_body_interrupts_the_source(body: bytes) -> None:
     assert good.change_set is not None
     assert (same.state, same.change_set) == (SourceState.VALID, None)
     assert [request.headers.get("if-none-match") for request in service.requests] == [None, None, '"2"']
-
-
-@pytest.mark.parametrize("options", [{"base_uri": 5}, {"interval": "1"}, {"http": {}}])
-def test_the_error_for_an_option_of_the_wrong_type_has_its_name(options: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match=next(iter(options))):
-        Fdv1FallbackOptions(**options)  # type: ignore[arg-type]  # that is the point
 
 
 # -- on their own
@@ -263,13 +255,6 @@ async def test_the_request_of_a_stream_has_the_filter_and_no_basis(key: str | No
     (request,) = service.requests
     assert str(request.url) == url
     assert (request.headers["authorization"], request.headers["accept"]) == (KEY, "text/event-stream")
-
-
-async def test_no_request_is_sent_before_the_source_is_iterated() -> None:
-    service = Service(GOOD)
-    results = Fdv1Streaming().build(service.context()).sync(nothing_selected)
-    assert service.requests == []
-    await results.aclose()
 
 
 # -- what it reports

@@ -8,7 +8,6 @@ import anyio
 import httpx
 import pytest
 
-from aioflags.errors import ConfigError
 from aioflags.model.change import Basis, ChangeKind, FallbackDirective, FetchFailure, Selector
 from aioflags.model.status import FailureKind, SourceState
 from aioflags.protocol.server_side import ServerSide
@@ -23,7 +22,6 @@ from tests.support.scripted_http import (
     Service,
     first,
     intent,
-    nothing_selected,
     payload,
     poll_body,
     poll_of,
@@ -167,23 +165,6 @@ async def test_retry_after_of_a_busy_server_is_respected() -> None:
 # -- bugs, closing, options
 
 
-async def test_an_internal_error_interrupts_and_the_source_continues(caplog: pytest.LogCaptureFixture) -> None:
-    asked: list[int] = []
-
-    def selector() -> Selector:
-        asked.append(1)
-        if len(asked) <= 3:
-            raise ZeroDivisionError("no cursor")
-        return nothing_selected()
-
-    *broken, good = await updates_from(source_of(Service(GOOD)), 4, selector)
-    assert [(update.state, update.error and update.error.kind) for update in broken] == [
-        (SourceState.INTERRUPTED, FailureKind.UNKNOWN)
-    ] * 3
-    assert good.state is SourceState.VALID
-    assert len([record for record in caplog.records if record.exc_info]) == 1
-
-
 async def test_an_initializer_reports_an_internal_error_as_a_failure() -> None:
     def selector() -> Selector:
         raise ZeroDivisionError("no cursor")
@@ -209,31 +190,6 @@ async def test_a_poll_that_is_cancelled_while_it_waits_for(answer: Answer) -> No
     assert len(service.requests) == 1
 
 
-async def test_no_request_is_sent_before_the_source_is_iterated() -> None:
-    service = Service(GOOD)
-    source = source_of(service)
-    results = [source.sync(nothing_selected), source.fetch(nothing_selected)]
-    await anyio.sleep(60)
-    assert service.requests == []
-    for result in results:
-        await result.aclose()
-
-
-@pytest.mark.parametrize("options", [{"base_uri": 5}, {"interval": "1"}, {"http": {}}, {"interval": True}])
-def test_the_error_for_an_option_of_the_wrong_type_has_its_name(options: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match=next(iter(options))):
-        Polling(**options)  # type: ignore[arg-type]  # that is the point
-
-
-async def test_options_of_the_builder_override_those_of_the_client() -> None:
-    own, shared = Service(UP_TO_DATE), Service(UP_TO_DATE)
-    context = shared.context(poll_interval=50.0)
-    await updates_from(Polling(base_uri="https://own.test", interval=40, http=own.http()).build(context), 2)
-    await updates_from(Polling().build(context), 2)
-    assert (own.requests[0].url.host, own.pauses) == ("own.test", [40])
-    assert (shared.requests[0].url.host, shared.pauses) == ("poll.test", [50])
-
-
 async def test_the_transport_of_the_client_is_shared_and_outlives_its_sources() -> None:
     service = Service(UP_TO_DATE)
     async with HttpTransport(service.http()) as transport:
@@ -248,15 +204,6 @@ async def test_tests_can_poll_faster_than_the_minimum() -> None:
     service = Service(UP_TO_DATE)
     await updates_from(Polling(interval=0.5, _minimum_interval=0.1).build(service.context()), 2)
     assert service.pauses == [0.5]
-
-
-async def test_a_failure_has_the_address_without_the_query() -> None:
-    service = Service(Answer(503))
-    source = Polling(base_uri="https://poll.test/eu").build(service.context())
-    async with updates_of(source, lambda: Selector("basis", 1)) as updates:
-        update = await anext(updates)
-    assert update.error is not None
-    assert update.error.address == "https://poll.test/eu/sdk/poll"
 
 
 # -- FDv2 polls in virtual time: what each answer is reported as, and the fallback directive

@@ -9,12 +9,11 @@ import anyio
 import httpx
 import pytest
 
-from aioflags.errors import ConfigError
 from aioflags.model.change import ChangeKind, FallbackDirective
 from aioflags.model.status import FailureKind, SourceState
 from aioflags.protocol.server_side import ServerSide
 from aioflags.runtime.cooperative import SLICE
-from aioflags.sources import Latching, Streaming
+from aioflags.sources import Latching
 from tests.sources.streams import FULL, GOOD, PUT, source_of, states, updates
 from tests.support.canaries import KEY
 from tests.support.pauses import pauses_until
@@ -25,7 +24,6 @@ from tests.support.scripted_http import (
     Service,
     first,
     intent,
-    nothing_selected,
     payload,
     selecting,
     sse,
@@ -74,14 +72,6 @@ async def test_a_reconnect_sends_the_selector_of_the_last_connection() -> None:
     service = Service(stream_of(sse(*payload("a", state="s2")), httpx.ReadError("reset")), GOOD)
     await updates_from(source_of(service), 3, selecting("s1", "s2"))
     assert [query["basis"] for query in service.queries] == ["s1", "s2"]
-
-
-async def test_no_request_is_sent_before_the_source_is_iterated() -> None:
-    service = Service(GOOD)
-    results = source_of(service).sync(nothing_selected)
-    await anyio.sleep(60)
-    assert service.requests == []
-    await results.aclose()
 
 
 # -- payloads
@@ -177,23 +167,6 @@ async def test_a_cancelled_source_leaves_nothing_open(answer: Answer) -> None:
     assert service.all_closed
 
 
-async def test_an_internal_error_interrupts_and_the_source_continues(caplog: pytest.LogCaptureFixture) -> None:
-    asked: list[int] = []
-
-    def selector() -> object:
-        asked.append(1)
-        if len(asked) <= 3:
-            raise ZeroDivisionError("no cursor")
-        return nothing_selected()
-
-    *broken, good = await updates_from(source_of(Service(GOOD)), 4, selector)  # type: ignore[arg-type]  # causes an internal error
-    assert [(update.state, update.error and update.error.kind) for update in broken] == [
-        (SourceState.INTERRUPTED, FailureKind.UNKNOWN)
-    ] * 3
-    assert good.state is SourceState.VALID
-    assert len([record for record in caplog.records if record.exc_info]) == 1
-
-
 @pytest.mark.speed
 async def test_other_tasks_run_while_many_events_are_read() -> None:
     puts = [("put-object", {**PUT, "key": f"f{i}"}) for i in range(3000)]
@@ -227,25 +200,6 @@ async def test_unusual_event_streams(steps: list[bytes], state: str) -> None:
 
 
 # -- options
-
-
-@pytest.mark.parametrize(
-    "options", [{"base_uri": 5}, {"initial_reconnect_delay": "1"}, {"http": {}}, {"initial_reconnect_delay": True}]
-)
-def test_the_error_for_an_option_of_the_wrong_type_has_its_name(options: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match=next(iter(options))):
-        Streaming(**options)  # type: ignore[arg-type]  # that is the point
-
-
-async def test_options_of_the_builder_override_those_of_the_client() -> None:
-    own, shared = Service(Answer(500)), Service(Answer(500))
-    context = shared.context(initial_reconnect_delay=50.0)
-    await updates_from(Streaming(base_uri="https://own.test", initial_reconnect_delay=8, http=own.http()).build(context), 2)
-    await updates_from(Streaming().build(context), 2)
-    assert own.requests[0].url.host == "own.test"
-    assert shared.requests[0].url.host == "stream.test"
-    assert 4 <= own.pauses[0] <= 8
-    assert 25 <= shared.pauses[0] <= 50
 
 
 @pytest.mark.parametrize("name", ["put-object", "delete-object", "payload-transferred", "server-intent"])

@@ -26,7 +26,6 @@ from tests.support.scripted_http import (
     nothing_selected,
     payload,
     poll_of,
-    selecting,
     sse,
     stream_of,
     updates_from,
@@ -288,15 +287,6 @@ async def test_an_end_after_data_is_not_a_failed_attempt() -> None:
     attempts = Attempts()
     await updates_from(source_of(Service(ends, Answer(503), GOOD), attempted=attempts), 4)
     assert attempts.reported == [(False, 0), (True, 0), (False, 0)]
-
-
-async def test_a_failure_has_the_address_without_the_query() -> None:
-    service = Service(Answer(503))
-    source = Streaming(base_uri="https://stream.test/eu").build(service.context())
-    async with updates_of(source, selecting("basis")) as updates:
-        update = await anext(updates)
-    assert update.error is not None
-    assert update.error.address == "https://stream.test/eu/sdk/stream"
 
 
 # -- the time that the service asked clients to wait holds for the next source of the same address, in virtual time
