@@ -23,9 +23,9 @@ from tests.support.store_clients import A_MOMENT, beside, daemon, holding, start
 @pytest.mark.holds("CS-C1", "CS-C2", "DS-94")
 async def test_an_offline_client_is_ready_at_once_and_serves_defaults() -> None:
     system = DataSystem.custom(synchronizers=[MemorySource({"f": 1})])
-    async with Client("", Config(offline=True, data_system=system)) as entered:
+    async with offline(system) as entered:
         assert entered.status == "READY"
-    client = Client("", Config(offline=True, data_system=system))
+    client = offline(system)
     report = await client.start(0)
     assert (report.status, report.source_state) == ("READY", "VALID")
     assert client.is_initialized
@@ -39,34 +39,18 @@ async def test_an_offline_client_is_ready_at_once_and_serves_defaults() -> None:
     await client.aclose()
 
 
-def no_local_flags(_: Path) -> Client:
-    return Client("", Config(offline=True, data_system=DataSystem.polling()))
-
-
-def of_a_document(_: Path) -> Client:
-    return Client.local(DOCUMENT, Config(offline=True))
-
-
-def of_a_file(path: Path) -> Client:
-    return Client.local(path, Config(offline=True))
-
-
-def of_a_source(path: Path) -> Client:
-    return Client("", Config(offline=True, data_system=DataSystem.custom(initializers=[FileSource(path)])))
-
-
-def of_overrides(path: Path) -> Client:
-    return Client("", Config(offline=True, data_system=DataSystem(overrides=FileOverrides(path))))
+def offline(system: DataSystem) -> Client:
+    return Client("", Config(offline=True, data_system=system))
 
 
 @pytest.mark.parametrize(
     ("make", "warned"),
     [
-        pytest.param(no_local_flags, False, id="no local flags"),
-        pytest.param(of_a_document, True, id="a document"),
-        pytest.param(of_a_file, True, id="a file"),
-        pytest.param(of_a_source, True, id="a FileSource"),
-        pytest.param(of_overrides, True, id="override files"),
+        pytest.param(lambda _: offline(DataSystem.polling()), False, id="no local flags"),
+        pytest.param(lambda _: Client.local(DOCUMENT, Config(offline=True)), True, id="a document"),
+        pytest.param(lambda path: Client.local(path, Config(offline=True)), True, id="a file"),
+        pytest.param(lambda path: offline(DataSystem.custom(initializers=[FileSource(path)])), True, id="a FileSource"),
+        pytest.param(lambda path: offline(DataSystem(overrides=FileOverrides(path))), True, id="override files"),
         pytest.param(Client.local, False, id="a file of a client that is not offline"),
     ],
 )
@@ -133,15 +117,20 @@ async def test_without_sources_a_client_is_ready_at_once() -> None:
 OVERDUE = "start timed out (no answer, and no failure so far): serving flag data that no source has confirmed; they may be old"
 
 
+def unconfirmed(name: str = "slow", *, confirmed_after: float = 1e9, start_wait: float = 0.1, **basis: Any) -> Client:
+    """A client whose initializer yields flag ``f`` without a selector, and ends after a time."""
+
+    async def initializer(context: SourceContext, selector: Callable[[], Selector]) -> AsyncGenerator[Basis, None]:
+        yield Basis(change_set=replace(MemorySource({"f": 1}).change_set(), selector=Selector.none()), directive=None, **basis)
+        await asyncio.sleep(confirmed_after)
+
+    system = DataSystem.custom(initializers=[from_function(name, initializer)])
+    return Client("", Config(data_system=system, start_wait=start_wait))
+
+
 async def test_unconfirmed_data_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "aioflags")
-
-    async def unconfirmed(context: SourceContext, selector: Callable[[], Selector]) -> AsyncGenerator[Basis, None]:
-        yield Basis(change_set=replace(MemorySource({"f": 1}).change_set(), selector=Selector.none()), directive=None)
-        await asyncio.Event().wait()
-
-    system = DataSystem.custom(initializers=[from_function("slow", unconfirmed)])
-    async with Client("", Config(data_system=system, start_wait=0.1)) as client:
+    async with unconfirmed() as client:
         for _ in range(2):
             assert await client.variation("f", USER, 0) == 1
             assert await client.variation("f", USER, "") == ""
@@ -159,13 +148,8 @@ async def test_unconfirmed_data_are_logged_once(caplog: pytest.LogCaptureFixture
 async def test_a_warning_about_unconfirmed_data_follows_the_time_limit_of_the_start(
     start_wait: float, overdue: float, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def unconfirmed(context: SourceContext, selector: Callable[[], Selector]) -> AsyncGenerator[Basis, None]:
-        yield Basis(change_set=replace(MemorySource({"f": 1}).change_set(), selector=Selector.none()), directive=None)
-        await asyncio.Event().wait()
-
     began = asyncio.get_running_loop().time()
-    system = DataSystem.custom(initializers=[from_function("slow", unconfirmed)])
-    async with Client("", Config(data_system=system, start_wait=start_wait)):
+    async with unconfirmed(start_wait=start_wait):
         await asyncio.sleep(began + overdue - 0.1 - asyncio.get_running_loop().time())
         early = caplog.messages.copy()
         await asyncio.sleep(60)
@@ -174,12 +158,7 @@ async def test_a_warning_about_unconfirmed_data_follows_the_time_limit_of_the_st
 
 
 async def test_data_that_are_confirmed_in_time_log_no_warning(caplog: pytest.LogCaptureFixture) -> None:
-    async def confirmed(context: SourceContext, selector: Callable[[], Selector]) -> AsyncGenerator[Basis, None]:
-        yield Basis(change_set=replace(MemorySource({"f": 1}).change_set(), selector=Selector.none()), directive=None)
-        await asyncio.sleep(1)
-
-    system = DataSystem.custom(initializers=[from_function("slow", confirmed)])
-    async with Client("", Config(data_system=system, start_wait=5)) as client:
+    async with unconfirmed(confirmed_after=1, start_wait=5) as client:
         assert client.status == "READY"
         await asyncio.sleep(60)
     assert caplog.messages == []
@@ -216,13 +195,6 @@ async def test_data_that_a_device_kept_are_as_old_as_their_last_confirmation(
     days: float | None, age: float | None, text: str
 ) -> None:
     freshness_ms = None if days is None else now_ms() - int(days * 86_400_000)
-
-    async def kept(context: SourceContext, selector: Callable[[], Selector]) -> AsyncGenerator[Basis, None]:
-        changes = replace(MemorySource({"f": 1}).change_set(), selector=Selector.none())
-        yield Basis(change_set=changes, directive=None, cached=True, freshness_ms=freshness_ms)
-        await asyncio.Event().wait()
-
-    system = DataSystem.custom(initializers=[from_function("device", kept)])
-    async with Client("", Config(data_system=system, start_wait=0.1)) as client:
+    async with unconfirmed("device", cached=True, freshness_ms=freshness_ms) as client:
         assert client.data_age == (None if age is None else pytest.approx(age, abs=5))
         assert str((await client.explain("f", USER)).origin).startswith(text)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import gc
 import weakref
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import anyio
@@ -15,6 +15,7 @@ import pytest
 from aioflags import Client, Config, Context, ErrorKind, ReasonKind
 from aioflags.client_core.overrides import OVERRIDES, Observation
 from tests.support.canaries import KEY, secretive
+from tests.support.hooks import AWAITED, NOT_AWAITED, EntryPoint
 
 USER = secretive("anna")
 INVALID_CONTEXT = Context("")
@@ -31,52 +32,13 @@ DOCUMENT = {
     "flagValues": {"checkout": False, "limits": {"items": [1]}},
 }
 
-EVALUATION_METHODS: dict[str, Callable[[Client, Context | None], Awaitable[Any]]] = {}
+
+async def flags_all(client: Client, key: str, context: Context | None, _default: Any) -> Any:
+    return (await client.flags(context)).all()[key]
 
 
-def evaluation_method(function: Callable[[Client, Context | None], Awaitable[Any]]) -> None:
-    """Registers a way to evaluate the flag ``checkout``."""
-    EVALUATION_METHODS[function.__name__] = function
-
-
-@evaluation_method
-async def variation(client: Client, context: Context | None) -> Any:
-    return await client.variation("checkout", context, False)
-
-
-@evaluation_method
-async def variation_nowait(client: Client, context: Context | None) -> Any:
-    return client.variation_nowait("checkout", context, False)
-
-
-@evaluation_method
-async def variation_detail(client: Client, context: Context | None) -> Any:
-    return (await client.variation_detail("checkout", context, False)).value
-
-
-@evaluation_method
-async def variation_detail_nowait(client: Client, context: Context | None) -> Any:
-    return client.variation_detail_nowait("checkout", context, False).value
-
-
-@evaluation_method
-async def flags_variation(client: Client, context: Context | None) -> Any:
-    return (await client.flags(context)).variation("checkout", False)
-
-
-@evaluation_method
-async def flags_variation_detail(client: Client, context: Context | None) -> Any:
-    return (await client.flags(context)).variation_detail("checkout", False).value
-
-
-@evaluation_method
-async def flags_all(client: Client, context: Context | None) -> Any:
-    return (await client.flags(context)).all()["checkout"]
-
-
-@evaluation_method
-async def all_flags_state(client: Client, context: Context | None) -> Any:
-    return (await client.all_flags_state(context)).get_flag_value("checkout")
+async def all_flags_state(client: Client, key: str, context: Context | None, _default: Any) -> Any:
+    return (await client.all_flags_state(context)).get_flag_value(key)
 
 
 CLIENTS: dict[str, tuple[Callable[[], Client], Context | None]] = {
@@ -90,21 +52,21 @@ CLIENTS: dict[str, tuple[Callable[[], Client], Context | None]] = {
 }
 
 
-@pytest.mark.parametrize("ask", EVALUATION_METHODS.values(), ids=EVALUATION_METHODS)
+@pytest.mark.parametrize("evaluate", [*AWAITED, *NOT_AWAITED, flags_all, all_flags_state])
 @pytest.mark.parametrize(("make", "context"), CLIENTS.values(), ids=CLIENTS)
 async def test_every_evaluation_method_serves_the_override(
-    ask: Callable[[Client, Context | None], Awaitable[Any]], make: Callable[[], Client], context: Context | None
+    evaluate: EntryPoint, make: Callable[[], Client], context: Context | None
 ) -> None:
     client = make()
     with contextlib.suppress(KeyError):
-        assert await ask(client, context) is not True
+        assert await evaluate(client, "checkout", context, False) is not True
     with OVERRIDES.in_task({"checkout": True}):
-        assert await ask(client, context) is True
-        assert await ask(make(), context) is True, "a client that is made meanwhile"
+        assert await evaluate(client, "checkout", context, False) is True
+        assert await evaluate(make(), "checkout", context, False) is True, "a client that is made meanwhile"
     with OVERRIDES.everywhere({"checkout": True}):
-        assert await ask(client, context) is True
+        assert await evaluate(client, "checkout", context, False) is True
     with contextlib.suppress(KeyError):
-        assert await ask(client, context) is not True
+        assert await evaluate(client, "checkout", context, False) is not True
 
 
 def test_the_reason_of_an_override_is_override_not_default() -> None:

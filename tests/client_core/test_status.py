@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -36,28 +37,15 @@ def cached(cell: StatusCell) -> None:
     cell.report(None, snapshot=Snapshot.empty().apply(DATA), change_set=DATA)
 
 
-def valid(cell: StatusCell) -> None:
-    cell.report(SourceState.VALID)
+def reports(state: SourceState, **more: Any) -> Fact:
+    return lambda cell: cell.report(state, **more)
 
 
-def interrupted(cell: StatusCell) -> None:
-    cell.report(SourceState.INTERRUPTED, error=DOWN)
-
-
-def off(cell: StatusCell) -> None:
-    cell.report(SourceState.OFF, error=REFUSED)
-
-
-def refused(cell: StatusCell) -> None:
-    cell.report(SourceState.OFF, error=REFUSED, next_attempt=1000.0)
-
-
-def limit(cell: StatusCell) -> None:
-    cell.start_timed_out()
-
-
-def close(cell: StatusCell) -> None:
-    cell.close()
+valid = reports(SourceState.VALID)
+interrupted = reports(SourceState.INTERRUPTED, error=DOWN)
+off = reports(SourceState.OFF, error=REFUSED)
+refused = reports(SourceState.OFF, error=REFUSED, next_attempt=1000.0)
+limit, close = StatusCell.start_timed_out, StatusCell.close
 
 
 @pytest.mark.parametrize(

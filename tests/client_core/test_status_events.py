@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -17,8 +18,12 @@ from tests.support.status_clients import FATAL, UNUSABLE, StatusClient, flag_set
 Step = Callable[[StatusClient], object]
 
 
-def good(client: StatusClient) -> None:
-    client.data(f=1)
+def does(method: str, *arguments: Any, **named: Any) -> Step:
+    return lambda client: getattr(client, method)(*arguments, **named)
+
+
+def passes(seconds: float) -> Step:
+    return lambda _: asyncio.ensure_future(asyncio.sleep(seconds))
 
 
 def empty(client: StatusClient) -> None:
@@ -26,28 +31,8 @@ def empty(client: StatusClient) -> None:
     client.cell.mark_ready()
 
 
-def better(client: StatusClient) -> None:
-    client.data(f=2)
-
-
-def ended(client: StatusClient) -> None:
-    client.interrupted()
-
-
-def unusable(client: StatusClient) -> None:
-    client.interrupted(UNUSABLE)
-
-
 def limit(client: StatusClient) -> None:
     client.cell.start_timed_out()
-
-
-def fatal(client: StatusClient) -> None:
-    client.off(FATAL)
-
-
-def off(client: StatusClient) -> None:
-    client.off()
 
 
 def cached(client: StatusClient) -> None:
@@ -55,18 +40,14 @@ def cached(client: StatusClient) -> None:
     client.cell.report(None, snapshot=client.cell.snapshot.apply(change_set), change_set=change_set)
 
 
-def later(client: StatusClient) -> asyncio.Future[None]:
-    return asyncio.ensure_future(asyncio.sleep(10.5))
-
-
-def soon(client: StatusClient) -> asyncio.Future[None]:
-    return asyncio.ensure_future(asyncio.sleep(4))
-
-
 def close(client: StatusClient) -> asyncio.Future[None]:
     return asyncio.ensure_future(client.aclose())
 
 
+good, better = does("data", f=1), does("data", f=2)
+ended, unusable = does("interrupted"), does("interrupted", UNUSABLE)
+off, fatal = does("off"), does("off", FATAL)
+soon, later = passes(4), passes(10.5)
 NOT_READY_ERROR, PARSE, GENERAL, GONE = "ERROR PROVIDER_NOT_READY", "STALE PARSE_ERROR", "ERROR GENERAL", "ERROR PROVIDER_FATAL"
 
 

@@ -8,7 +8,7 @@ import pickle
 import re
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from aioflags import Client, Config, ConfigError, Context, Flag, ReasonKind
 from aioflags.client_core.overrides import OVERRIDES, Observation
 from aioflags.testing import MemoryClient, overrides
 from tests.support.canaries import secretive
+from tests.support.hooks import EntryPoint, every_entry_point
 
 USER = secretive("user-123")
 VALUES = {"flagValues": {"checkout": True, "theme": "dark", "limits": {"items": [1]}, "ratio": 0.5}}
@@ -31,41 +32,7 @@ RATIO = Flag[float]("ratio", default=1.0)
 NOTHING = Flag[Any]("theme", default=None)
 
 
-async def variation(client: Client, flag: Flag[Any]) -> Any:
-    return await client.variation(flag, USER)
-
-
-async def variation_nowait(client: Client, flag: Flag[Any]) -> Any:
-    return client.variation_nowait(flag, USER)
-
-
-async def variation_detail(client: Client, flag: Flag[Any]) -> Any:
-    return (await client.variation_detail(flag, USER)).value
-
-
-async def variation_detail_nowait(client: Client, flag: Flag[Any]) -> Any:
-    return client.variation_detail_nowait(flag, USER).value
-
-
-async def flags(client: Client, flag: Flag[Any]) -> Any:
-    return (await client.flags(USER)).variation(flag)
-
-
-async def flags_detail(client: Client, flag: Flag[Any]) -> Any:
-    return client.flags_nowait(USER).variation_detail(flag).value
-
-
-every_method = pytest.mark.parametrize(
-    "ask",
-    [
-        pytest.param(ask, id=ask.__name__)
-        for ask in (variation, variation_nowait, variation_detail, variation_detail_nowait, flags, flags_detail)
-    ],
-)
-Ask = Callable[[Client, Flag[Any]], Awaitable[Any]]
-
-
-@every_method
+@every_entry_point
 class TestEveryMethod:
     @pytest.mark.parametrize(
         ("flag", "value"),
@@ -77,8 +44,8 @@ class TestEveryMethod:
             pytest.param(NOTHING, "dark", id="any value, for a default of None"),
         ],
     )
-    async def test_a_value_of_its_type_is_returned(self, ask: Ask, flag: Flag[Any], value: object) -> None:
-        assert await ask(Client.local(VALUES), flag) == value
+    async def test_a_value_of_its_type_is_returned(self, evaluate: EntryPoint, flag: Flag[Any], value: object) -> None:
+        assert await evaluate(Client.local(VALUES), flag, USER) == value
 
     @pytest.mark.parametrize(
         "flag",
@@ -88,23 +55,23 @@ class TestEveryMethod:
             pytest.param(Flag[str]("checkout", default="x"), id="for a boolean instead of a string"),
         ],
     )
-    async def test_its_default_is_served(self, ask: Ask, flag: Flag[Any]) -> None:
-        assert await ask(Client.local(VALUES), flag) is flag.default
+    async def test_its_default_is_served(self, evaluate: EntryPoint, flag: Flag[Any]) -> None:
+        assert await evaluate(Client.local(VALUES), flag, USER) is flag.default
 
-    async def test_a_mutable_default_is_copied_for_each_caller(self, ask: Ask) -> None:
+    async def test_a_mutable_default_is_copied_for_each_caller(self, evaluate: EntryPoint) -> None:
         flag = Flag[dict[str, Any]]("absent", default={"items": []})
-        found = await ask(Client.local(VALUES), flag)
+        found = await evaluate(Client.local(VALUES), flag, USER)
         found["items"].append(1)
-        assert await ask(Client.local(VALUES), flag) == {"items": []}
+        assert await evaluate(Client.local(VALUES), flag, USER) == {"items": []}
 
-    async def test_a_default_of_the_configuration_outranks_the_typed_flags(self, ask: Ask) -> None:
+    async def test_a_default_of_the_configuration_outranks_the_typed_flags(self, evaluate: EntryPoint) -> None:
         client = Client.local({}, Config(defaults={"checkout": True}))
-        assert await ask(client, CHECKOUT) is True
+        assert await evaluate(client, CHECKOUT, USER) is True
 
-    async def test_an_override_with_a_typed_flag_is_served(self, ask: Ask) -> None:
+    async def test_an_override_with_a_typed_flag_is_served(self, evaluate: EntryPoint) -> None:
         with overrides({THEME: "blue"}):
-            assert await ask(Client.local(VALUES), THEME) == "blue"
-        assert await ask(Client.local(VALUES), THEME) == "dark"
+            assert await evaluate(Client.local(VALUES), THEME, USER) == "blue"
+        assert await evaluate(Client.local(VALUES), THEME, USER) == "dark"
 
 
 async def test_a_default_in_the_call_outranks_the_typed_flags() -> None:

@@ -52,16 +52,8 @@ def event_of(op: OpTracker) -> MigrationEvent:
     return event
 
 
-def with_latency(op: OpTracker) -> None:
-    op.latency(Origin.NEW, 1)
-
-
-def with_error(op: OpTracker) -> None:
-    op.error(Origin.NEW)
-
-
-def with_comparison(op: OpTracker) -> None:
-    op.consistent(lambda: True)
+def measured(op: OpTracker, method: str, *arguments: Any) -> None:
+    getattr(op, method)(*arguments)
 
 
 @pytest.mark.parametrize(
@@ -76,19 +68,19 @@ def with_comparison(op: OpTracker) -> None:
         ),
         pytest.param(
             invoked(Origin.OLD),
-            with_latency,
+            ("latency", Origin.NEW, 1),
             "a measurement of the new system, which was not invoked",
             id="a latency of a system that was not invoked",
         ),
         pytest.param(
             invoked(Origin.OLD),
-            with_error,
+            ("error", Origin.NEW),
             "a measurement of the new system, which was not invoked",
             id="an error of a system that was not invoked",
         ),
         pytest.param(
             invoked(Origin.NEW),
-            with_comparison,
+            ("consistent", lambda: True),
             "both systems were compared, but only one was invoked",
             id="a comparison with one system",
         ),
@@ -96,11 +88,11 @@ def with_comparison(op: OpTracker) -> None:
 )
 def test_incomplete_or_contradictory_measurements_have_no_event(
     op: OpTracker,
-    measure: Callable[[OpTracker], None] | None,
+    measure: tuple[Any, ...] | None,
     why: str,
 ) -> None:
     if measure is not None:
-        measure(op)
+        measured(op, *measure)
     assert op.event() == why
 
 
@@ -198,31 +190,15 @@ def test_strings_are_accepted_for_members_of_enumerations() -> None:
     assert (event_of(op).operation, event_of(op).invoked) == ("read", ["new"])
 
 
-def misspelt_operation(op: Any) -> None:
-    op.operation("reed")
-
-
-def misspelt_invoked(op: Any) -> None:
-    op.invoked("older")
-
-
-def misspelt_error(op: Any) -> None:
-    op.error(None)
-
-
-def misspelt_latency(op: Any) -> None:
-    op.latency("", 1)
-
-
 @pytest.mark.parametrize(
     ("measure", "mistake"),
     [
-        pytest.param(misspelt_operation, "operation: expected read or write, got 'reed'", id="an operation"),
-        pytest.param(misspelt_invoked, "origin: expected old or new, got 'older'", id="a system that was invoked"),
-        pytest.param(misspelt_error, "origin: expected old or new, got None", id="a system that failed"),
-        pytest.param(misspelt_latency, "origin: expected old or new, got ''", id="a system with a latency"),
+        pytest.param(("operation", "reed"), "operation: expected read or write, got 'reed'", id="an operation"),
+        pytest.param(("invoked", "older"), "origin: expected old or new, got 'older'", id="a system that was invoked"),
+        pytest.param(("error", None), "origin: expected old or new, got None", id="a system that failed"),
+        pytest.param(("latency", "", 1), "origin: expected old or new, got ''", id="a system with a latency"),
     ],
 )
-def test_an_unknown_string_is_refused(measure: Callable[[OpTracker], object], mistake: str) -> None:
+def test_an_unknown_string_is_refused(measure: tuple[Any, ...], mistake: str) -> None:
     with pytest.raises(ConfigError, match=mistake):
-        measure(invoked(Origin.OLD))
+        measured(invoked(Origin.OLD), *measure)

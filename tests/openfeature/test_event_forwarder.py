@@ -7,7 +7,7 @@ import gc
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 from openfeature.event import ProviderEvent
@@ -47,21 +47,14 @@ Step: TypeAlias = "Callable[[Forwarding], object] | float"
 """What happens, or seconds that pass."""
 
 
-def good(on: Forwarding) -> None:
-    on.facts.data(f=1)
+def does(method: str, *arguments: Any, **named: Any) -> Callable[[Forwarding], object]:
+    return lambda on: getattr(on.facts, method)(*arguments, **named)
 
 
-def better(on: Forwarding) -> None:
-    on.facts.data(f=2)
-
-
-def interrupted(on: Forwarding) -> None:
-    on.facts.interrupted()
-
-
-def out(on: Forwarding) -> None:
-    """No source is left."""
-    on.facts.off()
+good, better = does("data", f=1), does("data", f=2)
+interrupted = does("interrupted")
+out = does("off")
+"""No source is left."""
 
 
 def again(on: Forwarding) -> None:

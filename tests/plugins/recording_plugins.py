@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from aioflags import Client, Config, Hook
+from aioflags import Client, Config, FlagdClient, Hook
+from aioflags.mobile import MobileEnvironment
 from aioflags.plugins import EnvironmentMetadata, Plugin
 from tests.support.canaries import secretive
 
@@ -67,6 +68,34 @@ class FailingPlugin(RecordingPlugin):
         super().register(client, environment)
         if self.at == "register":
             raise ValueError(self.at)
+
+
+class RecordingAnywhere(Plugin):
+    """Records its calls, and the values of flag ``f`` while it registers. Clients of each kind can have it."""
+
+    name = "recording"
+
+    def __init__(self, log: list[str], *hooks: Hook, seconds: float = 0) -> None:
+        self.log = log
+        self.hooks = hooks
+        self.seconds = seconds
+        self.clients: list[Client | FlagdClient | MobileEnvironment] = []
+        self.environments: list[EnvironmentMetadata] = []
+        self.values: list[Any] = []
+
+    def get_hooks(self, environment: EnvironmentMetadata) -> Sequence[Hook]:
+        self.log.append("get_hooks")
+        self.environments.append(environment)
+        return self.hooks
+
+    async def register(self, client: Client | FlagdClient | MobileEnvironment, environment: EnvironmentMetadata) -> None:
+        self.environments.append(environment)
+        self.clients.append(client)
+        self.values.append(
+            client.variation("f", 0) if isinstance(client, MobileEnvironment) else await client.variation("f", USER, 0)
+        )
+        await asyncio.sleep(self.seconds)
+        self.log.append("register")
 
 
 def client_with(*plugins: Plugin, **options: Any) -> Client:

@@ -4,51 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Sequence
-from typing import Any
 
 import pytest
 
-from aioflags import Client, FlagdClient, FlagdConfig, Hook, LifecycleError
-from aioflags.plugins import EnvironmentMetadata, FlagdPlugin, Plugin, SdkMetadata
+from aioflags import FlagdClient, FlagdConfig, LifecycleError
+from aioflags.plugins import EnvironmentMetadata, FlagdPlugin, SdkMetadata
 from aioflags.runtime.version import __version__
-from tests.plugins.recording_plugins import USER, errors
+from tests.plugins.recording_plugins import USER, RecordingAnywhere, errors
 from tests.support.hooks import RecordingHook
 from tests.support.scripted_flagd import FLAGS, READY, ScriptedFlagd
 
 DOCUMENT = {"flags": {"f": {"state": "ENABLED", "variants": {"one": 1}, "defaultVariant": "one"}}}
 
 
-class Recording(Plugin):
-    """Records its calls, and the values of flag ``f`` while it registers. Clients of both kinds can have it."""
-
-    name = "recording"
-
-    def __init__(self, log: list[str], *hooks: Hook, seconds: float = 0) -> None:
-        self.log = log
-        self.hooks = hooks
-        self.seconds = seconds
-        self.clients: list[Client | FlagdClient] = []
-        self.environments: list[EnvironmentMetadata] = []
-        self.values: list[Any] = []
-
-    def get_hooks(self, environment: EnvironmentMetadata) -> Sequence[Hook]:
-        self.log.append("get_hooks")
-        self.environments.append(environment)
-        return self.hooks
-
-    async def register(self, client: Client | FlagdClient, environment: EnvironmentMetadata) -> None:
-        self.environments.append(environment)
-        self.clients.append(client)
-        self.values.append(await client.variation("f", USER, 0))
-        await asyncio.sleep(self.seconds)
-        self.log.append("register")
-
-
 async def test_a_plugin_registers_at_each_start_and_brings_its_hooks_at_the_first() -> None:
     log: list[str] = []
     hook = RecordingHook("brought")
-    plugin = Recording(log, hook)
+    plugin = RecordingAnywhere(log, hook)
     client = FlagdClient.local(DOCUMENT, FlagdConfig(plugins=[plugin]))
     assert log == []
     await client.start()
@@ -66,7 +38,7 @@ async def test_a_plugin_registers_at_each_start_and_brings_its_hooks_at_the_firs
 @pytest.mark.parametrize("resolver", ["in-process", "rpc"])
 async def test_a_plugin_gets_the_client_before_it_has_data_or_is_ready(resolver: str) -> None:
     flagd = ScriptedFlagd([[FLAGS if resolver == "in-process" else READY]])
-    plugin = Recording([])
+    plugin = RecordingAnywhere([])
     async with flagd.client(resolver, plugins=[plugin]) as client:
         assert client.status == "READY"
     assert plugin.values == [0]
@@ -74,7 +46,7 @@ async def test_a_plugin_gets_the_client_before_it_has_data_or_is_ready(resolver:
 
 async def test_a_start_waits_for_plugins_as_long_as_for_data(caplog: pytest.LogCaptureFixture) -> None:
     began, log = asyncio.get_running_loop().time(), list[str]()
-    config = FlagdConfig(plugins=[Recording(log, seconds=3), Recording(log, seconds=3600)], deadline=2)
+    config = FlagdConfig(plugins=[RecordingAnywhere(log, seconds=3), RecordingAnywhere(log, seconds=3600)], deadline=2)
     async with FlagdClient.local(DOCUMENT, config) as client:
         assert asyncio.get_running_loop().time() - began == pytest.approx(2)
         await client.wait_ready(10)
@@ -84,7 +56,7 @@ async def test_a_start_waits_for_plugins_as_long_as_for_data(caplog: pytest.LogC
 
 
 async def test_plugins_get_the_sdk_and_no_key() -> None:
-    plugin = Recording([])
+    plugin = RecordingAnywhere([])
     async with FlagdClient.local(DOCUMENT, FlagdConfig(plugins=[plugin])):
         pass
     sdk = SdkMetadata(name="AioFlags", version=__version__, wrapper_name=None, wrapper_version=None)
@@ -93,7 +65,7 @@ async def test_plugins_get_the_sdk_and_no_key() -> None:
 
 async def test_a_start_on_another_event_loop_registers_no_plugin() -> None:
     log: list[str] = []
-    async with FlagdClient.local(DOCUMENT, FlagdConfig(plugins=[Recording(log)])) as client:
+    async with FlagdClient.local(DOCUMENT, FlagdConfig(plugins=[RecordingAnywhere(log)])) as client:
 
         async def start() -> None:
             with pytest.raises(LifecycleError):

@@ -2,50 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import weakref
-from collections.abc import Sequence
 
 import pytest
 
-from aioflags import Client, ConfigError, FlagdClient, Hook, MobileClient, MobileConfig
+from aioflags import ConfigError, MobileClient, MobileConfig
 from aioflags.mobile import MobileEnvironment
-from aioflags.plugins import ApplicationMetadata, EnvironmentMetadata, MobilePlugin, Plugin, SdkMetadata
+from aioflags.plugins import ApplicationMetadata, EnvironmentMetadata, MobilePlugin, SdkMetadata
 from aioflags.runtime.version import __version__
 from aioflags.testing import MemoryMobileClient
-from tests.plugins.recording_plugins import USER, errors
+from tests.plugins.recording_plugins import DOCUMENT, USER, RecordingAnywhere, errors
 from tests.support.hooks import RecordingHook
-
-DOCUMENT = {"flagValues": {"f": 1}}
-
-
-class Recording(Plugin):
-    """Records its calls. Clients of each kind can have it."""
-
-    name = "recording"
-
-    def __init__(self, log: list[str], *hooks: Hook, seconds: float = 0) -> None:
-        self.log = log
-        self.hooks = hooks
-        self.seconds = seconds
-        self.clients: list[Client | FlagdClient | MobileEnvironment] = []
-        self.environments: list[EnvironmentMetadata] = []
-
-    def get_hooks(self, environment: EnvironmentMetadata) -> Sequence[Hook]:
-        self.log.append("get_hooks")
-        return self.hooks
-
-    async def register(self, client: Client | FlagdClient | MobileEnvironment, environment: EnvironmentMetadata) -> None:
-        self.environments.append(environment)
-        self.clients.append(client)
-        await asyncio.sleep(self.seconds)
-        self.log.append("register")
 
 
 async def test_a_plugin_brings_its_hooks_and_gets_the_client() -> None:
     log: list[str] = []
     hook = RecordingHook("brought")
-    plugin = Recording(log, hook)
+    plugin = RecordingAnywhere(log, hook)
     client = MemoryMobileClient(DOCUMENT, USER, MobileConfig(plugins=[plugin]))
     assert log == []
     async with client:
@@ -59,7 +32,7 @@ async def test_a_plugin_brings_its_hooks_and_gets_the_client() -> None:
 
 
 async def test_each_environment_is_registered_with_its_key() -> None:
-    plugin = Recording([])
+    plugin = RecordingAnywhere([])
     config = MobileConfig(plugins=[plugin], secondary_mobile_keys={"beta": "mob-beta"}, application_id="notes", wrapper_name="w")
     client = MemoryMobileClient(DOCUMENT, USER, config)
     async with client:
@@ -80,7 +53,7 @@ async def test_a_plugin_that_hangs_or_raises_is_left_out(caplog: pytest.LogCaptu
             raise OSError
 
     log: list[str] = []
-    config = MobileConfig(plugins=[Failing(), Recording([], seconds=3600), Recording(log)])
+    config = MobileConfig(plugins=[Failing(), RecordingAnywhere([], seconds=3600), RecordingAnywhere(log)])
     async with MemoryMobileClient(DOCUMENT, USER, config) as client:
         await client.wait_until(lambda _: log[-1:] == ["register"], 10)
         assert client.variation("f", 0) == 1
