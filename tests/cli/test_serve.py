@@ -15,7 +15,9 @@ from typing import Any
 import httpx
 import pytest
 
+from aioflags.cli.commands import commands
 from tests.cli.program import AIOFLAGS
+from tests.support.cli_runner import CliRunner
 
 pytestmark = pytest.mark.real_time
 
@@ -66,6 +68,13 @@ class Server:
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "flags.json"
     path.write_text('{"flags": {"a": {"on": true}}}')
+    return path
+
+
+@pytest.fixture
+def flagd_file(tmp_path: Path) -> Path:
+    path = tmp_path / "flagd.json"
+    path.write_text(FLAGD)
     return path
 
 
@@ -172,10 +181,9 @@ def test_edits_that_were_not_saved_are_named_at_the_end(server: Server, file: Pa
     assert server.stop(signal.SIGTERM) == (0, f"stopped; edits that were not saved to {file} are lost: a\n", "")
 
 
-def test_a_signal_removes_the_unix_socket(tmp_path: Path) -> None:
-    path, socket_path = tmp_path / "flags.json", tmp_path / "flagd.sock"
-    path.write_text(FLAGD)
-    with Server(str(path), "--port", "0", *FREE, "--flagd-socket", str(socket_path)) as server:
+def test_a_signal_removes_the_unix_socket(flagd_file: Path) -> None:
+    socket_path = flagd_file.with_suffix(".sock")
+    with Server(str(flagd_file), "--port", "0", *FREE, "--flagd-socket", str(socket_path)) as server:
         server.line_after("Save ")
         assert socket_path.exists()
         assert server.stop(signal.SIGTERM)[0] == 0
@@ -190,16 +198,6 @@ def test_the_end_of_the_input_does_not_end_the_server(server: Server) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        pytest.param(
-            ["{file}", "--port", "{taken}"],
-            "aioflags: port {taken} of 127.0.0.1 is in use; --port 0 chooses a free port\n",
-            id="a port that is in use",
-        ),
-        pytest.param(
-            ["{file}", "--host", "192.0.2.1"],
-            "aioflags: cannot listen on 192.0.2.1, port 8765: Cannot assign requested address\n",
-            id="an address of another machine",
-        ),
         pytest.param(["{file}.absent"], "{file}.absent: No such file or directory", id="a missing file"),
         pytest.param(["{file}", "--port", "70000"], "70000 is not in the range", id="a port out of range"),
         pytest.param(
@@ -235,31 +233,71 @@ def test_the_end_of_the_input_does_not_end_the_server(server: Server) -> None:
             id="a directive for flagd's format",
         ),
         pytest.param(["{none}", "--flagd"], '{none}: missing required property "flags"', id="flagd without the section of flags"),
+        pytest.param(
+            ["{flagd}", "--flagd-context", "{{"],
+            "aioflags: --flagd-context: the JSON ends too early\n",
+            id="a static context that is incomplete JSON",
+        ),
+        pytest.param(
+            ["{flagd}", "--flagd-context", "[]"],
+            "aioflags: --flagd-context: expected object, got array\n",
+            id="a static context that is not an object",
+        ),
     ],
 )
-def test_a_mistake_is_one_message(file: Path, arguments: list[str], message: str) -> None:
-    flagd, none = file.with_suffix(".flagd"), file.with_suffix(".none")
-    flagd.write_text(FLAGD)
+def test_a_mistake_is_one_message(file: Path, flagd_file: Path, arguments: list[str], message: str) -> None:
+    none, mistaken = file.with_suffix(".none"), file.with_suffix(".mistaken")
     none.write_text("{}")
-    mistaken = file.with_suffix(".mistaken")
     mistaken.write_text('{"flags": {"a": {"on": 1}}}')
+    names = {"file": file, "flagd": flagd_file, "none": none, "mistaken": mistaken}
+    ended = CliRunner().invoke(commands, ["serve", *(argument.format(**names) for argument in arguments)])
+    assert ended.exit_code == 2
+    assert message.format(**names) in ended.stderr
+    assert ended.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("file_name", "arguments", "message"),
+    [
+        pytest.param(
+            "file",
+            ["--port", "{taken}"],
+            "port {taken} of 127.0.0.1 is in use; --port 0 chooses a free port\n",
+            id="a port that is in use",
+        ),
+        pytest.param(
+            "file",
+            ["--host", "192.0.2.1"],
+            "cannot listen on 192.0.2.1, port 8765: Cannot assign requested address\n",
+            id="an address of another machine",
+        ),
+        pytest.param(
+            "flagd_file",
+            ["--port", "0", *FREE, "--flagd-sync-port", "{taken}"],
+            "port {taken} of 127.0.0.1 is in use; --flagd-",
+            id="a port of flagd that is in use",
+        ),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_one_message(
+    request: pytest.FixtureRequest, file_name: str, arguments: list[str], message: str
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        names = {"file": file, "flagd": flagd, "none": none, "mistaken": mistaken, "taken": listener.getsockname()[1]}
-        command = [*AIOFLAGS, "serve", *(argument.format(**names) for argument in arguments)]
+        taken = listener.getsockname()[1]
+        words = [argument.format(taken=taken) for argument in arguments]
+        command = [*AIOFLAGS, "serve", str(request.getfixturevalue(file_name)), *words]
         ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=150)
     assert ended.returncode == 2
-    assert message.format(**names) in ended.stderr
-    assert "Traceback" not in ended.stderr
+    assert ended.stderr.startswith(f"aioflags: {message.format(taken=taken)}")
+    assert ended.stdout == "", "an address was printed that does not serve"
 
 
 def ofrep(url: str) -> Any:
     return httpx.post(f"{url}/ofrep/v1/evaluate/flags/a", json={"context": {"targetingKey": "u"}}, **ASK).json().get("value")
 
 
-def test_a_file_in_flagds_format_is_served_to_flagds_clients(tmp_path: Path) -> None:
-    path = tmp_path / "flags.json"
-    path.write_text(FLAGD)
-    socket_path = tmp_path / "flagd.sock"
+def test_a_file_in_flagds_format_is_served_to_flagds_clients(flagd_file: Path) -> None:
+    path, socket_path = flagd_file, flagd_file.with_suffix(".sock")
     with Server(str(path), "--port", "0", *FREE, "--flagd-socket", str(socket_path)) as server:
         url = server.line_after("OFREP: ").removeprefix("OFREP: ")
         line = server.line_after("flagd: rpc")
@@ -296,64 +334,29 @@ def test_a_file_without_flags_has_flagds_format_on_request(tmp_path: Path) -> No
             assert ofrep(server.url) is value
 
 
-def test_without_flagds_clients_ofrep_on_the_main_port_has_the_static_context(tmp_path: Path) -> None:
-    path = tmp_path / "flags.json"
-    path.write_text(FLAGD.replace('"defaultVariant"', '"targeting": {"var": "wanted"}, "defaultVariant"'))
-    with Server(str(path), "--port", "0", "--no-flagd", "--flagd-context", '{"wanted": "off"}') as server:
-        assert ofrep(server.url) is False
-
-
-def test_flagds_static_context_is_an_option(tmp_path: Path) -> None:
-    path = tmp_path / "flags.json"
-    path.write_text(FLAGD.replace('"defaultVariant"', '"targeting": {"var": "wanted"}, "defaultVariant"'))
-    with Server(str(path), "--port", "0", *FREE, "--flagd-context", '{"wanted": "off"}') as server:
-        server.line_after("flagd: rpc")
-        assert ofrep(server.url) is False
-
-
-def test_the_version_of_fractional_is_an_option(tmp_path: Path) -> None:
-    path = tmp_path / "flags.json"
-    rule = '"targeting": {"fractional": [["on", 1], ["off", 1]]}, "defaultVariant"'
-    path.write_text(FLAGD.replace('"defaultVariant"', rule))
-    with Server(str(path), "--port", "0", *FREE, "--flagd-fractional", "2") as server:
-        server.line_after("flagd: rpc")
-        assert ofrep(server.url) is True
-    with Server(str(path), "--port", "0", *FREE) as server:
-        server.line_after("flagd: rpc")
-        assert ofrep(server.url) is False
+CONTEXT_RULE = '"targeting": {"var": "wanted"}, "defaultVariant"'
+FRACTIONAL_RULE = '"targeting": {"fractional": [["on", 1], ["off", 1]]}, "defaultVariant"'
 
 
 @pytest.mark.parametrize(
-    ("written", "message"),
+    ("rule", "arguments", "value"),
     [
-        pytest.param("{", "aioflags: --flagd-context: the JSON ends too early", id="incomplete JSON"),
-        pytest.param("[]", "aioflags: --flagd-context: expected object, got array", id="not an object"),
+        pytest.param(CONTEXT_RULE, ["--no-flagd", "--flagd-context", '{"wanted": "off"}'], False, id="OFREP on the main port"),
+        pytest.param(CONTEXT_RULE, [*FREE, "--flagd-context", '{"wanted": "off"}'], False, id="a static context"),
+        pytest.param(FRACTIONAL_RULE, [*FREE, "--flagd-fractional", "2"], True, id="the old version of fractional"),
+        pytest.param(FRACTIONAL_RULE, FREE, False, id="the newest version of fractional"),
     ],
 )
-def test_a_static_context_that_is_not_an_object_is_an_error(tmp_path: Path, written: str, message: str) -> None:
-    path = tmp_path / "flags.json"
-    path.write_text(FLAGD)
-    command = [*AIOFLAGS, "serve", str(path), "--port", "0", *FREE, "--flagd-context", written]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
-    assert (ran.returncode, ran.stderr.strip()) == (2, message)
+def test_rules_of_flagd_are_evaluated_with(flagd_file: Path, rule: str, arguments: list[str], value: bool) -> None:
+    flagd_file.write_text(FLAGD.replace('"defaultVariant"', rule))
+    with Server(str(flagd_file), "--port", "0", *arguments) as server:
+        server.line_after("Save ")
+        assert ofrep(server.url) is value
 
 
-def test_a_port_of_flagd_in_use_is_an_error(tmp_path: Path) -> None:
-    path = tmp_path / "flags.json"
-    path.write_text(FLAGD)
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        command = [*AIOFLAGS, "serve", str(path), "--port", "0", *FREE, "--flagd-sync-port", str(port)]
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
-    assert (ran.returncode, f"port {port} of 127.0.0.1 is in use; --flagd-port" in ran.stderr) == (2, True)
-    assert ran.stdout == "", "an address was printed that does not serve"
-
-
-def test_without_the_extra_only_ofrep_is_served(tmp_path: Path) -> None:
-    path = tmp_path / "flags.json"
-    path.write_text(FLAGD)
+def test_without_the_extra_only_ofrep_is_served(flagd_file: Path) -> None:
     program = "import sys; sys.modules['grpc'] = None; from aioflags.cli.main import main; main()"
-    command = [sys.executable, "-c", program, "serve", str(path), "--port", "0", *FREE]
+    command = [sys.executable, "-c", program, "serve", str(flagd_file), "--port", "0", *FREE]
     missing = """flagd's gRPC services need grpcio: pip install "aioflags[flagd]\""""
     ran = subprocess.run([*command, "--flagd"], capture_output=True, text=True, timeout=150, check=False)
     assert (ran.returncode, ran.stderr.strip()) == (2, f"aioflags: {missing}")
