@@ -7,6 +7,7 @@ injected later. ``faults.py`` has the list of faults; ``flagd/relay.py`` applies
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Annotated, Any, Final, Literal, Self
 
 import anyio
@@ -18,7 +19,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aioflags.devserver.clients import ClientRecord
-from aioflags.devserver.decode import MAX_REQUEST_BYTES, decode
+from aioflags.devserver.decode import TooLargeError, decode, read_body
 from aioflags.devserver.endpoints import Endpoint
 from aioflags.devserver.faults import Fault, FaultKind, InjectedFault, newest_directive
 from aioflags.devserver.responses import EventMessage, frame, poll_body
@@ -322,14 +323,8 @@ class _Exchange(ResponseFaults):
 
     async def _read_request(self) -> None:
         """Read the body of the request, because many clients do not read a response before they have sent it."""
-        received = 0
-        try:
-            async for chunk in Request(self._scope, self._receive).stream():
-                received += len(chunk)
-                if received > MAX_REQUEST_BYTES:
-                    return
-        except ClientDisconnect:
-            return
+        with suppress(TooLargeError, ClientDisconnect):
+            await read_body(Request(self._scope, self._receive))
 
     # -- streams
 

@@ -7,11 +7,11 @@ Source: ``data-system.md`` 1 to 3; ``client-side.md`` 1 and 2.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, Final, Protocol
 
 import anyio
 import msgspec
@@ -20,7 +20,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Send
 
 from aioflags.devserver.clients import Audience, ClientRecord
-from aioflags.devserver.data.client_flags import MAX_CONTEXT_BYTES, ClientFlags, read_context, read_encoded_context
+from aioflags.devserver.data.client_flags import MAX_CONTEXT_BYTES, ClientFlags, ContextFlags, read_context, read_encoded_context
 from aioflags.devserver.data.history import ServedObject, Transfer
 from aioflags.devserver.data.overrides import gate_keys
 from aioflags.devserver.decode import TooLargeError, read_body
@@ -64,84 +64,71 @@ class ServedData(Protocol):
         """Wait until the data has changed since that version."""
 
 
-class Encoding(ABC):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoding:
     """How the flag data for one kind of SDK look.
 
-    ``kinds``: the words of FDv2 for kinds of objects. ``change`` names the events of FDv1 streams that bring changes.
+    Args:
+        everything: all objects in one, the body of an FDv1 poll.
+        first: the first event of an FDv1 stream, about all objects.
+        changes: the events of an FDv1 stream about objects that changed.
+        change: what clients are recorded to have been sent with these events.
+        kinds: the words of FDv2 for kinds of objects.
     """
 
-    kinds: ClassVar[Mapping[ObjectKind, str]] = {kind: kind.value for kind in ObjectKind}
-    change: ClassVar[str] = "patch"
-
-    @abstractmethod
-    def everything(self, objects: Iterable[ServedObject]) -> Any:
-        """All objects in one, the body of an FDv1 poll."""
-
-    @abstractmethod
-    def changes(self, objects: Iterable[ServedObject]) -> Iterator[EventMessage]:
-        """The events of an FDv1 stream about objects that changed."""
-
-    def first(self, objects: Iterable[ServedObject]) -> EventMessage:
-        """The first event of an FDv1 stream, about all objects."""
-        return "put", self.everything(objects)
+    everything: Callable[[Iterable[ServedObject]], Any]
+    first: Callable[[Iterable[ServedObject]], EventMessage]
+    changes: Callable[[Iterable[ServedObject]], Iterable[EventMessage]]
+    change: str = "patch"
+    kinds: Mapping[ObjectKind, str] = field(default_factory=lambda: {kind: kind.value for kind in ObjectKind})
 
 
-class _ServerSide(Encoding):
-    """Flags and segments as they are defined."""
-
-    def everything(self, objects: Iterable[ServedObject]) -> dict[str, dict[str, msgspec.Raw]]:
-        everything: dict[str, dict[str, msgspec.Raw]] = {section: {} for section in SECTIONS}
-        for served in objects:
-            if served.body is not None:
-                everything[_SECTION[served.kind]][served.key] = served.body
-        return everything
-
-    def first(self, objects: Iterable[ServedObject]) -> EventMessage:
-        return "put", {"path": "/", "data": self.everything(objects)}
-
-    def changes(self, objects: Iterable[ServedObject]) -> Iterator[EventMessage]:
-        for served in objects:
-            path = f"/{_SECTION[served.kind]}/{served.key}"
-            if served.body is None:
-                yield "delete", {"path": path, "version": served.version}
-            else:
-                yield "patch", {"path": path, "data": served.body}
+def _all_definitions(objects: Iterable[ServedObject]) -> dict[str, dict[str, msgspec.Raw]]:
+    everything: dict[str, dict[str, msgspec.Raw]] = {section: {} for section in SECTIONS}
+    for served in objects:
+        if served.body is not None:
+            everything[_SECTION[served.kind]][served.key] = served.body
+    return everything
 
 
-class _ClientSide(Encoding):
-    """Evaluated flags."""
-
-    kinds: ClassVar = {ObjectKind.FLAG: "flag-eval"}
-
-    def everything(self, objects: Iterable[ServedObject]) -> dict[str, msgspec.Raw]:
-        return {served.key: served.body for served in objects if served.body is not None}
-
-    def changes(self, objects: Iterable[ServedObject]) -> Iterator[EventMessage]:
-        for served in objects:
-            if served.body is None:
-                yield "delete", {"key": served.key, "version": served.version}
-            else:
-                yield "patch", {"key": served.key, **msgspec.json.decode(served.body, type=dict[str, msgspec.Raw])}
+def _changed_definitions(objects: Iterable[ServedObject]) -> Iterator[EventMessage]:
+    for served in objects:
+        path = f"/{_SECTION[served.kind]}/{served.key}"
+        if served.body is None:
+            yield "delete", {"path": path, "version": served.version}
+        else:
+            yield "patch", {"path": path, "data": served.body}
 
 
-class _Pings(Encoding):
-    """No data: each event tells the client to poll."""
-
-    change = "ping"
-
-    def everything(self, objects: Iterable[ServedObject]) -> dict[str, Any]:  # noqa: ARG002 -- it has no data
-        return {}
-
-    def first(self, objects: Iterable[ServedObject]) -> EventMessage:
-        return "ping", self.everything(objects)  # an event without data would be ignored
-
-    def changes(self, objects: Iterable[ServedObject]) -> Iterator[EventMessage]:
-        yield self.first(objects)
+def _all_evaluations(objects: Iterable[ServedObject]) -> dict[str, msgspec.Raw]:
+    return {served.key: served.body for served in objects if served.body is not None}
 
 
-SERVER_SIDE: Final[Encoding] = _ServerSide()
-CLIENT_SIDE: Final[Encoding] = _ClientSide()
-PINGS: Final[Encoding] = _Pings()
+def _changed_evaluations(objects: Iterable[ServedObject]) -> Iterator[EventMessage]:
+    for served in objects:
+        if served.body is None:
+            yield "delete", {"key": served.key, "version": served.version}
+        else:
+            yield "patch", {"key": served.key, **msgspec.json.decode(served.body, type=dict[str, msgspec.Raw])}
+
+
+_PING: Final[EventMessage] = ("ping", {})
+"""An event without data would be ignored."""
+SERVER_SIDE: Final = Encoding(
+    everything=_all_definitions,
+    first=lambda objects: ("put", {"path": "/", "data": _all_definitions(objects)}),
+    changes=_changed_definitions,
+)
+"""Flags and segments as they are defined."""
+CLIENT_SIDE: Final = Encoding(
+    everything=_all_evaluations,
+    first=lambda objects: ("put", _all_evaluations(objects)),
+    changes=_changed_evaluations,
+    kinds={ObjectKind.FLAG: "flag-eval"},
+)
+"""Evaluated flags."""
+PINGS: Final = Encoding(everything=lambda _: {}, first=lambda _: _PING, changes=lambda _: [_PING], change="ping")
+"""No data: each event tells the client to poll."""
 
 
 def fdv2_messages(transfer: Transfer, kinds: Mapping[ObjectKind, str], *, announced: bool = False) -> Iterator[EventMessage]:
@@ -262,7 +249,8 @@ class SdkResponses:
             return Response(status_code=400)
         audience = self._record_audience(request, context)
         with_reasons = request.query_params.get("withReasons") == "true"
-        return self._flags(request, self._client_flags.of(context, audience, with_reasons=with_reasons), CLIENT_SIDE)
+        flags = ContextFlags(self._state, self._client_flags, context, audience, with_reasons=with_reasons)
+        return self._flags(request, flags, CLIENT_SIDE)
 
     async def pings(self, request: Request) -> Response:
         """A stream of pings."""

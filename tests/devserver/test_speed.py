@@ -10,7 +10,7 @@ import pytest
 
 from aioflags.devserver import Endpoint, ServerState, create_app, serve
 from aioflags.devserver.clients import Audience
-from aioflags.devserver.data.client_flags import ClientFlags
+from aioflags.devserver.data.client_flags import ClientFlags, ContextFlags
 from aioflags.model.context import Context
 
 pytestmark = [pytest.mark.real_time, pytest.mark.speed]
@@ -52,7 +52,7 @@ async def test_a_flip_reaches_200_clients_in_time() -> None:
 def test_an_edit_costs_a_client_side_stream_a_fifth_of_a_full_payload_at_most() -> None:
     state = ServerState.of({"flags": {f"flag-{n}": {"on": True, "variations": [n]} for n in range(500)}})
     flags = ClientFlags(state)
-    streams = [flags.of(Context(f"user-{n}"), Audience.MOBILE, with_reasons=False) for n in range(20)]
+    streams = [ContextFlags(state, flags, Context(f"user-{n}"), Audience.MOBILE, with_reasons=False) for n in range(20)]
     ratios: list[float] = []
     for _ in range(ROUNDS):
         since = state.version

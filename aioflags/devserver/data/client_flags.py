@@ -131,7 +131,7 @@ def evaluation_versions(
 
 
 class ClientFlags:
-    """Evaluates the flags of a server for any context. Definitions are compiled once for each version of the data.
+    """The versions of the evaluated flags of a server, worked out once for each version of the data, for all contexts.
 
     All methods are about the newest version.
     """
@@ -142,15 +142,6 @@ class ClientFlags:
         self._version = -1
         self._changed: dict[int, tuple[str, ...]] = {}
         """What :meth:`changed_keys` returned for this version."""
-
-    def of(self, context: Context, audience: Audience, *, with_reasons: bool) -> ContextFlags:
-        """The flags of a valid context, with the reason of each value if asked for."""
-        return ContextFlags(self._state, self, context, audience, with_reasons=with_reasons)
-
-    def states(self, context: Context, keys: Iterable[str], *, with_reasons: bool) -> dict[str, FlagState]:
-        """The states of these flags for a valid context, by key."""
-        work = flags_state(self._state.snapshot, context, keys=keys, with_reasons=with_reasons, now_ms=now_ms())
-        return run_at_once(work)
 
     def changed_keys(self, since: int) -> tuple[str, ...]:
         """The keys of the flags whose value may have changed after that version, in the order of the flags."""
@@ -176,7 +167,7 @@ class ClientFlags:
 
 
 class ContextFlags:
-    """The evaluated flags of one context, as ``ServedData``. Its objects are flags, and their bodies are evaluations."""
+    """The evaluated flags of a valid context, as ``ServedData``. Its objects are flags, and their bodies are evaluations."""
 
     def __init__(self, state: ServerState, flags: ClientFlags, context: Context, audience: Audience, *, with_reasons: bool) -> None:
         self._state, self._flags = state, flags
@@ -214,7 +205,9 @@ class ContextFlags:
         """The flags that the client may see and that may have changed after that version."""
         versions, gates, changed = self._flags.versions(), self._state.gates, self._flags.changed_keys(since)
         # The gates of overrides are needed for the prerequisites of any flag.
-        states = self._flags.states(self._context, dict.fromkeys((*changed, *gates)), with_reasons=self._with_reasons)
+        keys = dict.fromkeys((*changed, *gates))
+        work = flags_state(self._state.snapshot, self._context, keys=keys, with_reasons=self._with_reasons, now_ms=now_ms())
+        states = run_at_once(work)
         evaluated: list[ServedObject] = []
         for key in changed:
             state, version = states[key], versions[ObjectKind.FLAG, key]

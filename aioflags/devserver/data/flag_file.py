@@ -36,15 +36,6 @@ _Document: TypeAlias = Mapping[str, Mapping[str, Any]]
 _MAX_WARNINGS: Final = 20
 
 
-def file_warnings(name: str, text: bytes) -> list[str]:
-    """The lint findings in a file, with line and column, one line for each. Slow: call it in a thread."""
-    findings = _findings(name, text)
-    lines = [f"{finding.level}: {finding}" for finding in findings[:_MAX_WARNINGS]]
-    if len(findings) > _MAX_WARNINGS:
-        lines.append(f"and {len(findings) - _MAX_WARNINGS} more: aioflags lint {name}")
-    return lines
-
-
 def flagd_warnings(document: FlagdDocument, key: str | None = None) -> list[str]:
     """The lint findings in a document in flagd's format, or in one flag of it, one line for each. Slow: call it in a thread."""
     flags = document.flags if key is None else {name: flag for name, flag in document.flags.items() if name == key}
@@ -144,8 +135,12 @@ class FlagFile:
         return read_content(text, name=str(self.path), expects_flagd=expects_flagd)
 
     def warnings(self, text: bytes) -> list[str]:
-        """The findings of ``aioflags lint`` in ``text``, the content of the file, one line for each."""
-        return file_warnings(str(self.path), text)
+        """The findings of ``aioflags lint`` in ``text``, the content of the file, with line and column, one line for each."""
+        findings = _findings(str(self.path), text)
+        lines = [f"{finding.level}: {finding}" for finding in findings[:_MAX_WARNINGS]]
+        if len(findings) > _MAX_WARNINGS:
+            lines.append(f"and {len(findings) - _MAX_WARNINGS} more: aioflags lint {self.path}")
+        return lines
 
 
 def shown_keys(keys: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 
-from aioflags.devserver.data.history import Objects, not_found_message, read_objects
+from aioflags.devserver.data.history import Objects, decoded_document, not_found_message, read_objects
 from aioflags.errors import ConfigError
 from aioflags.evaluation.dialect import Dialect
 from aioflags.evaluation.flagd.dialect import flagd_dialect
@@ -21,8 +21,8 @@ from aioflags.evaluation.flagd.evaluators import resolved
 from aioflags.evaluation.flagd.fractional import LATEST_VERSION
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ObjectKind
-from aioflags.model.values import check_depth, is_array, is_object, same_json, type_name
-from aioflags.protocol.flag_documents import DocumentError, decoded, joined, plain_json, utf8
+from aioflags.model.values import is_array, is_object, same_json, type_name
+from aioflags.protocol.flag_documents import DocumentError, decoded, joined, plain_json
 from aioflags.protocol.flagd import FlagSetError, is_flag_set, read_flag_set, read_sections
 from aioflags.protocol.ofrep import request_body
 from aioflags.protocol.problems import UNREADABLE, line_and_column, read_problem
@@ -114,8 +114,11 @@ def read_flagd_document(
     except FlagSetError as error:
         raise DocumentError(str(error), file=name) from None
     flags = {key: msgspec.json.decode(flag) for key, flag in sections.flags.items()}
+    if is_array(content[_FLAGS]):
+        # A flag of a list has its key as a property.
+        flags = {key: {name: value for name, value in flag.items() if name != "key"} for key, flag in flags.items()}
     return FlagdDocument(
-        flags={key: _without_key(flag) for key, flag in flags.items()} if is_array(content[_FLAGS]) else flags,
+        flags=flags,
         source=(name or "") if source is None else source,
         evaluators={name: msgspec.json.decode(rule) for name, rule in sections.evaluators.items()},
         metadata=sections.metadata,
@@ -131,21 +134,17 @@ def read_flagd_flag(key: str, flag: object) -> Mapping[str, Any]:
     return written
 
 
-def wire_flags(document: FlagdDocument) -> dict[str, Any]:
-    """The flags as flagd sends them.
-
-    Metadata are merged, shared evaluators are inserted, an absent default variant is ``""``, and numbers are doubles, without
-    a decimal point if they are whole.
-    """
-    return {key: _wire_flag(flag, document) for key, flag in document.flags.items()}
-
-
 def constant_flagd_flag(value: object) -> dict[str, Any]:
     """The flag that serves one value to every context."""
     return {"state": "ENABLED", "variants": {"value": value}, "defaultVariant": "value"}
 
 
 def _wire_flag(flag: Any, document: FlagdDocument) -> Any:
+    """A flag as flagd sends it.
+
+    Metadata are merged, shared evaluators are inserted, an absent default variant is ``""``, and numbers are doubles, without
+    a decimal point if they are whole.
+    """
     if not is_object(flag):
         return flag
     served: dict[str, Any] = {"defaultVariant": "", **{name: value for name, value in flag.items() if value is not None}}
@@ -173,21 +172,11 @@ def _with_whole_numbers(value: Any) -> Any:
     return value
 
 
-def _without_key(flag: Mapping[str, Any]) -> dict[str, Any]:
-    """A flag of a list, as it is in an object of flags."""
-    return {name: value for name, value in flag.items() if name != "key"}
-
-
 def _content(document: bytes | str | Mapping[str, object], name: str | None) -> dict[str, Any]:
     """The document as decoded JSON. Raises :class:`DocumentError`."""
     document = decoded(document, name)
     try:
-        if isinstance(document, Mapping):
-            content: Any = plain_json(document)
-        else:
-            text = utf8(document, name)
-            check_depth(text)
-            content = msgspec.json.decode(text)
+        content = decoded_document(document, name)
     except DocumentError as error:
         raise DocumentError(error.problem, file=name, path=error.path, line=error.line, column=error.column) from None
     except UNREADABLE as error:
@@ -314,15 +303,12 @@ class FlagdFlags:
         if view is None:
             selected: dict[str, Any] = {}
             for document in self._documents.values():
-                selected |= {key: flag for key, flag in wire_flags(document).items() if selector.selects(flag)}
+                flags = ((key, _wire_flag(flag, document)) for key, flag in document.flags.items())
+                selected |= {key: flag for key, flag in flags if selector.selects(flag)}
             if len(self._views) >= _MAX_VIEWS:
                 self._views.clear()
             view = self._views[selector] = FlagdView(selected, selector.metadata, self.static_context, self._dialect)
         return view
-
-    def document_text(self) -> str:
-        """The last document as it was written."""
-        return msgspec.json.encode(self.documents[-1].as_json()).decode()
 
     def put_document(self, document: FlagdDocument) -> bool:
         """Add a document, or replace the one of the same source. Returns whether anything changed."""
@@ -343,14 +329,10 @@ class FlagdFlags:
         self.static_context = context
         self._changed()
 
-    def put(self, key: str, flag: Mapping[str, Any]) -> None:
-        """Add a flag to the last document, or replace it in the document that has it."""
-        self._edit(key, flag)
-
     def delete(self, key: str) -> None:
         """Delete a flag. Raises :class:`ConfigError` if it does not exist."""
         self.require(key)
-        self._edit(key, None)
+        self.put(key, None)
 
     def flip(self, key: str) -> bool:
         """Disable an enabled flag, and enable any other. Returns whether it is enabled now.
@@ -359,7 +341,7 @@ class FlagdFlags:
         """
         flag = self.require(key)
         is_enabled = flag.get("state") != "ENABLED"
-        self._edit(key, {**flag, "state": "ENABLED" if is_enabled else "DISABLED"})
+        self.put(key, {**flag, "state": "ENABLED" if is_enabled else "DISABLED"})
         return is_enabled
 
     def require(self, key: str) -> Mapping[str, Any]:
@@ -372,7 +354,8 @@ class FlagdFlags:
             raise ConfigError(f"the flag {key!r} is not an object")
         return flag
 
-    def _edit(self, key: str, flag: Mapping[str, Any] | None) -> None:
+    def put(self, key: str, flag: Mapping[str, Any] | None) -> None:
+        """Add a flag to the last document, or replace it in the document that has it. ``None`` deletes it."""
         source = next((document.source for document in reversed(self.documents) if key in document.flags), None)
         document = self._documents[source] if source is not None else (self.documents or (FlagdDocument(flags={}),))[-1]
         flags = {**document.flags, key: flag} if flag is not None else {k: v for k, v in document.flags.items() if k != key}

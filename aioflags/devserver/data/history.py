@@ -62,7 +62,12 @@ def read_objects(document: bytes | str | Mapping[str, object], *, name: str | No
     """
     document = decoded(document, name)
     read_document(document, name=name)
-    sections = _sections(document, name)
+    try:
+        content = decoded_document(document, name)
+    except UNREADABLE as error:
+        # Validation skips unknown properties, so only their content can fail here.
+        raise DocumentError(str(read_problem(error)), file=name) from None
+    sections: dict[str, Any] = {section: written for section, written in content.items() if written is not None}
     objects: dict[ObjectName, Mapping[str, Any]] = {}
     for section, kind in SECTIONS.items():
         for key, written in sections.get(section, {}).items():
@@ -83,19 +88,13 @@ def constant_flag(key: str, value: object) -> dict[str, Any]:
     return {"key": key, "version": 1, "on": True, "variations": [value], "fallthrough": {"variation": 0}, "offVariation": None}
 
 
-def _sections(document: bytes | str | Mapping[str, object], name: str | None) -> dict[str, dict[str, Any]]:
-    """The sections of a valid document, decoded."""
-    try:
-        if isinstance(document, Mapping):
-            decoded: Any = plain_json(document)
-        else:
-            text = utf8(document, name)
-            check_depth(text)
-            decoded = msgspec.json.decode(text)
-        return {section: content for section, content in decoded.items() if content is not None}
-    except UNREADABLE as error:
-        # Validation skips unknown properties, so only their content can fail here.
-        raise DocumentError(str(read_problem(error)), file=name) from None
+def decoded_document(document: bytes | str | Mapping[str, object], name: str | None) -> Any:
+    """A document in JSON as decoded JSON. Raises :class:`DocumentError`, or one of ``UNREADABLE``."""
+    if isinstance(document, Mapping):
+        return plain_json(document)
+    text = utf8(document, name)
+    check_depth(text)
+    return msgspec.json.decode(text)
 
 
 # -- Fills in the default of each property that a flag or segment leaves out.

@@ -16,12 +16,13 @@ from typing import Any, Final, TypeAlias
 
 import anyio
 import grpc
+import msgspec
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 
 from aioflags.devserver.data.flagd_flags import FlagdFlags, read_selector
 from aioflags.devserver.endpoints import Endpoint
-from aioflags.devserver.flagd.evaluation import Resolution, ServedEvaluator
+from aioflags.devserver.flagd.evaluation import ServedEvaluator
 from aioflags.devserver.flagd.relay import CallFaults, Cut, ServicerContext
 from aioflags.devserver.state import ServerState
 from aioflags.errors import ConfigError
@@ -39,23 +40,25 @@ from aioflags.transport.grpc_settings import EVALUATION_V1, EVALUATION_V2, SYNC
 _ANYTHING = ChangeSet(kind=ChangeKind.FULL)
 
 
-class ServedChanges:
-    """The changes of the flags that a selector selects. A flag of LaunchDarkly also changes with its segments and prerequisites."""
+def changes_of(state: ServerState, selector: str | None) -> Callable[[], dict[str, str]]:
+    """A function that returns what happened to each selected flag since its last call: ``write``, ``update`` or ``delete``.
 
-    def __init__(self, state: ServerState, selector: str | None) -> None:
-        self._state = state
-        self._selector = read_selector(selector)
-        self._view = None if state.flagd is None else state.flagd.view(self._selector)
-        self._snapshot = state.snapshot
+    A flag of LaunchDarkly also changes with its segments and prerequisites.
+    """
+    selected = read_selector(selector)
+    view = None if state.flagd is None else state.flagd.view(selected)
+    snapshot = state.snapshot
 
-    def since_last_call(self) -> dict[str, str]:
-        """What happened to each flag since the last call: ``write``, ``update`` or ``delete``."""
-        if self._state.flagd is not None and self._view is not None:
-            before, self._view = self._view, self._state.flagd.view(self._selector)
-            return self._view.changes_since(before)
-        old, self._snapshot = self._snapshot, self._state.snapshot
-        changed = sorted(self._snapshot.changed_since(old, _ANYTHING))
-        return {key: "delete" if key not in self._snapshot.flags else "update" if key in old.flags else "write" for key in changed}
+    def since_last_call() -> dict[str, str]:
+        nonlocal view, snapshot
+        if state.flagd is not None and view is not None:
+            before, view = view, state.flagd.view(selected)
+            return view.changes_since(before)
+        old, snapshot = snapshot, state.snapshot
+        changed = sorted(snapshot.changed_since(old, _ANYTHING))
+        return {key: "delete" if key not in snapshot.flags else "update" if key in old.flags else "write" for key in changed}
+
+    return since_last_call
 
 
 SYNC_ENDPOINTS: Final = frozenset({Endpoint.SYNC_FLAGS, Endpoint.FETCH_ALL_FLAGS, Endpoint.GET_METADATA})
@@ -206,14 +209,10 @@ class _SyncService(_Service):
             current = self._text(request, context), self._flagd().static_context
             if current != sent:
                 call.record_sent("flags")
-                yield self._sync_response(*current)
-                sent = current
+                text, static_context = sent = current
+                fields = {"sync_context": to_struct(static_context)} if self._options.sends_context else {}
+                yield sync_v1_pb2.SyncFlagsResponse(flag_configuration=text, **fields)
             await self._next_edit(version)
-
-    def _sync_response(self, text: str, static_context: Mapping[str, Any]) -> sync_v1_pb2.SyncFlagsResponse:
-        if not self._options.sends_context:
-            return sync_v1_pb2.SyncFlagsResponse(flag_configuration=text)
-        return sync_v1_pb2.SyncFlagsResponse(flag_configuration=text, sync_context=to_struct(static_context))
 
     def _malformed(self) -> sync_v1_pb2.SyncFlagsResponse:
         return sync_v1_pb2.SyncFlagsResponse(flag_configuration=_NOT_JSON)
@@ -231,7 +230,9 @@ class _SyncService(_Service):
         """The flags that the request selects. The selector in the header wins over the one in the request."""
         selector = read_selector(_selector(context) or request.selector)
         flagd = self._flagd()
-        return flagd.document_text() if self._options.sends_documents else flagd.view(selector).text
+        if self._options.sends_documents:
+            return msgspec.json.encode(flagd.documents[-1].as_json()).decode()
+        return flagd.view(selector).text
 
     def _flagd(self) -> FlagdFlags:
         if self._state.flagd is None:
@@ -294,24 +295,22 @@ class _EvaluationService(_Service):
         flags: dict[str, Any] = {}
         for key, resolution in resolutions.items():
             if resolution.kind in _FIELDS:
+                name, convert, empty = _FIELDS[resolution.kind]
                 with suppress(*_UNSENDABLE):
-                    flags[key] = self._any_flag(resolution, _FIELDS[resolution.kind])
+                    value = {name: convert(resolution.value) if resolution.has_value else empty}
+                    metadata = _metadata(resolution.metadata)
+                    flags[key] = self._messages.AnyFlag(
+                        reason=resolution.reason, variant=resolution.variant or "", metadata=metadata, **value
+                    )
         call.record_sent("all")
         return self._messages.ResolveAllResponse(flags=flags, metadata=_metadata(self._evaluator.metadata(selector)))
-
-    def _any_flag(self, resolution: Resolution, field: _Field) -> Any:
-        """The flag in the type of its default variant. Without a value, it has the empty value of this type."""
-        value = {field.name: field.convert(resolution.value) if resolution.has_value else field.empty}
-        return self._messages.AnyFlag(
-            reason=resolution.reason, variant=resolution.variant or "", metadata=_metadata(resolution.metadata), **value
-        )
 
     def _events(self, _: Any, context: ServicerContext, call: CallFaults) -> AsyncGenerator[Any, None]:
         read_selector(_selector(context))  # an invalid selector is refused before the stream begins
         return self._event_messages(_selector(context), call)
 
     async def _event_messages(self, selector: str | None, call: CallFaults) -> AsyncGenerator[Any, None]:
-        changes = ServedChanges(self._state, selector)
+        changes = changes_of(self._state, selector)
         version = self._state.version
         call.record_sent("provider_ready")
         yield self._event("provider_ready")
@@ -320,7 +319,7 @@ class _EvaluationService(_Service):
                 yield self._event("keep_alive")
                 continue
             version = self._state.version
-            if changed := changes.since_last_call():
+            if changed := changes():
                 flags = {key: {"type": what} for key, what in changed.items()}
                 call.record_sent("configuration_change")
                 yield self._event("configuration_change", {"flags": flags})
@@ -356,22 +355,15 @@ _CONVERSIONS: Final[Mapping[str, Callable[[Any], Any]]] = {
 """The value of a flag as a method returns it; ``None`` for a value of another type."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Field:
-    """Where an ``AnyFlag`` has a value of one type."""
-
-    name: str
-    empty: Any
-    convert: Callable[[Any], Any]
-
-
-_FIELDS: Final[Mapping[Kind | None, _Field]] = {
-    Kind.BOOLEAN: _Field("bool_value", False, bool),  # noqa: FBT003 -- the value itself
-    Kind.TEXT: _Field("string_value", "", str),
-    Kind.NUMBER: _Field("double_value", 0.0, float),
-    Kind.OBJECT: _Field("object_value", to_struct({}), to_struct),
+_FIELDS: Final[Mapping[Kind | None, tuple[str, Callable[[Any], Any], Any]]] = {
+    Kind.BOOLEAN: ("bool_value", bool, False),
+    Kind.TEXT: ("string_value", str, ""),
+    Kind.NUMBER: ("double_value", float, 0.0),
+    Kind.OBJECT: ("object_value", to_struct, to_struct({})),
 }
-"""flagd leaves out the flags of other types, and those without default variant."""
+"""By the type of the default variant: the field of ``AnyFlag`` for the value, its conversion, and the field's content without one.
+
+flagd leaves out the flags of other types, and those without default variant."""
 
 
 def _selector(context: ServicerContext) -> str | None:

@@ -33,7 +33,7 @@ SERVED = {"value": "on", "variation": 0, "version": 1, "flagVersion": 7, "trackE
 
 
 def flags_of(state: ServerState, context: Context = ANN, audience: Audience = Audience.MOBILE, **options: Any) -> ContextFlags:
-    return ClientFlags(state).of(context, audience, with_reasons=options.pop("with_reasons", False))
+    return ContextFlags(state, ClientFlags(state), context, audience, with_reasons=options.pop("with_reasons", False))
 
 
 def sent(objects: tuple[ServedObject, ...]) -> dict[str, Any]:

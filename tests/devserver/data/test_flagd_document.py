@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aioflags.devserver.data.flagd_flags import FlagdDocument, read_content, read_flagd_document, wire_flags
+from aioflags.devserver.data.flagd_flags import FlagdDocument, FlagdFlags, read_content, read_flagd_document
 from aioflags.devserver.data.history import read_objects
 from aioflags.protocol.flag_documents import DocumentError
 
@@ -144,6 +144,6 @@ def test_a_mistake_in_the_document_is_reported_with_its_place(document: Any, mes
     ],
 )
 def test_flags_are_served_as_flagd_sends_them(document: Any, served: Any) -> None:
-    sent = wire_flags(read_flagd_document(document, source="f"))["a"]
+    sent = FlagdFlags([read_flagd_document(document, source="f")]).view().flags["a"]
     assert repr(sent) == repr(served) or sent == served
     assert not isinstance(served, dict) or type(sent.get("variants", {}).get("n")) is type(served["variants"].get("n"))
