@@ -43,17 +43,17 @@ def offline(system: DataSystem) -> Client:
     return Client("", Config(offline=True, data_system=system))
 
 
-@pytest.mark.parametrize(
-    ("make", "warned"),
-    [
-        pytest.param(lambda _: offline(DataSystem.polling()), False, id="no local flags"),
-        pytest.param(lambda _: Client.local(DOCUMENT, Config(offline=True)), True, id="a document"),
-        pytest.param(lambda path: Client.local(path, Config(offline=True)), True, id="a file"),
-        pytest.param(lambda path: offline(DataSystem.custom(initializers=[FileSource(path)])), True, id="a FileSource"),
-        pytest.param(lambda path: offline(DataSystem(overrides=FileOverrides(path))), True, id="override files"),
-        pytest.param(Client.local, False, id="a file of a client that is not offline"),
-    ],
-)
+OF_LOCAL_FLAGS: dict[str, tuple[Callable[[Path], Client], bool]] = {
+    "no local flags": (lambda _: offline(DataSystem.polling()), False),
+    "a document": (lambda _: Client.local(DOCUMENT, Config(offline=True)), True),
+    "a file": (lambda path: Client.local(path, Config(offline=True)), True),
+    "a FileSource": (lambda path: offline(DataSystem.custom(initializers=[FileSource(path)])), True),
+    "override files": (lambda path: offline(DataSystem(overrides=FileOverrides(path))), True),
+    "a file of a client that is not offline": (Client.local, False),
+}
+
+
+@pytest.mark.parametrize(("make", "warned"), OF_LOCAL_FLAGS.values(), ids=OF_LOCAL_FLAGS)
 async def test_an_offline_client_warns_that_local_flags_are_not_used(
     make: Callable[[Path], Client], warned: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -14,13 +14,9 @@ from aioflags.client_core.answers import report_target
 from aioflags.client_core.evaluator import Evaluator
 from aioflags.events.options import Events
 from aioflags.events.recorder import DISABLED_RECORDER, Recorder
+from tests.support.evaluating_clients import fast_only
 
 USER = Context("user-1")
-
-
-def fast_only(client: Client) -> Any:
-    """A client with what the fast path reads alone. The slow path raises ``AttributeError`` for want of an evaluator."""
-    return SimpleNamespace(_core=SimpleNamespace(holder=client._core.holder, report_to=client._core.report_to))
 
 
 def fast_evaluator(client: Client) -> Any:

@@ -12,13 +12,10 @@ from aioflags import Client, Config, ConfigError, Context, DataSystem, FlagChang
 from aioflags.client_core.observers import Step
 from aioflags.sources import MemorySource, Streaming
 from tests.support.canaries import secretive
+from tests.support.client_flags import on
 from tests.support.scripted_http import Service, intent, sse, stream_of
 
 USER = secretive("u")
-
-
-def on(*values: object, **more: object) -> dict[str, Any]:
-    return {"on": True, "variations": list(values), "fallthrough": {"variation": 0}, **more}
 
 
 def segment_rule(key: str) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -12,6 +11,7 @@ from aioflags import Client, Config, Context, DataSystem, FlagChange, Status, Va
 from aioflags.evaluation.overrides import NO_OVERRIDES
 from aioflags.model.status import Event
 from aioflags.supervisor.next_snapshot import publish_overrides
+from tests.support.client_flags import on
 from tests.support.feed import Feed, full
 from tests.support.overridden_clients import override, overrides_in
 from tests.support.status_clients import FATAL, StatusClient, settle, shown
@@ -91,10 +91,6 @@ async def test_data_after_overrides_make_a_client_ready() -> None:
     assert (client.value("f"), client.value("g")) == ("override", 2)
     assert client.cell.data_summary == "2 flags"
     await client.aclose()
-
-
-def on(*values: object, **more: object) -> dict[str, Any]:
-    return {"on": True, "variations": list(values), "fallthrough": {"variation": 0}, **more}
 
 
 @pytest.mark.holds("DS-158")

@@ -19,16 +19,10 @@ from aioflags.events.sender import Post, Sender, SendGate
 from aioflags.events.summary import Batch
 from aioflags.transport.http_client import Response
 from tests.support.canaries import KEY
-from tests.support.events import U1, U2, client_with_events, unstarted_client
+from tests.support.events import U1, U2, client_with_events, service_that_takes, unstarted_client
 from tests.support.scripted_http import HANG, Answer, Service
 
 OK = Answer(202)
-
-
-def service_that_takes(*answers: Answer) -> Service:
-    service = Service()
-    service.takes = answers
-    return service
 
 
 def post_to(service: Service) -> Post:

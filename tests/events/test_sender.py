@@ -11,17 +11,11 @@ import pytest
 from aioflags.events.sender import DeliveryLog, SendOutcome, describe_amount, outcome_of
 from aioflags.runtime.logs import logger
 from tests.support.canaries import KEY
-from tests.support.events import U1, ClientWithEvents, client_with_events
+from tests.support.events import U1, ClientWithEvents, client_with_events, service_that_takes
 from tests.support.scripted_http import HANG, Answer, Service
 
 OK = Answer(202)
 LATER = "Sat, 01 Jan 3001 00:00:00 GMT"
-
-
-def service_that_takes(*answers: Answer) -> Service:
-    service = Service()
-    service.takes = answers
-    return service
 
 
 @pytest.mark.parametrize(

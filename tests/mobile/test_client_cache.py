@@ -18,6 +18,7 @@ from aioflags.sources import Polling, Streaming
 from aioflags.stores.storage import FileStorage, MemoryStorage, Storage
 from tests.support.canaries import KEY
 from tests.support.device_storages import LOGGER, ScriptedStorage
+from tests.support.mobile_runs import run_mobile
 from tests.support.mobile_service import (
     ANNA,
     BEN,
@@ -88,14 +89,12 @@ async def test_the_flags_of_another_key_are_not_used(tmp_path: Path) -> None:
     ("poll", "kept"),
     [
         pytest.param([polled("s", f=1, g=None)], {"f": 1, "g": None}, id="a payload of FDv2"),
-        pytest.param([DOWN.directed()], {"f": "by fdv1"}, id="flags of FDv1"),
+        pytest.param([DOWN.directed()], {"f": "by fdv1"}, id="F-45 flags of FDv1"),
     ],
 )
 async def test_flags_of_both_protocols_are_kept(poll: list[Any], kept: dict[str, Any]) -> None:
     storage = MemoryStorage()
-    service = MobileService(poll=poll, fdv1=[flags_of_fdv1(f="by fdv1")])
-    async with mobile_client(service, storage=storage):
-        pass
+    await run_mobile({"poll": poll, "fdv1": [flags_of_fdv1(f="by fdv1")]}, [], storage=storage)
     assert await served_without_the_service(storage) == kept
 
 
@@ -119,9 +118,7 @@ async def test_flags_that_the_service_confirms_are_written_as_fresh(answer: Answ
 
 async def test_the_selector_is_not_kept() -> None:
     storage = await kept()
-    service = MobileService()
-    async with mobile_client(service, storage=storage):
-        pass
+    service = await run_mobile({}, [], storage=storage)
     assert service.hits[0].query == {}
 
 

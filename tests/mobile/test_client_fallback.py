@@ -27,16 +27,23 @@ from aioflags.model.status import ErrorInfo, FailureKind, IdentifyStatus, Source
 from aioflags.sources import Polling, SourceContext, Streaming, from_function
 from aioflags.sources.polling import Cache
 from aioflags.stores.storage import MemoryStorage
-from tests.support.mobile_runs import MobileRun, Step, reports, run_mobile, serves, started
+from tests.support.mobile_runs import (
+    MobileRun,
+    Step,
+    reports,
+    run_mobile,
+    serves,
+    started,
+)
 from tests.support.mobile_service import (
     ANNA,
     DOWN,
     REFUSED,
     UNCHANGED,
-    UP_TO_DATE,
     MobileService,
     flags_of_fdv1,
     kept,
+    latched,
     mobile_client,
     named,
     polled,
@@ -44,7 +51,6 @@ from tests.support.mobile_service import (
     transfer,
 )
 from tests.support.scripted_http import DIRECTED, HANG, Answer, intent, poll_of, sse
-from tests.support.scripted_http import Step as BodyStep
 
 ERROR = Answer(500).directed()
 """An error with the directive."""
@@ -53,11 +59,6 @@ DIRECTIVE = FallbackDirective(ttl=None, origin="header")
 
 
 # -- the signal
-
-
-def latched(*steps: BodyStep) -> Answer:
-    """A stream whose headers have the directive, with these steps and then its end."""
-    return Answer(200, UP_TO_DATE.headers, steps).directed()
 
 
 def is_idle(run: MobileRun) -> None:
@@ -103,9 +104,7 @@ async def test_the_directive_counts_with_every_status(place: str, status: int) -
     ],
 )
 async def test_only_the_token_true_counts(name: str, value: str, *, counts: bool) -> None:
-    service = MobileService(poll=[named("poll")], stream=[streamed("s", f="stream").with_headers({name: value})])
-    async with mobile_client(service):
-        await anyio.sleep(5)
+    service = await run_mobile({"poll": [named("poll")], "stream": [streamed("s", f="stream").with_headers({name: value})]}, [5])
     assert ("fdv1" in service.endpoints) is counts
 
 
@@ -122,10 +121,9 @@ async def test_only_the_token_true_counts(name: str, value: str, *, counts: bool
 )
 @pytest.mark.parametrize("mode", ["streaming", "polling"])
 async def test_a_broken_body_does_not_lose_the_directive(body: list[Any], mode: str) -> None:
-    service = MobileService(poll=[Answer(200, DIRECTED, body)])
-    async with mobile_client(service, initial_connection_mode=mode, start_wait=20) as client:
-        assert client.variation("f", "") == "fdv1 anna"
-        await anyio.sleep(60)
+    service = await run_mobile(
+        {"poll": [Answer(200, DIRECTED, body)]}, [serves("fdv1 anna"), 60], initial_connection_mode=mode, start_wait=20
+    )
     assert service.endpoints == ["poll", "fdv1"]
 
 
@@ -141,9 +139,7 @@ async def test_the_payload_that_came_with_it_is_served_and_kept() -> None:
         await anyio.sleep(3)
         assert client.variation("f", "") == "stream"
         assert "stream ended" in service.log
-    again = MobileService(poll=[DOWN], stream=[DOWN])
-    async with mobile_client(again, storage=storage, start_wait=1) as client:
-        assert client.variation("f", "") == "stream"
+    await run_mobile({"poll": [DOWN], "stream": [DOWN]}, [serves("stream")], storage=storage, start_wait=1)
 
 
 @pytest.mark.holds("F-14")
@@ -326,12 +322,9 @@ async def test_every_result_with_the_directive_leads_to_fdv1(role: str, result: 
         own = ModeDefinition(initializers=(Cache(), yields(result), Polling()), synchronizers=(Streaming(), Polling()))
     else:
         own = ModeDefinition(initializers=initializers, synchronizers=(yields(result), Polling()))
-    service = MobileService()
-    async with mobile_client(service, modes={"streaming": own}, storage=storage) as client:
-        await anyio.sleep(1)
-        assert client.variation("f", "") == "fdv1 anna"
-        await anyio.sleep(3600)
-        assert client.report.source_state is SourceState.VALID
+    service = await run_mobile(
+        {}, [1, serves("fdv1 anna"), 3600, reports(SourceState.VALID)], modes={"streaming": own}, storage=storage
+    )
     assert set(service.endpoints) == {"fdv1"}
 
 
@@ -340,9 +333,7 @@ async def test_every_result_with_the_directive_leads_to_fdv1(role: str, result: 
 
 @pytest.mark.holds("F-9")
 async def test_fdv1_starts_after_the_end_of_the_stream() -> None:
-    service = MobileService(stream=[streamed("s1", f="stream").directed()], closing=0.4)
-    async with mobile_client(service):
-        await anyio.sleep(5)
+    service = await run_mobile({"stream": [streamed("s1", f="stream").directed()], "closing": 0.4}, [5])
     assert service.log[2:5] == ["stream", "stream ended", "fdv1"]
     assert (service.times("stream"), service.times("fdv1"), service.most_open) == ([0], [0.4], 1)
 

@@ -385,8 +385,6 @@ async def test_a_new_client_asks_fdv2_first() -> None:
 @pytest.mark.parametrize("ttl", [None, "0", "-5", "soon", "3601", "1e2"])
 async def test_without_a_usable_time_a_directive_holds_half_an_hour_to_an_hour(ttl: str | None) -> None:
     directed = ERROR if ttl is None else for_seconds(Answer(500), ttl)
-    service = MobileService(poll=[directed], stream=[UP_TO_DATE])
-    async with mobile_client(service, fdv1_fallback_recovery="ttl"):
-        await anyio.sleep(3700)
+    service = await run_mobile({"poll": [directed], "stream": [UP_TO_DATE]}, [3700], fdv1_fallback_recovery="ttl")
     (returned,) = service.times("stream")
     assert 1800 <= returned <= 3600

@@ -270,11 +270,7 @@ async def test_a_short_interval_is_raised_with_a_warning(caplog: pytest.LogCaptu
 
 @pytest.mark.holds("S-31")
 async def test_with_a_selector_a_switch_runs_no_initializer() -> None:
-    service = MobileService()
-    async with mobile_client(service, debounce=0, initial_connection_mode="polling") as client:
-        await anyio.sleep(10)
-        await client.set_connection_mode("streaming")
-        await anyio.sleep(1)
+    service = await run_mobile({}, [10, switch("streaming"), 1], debounce=0, initial_connection_mode="polling")
     assert [(hit.endpoint, hit.query.get("basis")) for hit in service.hits] == [("poll", None), ("stream", "poll-anna")]
 
 

@@ -12,6 +12,7 @@ from aioflags.model.status import IdentifyStatus
 from aioflags.sources import Streaming
 from aioflags.stores.storage import MemoryStorage
 from tests.support.device_storages import ScriptedStorage
+from tests.support.mobile_runs import identify, run_mobile, switch
 from tests.support.mobile_service import (
     BEN,
     DOWN,
@@ -21,6 +22,7 @@ from tests.support.mobile_service import (
     flags_of_fdv1,
     mobile_client,
     named,
+    named_fdv1,
     polled,
     streamed,
     transfer,
@@ -33,9 +35,7 @@ ERROR = Answer(500).directed()
 
 @pytest.mark.holds("S-65", "F-30")
 async def test_a_directive_in_an_answer_of_fdv1_is_ignored(caplog: pytest.LogCaptureFixture) -> None:
-    service = MobileService(poll=[ERROR], fdv1=[flags_of_fdv1(f="fdv1").directed(), DOWN.directed()])
-    async with mobile_client(service):
-        await anyio.sleep(1000)
+    service = await run_mobile({"poll": [ERROR], "fdv1": [flags_of_fdv1(f="fdv1").directed(), DOWN.directed()]}, [1000])
     assert service.times("fdv1") == [0, 300, 600, 900]
     assert len([message for message in caplog.messages if "received a fallback directive" in message]) == 1
 
@@ -122,10 +122,6 @@ async def test_a_poll_by_fdv1_that_hangs_delays_nothing() -> None:
     assert ticks >= 4
 
 
-def named_fdv1(hit: Any) -> Answer:
-    return flags_of_fdv1(f=f"fdv1 {hit.key}")
-
-
 # -- storage, log, information
 
 
@@ -144,15 +140,6 @@ async def test_a_failing_storage_does_not_delay_the_change_to_fdv1(failing: str,
 
 async def _raise(*_: object) -> None:
     raise OSError("broken")
-
-
-@pytest.mark.holds("F-45")
-async def test_the_next_client_starts_with_the_flags_of_fdv1() -> None:
-    storage = MemoryStorage()
-    async with mobile_client(MobileService(poll=[ERROR]), storage=storage):
-        pass
-    async with mobile_client(MobileService(poll=[DOWN], stream=[DOWN]), storage=storage, start_wait=1) as client:
-        assert client.variation("f", "") == "fdv1 anna"
 
 
 @pytest.mark.holds("F-50")
@@ -176,14 +163,7 @@ async def test_what_is_optional_may_be_missing(options: dict[str, Any], caplog: 
 
 @pytest.mark.holds("F-48")
 async def test_a_directive_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    service = MobileService(stream=[ERROR])
-    async with mobile_client(service, debounce=0) as client:
-        await anyio.sleep(1)
-        await client.identify(BEN)
-        await client.set_connection_mode("polling")
-        await anyio.sleep(1)
-        await client.set_connection_mode("background")
-        await anyio.sleep(1)
+    await run_mobile({"stream": [ERROR]}, [1, identify(BEN), switch("polling"), 1, switch("background"), 1], debounce=0)
     about = [message for message in caplog.messages if "FDv1" in message]
     assert [message for message in about if "is receiving" not in message] == [
         "streaming received a fallback directive (header): leaving FDv2 for FDv1",

@@ -14,6 +14,7 @@ from aioflags.model.status import IdentifyStatus
 from aioflags.sources import Fdv1FallbackOptions, Polling, Streaming
 from aioflags.sources.polling import Cache
 from tests.support.canaries import KEY
+from tests.support.mobile_runs import identify, run_mobile
 from tests.support.mobile_service import (
     BEN,
     DOWN,
@@ -54,9 +55,7 @@ async def test_a_path_of_the_base_address_stays_and_is_joined_with_one_slash(sla
 
 @pytest.mark.holds("S-3")
 async def test_with_report_the_context_is_the_body() -> None:
-    service = MobileService(stream=[UP_TO_DATE.directed()])
-    async with mobile_client(service, use_report=True):
-        await anyio.sleep(1)
+    service = await run_mobile({"stream": [UP_TO_DATE.directed()]}, [1], use_report=True)
     assert [(hit.request.method, hit.request.url.path) for hit in service.hits] == [
         ("REPORT", "/sdk/poll/eval"),
         ("REPORT", "/sdk/stream/eval"),
@@ -82,20 +81,16 @@ async def test_a_context_that_is_too_long_for_an_address_needs_report(caplog: py
 @pytest.mark.holds("S-4")
 @pytest.mark.parametrize("reasons", [True, False])
 async def test_reasons_are_asked_for_once_in_each_address(*, reasons: bool) -> None:
-    service = MobileService(stream=[UP_TO_DATE.directed()])
-    async with mobile_client(service, evaluation_reasons=reasons):
-        await anyio.sleep(1)
+    service = await run_mobile({"stream": [UP_TO_DATE.directed()]}, [1], evaluation_reasons=reasons)
     assert service.endpoints == ["poll", "stream", "fdv1"]
     assert [hit.request.url.params.get_list("withReasons") for hit in service.hits] == [["true"] if reasons else []] * 3
 
 
 @pytest.mark.holds("S-5")
 async def test_a_secure_mode_hash_belongs_to_one_context() -> None:
-    service = MobileService()
-    async with mobile_client(service, secure_mode_hash="of-anna") as client:
-        await client.identify(BEN)
-        await client.identify(Context("cleo"), secure_mode_hash="of-cleo")
-        await anyio.sleep(1)
+    service = await run_mobile(
+        {}, [identify(BEN), identify(Context("cleo"), secure_mode_hash="of-cleo"), 1], secure_mode_hash="of-anna"
+    )
     assert [(hit.endpoint, hit.query.get("h")) for hit in service.hits] == [
         ("poll", "of-anna"),
         ("stream", "of-anna"),
@@ -109,19 +104,16 @@ async def test_a_secure_mode_hash_belongs_to_one_context() -> None:
 @pytest.mark.holds("S-6")
 async def test_a_reconnect_has_the_state_of_the_last_payload() -> None:
     cut = Answer(200, UP_TO_DATE.headers, [sse(*transfer("initial", f=1))])
-    service = MobileService(poll=[DOWN], stream=[cut, UP_TO_DATE])
-    async with mobile_client(service):
-        await anyio.sleep(5)
+    service = await run_mobile({"poll": [DOWN], "stream": [cut, UP_TO_DATE]}, [5])
     assert [hit.query.get("basis") for hit in service.to("stream")] == [None, "initial"]
 
 
 @pytest.mark.holds("S-7")
 async def test_a_tag_of_a_response_is_sent_to_its_own_address_only() -> None:
     tagged = polled("s1", f=1).with_headers({"ETag": '"a"'})
-    service = MobileService(poll=[tagged, tagged, UNCHANGED, UNCHANGED, polled("s2", f=2)])
-    async with mobile_client(service, initial_connection_mode="polling") as client:
-        await anyio.sleep(901)
-        await client.identify(BEN)
+    service = await run_mobile(
+        {"poll": [tagged, tagged, UNCHANGED, UNCHANGED, polled("s2", f=2)]}, [901, identify(BEN)], initial_connection_mode="polling"
+    )
     sent = [(hit.key, hit.query.get("basis"), hit.request.headers.get("if-none-match")) for hit in service.to("poll")]
     # The second request has a basis, so its address is another one.
     assert sent == [
@@ -146,9 +138,7 @@ ALL_OPTIONS: dict[str, Any] = {
 @pytest.mark.holds("F-44", "S-8")
 @pytest.mark.parametrize("use_report", [False, True])
 async def test_a_poll_by_fdv1_has_the_headers_and_the_query_of_a_poll_by_fdv2(*, use_report: bool) -> None:
-    service = MobileService(poll=[DIRECTED])
-    async with mobile_client(service, use_report=use_report, **ALL_OPTIONS):
-        await anyio.sleep(1)
+    service = await run_mobile({"poll": [DIRECTED]}, [1], use_report=use_report, **ALL_OPTIONS)
     fdv2, fdv1 = (hit.request for hit in service.hits)
     assert service.endpoints == ["poll", "fdv1"]
     assert dict(fdv1.headers) == dict(fdv2.headers)
@@ -173,17 +163,13 @@ async def test_fdv1_does_not_use_the_address_of_a_source_of_fdv2(options: dict[s
         initializers=(Cache(), Polling(base_uri="https://own-poll.test")),
         synchronizers=(Streaming(base_uri="https://own-stream.test"),),
     )
-    service = MobileService(stream=[UP_TO_DATE.directed()])
-    async with mobile_client(service, modes={"streaming": own}, **options):
-        await anyio.sleep(1)
+    service = await run_mobile({"stream": [UP_TO_DATE.directed()]}, [1], modes={"streaming": own}, **options)
     assert [hit.request.url.host for hit in service.hits] == ["own-poll.test", "own-stream.test", host]
     assert service.hits[-1].request.url.path == f"/msdk/evalx/contexts/{ANNA_IN_BASE64}"
 
 
 @pytest.mark.holds("F-52")
 async def test_after_a_directive_fdv1_polls_and_never_streams() -> None:
-    service = MobileService(poll=[DIRECTED], fdv1=[flags_of_fdv1(f=1), DOWN, flags_of_fdv1(f=2)])
-    async with mobile_client(service):
-        await anyio.sleep(3600)
+    service = await run_mobile({"poll": [DIRECTED], "fdv1": [flags_of_fdv1(f=1), DOWN, flags_of_fdv1(f=2)]}, [3600])
     assert {hit.request.url.path.rpartition("/")[0] for hit in service.to("fdv1")} == {"/msdk/evalx/contexts"}
     assert set(service.endpoints) == {"poll", "fdv1"}

@@ -19,20 +19,15 @@ from tests.support.mobile_service import (
     UP_TO_DATE,
     Hit,
     MobileService,
-    flags_of_fdv1,
     mobile_client,
     named,
+    named_fdv1,
     streamed,
 )
 from tests.support.scripted_http import HANG, Answer
 
 MODES = tuple(ConnectionMode)
 CONTEXTS = (ANNA, BEN, Context("cleo"))
-
-
-def value_of(hit: Hit) -> Answer:
-    """By FDv1 the flag has the key of the context."""
-    return flags_of_fdv1(f=f"fdv1 {hit.key}")
 
 
 def fresh(client: MobileClient) -> bool:
@@ -85,7 +80,9 @@ TO_AND_FRO = (ConnectionMode.POLLING, ConnectionMode.STREAMING)
             id="polls and streams",
         ),
         pytest.param(
-            {"poll": [BUSY.directed()], "fdv1": [BUSY, value_of]}, {"poll": [0], "fdv1": [0, 120], "stream": []}, id="polls by FDv1"
+            {"poll": [BUSY.directed()], "fdv1": [BUSY, named_fdv1]},
+            {"poll": [0], "fdv1": [0, 120], "stream": []},
+            id="polls by FDv1",
         ),
     ],
 )
@@ -160,7 +157,7 @@ async def test_a_directive_in_the_middle_of_switches(where: str, seconds: float)
     ],
 )
 async def test_a_directive_while_a_call_hangs_and_others_wait(poll: Answer) -> None:
-    service = MobileService(poll=[named("poll"), poll], stream=[UP_TO_DATE], fdv1=[value_of])
+    service = MobileService(poll=[named("poll"), poll], stream=[UP_TO_DATE], fdv1=[named_fdv1])
     async with mobile_client(service) as client:
         await anyio.sleep(1)
         results = await asyncio.gather(

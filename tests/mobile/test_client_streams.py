@@ -14,18 +14,25 @@ from aioflags.model.context import Context
 from aioflags.model.status import SourceState
 from aioflags.sources import Polling, Streaming
 from aioflags.sources.polling import Cache
-from tests.support.mobile_service import DOWN, REFUSED, SILENT, UP_TO_DATE, MobileService, mobile_client, named, put, transfer
+from tests.support.mobile_runs import run_mobile, serves
+from tests.support.mobile_service import (
+    DOWN,
+    REFUSED,
+    SILENT,
+    UP_TO_DATE,
+    MobileService,
+    latched,
+    mobile_client,
+    named,
+    put,
+    transfer,
+)
 from tests.support.scripted_http import HANG, Answer, Step, intent, sse
 
 BEAT = b":\n\n"
 TWO_SYNCHRONIZERS = ModeDefinition(initializers=(Cache(), Polling()), synchronizers=(Streaming(), Polling()))
 
 ONE_SYNCHRONIZER = ModeDefinition(synchronizers=(Streaming(),))
-
-
-def latched(*steps: Step) -> Answer:
-    """A stream whose headers have the directive, with these steps and then its end."""
-    return Answer(200, UP_TO_DATE.headers, steps).directed()
 
 
 def goodbye(**data: object) -> bytes:
@@ -57,10 +64,7 @@ async def test_a_stream_with_the_directive_goes_on_until_its_first_result() -> N
     ],
 )
 async def test_a_stream_with_the_directive_connects_once(end: list[Step]) -> None:
-    service = MobileService(stream=[latched(1.0, *end)])
-    async with mobile_client(service, initial_reconnect_delay=0.001) as client:
-        await anyio.sleep(60)
-        assert client.variation("f", "") == "fdv1 anna"
+    service = await run_mobile({"stream": [latched(1.0, *end)]}, [60, serves("fdv1 anna")], initial_reconnect_delay=0.001)
     assert [(hit.endpoint, hit.time) for hit in service.hits] == [("poll", 0), ("stream", 0), ("fdv1", 1)]
 
 
@@ -81,10 +85,7 @@ async def test_a_stream_with_the_directive_connects_once(end: list[Step]) -> Non
 async def test_a_stream_with_the_directive_and_without_a_result_ends_after_ten_seconds(
     steps: list[Step], mode: ModeDefinition
 ) -> None:
-    service = MobileService(stream=[latched(*steps)])
-    async with mobile_client(service, modes={"streaming": mode}, start_wait=15) as client:
-        await anyio.sleep(60)
-        assert client.variation("f", "") == "fdv1 anna"
+    service = await run_mobile({"stream": [latched(*steps)]}, [60, serves("fdv1 anna")], modes={"streaming": mode}, start_wait=15)
     opened = service.times("stream")[0]
     assert [(hit.endpoint, hit.time) for hit in service.hits if hit.endpoint != "poll"] == [
         ("stream", opened),
@@ -98,10 +99,7 @@ async def test_a_limit_that_ends_the_turn_of_a_stream_with_the_directive_leads_t
     # The stream fails at 0. The second connection has the directive and no result when the 120 s of the interruption are over.
     broken = Answer(200, UP_TO_DATE.headers, [sse(*transfer("s", f="stream"))])
     late = Answer(200, UP_TO_DATE.headers, [sse(intent("xfer-full")), HANG], 115.0).directed()
-    service = MobileService(stream=[broken, late], read_timeout=120)
-    async with mobile_client(service) as client:
-        await anyio.sleep(130)
-        assert client.variation("f", "") == "fdv1 anna"
+    service = await run_mobile({"stream": [broken, late], "read_timeout": 120}, [130, serves("fdv1 anna")])
     assert service.endpoints == ["poll", "stream", "stream", "fdv1"]
     assert service.times("fdv1")[0] <= 127
 
@@ -161,10 +159,7 @@ async def test_three_pings_at_once_lead_to_two_polls() -> None:
     ],
 )
 async def test_a_ping_has_the_directive_of_the_stream_or_of_its_poll(stream: Answer, poll: Any) -> None:
-    service = MobileService(poll=[named("poll"), poll], stream=[stream])
-    async with mobile_client(service) as client:
-        await anyio.sleep(60)
-        assert client.variation("f", "") == "fdv1 anna"
+    service = await run_mobile({"poll": [named("poll"), poll], "stream": [stream]}, [60, serves("fdv1 anna")])
     assert [(hit.endpoint, hit.time) for hit in service.hits] == [("poll", 0), ("stream", 0), ("poll", 1), ("fdv1", 1)]
 
 
@@ -185,9 +180,7 @@ async def test_a_switch_ends_the_poll_of_a_ping() -> None:
 
 @pytest.mark.parametrize("stream", [REFUSED, DOWN], ids=["refused", "down"])
 async def test_an_error_of_a_stream_without_the_directive_does_not_leave_fdv2(stream: Answer) -> None:
-    service = MobileService(stream=[stream])
-    async with mobile_client(service):
-        await anyio.sleep(1000)
+    service = await run_mobile({"stream": [stream]}, [1000])
     assert "fdv1" not in service.endpoints
 
 

@@ -17,6 +17,7 @@ from aioflags.model.status import IdentifyResult, IdentifyStatus
 from aioflags.plugins import EnvironmentMetadata, MobilePlugin
 from tests.support.canaries import KEY
 from tests.support.forks import succeeds_in_a_child
+from tests.support.mobile_runs import identify, run_mobile
 from tests.support.mobile_service import BEN, SILENT, MobileService, kept, mobile_client, slow
 
 COMPLETED, ERROR = IdentifyStatus.COMPLETED, IdentifyStatus.ERROR
@@ -140,10 +141,12 @@ async def test_another_start_waits_for_cached_flags_of_the_newest_context() -> N
 
 @pytest.mark.holds("S-5")
 async def test_a_proof_is_sent_to_its_environment_alone() -> None:
-    service = MobileService()
-    async with mobile_client(service, secure_mode_hash="of anna", secondary_mobile_keys={"other": OTHER}) as client:
-        await client.identify(BEN, secure_mode_hash="of ben")
-        await client.identify(CLEO)
+    service = await run_mobile(
+        {},
+        [identify(BEN, secure_mode_hash="of ben"), identify(CLEO)],
+        secure_mode_hash="of anna",
+        secondary_mobile_keys={"other": OTHER},
+    )
     sent = {(hit.request.headers["authorization"], hit.key, hit.query.get("h")) for hit in service.hits}
     assert sent == {
         (KEY, "anna", "of anna"),

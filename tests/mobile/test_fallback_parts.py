@@ -21,6 +21,7 @@ from aioflags.sources.polling import PollOutcome
 from aioflags.supervisor.rotation import Rotation
 from aioflags.supervisor.verdict import Verdict
 from tests.support.device_storages import LOGGER
+from tests.support.mobile_runs import run_mobile
 from tests.support.mobile_service import ANNA, UNCHANGED, MobileService, mobile_client, named, polled
 from tests.support.scripted_http import Answer, Service, nothing_selected, poll_of
 
@@ -138,7 +139,10 @@ async def test_every_connection_is_closed_with_the_client(poll: Any) -> None:
 @pytest.mark.parametrize("directed", [False, True], ids=["without the directive", "with the directive"])
 async def test_a_result_without_news_leaves_the_selector(*, directed: bool) -> None:
     unchanged = UNCHANGED.directed(**{"X-LD-FD-Fallback-TTL": "5"}) if directed else UNCHANGED
-    service = MobileService(poll=[polled("s1", f=1), unchanged], fdv1=[Answer(503)])
-    async with mobile_client(service, initial_connection_mode="polling", fdv1_fallback_recovery="ttl"):
-        await anyio.sleep(601)
+    service = await run_mobile(
+        {"poll": [polled("s1", f=1), unchanged], "fdv1": [Answer(503)]},
+        [601],
+        initial_connection_mode="polling",
+        fdv1_fallback_recovery="ttl",
+    )
     assert [hit.query.get("basis") for hit in service.to("poll")][:3] == [None, "s1", "s1"]

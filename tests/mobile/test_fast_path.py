@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -13,6 +12,7 @@ from aioflags import Flag
 from aioflags.events.options import MobileEvents
 from aioflags.hooks import EvaluationCall, Hook
 from aioflags.mobile.client import MobileClient
+from tests.support.evaluating_clients import fast_only
 from tests.support.mobile_service import BEN, SILENT, MobileService, mobile_client, polled, put
 from tests.support.scripted_http import intent, poll_of, sse, stream_of
 
@@ -27,11 +27,6 @@ FLAGS = poll_of(
     put("top", "t", prerequisites=["plain", "gone"]),
     END,
 )
-
-
-def fast_only(client: MobileClient) -> Any:
-    """A client with what the fast path reads alone. The slow path raises ``AttributeError`` for want of an evaluator."""
-    return SimpleNamespace(_core=SimpleNamespace(holder=client._core.holder, report_to=client._core.report_to))
 
 
 class Watcher(Hook):

@@ -21,6 +21,7 @@ from aioflags.model.detail import ErrorKind, FlagEvaluation
 from aioflags.model.status import IdentifyResult, IdentifyStatus, SourceState
 from aioflags.sources import SourceContext, from_function
 from aioflags.stores.storage import MemoryStorage
+from tests.support.mobile_runs import identify, run_mobile, serves
 from tests.support.mobile_service import (
     ANNA,
     BEN,
@@ -297,11 +298,10 @@ async def test_a_switch_of_the_mode_takes_over_the_call() -> None:
 
 
 async def test_the_stream_completes_a_call_whose_poll_fails() -> None:
-    service = MobileService(poll=[named("poll"), Answer(404)], stream=[UP_TO_DATE, streamed("s", f="stream ben")])
-    async with mobile_client(service) as client:
-        await anyio.sleep(1)
-        assert (await client.identify(BEN)).status is COMPLETED
-        assert client.variation("f", "") == "stream ben"
+    await run_mobile(
+        {"poll": [named("poll"), Answer(404)], "stream": [UP_TO_DATE, streamed("s", f="stream ben")]},
+        [1, identify(BEN), serves("stream ben")],
+    )
 
 
 @pytest.mark.parametrize("timeout", [None, 0, 0.5, 30])
@@ -335,11 +335,11 @@ async def test_hooks_see_the_final_status_of_each_call() -> None:
             seen.append((result.status.value, series_context.context.key))
             return data
 
-    service = MobileService(poll=[slow(0, "anna"), slow(2)])
-    async with mobile_client(service, hooks=[Noting()]) as client:
-        await client.identify(BEN, timeout=1)
-        await client.identify(Context(""))
-        await client.identify(CLEO)
+    await run_mobile(
+        {"poll": [slow(0, "anna"), slow(2)]},
+        [identify(BEN, TIMEOUT, timeout=1), identify(Context(""), ERROR), identify(CLEO)],
+        hooks=[Noting()],
+    )
     assert sorted(seen) == sorted(
         [
             ("before", "anna"),

@@ -18,14 +18,7 @@ from aioflags.openfeature import AioFlagsProvider
 from aioflags.openfeature.contexts import LIFECYCLE_MARKER, has_lifecycle_marker
 from tests.openfeature.handler_logs import HandlerLog
 from tests.openfeature.scripted_clients import ScriptedClient
-from tests.openfeature.test_life_cycle import ANNA, FLAGS, status, until
-
-
-async def ready_client() -> ScriptedClient:
-    client = await ScriptedClient()
-    client.send(FLAGS)
-    await client.wait_ready()
-    return client
+from tests.openfeature.test_life_cycle import ANNA, FLAGS, ready_client, status, until
 
 
 @pytest.mark.holds("OF-7")

@@ -24,6 +24,13 @@ ANNA = EvaluationContext("anna")
 FLAGS = {"f": True}
 
 
+async def ready_client() -> ScriptedClient:
+    client = await ScriptedClient()
+    client.send(FLAGS)
+    await client.wait_ready()
+    return client
+
+
 def status() -> ProviderStatus:
     return api.get_client().get_provider_status()
 
@@ -175,13 +182,7 @@ async def test_another_thread_waits_until_the_client_is_closed() -> None:
 
 @pytest.mark.real_time
 def test_a_client_whose_event_loop_has_ended_is_left_alone() -> None:
-    async def started() -> Client:
-        client = await ScriptedClient()
-        client.send(FLAGS)
-        await client.wait_ready()
-        return client
-
-    client = asyncio.run(started())
+    client = asyncio.run(ready_client())
     with pytest.raises(ProviderNotReadyError, match="cancelled by other code"):
         api.set_provider_and_wait(AioFlagsProvider(client, owns_client=True))
     api.shutdown()

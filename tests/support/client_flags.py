@@ -30,3 +30,8 @@ DOCUMENT: dict[str, Any] = {
         "yes": True,
     },
 }
+
+
+def on(*values: object, **more: object) -> dict[str, Any]:
+    """A flag that serves the first value."""
+    return {"on": True, "variations": list(values), "fallthrough": {"variation": 0}, **more}

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
+from aioflags import Client, MobileClient
 from aioflags.client_core.base_client import BaseClient
 from aioflags.hooks import EvaluationCall, Hook
 from tests.support.status_clients import StatusClient
 
-__all__ = ["EvaluatingClient", "PausingHook"]
+__all__ = ["EvaluatingClient", "PausingHook", "fast_only"]
+
+
+def fast_only(client: Client | MobileClient) -> Any:
+    """A client with what the fast path reads alone. The slow path raises ``AttributeError`` for want of an evaluator."""
+    return SimpleNamespace(_core=SimpleNamespace(holder=client._core.holder, report_to=client._core.report_to))
 
 
 class EvaluatingClient(BaseClient):

@@ -13,7 +13,7 @@ import httpx
 from aioflags import Client, Config, Context, DataSystem, Events
 from aioflags.sources import MemorySource
 from tests.support.canaries import KEY, secretive
-from tests.support.scripted_http import Service
+from tests.support.scripted_http import Answer, Service
 
 FAR: Final = 32_503_680_000_000
 """The year 3000, in milliseconds."""
@@ -128,6 +128,12 @@ def short(record: Mapping[str, Any]) -> str:
             return f"{kind} {'+'.join(keys)}"
         case kind:
             return f"{kind} {record['key']}"
+
+
+def service_that_takes(*answers: Answer) -> Service:
+    service = Service()
+    service.takes = answers
+    return service
 
 
 @asynccontextmanager

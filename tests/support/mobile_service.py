@@ -50,6 +50,11 @@ UP_TO_DATE: Final = stream_of(sse(intent("none")), *_HEARTBEATS)
 """A stream without news, which stays open for a day."""
 
 
+def latched(*steps: Step) -> Answer:
+    """A stream whose headers have the directive, with these steps and then its end."""
+    return Answer(200, UP_TO_DATE.headers, steps).directed()
+
+
 def polled(state: str, /, **values: object) -> Answer:
     """A poll's answer with these flags."""
     return poll_of(*transfer(state, **values))
@@ -105,7 +110,8 @@ def slow(seconds: float, *keys: str) -> Callable[[Hit], Answer]:
     return lambda hit: replace(_polled(hit), after=seconds if hit.key in keys or not keys else 0.0)
 
 
-def _of_fdv1(hit: Hit) -> Answer:
+def named_fdv1(hit: Hit) -> Answer:
+    """By FDv1 the flag has the key of the context."""
     return flags_of_fdv1(f=f"fdv1 {hit.key}")
 
 
@@ -121,7 +127,7 @@ class MobileService:
         *,
         poll: Script = (_polled,),
         stream: Script = (UP_TO_DATE,),
-        fdv1: Script = (_of_fdv1,),
+        fdv1: Script = (named_fdv1,),
         closing: float = 0,
         read_timeout: float = 15,
     ) -> None:
