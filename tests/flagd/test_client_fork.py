@@ -19,7 +19,7 @@ from aioflags.transport.grpc import FlagdChannel
 from aioflags.transport.grpc_process import KEEPER
 from tests.support.flagd_parts import grpc_settings
 from tests.support.forks import succeeds_in_a_child
-from tests.support.scripted_flagd import FLAGS, READY, ScriptedFlagd, flag, flags, value
+from tests.support.scripted_flagd import FLAGS, ScriptedFlagd, flag, flags, value
 
 pytestmark = [
     pytest.mark.real_time,
@@ -35,10 +35,10 @@ async def shown(client: FlagdClient) -> tuple[bool, str]:
 
 
 MODES = pytest.mark.parametrize(
-    ("resolver", "first", "before_start", "without_server"),
+    ("resolver", "before_start", "without_server"),
     [
-        pytest.param("in-process", FLAGS, (True, "STATIC"), (True, "STATIC"), id="in-process"),
-        pytest.param("rpc", READY, (False, "PROVIDER_NOT_READY"), (False, "GENERAL"), id="rpc"),
+        pytest.param("in-process", (True, "STATIC"), (True, "STATIC"), id="in-process"),
+        pytest.param("rpc", (False, "PROVIDER_NOT_READY"), (False, "GENERAL"), id="rpc"),
     ],
 )
 
@@ -46,9 +46,9 @@ MODES = pytest.mark.parametrize(
 @pytest.mark.slow
 @MODES
 def test_a_start_in_a_child_that_does_not_connect_is_an_error_with_its_reason(
-    resolver: str, first: object, before_start: tuple[bool, str], without_server: tuple[bool, str]
+    resolver: str, before_start: tuple[bool, str], without_server: tuple[bool, str]
 ) -> None:
-    flagd = ScriptedFlagd([[first]], answers={"a": value(True)})
+    flagd = ScriptedFlagd(answers={"a": value(True)})
     client = flagd.client(resolver, deadline=0.2)
 
     async def child() -> None:

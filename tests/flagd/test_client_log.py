@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from aioflags import Context
-from tests.support.scripted_flagd import FLAGS, INTERNAL, READY, Diary, ScriptedFlagd, flag, flags
+from tests.support.scripted_flagd import FIRST, INTERNAL, Diary, ScriptedFlagd, flag, flags
 
-MODES = [("in-process", FLAGS), ("rpc", READY)]
+RESOLVERS = ["in-process", "rpc"]
 BACK = {"in-process": ["READY", "CONFIGURATION_CHANGED none"], "rpc": ["READY", "CONFIGURATION_CHANGED any"]}
 """The end of an outage after which the flags are the same."""
 
@@ -28,16 +28,15 @@ NO_CONTACT = "no contact to the source of flag data for 10 s: cannot connect to 
 
 
 @pytest.mark.parametrize(
-    ("resolver", "first", "served", "served_late", "source"),
+    ("resolver", "served", "served_late", "source"),
     [
-        ("in-process", FLAGS, "the last flag data", "the last flag data", "flagd-sync"),
-        ("rpc", READY, "cached answers", "defaults", "flagd-events"),
+        ("in-process", "the last flag data", "the last flag data", "flagd-sync"),
+        ("rpc", "cached answers", "defaults", "flagd-events"),
     ],
 )
 async def test_the_log_of_an_outage(
-    resolver: str, first: Any, served: str, served_late: str, source: str, caplog: pytest.LogCaptureFixture
+    flagd: ScriptedFlagd, resolver: str, served: str, served_late: str, source: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    flagd = ScriptedFlagd([[first]])
     async with flagd.client(resolver) as client:
         caplog.set_level(logging.INFO, "aioflags")
         for _ in range(2):
@@ -50,7 +49,7 @@ async def test_the_log_of_an_outage(
             == [
                 (
                     "WARNING",
-                    f"{source} interrupted, will retry; serving {served}: flagd at {target(first)}: UNAVAILABLE: Socket closed",
+                    f"{source} interrupted, will retry; serving {served}: flagd at {target(resolver)}: UNAVAILABLE: Socket closed",
                 ),
                 ("ERROR", f"{NO_CONTACT}; serving {served_late}"),
                 ("WARNING", f"{source} is receiving flag updates again"),
@@ -59,11 +58,11 @@ async def test_the_log_of_an_outage(
         )
 
 
-@pytest.mark.parametrize(("resolver", "first"), MODES)
+@pytest.mark.parametrize("resolver", RESOLVERS)
 async def test_an_outage_that_begins_with_a_refusal_has_a_line_for_the_network_too(
-    resolver: str, first: Any, caplog: pytest.LogCaptureFixture
+    resolver: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    flagd = ScriptedFlagd([[first], [INTERNAL], [INTERNAL]])
+    flagd = ScriptedFlagd([[FIRST], [INTERNAL], [INTERNAL]])
     async with flagd.client(resolver, retry_grace_period=100):
         flagd.send(INTERNAL)
         await asyncio.sleep(8)
@@ -73,9 +72,10 @@ async def test_an_outage_that_begins_with_a_refusal_has_a_line_for_the_network_t
     assert [text.endswith(end) for (_, text), end in zip(lines(caplog), endings, strict=True)] == [True, True]
 
 
-@pytest.mark.parametrize(("resolver", "first"), MODES)
-async def test_the_planned_end_of_a_stream_is_not_logged(resolver: str, first: Any, caplog: pytest.LogCaptureFixture) -> None:
-    flagd = ScriptedFlagd([[first]])
+@pytest.mark.parametrize("resolver", RESOLVERS)
+async def test_the_planned_end_of_a_stream_is_not_logged(
+    flagd: ScriptedFlagd, resolver: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async with flagd.client(resolver, stream_deadline=60) as client:
         caplog.set_level(logging.INFO, "aioflags")
         diary = Diary(client)
@@ -110,21 +110,18 @@ async def test_a_version_of_fractional_that_was_not_chosen_is_logged_once_if_a_r
     ] * count
 
 
-def target(first: object) -> str:
-    """What the client connects to that gets this first message."""
-    return f"localhost:{8015 if first is FLAGS else 8013}"
+def target(resolver: str) -> str:
+    """What the client connects to."""
+    return f"localhost:{8015 if resolver == 'in-process' else 8013}"
 
 
 @pytest.mark.parametrize(
-    ("resolver", "first", "expected"),
-    [
-        ("in-process", FLAGS, "started: READY, 1 flag from flagd-sync"),
-        ("rpc", READY, "started: READY, the server evaluates"),
-    ],
+    ("resolver", "expected"),
+    [("in-process", "started: READY, 1 flag from flagd-sync"), ("rpc", "started: READY, the server evaluates")],
 )
-async def test_the_log_of_a_start(resolver: str, first: Any, expected: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_log_of_a_start(flagd: ScriptedFlagd, resolver: str, expected: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "aioflags")
-    async with ScriptedFlagd([[first]]).client(resolver):
+    async with flagd.client(resolver):
         assert lines(caplog)[-1] == ("INFO", expected)
 
 
@@ -134,18 +131,17 @@ SILENT = "no answer from flagd at {}, and no failure so far"
 
 @pytest.mark.parametrize(("is_up", "why"), [pytest.param(False, REFUSED, id="refused"), pytest.param(True, SILENT, id="silent")])
 @pytest.mark.parametrize(
-    ("resolver", "first", "what", "until"),
-    [("in-process", FLAGS, "flag data", "some arrive"), ("rpc", READY, "a connection", "there is one")],
+    ("resolver", "what", "until"), [("in-process", "flag data", "some arrive"), ("rpc", "a connection", "there is one")]
 )
 async def test_the_log_of_a_start_without_an_answer(
-    resolver: str, first: object, what: str, until: str, is_up: bool, why: str, caplog: pytest.LogCaptureFixture
+    resolver: str, what: str, until: str, is_up: bool, why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "aioflags")
     flagd = ScriptedFlagd([[]])
     if not is_up:
         flagd.stop()
     async with flagd.client(resolver):
-        reason = why.format(target(first))
+        reason = why.format(target(resolver))
         # The failure itself is a warning.
         level = "WARNING" if is_up else "INFO"
         assert [each for each, _ in lines(caplog)].count("WARNING") == 1

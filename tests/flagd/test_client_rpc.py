@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -29,6 +30,12 @@ def flagd() -> ScriptedFlagd:
     return ScriptedFlagd([[READY]], answers={"a": value(True), "b": value(True), "targeted": targeted})
 
 
+@pytest.fixture
+async def client(flagd: ScriptedFlagd) -> AsyncGenerator[FlagdClient, None]:
+    async with flagd.client("rpc") as client:
+        yield client
+
+
 @pytest.mark.parametrize(
     ("key", "options", "reasons", "calls"),
     [
@@ -47,25 +54,25 @@ async def test_evaluations_make_calls(
 
 
 @pytest.mark.holds("FL-64")
-async def test_a_cached_boolean_does_not_answer_for_a_text(flagd: ScriptedFlagd) -> None:
-    async with flagd.client("rpc") as client:
-        await asked(client, "a")
-        flagd.answers["a"] = RpcFailed("INVALID_ARGUMENT", "a is a boolean")
-        assert await asked(client, "a", "x") == ("x", "TYPE_MISMATCH")
-        assert flagd.asked == [("Boolean", "a"), ("String", "a")]
+async def test_a_cached_boolean_does_not_answer_for_a_text(client: FlagdClient, flagd: ScriptedFlagd) -> None:
+    await asked(client, "a")
+    flagd.answers["a"] = RpcFailed("INVALID_ARGUMENT", "a is a boolean")
+    assert await asked(client, "a", "x") == ("x", "TYPE_MISMATCH")
+    assert flagd.asked == [("Boolean", "a"), ("String", "a")]
 
 
 @pytest.mark.holds("FL-65")
 @pytest.mark.parametrize(("keys", "reasons"), [(["a"], ["STATIC", "CACHED"]), ([], ["STATIC", "STATIC"])])
-async def test_a_change_removes_its_flags_from_the_cache(flagd: ScriptedFlagd, keys: list[str], reasons: list[str]) -> None:
-    async with flagd.client("rpc") as client:
-        diary = Diary(client)
-        await asked(client, "a")
-        await asked(client, "b")
-        flagd.send(changed(*keys))
-        await settle()
-        assert [await asked(client, "a"), await asked(client, "b")] == [(True, reason) for reason in reasons]
-        assert diary.shown == [f"CONFIGURATION_CHANGED {','.join(keys) or 'any'}"]
+async def test_a_change_removes_its_flags_from_the_cache(
+    client: FlagdClient, flagd: ScriptedFlagd, keys: list[str], reasons: list[str]
+) -> None:
+    diary = Diary(client)
+    await asked(client, "a")
+    await asked(client, "b")
+    flagd.send(changed(*keys))
+    await settle()
+    assert [await asked(client, "a"), await asked(client, "b")] == [(True, reason) for reason in reasons]
+    assert diary.shown == [f"CONFIGURATION_CHANGED {','.join(keys) or 'any'}"]
 
 
 @pytest.mark.holds("FL-66")
@@ -88,20 +95,19 @@ async def test_an_answer_that_was_on_its_way_during_a_change_is_not_stored(flagd
 
 
 @pytest.mark.holds("FL-67", "FL-68")
-async def test_the_cache_serves_a_stale_client_and_is_empty_after_an_error(flagd: ScriptedFlagd) -> None:
-    async with flagd.client("rpc") as client:
-        await asked(client, "a")
-        flagd.stop()
-        await client.wait_until(Status.STALE, 1)
-        assert await asked(client, "a") == (True, "CACHED")
-        began = seconds()
-        assert await asked(client, "targeted") == (False, "GENERAL")
-        assert seconds() - began == pytest.approx(0.5)
-        await client.wait_until(Status.ERROR, 20)
-        assert await asked(client, "a") == (False, "GENERAL")
-        flagd.start()
-        await client.wait_ready(20)
-        assert [await asked(client, "a"), await asked(client, "a")] == [(True, "STATIC"), (True, "CACHED")]
+async def test_the_cache_serves_a_stale_client_and_is_empty_after_an_error(client: FlagdClient, flagd: ScriptedFlagd) -> None:
+    await asked(client, "a")
+    flagd.stop()
+    await client.wait_until(Status.STALE, 1)
+    assert await asked(client, "a") == (True, "CACHED")
+    began = seconds()
+    assert await asked(client, "targeted") == (False, "GENERAL")
+    assert seconds() - began == pytest.approx(0.5)
+    await client.wait_until(Status.ERROR, 20)
+    assert await asked(client, "a") == (False, "GENERAL")
+    flagd.start()
+    await client.wait_ready(20)
+    assert [await asked(client, "a"), await asked(client, "a")] == [(True, "STATIC"), (True, "CACHED")]
 
 
 @pytest.mark.holds("FL-68")
@@ -138,16 +144,13 @@ async def test_a_client_that_is_started_again_serves_no_answer_of_before(flagd: 
 
 @pytest.mark.holds("FL-65")
 @pytest.mark.parametrize("happens", [pytest.param(changed("a"), id="a change"), pytest.param(INTERNAL, id="an outage")])
-async def test_observers_of_a_change_do_not_find_the_old_answer(flagd: ScriptedFlagd, happens: Any) -> None:
-    async with flagd.client("rpc") as client:
-        await asked(client, "a")
-        found: dict[str, bool] = {}
-        client.on_event(
-            None, lambda event: found.update({event.kind.value: client.variation_nowait("a", None, False)}), inline=True
-        )
-        flagd.send(happens)
-        await asyncio.sleep(10)
-        assert found == {"CONFIGURATION_CHANGED": False} | ({"STALE": True, "READY": False} if happens is INTERNAL else {})
+async def test_observers_of_a_change_do_not_find_the_old_answer(client: FlagdClient, flagd: ScriptedFlagd, happens: Any) -> None:
+    await asked(client, "a")
+    found: dict[str, bool] = {}
+    client.on_event(None, lambda event: found.update({event.kind.value: client.variation_nowait("a", None, False)}), inline=True)
+    flagd.send(happens)
+    await asyncio.sleep(10)
+    assert found == {"CONFIGURATION_CHANGED": False} | ({"STALE": True, "READY": False} if happens is INTERNAL else {})
 
 
 @pytest.mark.parametrize(
@@ -168,34 +171,31 @@ async def test_an_answer_without_a_value_gives_the_default(flagd: ScriptedFlagd,
 
 
 @pytest.mark.holds("FL-72")
-async def test_other_messages_of_the_stream_have_no_effect(flagd: ScriptedFlagd) -> None:
-    async with flagd.client("rpc") as client:
-        diary = Diary(client)
-        await asked(client, "a")
-        flagd.send(ServerEvent(type="keep_alive", data={}), ServerEvent(type="moon_phase", data={"flags": {"a": {}}}))
-        await settle()
-        assert (await asked(client, "a"), diary.events) == ((True, "CACHED"), [])
+async def test_other_messages_of_the_stream_have_no_effect(client: FlagdClient, flagd: ScriptedFlagd) -> None:
+    diary = Diary(client)
+    await asked(client, "a")
+    flagd.send(ServerEvent(type="keep_alive", data={}), ServerEvent(type="moon_phase", data={"flags": {"a": {}}}))
+    await settle()
+    assert (await asked(client, "a"), diary.events) == ((True, "CACHED"), [])
 
 
-async def test_a_second_ready_message_of_a_stream_has_no_effect(flagd: ScriptedFlagd) -> None:
-    async with flagd.client("rpc") as client:
-        diary = Diary(client)
-        await asked(client, "a")
-        flagd.send(READY)
-        await settle()
-        assert (await asked(client, "a"), diary.events) == ((True, "CACHED"), [])
+async def test_a_second_ready_message_of_a_stream_has_no_effect(client: FlagdClient, flagd: ScriptedFlagd) -> None:
+    diary = Diary(client)
+    await asked(client, "a")
+    flagd.send(READY)
+    await settle()
+    assert (await asked(client, "a"), diary.events) == ((True, "CACHED"), [])
 
 
-async def test_calls_that_are_not_awaited_know_only_the_cache(flagd: ScriptedFlagd) -> None:
-    async with flagd.client("rpc") as client:
-        detail = client.variation_detail_nowait("a", None, False)
-        assert (detail.value, str(detail.reason.error_kind)) == (False, "GENERAL")
-        await asked(client, "a")
-        assert client.variation_nowait("a", None, False) is True
-        with pytest.raises(ConfigError, match="the server evaluates"):
-            client.flags_nowait()
-        with pytest.raises(ConfigError, match="only changes"):
-            client.changes("a")
+async def test_calls_that_are_not_awaited_know_only_the_cache(client: FlagdClient, flagd: ScriptedFlagd) -> None:
+    detail = client.variation_detail_nowait("a", None, False)
+    assert (detail.value, str(detail.reason.error_kind)) == (False, "GENERAL")
+    await asked(client, "a")
+    assert client.variation_nowait("a", None, False) is True
+    with pytest.raises(ConfigError, match="the server evaluates"):
+        client.flags_nowait()
+    with pytest.raises(ConfigError, match="only changes"):
+        client.changes("a")
 
 
 async def test_a_bug_is_logged_once_with_its_traceback(flagd: ScriptedFlagd, caplog: pytest.LogCaptureFixture) -> None:

@@ -15,7 +15,7 @@ from aioflags import FlagdClient, NotReadyError, Status
 from aioflags.model.detail import ErrorKind
 from aioflags.model.status import ErrorCode
 from tests.support.scripted_clients import all_tasks, seconds
-from tests.support.scripted_flagd import DENIED, END, FLAGS, INTERNAL, READY, UNUSABLE, Diary, ScriptedFlagd, value
+from tests.support.scripted_flagd import DENIED, END, FIRST, FLAGS, INTERNAL, UNUSABLE, Diary, ScriptedFlagd, value
 from tests.support.status_clients import settle
 
 FATAL_CODES = ("PERMISSION_DENIED",)
@@ -27,9 +27,9 @@ def error_code(client: FlagdClient) -> ErrorCode | None:
 
 
 @pytest.mark.holds("FL-14")
-@pytest.mark.parametrize(("resolver", "first"), [("in-process", FLAGS), ("rpc", READY)])
-async def test_a_start_returns_with_flags_and_reports_ready_once(resolver: str, first: object) -> None:
-    flagd = ScriptedFlagd([[first]], answers={"a": value(True)})
+@pytest.mark.parametrize("resolver", ["in-process", "rpc"])
+async def test_a_start_returns_with_flags_and_reports_ready_once(resolver: str) -> None:
+    flagd = ScriptedFlagd(answers={"a": value(True)})
     client = flagd.client(resolver)
     diary = Diary(client)
     assert (await client.start()).status is Status.READY
@@ -40,14 +40,10 @@ async def test_a_start_returns_with_flags_and_reports_ready_once(resolver: str, 
 
 
 @pytest.mark.holds("FL-15", "FL-16")
-@pytest.mark.parametrize(
-    ("resolver", "first", "change"),
-    [("in-process", FLAGS, "CONFIGURATION_CHANGED a"), ("rpc", READY, "CONFIGURATION_CHANGED any")],
-)
+@pytest.mark.parametrize(("resolver", "change"), [("in-process", "CONFIGURATION_CHANGED a"), ("rpc", "CONFIGURATION_CHANGED any")])
 async def test_a_start_without_a_server_fails_at_its_limit_and_ends_well_when_it_appears(
-    resolver: str, first: object, change: str
+    flagd: ScriptedFlagd, resolver: str, change: str
 ) -> None:
-    flagd = ScriptedFlagd([[first]])
     flagd.stop()
     client = flagd.client(resolver, deadline=0.5)
     diary, began = Diary(client), seconds()
@@ -128,8 +124,8 @@ async def test_a_start_fails_with_the_error_of_the_first_flag_set() -> None:
 @pytest.mark.parametrize(
     ("scripts", "status"),
     [
-        pytest.param([[FLAGS]], Status.READY, id="ready"),
-        pytest.param([[FLAGS, END]], Status.READY, id="in the pause"),
+        pytest.param([[FIRST]], Status.READY, id="ready"),
+        pytest.param([[FIRST, END]], Status.READY, id="in the pause"),
         pytest.param([[INTERNAL]], Status.ERROR, id="without data"),
         pytest.param([[]], Status.ERROR, id="with a silent stream"),
         pytest.param([[DENIED]], Status.FATAL, id="fatal"),
@@ -137,8 +133,6 @@ async def test_a_start_fails_with_the_error_of_the_first_flag_set() -> None:
 )
 @pytest.mark.parametrize("resolver", ["in-process", "rpc"])
 async def test_closing_twice_leaves_nothing(scripts: list[list[object]], status: Status, resolver: str) -> None:
-    if resolver == "rpc":
-        scripts = [[READY if step is FLAGS else step for step in script] for script in scripts]
     flagd = ScriptedFlagd(scripts)
     client = flagd.client(resolver, fatal_status_codes=FATAL_CODES)
     diary = Diary(client)
@@ -169,8 +163,7 @@ async def test_closing_does_not_wait_for_the_pause() -> None:
 @pytest.mark.holds("FL-33")
 @pytest.mark.parametrize("resolver", ["in-process", "rpc"])
 async def test_a_closed_client_starts_anew_without_data(resolver: str) -> None:
-    first = FLAGS if resolver == "in-process" else READY
-    flagd = ScriptedFlagd([[first], [1.0, first]], answers={"a": value(True)})
+    flagd = ScriptedFlagd([[FIRST], [1.0, FIRST]], answers={"a": value(True)})
     client = flagd.client(resolver, deadline=5)
     early, late = Diary(client), None
     for number in (1, 2):
@@ -248,9 +241,8 @@ async def test_two_starts_open_one_stream(scripts: list[list[object]], status: S
     ],
 )
 async def test_a_start_logs_how_fractional_hashes(
-    resolver: str, options: dict[str, Any], logged: list[str], caplog: pytest.LogCaptureFixture
+    flagd: ScriptedFlagd, resolver: str, options: dict[str, Any], logged: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    flagd = ScriptedFlagd([[FLAGS if resolver == "in-process" else READY]])
     with caplog.at_level(logging.INFO):
         async with flagd.client(resolver, **options):
             pass

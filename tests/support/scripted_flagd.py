@@ -28,6 +28,8 @@ from tests.support.status_clients import shown
 
 END: Final = "end"
 """A step: the stream ends without an error."""
+FIRST: Final = "first"
+"""A step: the first message of a stream of the kind, with flags or about a provider that is ready."""
 INTERNAL: Final = RpcFailed("INTERNAL", "broken")
 DENIED: Final = RpcFailed("PERMISSION_DENIED", "no")
 GONE: Final = RpcFailed("UNAVAILABLE", "Socket closed")
@@ -36,7 +38,7 @@ ALIVE: Final = ServerEvent(type="keep_alive", data={})
 _KEEP_ALIVE: Final = 20.0
 _REFUSED: Final = "connection refused"
 Step: TypeAlias = SyncMessage | ServerEvent | RpcFailed | float | str
-"""A message, an end with a code, seconds of silence, or ``END``. A script that is over leaves its stream open."""
+"""A message, an end with a code, seconds of silence, ``END`` or ``FIRST``. A script that is over leaves its stream open."""
 Answer: TypeAlias = "ServerValue | RpcFailed | asyncio.Future[ServerValue]"
 
 
@@ -72,7 +74,7 @@ class ScriptedFlagd:
     ``answers`` are those of evaluations by key, ``metadata`` that of GetMetadata.
     """
 
-    scripts: list[list[Any]] = field(default_factory=lambda: [[FLAGS]])
+    scripts: list[list[Any]] = field(default_factory=lambda: [[FIRST]])
     answers: dict[str, Answer] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     opened: list[float] = field(default_factory=list)
@@ -155,11 +157,11 @@ class ScriptedCalls(FlagdCalls):
         return None
 
     async def sync_flags(self, *, provider_id: str | None, timeout: float | None) -> AsyncGenerator[SyncMessage, None]:
-        async for message in self._played(timeout):
+        async for message in self._played(FLAGS, timeout):
             yield message
 
     async def events(self, *, timeout: float | None) -> AsyncGenerator[ServerEvent, None]:
-        async for message in self._played(timeout, keep_alive=_KEEP_ALIVE if self.flagd.sends_keep_alive else math.inf):
+        async for message in self._played(READY, timeout, keep_alive=_KEEP_ALIVE if self.flagd.sends_keep_alive else math.inf):
             yield message
 
     async def get_metadata(self) -> Mapping[str, Any]:
@@ -194,7 +196,7 @@ class ScriptedCalls(FlagdCalls):
         except TimeoutError:
             raise RpcFailed("DEADLINE_EXCEEDED", "") from None
 
-    async def _played(self, timeout: float | None, keep_alive: float = math.inf) -> AsyncGenerator[Any, None]:
+    async def _played(self, first: Any, timeout: float | None, keep_alive: float = math.inf) -> AsyncGenerator[Any, None]:
         """The messages of the script. ``keep_alive``: seconds of silence after which flagd sends that message."""
         flagd, steps = self.flagd, asyncio.Queue[Step]()
         number = len(flagd.opened)
@@ -219,7 +221,7 @@ class ScriptedCalls(FlagdCalls):
                     raise RpcFailed(step.code, step.details)
                 if step == END:
                     return
-                yield step
+                yield first if step == FIRST else step
         except TimeoutError:
             raise RpcFailed("DEADLINE_EXCEEDED", "Deadline Exceeded") from None
         finally:
