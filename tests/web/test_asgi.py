@@ -79,6 +79,11 @@ async def call(app: Any, scope: Any) -> list[Any]:
 # -- the lifespan, without a framework
 
 
+@pytest.fixture
+def handler() -> Handler:
+    return Handler()
+
+
 async def test_the_lifespan_starts_the_client_and_closes_it(client: Client) -> None:
     seen: list[Status] = []
     async with lifespan(client)(None) as state:
@@ -154,8 +159,9 @@ async def test_the_lifespan_can_be_entered_inside_another_lifespan(client: Clien
 
 
 @pytest.mark.parametrize("kind", ["http", "websocket"])
-async def test_the_middleware_pins_the_flags_of_a_request(client: Client, source: MemorySource, kind: str) -> None:
-    handler = Handler()
+async def test_the_middleware_pins_the_flags_of_a_request(
+    handler: Handler, client: Client, source: MemorySource, kind: str
+) -> None:
     async with lifespan(client, context=user_of)(None) as state:
         assert await call(FlagsMiddleware(handler), {**ANNA, "type": kind, "state": state}) == [{"handled": "message"}]
         with client.changes() as changes:
@@ -165,8 +171,7 @@ async def test_the_middleware_pins_the_flags_of_a_request(client: Client, source
     assert handler.flags.variation("colour", "") == "red"
 
 
-async def test_the_context_of_a_request_is_ambient_during_the_request(client: Client) -> None:
-    handler = Handler()
+async def test_the_context_of_a_request_is_ambient_during_the_request(handler: Handler, client: Client) -> None:
     await call(FlagsMiddleware(handler, client, context=user_of), {**ANNA})
     assert handler.ambient == Context("anna")
     assert current_context() is None
@@ -185,8 +190,7 @@ async def test_concurrent_requests_have_different_contexts(client: Client) -> No
     assert await asyncio.gather(*requests) == [[("red", Context("anna"))], [("blue", Context("bert"))]]
 
 
-async def test_a_client_that_the_program_starts_needs_no_lifespan(client: Client) -> None:
-    handler = Handler()
+async def test_a_client_that_the_program_starts_needs_no_lifespan(handler: Handler, client: Client) -> None:
     async with client:
         await call(FlagsMiddleware(handler, client, context=user_of), {**ANNA})
     assert handler.flags.variation("colour", "") == "red"
@@ -214,15 +218,13 @@ async def test_a_request_never_gets_the_flags_of_another_request(client: Client)
             assert handler.flags.variation("colour", "") == colour
 
 
-async def test_without_a_function_the_ambient_context_is_used(client: Client) -> None:
-    handler = Handler()
+async def test_without_a_function_the_ambient_context_is_used(handler: Handler, client: Client) -> None:
     with use_context(Context("anna")):
         await call(FlagsMiddleware(handler, client), {"type": "http"})
     assert handler.flags.variation("colour", "") == "red"
 
 
-async def test_a_request_without_a_context_does_not_reach_the_application(client: Client) -> None:
-    handler = Handler()
+async def test_a_request_without_a_context_does_not_reach_the_application(handler: Handler, client: Client) -> None:
     with pytest.raises(ConfigError, match="this request has none"):
         await call(FlagsMiddleware(handler, client), {"type": "http"})
     assert handler.scope is None
@@ -383,8 +385,7 @@ def test_the_middleware_pins_the_flags_of_a_client_for_flagd() -> None:
         assert [http.get("/", headers={"user": name}).text for name in ("anna", "bert")] == ["red red", "blue blue"]
 
 
-async def test_the_middleware_takes_a_client_for_flagd() -> None:
-    handler = Handler()
+async def test_the_middleware_takes_a_client_for_flagd(handler: Handler) -> None:
     async with FlagdClient.local(DOCUMENT) as client:
         await call(FlagsMiddleware(handler, client, context=user_of), {**ANNA})
     assert handler.flags.variation("colour", "") == "red"

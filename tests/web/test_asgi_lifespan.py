@@ -64,8 +64,12 @@ async def lived(app: LifespanApplication, *, meanwhile: int = 0) -> list[Any]:
     return sent
 
 
-async def test_the_block_lasts_from_the_start_of_the_server_to_its_end() -> None:
-    life = Life()
+@pytest.fixture
+def life() -> Life:
+    return Life()
+
+
+async def test_the_block_lasts_from_the_start_of_the_server_to_its_end(life: Life) -> None:
     sent = await lived(life.wrapped(), meanwhile=2)
     assert [message["type"] for message in sent] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
     assert life.seen == ["start", "http", "http", "end"]
@@ -79,16 +83,14 @@ async def test_the_server_gets_the_traceback_of_a_failure(phase: str, message: s
     assert isinstance(error, ConnectionError)
 
 
-async def test_without_a_lifespan_the_first_request_enters_the_block() -> None:
-    life = Life()
+async def test_without_a_lifespan_the_first_request_enters_the_block(life: Life) -> None:
     app = life.wrapped()
     for _ in range(2):
         await app(REQUEST, None, None)
     assert life.seen == ["start", "http", "http"]
 
 
-async def test_concurrent_first_requests_wait_for_one_start() -> None:
-    life = Life()
+async def test_concurrent_first_requests_wait_for_one_start(life: Life) -> None:
     life.may_start.clear()
     app = life.wrapped()
     requests = [asyncio.create_task(app(REQUEST, None, None)) for _ in range(3)]
@@ -99,8 +101,7 @@ async def test_concurrent_first_requests_wait_for_one_start() -> None:
     assert life.seen == ["start", "http", "http", "http"]
 
 
-async def test_a_request_that_is_cancelled_does_not_cancel_the_start_for_others() -> None:
-    life = Life()
+async def test_a_request_that_is_cancelled_does_not_cancel_the_start_for_others(life: Life) -> None:
     life.may_start.clear()
     app = life.wrapped()
     first, second = (asyncio.create_task(app(REQUEST, None, None)) for _ in range(2))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import ExitStack
 from typing import Any, cast
@@ -473,9 +471,3 @@ async def test_without_settings_the_client_comes_from_the_environment(monkeypatc
             del settings.AIOFLAGS
         async with running() as client:
             assert cast("Client", client).is_offline
-
-
-def test_without_django_the_error_names_the_package_to_install() -> None:
-    program = "import sys; sys.modules['django'] = None; import aioflags.django"
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert ran.stderr.endswith("ModuleNotFoundError: aioflags.django needs django: pip install django\n")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -327,12 +325,6 @@ def test_a_client_for_flagd_serves_an_application() -> None:
     with TestClient(app) as http:
         assert http.get("/both", headers=ANNA).json() == ["red", "blue"]
         assert http.get("/wrong").text == "FlagdClient"
-
-
-def test_without_litestar_the_error_names_the_package_to_install() -> None:
-    program = "import sys; sys.modules['litestar'] = None; import aioflags.litestar"
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert ran.stderr.endswith("ModuleNotFoundError: aioflags.litestar needs litestar: pip install litestar\n")
 
 
 def recorded_in(errors: list[Exception]) -> Callable[[Exception, Any], None]:
