@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import pytest
+
 from aioflags.devserver import Endpoint
 from aioflags.devserver.clients import ClientRegistry
 
 KEY = {"authorization": "key-canary"}
 
 
-def test_requests_of_one_instance_id_are_one_client() -> None:
-    clients = ClientRegistry()
+@pytest.fixture
+def clients() -> ClientRegistry:
+    return ClientRegistry()
+
+
+def test_requests_of_one_instance_id_are_one_client(clients: ClientRegistry) -> None:
     client = clients.record_request({"x-launchdarkly-instance-id": "1", "user-agent": "Sdk/1", **KEY}, "127.0.0.1")
     assert clients.record_request({"x-launchdarkly-instance-id": "1", "user-agent": "Sdk/1 events"}, "127.0.0.1") is client
     other = clients.record_request({"x-launchdarkly-instance-id": "2", "user-agent": "Sdk/1"}, "127.0.0.1")
@@ -17,8 +23,7 @@ def test_requests_of_one_instance_id_are_one_client() -> None:
     assert "canary" not in repr(clients.all)
 
 
-def test_without_an_instance_id_clients_differ_by_program_and_address() -> None:
-    clients = ClientRegistry()
+def test_without_an_instance_id_clients_differ_by_program_and_address(clients: ClientRegistry) -> None:
     client = clients.record_request({"user-agent": "curl"}, "127.0.0.1")
     assert clients.record_request({"user-agent": "curl"}, "127.0.0.1") is client
     assert clients.record_request({"user-agent": "curl"}, "127.0.0.2") is not client
@@ -31,8 +36,7 @@ def test_headers_of_clients_are_printable_and_short() -> None:
     assert len(client.agent) < 300
 
 
-def test_a_client_is_connected_while_it_has_a_stream() -> None:
-    clients = ClientRegistry()
+def test_a_client_is_connected_while_it_has_a_stream(clients: ClientRegistry) -> None:
     client = clients.record_request({}, "")
     revision = clients.revision
     with clients.record_stream(client, Endpoint.STREAM):
@@ -41,8 +45,7 @@ def test_a_client_is_connected_while_it_has_a_stream() -> None:
     assert clients.revision == revision + 2
 
 
-def test_a_client_without_a_stream_is_gone_after_a_while() -> None:
-    clients = ClientRegistry()
+def test_a_client_without_a_stream_is_gone_after_a_while(clients: ClientRegistry) -> None:
     client = clients.record_request({}, "")
     assert client.gone_at_ms == client.last_seen_ms + 600_000
     with clients.record_stream(client, Endpoint.STREAM):
@@ -50,8 +53,7 @@ def test_a_client_without_a_stream_is_gone_after_a_while() -> None:
     assert client.gone_at_ms == client.last_seen_ms + 60_000
 
 
-def test_the_newest_1000_and_the_connected_clients_are_kept() -> None:
-    clients = ClientRegistry()
+def test_the_newest_1000_and_the_connected_clients_are_kept(clients: ClientRegistry) -> None:
     first = clients.record_request({"x-launchdarkly-instance-id": "first"}, "")
     with clients.record_stream(first, Endpoint.FDV1_STREAM):
         for n in range(1500):

@@ -49,6 +49,11 @@ def numbers(faults: Faults) -> list[int]:
     return [injected.number for injected in faults.active]
 
 
+@pytest.fixture
+def faults() -> Faults:
+    return Faults()
+
+
 @pytest.mark.parametrize(
     ("written", "endpoints"),
     [
@@ -197,23 +202,22 @@ def test_endpoints_may_be_given_as_paths(on: Any) -> None:
         pytest.param(1, True, RESET, 0, id="open streams use up one time"),
     ],
 )
-def test_a_fault_affects_some_requests(times: int | None, affects_streams: bool, fault: Fault, affected: int) -> None:
-    faults = Faults()
+def test_a_fault_affects_some_requests(
+    faults: Faults, times: int | None, affects_streams: bool, fault: Fault, affected: int
+) -> None:
     fault = Fault(kind=fault.kind, times=times)
     injected_into(faults, fault, affects_streams=affects_streams)
     assert sum(bool(faults.match_request(Endpoint.POLL)) for _ in range(5)) == affected
     assert bool(faults.active) is (times is None)
 
 
-def test_a_fault_does_not_affect_other_endpoints() -> None:
-    faults = Faults()
+def test_a_fault_does_not_affect_other_endpoints(faults: Faults) -> None:
     injected_into(faults, Fault(kind=FaultKind.RESET, on=frozenset({Endpoint.POLL}), times=1))
     assert faults.match_request(Endpoint.STREAM) == ()
     assert len(faults.match_request(Endpoint.POLL)) == 1
 
 
-async def test_a_fault_with_a_duration_ends() -> None:
-    faults = Faults()
+async def test_a_fault_with_a_duration_ends(faults: Faults) -> None:
     injected = faults.inject(Fault(kind=FaultKind.RESET, lasts=10), affects_streams=False)
     began = anyio.current_time()
     await faults.wait_until_lifted(injected)
@@ -230,16 +234,14 @@ async def test_a_fault_with_a_duration_ends() -> None:
         pytest.param(doing(lambda faults: faults.lift(7)), [1, 2, 3], id="an unknown number"),
     ],
 )
-def test_a_fault_is_lifted(lift: Callable[[Faults], Any], left: list[int]) -> None:
-    faults = Faults()
+def test_a_fault_is_lifted(faults: Faults, lift: Callable[[Faults], Any], left: list[int]) -> None:
     for fault in (RESET, Fault(kind=FaultKind.CLOSE), RESET):
         injected_into(faults, fault)
     assert lift(faults) == 3 - len(left)
     assert numbers(faults) == left
 
 
-def test_a_used_up_fault_can_be_lifted_for_open_streams() -> None:
-    faults = Faults()
+def test_a_used_up_fault_can_be_lifted_for_open_streams(faults: Faults) -> None:
     injected = faults.inject(Fault(kind=FaultKind.SILENCE, times=1), affects_streams=True)
     assert not injected.is_active
     assert faults.lift(injected.number)
@@ -247,8 +249,7 @@ def test_a_used_up_fault_can_be_lifted_for_open_streams() -> None:
     assert not faults.lift(injected.number)
 
 
-def test_a_used_up_fault_is_in_effect_while_a_response_is_open() -> None:
-    faults = Faults()
+def test_a_used_up_fault_is_in_effect_while_a_response_is_open(faults: Faults) -> None:
     injected = faults.inject(Fault(kind=FaultKind.SILENCE, times=1), affects_streams=True)
     for _ in range(2):
         faults.hold_response(injected)
@@ -258,16 +259,14 @@ def test_a_used_up_fault_is_in_effect_while_a_response_is_open() -> None:
     assert faults.in_effect == []
 
 
-def test_a_lifted_fault_is_not_in_effect_while_responses_are_open() -> None:
-    faults = Faults()
+def test_a_lifted_fault_is_not_in_effect_while_responses_are_open(faults: Faults) -> None:
     injected = faults.inject(Fault(kind=FaultKind.SILENCE), affects_streams=True)
     faults.hold_response(injected)
     assert faults.lift_all() == 1
     assert (faults.in_effect, faults.lift_all()) == ([], 0)
 
 
-def test_faults_injected_since_a_number_are_returned() -> None:
-    faults = Faults()
+def test_faults_injected_since_a_number_are_returned(faults: Faults) -> None:
     injected_into(faults)
     seen = faults.count
     injected_into(faults, Fault(kind=FaultKind.CLOSE, times=1), affects_streams=True)
@@ -283,8 +282,7 @@ def test_faults_injected_since_a_number_are_returned() -> None:
         pytest.param(doing(lambda faults: faults.hold_response(faults.active[0])), id="affects an open response"),
     ],
 )
-async def test_a_waiting_task_is_woken_when_a_fault_is(happen: Callable[[Faults], Any]) -> None:
-    faults = Faults()
+async def test_a_waiting_task_is_woken_when_a_fault_is(faults: Faults, happen: Callable[[Faults], Any]) -> None:
     injected_into(faults)
     revision = faults.revision
     with anyio.fail_after(1):

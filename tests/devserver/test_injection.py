@@ -11,12 +11,18 @@ import httpx
 import pytest
 
 from aioflags.devserver import Endpoint, ServerState, create_app
-from tests.devserver.faulty_server import DOCUMENT, SOON, STREAMS, FaultyServer, fault
+from tests.devserver.faulty_server import DOCUMENT, SOON, STREAMS, FaultyServer, RawConnection, fault
 
 pytestmark = pytest.mark.real_time
 POLLS = [Endpoint.POLL, Endpoint.FDV1_POLL, Endpoint.CLIENT_POLL, Endpoint.MOBILE_POLL]
 polls = pytest.mark.parametrize("endpoint", POLLS)
 data = pytest.mark.parametrize("endpoint", POLLS + STREAMS)
+
+
+@pytest.fixture
+async def wire(server: FaultyServer) -> AsyncGenerator[RawConnection, None]:
+    async with server.connection() as wire:
+        yield wire
 
 
 @data
@@ -28,14 +34,13 @@ async def test_a_status_affects_one_request(server: FaultyServer, endpoint: Endp
         assert good.status_code == 200
 
 
-async def test_a_status_is_sent_after_the_body_of_events_is_read(server: FaultyServer) -> None:
+async def test_a_status_is_sent_after_the_body_of_events_is_read(wire: RawConnection, server: FaultyServer) -> None:
     server.state.inject(fault({"kind": "status", "status": 503, "times": 1, "on": ["/bulk"]}))
-    async with server.connection() as wire:
-        await wire.ask("/bulk", b"[" + b" " * 500_000 + b"]")
-        await wire.until(b"503")
-        await wire.until(b"injected fault")
-        await wire.ask("/bulk", b"[]")
-        await wire.until(b"202")
+    await wire.ask("/bulk", b"[" + b" " * 500_000 + b"]")
+    await wire.until(b"503")
+    await wire.until(b"injected fault")
+    await wire.ask("/bulk", b"[]")
+    await wire.until(b"202")
 
 
 async def test_a_status_does_not_wait_for_endless_events(server: FaultyServer) -> None:
@@ -71,22 +76,22 @@ async def test_a_client_that_disconnects_during_a_request_gets_no_status(
 @data
 @pytest.mark.parametrize(("kind", "end"), [("reset", "reset"), ("close", "closed")])
 async def test_a_reset_or_close_ends_the_connection_without_a_response(
-    server: FaultyServer, endpoint: Endpoint, kind: str, end: str
+    wire: RawConnection, server: FaultyServer, endpoint: Endpoint, kind: str, end: str
 ) -> None:
     server.state.inject(fault({"kind": kind, "times": 1}))
-    async with server.connection() as wire:
-        await wire.ask(endpoint)
-        assert await wire.end() == end
-        assert wire.received == b""
+    await wire.ask(endpoint)
+    assert await wire.end() == end
+    assert wire.received == b""
 
 
 @polls
-async def test_a_truncated_body_is_shorter_than_its_content_length(server: FaultyServer, endpoint: Endpoint) -> None:
+async def test_a_truncated_body_is_shorter_than_its_content_length(
+    wire: RawConnection, server: FaultyServer, endpoint: Endpoint
+) -> None:
     server.state.inject(fault({"kind": "truncated", "times": 1}))
-    async with server.connection() as wire:
-        await wire.ask(endpoint)
-        head = await wire.until(b"\r\n\r\n")
-        assert await wire.end() == "closed"
+    await wire.ask(endpoint)
+    head = await wire.until(b"\r\n\r\n")
+    assert await wire.end() == "closed"
     length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
     assert len(wire.received) == length // 2
 
@@ -109,13 +114,14 @@ async def test_a_poll_gets_a_goodbye_or_error_instead_of_data(server: FaultyServ
 
 
 @data
-async def test_silence_closes_the_connection_when_it_is_lifted(server: FaultyServer, endpoint: Endpoint) -> None:
+async def test_silence_closes_the_connection_when_it_is_lifted(
+    wire: RawConnection, server: FaultyServer, endpoint: Endpoint
+) -> None:
     injected = server.state.inject(fault({"kind": "silence"}))
-    async with server.connection() as wire:
-        await wire.ask(endpoint)
-        assert await wire.is_silent()
-        server.state.faults.lift(injected.number)
-        assert await wire.end() == "closed"
+    await wire.ask(endpoint)
+    assert await wire.is_silent()
+    server.state.faults.lift(injected.number)
+    assert await wire.end() == "closed"
 
 
 async def test_silence_ends_when_the_client_disconnects(server: FaultyServer, caplog: pytest.LogCaptureFixture) -> None:
@@ -130,37 +136,34 @@ async def test_silence_ends_when_the_client_disconnects(server: FaultyServer, ca
 
 
 @data
-async def test_a_delay_comes_before_the_response(server: FaultyServer, endpoint: Endpoint) -> None:
+async def test_a_delay_comes_before_the_response(wire: RawConnection, server: FaultyServer, endpoint: Endpoint) -> None:
     server.state.inject(fault({"kind": "delay", "delay": 0.3, "times": 1}))
     began = anyio.current_time()
-    async with server.connection() as wire:
-        await wire.ask(endpoint)
-        await wire.until(b"200 OK")
+    await wire.ask(endpoint)
+    await wire.until(b"200 OK")
     assert anyio.current_time() - began >= 0.3
 
 
 @polls
-async def test_a_drip_is_complete_in_the_end(server: FaultyServer, endpoint: Endpoint) -> None:
+async def test_a_drip_is_complete_in_the_end(wire: RawConnection, server: FaultyServer, endpoint: Endpoint) -> None:
     whole = (await server.get(endpoint)).content
     server.state.inject(fault({"kind": "drip", "rate": 2000, "times": 1}))
-    async with server.connection() as wire:
-        began = anyio.current_time()
-        await wire.ask(endpoint)
-        await wire.until(b"\r\n\r\n")
-        await wire.until(whole)
+    began = anyio.current_time()
+    await wire.ask(endpoint)
+    await wire.until(b"\r\n\r\n")
+    await wire.until(whole)
     assert anyio.current_time() - began >= 0.5 * len(whole) / 2000
 
 
 @pytest.mark.slow
 @polls
-async def test_a_lifted_drip_sends_the_rest_at_once(server: FaultyServer, endpoint: Endpoint) -> None:
+async def test_a_lifted_drip_sends_the_rest_at_once(wire: RawConnection, server: FaultyServer, endpoint: Endpoint) -> None:
     whole = (await server.get(endpoint)).content
     injected = server.state.inject(fault({"kind": "drip", "rate": 1}))
-    async with server.connection() as wire:
-        await wire.ask(endpoint)
-        await wire.until(b"\r\n\r\n" + whole[:1])
-        server.state.faults.lift(injected.number)
-        await wire.until(whole[1:])
+    await wire.ask(endpoint)
+    await wire.until(b"\r\n\r\n" + whole[:1])
+    server.state.faults.lift(injected.number)
+    await wire.until(whole[1:])
 
 
 @pytest.mark.parametrize("ttl", [None, 60])

@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import anyio
 import pytest
 
 from aioflags.devserver import Endpoint
-from tests.devserver.faulty_server import SOON, STREAMS, FaultyServer, fault, flipped, until_fault_recorded
+from tests.devserver.faulty_server import SOON, STREAMS, FaultyServer, RawConnection, fault, flipped, until_fault_recorded
 
 pytestmark = pytest.mark.real_time
 streams = pytest.mark.parametrize("endpoint", STREAMS)
 
 
+@pytest.fixture
+async def wire(server: FaultyServer, endpoint: Endpoint) -> AsyncGenerator[RawConnection, None]:
+    """A stream that has sent its data."""
+    async with server.stream(endpoint) as wire:
+        yield wire
+
+
 @streams
 @pytest.mark.parametrize(("kind", "end"), [("reset", "reset"), ("close", "closed")])
-async def test_an_open_stream_is_cut(server: FaultyServer, endpoint: Endpoint, kind: str, end: str) -> None:
-    async with server.stream(endpoint) as wire:
-        server.state.inject(fault({"kind": kind, "times": 1}))
-        assert await wire.end() == end
-        assert wire.received == b""
+async def test_an_open_stream_is_cut(wire: RawConnection, server: FaultyServer, endpoint: Endpoint, kind: str, end: str) -> None:
+    server.state.inject(fault({"kind": kind, "times": 1}))
+    assert await wire.end() == end
+    assert wire.received == b""
     async with server.stream(endpoint):
         assert server.state.faults.active == ()
 
 
 @streams
 @pytest.mark.parametrize("kind", ["status", "directive"])
-async def test_an_open_stream_ends_for_a_status_or_directive(server: FaultyServer, endpoint: Endpoint, kind: str) -> None:
-    async with server.stream(endpoint) as wire:
-        server.state.inject(fault({"kind": kind, "times": 1, "on": [endpoint]}))
-        said = await wire.until(b"0\r\n\r\n")
-        assert (b"event: goodbye" in said) is (kind == "directive" and endpoint.is_fdv2)
+async def test_an_open_stream_ends_for_a_status_or_directive(
+    wire: RawConnection, server: FaultyServer, endpoint: Endpoint, kind: str
+) -> None:
+    server.state.inject(fault({"kind": kind, "times": 1, "on": [endpoint]}))
+    said = await wire.until(b"0\r\n\r\n")
+    assert (b"event: goodbye" in said) is (kind == "directive" and endpoint.is_fdv2)
     answered = await server.get(endpoint) if kind == "status" else None
     assert answered is None or answered.status_code == 503
 
@@ -55,31 +63,30 @@ async def test_an_open_stream_gets_an_error_event_and_continues(server: FaultySe
 
 
 @streams
-async def test_an_open_stream_gets_malformed_json(server: FaultyServer, endpoint: Endpoint) -> None:
-    async with server.stream(endpoint) as wire:
-        server.state.inject(fault({"kind": "malformed", "times": 1}))
-        event = await wire.until(b"\n\n")
-        assert event.rstrip().endswith(b'{"id":')
+async def test_an_open_stream_gets_malformed_json(wire: RawConnection, server: FaultyServer, endpoint: Endpoint) -> None:
+    server.state.inject(fault({"kind": "malformed", "times": 1}))
+    event = await wire.until(b"\n\n")
+    assert event.rstrip().endswith(b'{"id":')
 
 
 @streams
-async def test_an_open_stream_is_truncated_within_an_event(server: FaultyServer, endpoint: Endpoint) -> None:
-    async with server.stream(endpoint) as wire:
-        server.state.inject(fault({"kind": "truncated", "times": 1}))
-        assert await wire.end() == "closed"
-        assert b"data: " in wire.received
-        assert b"\n\n" not in wire.received
+async def test_an_open_stream_is_truncated_within_an_event(wire: RawConnection, server: FaultyServer, endpoint: Endpoint) -> None:
+    server.state.inject(fault({"kind": "truncated", "times": 1}))
+    assert await wire.end() == "closed"
+    assert b"data: " in wire.received
+    assert b"\n\n" not in wire.received
 
 
 @streams
-async def test_a_silent_stream_sends_the_newest_data_after_silence_is_lifted(server: FaultyServer, endpoint: Endpoint) -> None:
-    async with server.stream(endpoint) as wire:
-        injected = server.state.inject(fault({"kind": "silence"}))
-        await until_fault_recorded(server)
-        server.state.flip("a")
-        assert await wire.is_silent()
-        server.state.faults.lift(injected.number)
-        await wire.until(flipped(endpoint))
+async def test_a_silent_stream_sends_the_newest_data_after_silence_is_lifted(
+    wire: RawConnection, server: FaultyServer, endpoint: Endpoint
+) -> None:
+    injected = server.state.inject(fault({"kind": "silence"}))
+    await until_fault_recorded(server)
+    server.state.flip("a")
+    assert await wire.is_silent()
+    server.state.faults.lift(injected.number)
+    await wire.until(flipped(endpoint))
 
 
 @pytest.mark.slow
@@ -108,31 +115,30 @@ async def test_an_open_stream_is_slowed(server: FaultyServer, endpoint: Endpoint
 
 
 @streams
-async def test_a_silent_stream_can_be_cut(server: FaultyServer, endpoint: Endpoint) -> None:
-    async with server.stream(endpoint) as wire:
-        server.state.inject(fault({"kind": "silence"}))
-        await until_fault_recorded(server)
-        server.state.flip("a")
-        server.state.inject(fault({"kind": "reset", "times": 1}))
-        assert await wire.end() == "reset"
+async def test_a_silent_stream_can_be_cut(wire: RawConnection, server: FaultyServer, endpoint: Endpoint) -> None:
+    server.state.inject(fault({"kind": "silence"}))
+    await until_fault_recorded(server)
+    server.state.flip("a")
+    server.state.inject(fault({"kind": "reset", "times": 1}))
+    assert await wire.end() == "reset"
 
 
 @streams
-async def test_faults_of_other_endpoints_do_not_affect_an_open_stream(server: FaultyServer, endpoint: Endpoint) -> None:
-    async with server.stream(endpoint) as wire:
-        server.state.inject(fault({"kind": "reset", "on": ["/sdk/poll"]}))
-        server.state.flip("a")
-        await wire.until(flipped(endpoint))
+async def test_faults_of_other_endpoints_do_not_affect_an_open_stream(
+    wire: RawConnection, server: FaultyServer, endpoint: Endpoint
+) -> None:
+    server.state.inject(fault({"kind": "reset", "on": ["/sdk/poll"]}))
+    server.state.flip("a")
+    await wire.until(flipped(endpoint))
 
 
 @streams
-async def test_a_lifted_delay_has_no_effect_on_a_stream(server: FaultyServer, endpoint: Endpoint) -> None:
-    async with server.stream(endpoint) as wire:
-        injected = server.state.inject(fault({"kind": "delay", "delay": 60}))
-        await until_fault_recorded(server)
-        server.state.faults.lift(injected.number)
-        server.state.flip("a")
-        await wire.until(flipped(endpoint))
+async def test_a_lifted_delay_has_no_effect_on_a_stream(wire: RawConnection, server: FaultyServer, endpoint: Endpoint) -> None:
+    injected = server.state.inject(fault({"kind": "delay", "delay": 60}))
+    await until_fault_recorded(server)
+    server.state.faults.lift(injected.number)
+    server.state.flip("a")
+    await wire.until(flipped(endpoint))
 
 
 @streams

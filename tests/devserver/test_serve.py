@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from aioflags.devserver import Endpoint, ServerState, create_app, serve
+from aioflags.devserver import Endpoint, RunningServer, ServerState, create_app, serve
 from aioflags.devserver.flagd.relay import Relay
 from aioflags.runtime.clock import now
 from tests.support.full_loop import no_free_descriptor
@@ -43,6 +44,12 @@ async def read_to_the_end(url: str) -> Exception | None:
 @pytest.fixture
 def state() -> ServerState:
     return ServerState.of({"flagValues": {"a": 1}})
+
+
+@pytest.fixture
+async def serving(state: ServerState) -> AsyncGenerator[RunningServer, None]:
+    async with serve(create_app(state)) as serving:
+        yield serving
 
 
 async def test_each_server_gets_a_free_port(state: ServerState) -> None:
@@ -85,11 +92,10 @@ async def test_without_free_descriptors_each_attempt_is_reported_once(state: Ser
     assert problems == ["socket.accept() out of system resource"]
 
 
-async def test_a_port_in_use_raises(state: ServerState) -> None:
-    async with serve(create_app(state)) as serving:
-        with pytest.raises(OSError, match="in use"):
-            async with serve(create_app(state), port=serving.port):
-                pass
+async def test_a_port_in_use_raises(serving: RunningServer, state: ServerState) -> None:
+    with pytest.raises(OSError, match="in use"):
+        async with serve(create_app(state), port=serving.port):
+            pass
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
@@ -109,25 +115,23 @@ async def test_the_url_of_a_wildcard_address_is_loopback(state: ServerState) -> 
 
 @pytest.mark.parametrize("endpoint", [Endpoint.STREAM, Endpoint.FDV1_STREAM])
 async def test_a_dropped_stream_ends_with_a_transport_error(
-    state: ServerState, endpoint: Endpoint, caplog: pytest.LogCaptureFixture
+    serving: RunningServer, state: ServerState, endpoint: Endpoint, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with serve(create_app(state)) as serving:
-        reading = asyncio.create_task(read_to_the_end(serving.url + endpoint))
-        with anyio.fail_after(SOON):
-            await state.until(lambda: state.open_streams[endpoint] == 1)
-            assert serving.drop_connections() == 1
-            assert isinstance(await reading, httpx.TransportError)
-            await state.until(lambda: state.open_streams[endpoint] == 0)
+    reading = asyncio.create_task(read_to_the_end(serving.url + endpoint))
+    with anyio.fail_after(SOON):
+        await state.until(lambda: state.open_streams[endpoint] == 1)
+        assert serving.drop_connections() == 1
+        assert isinstance(await reading, httpx.TransportError)
+        await state.until(lambda: state.open_streams[endpoint] == 0)
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-async def test_a_goodbye_ends_a_stream_without_an_error(state: ServerState) -> None:
-    async with serve(create_app(state)) as serving:
-        reading = asyncio.create_task(read_to_the_end(f"{serving.url}/sdk/stream"))
-        with anyio.fail_after(SOON):
-            await state.until(lambda: state.open_streams[Endpoint.STREAM] == 1)
-            state.send_goodbye()
-            assert await reading is None
+async def test_a_goodbye_ends_a_stream_without_an_error(serving: RunningServer, state: ServerState) -> None:
+    reading = asyncio.create_task(read_to_the_end(f"{serving.url}/sdk/stream"))
+    with anyio.fail_after(SOON):
+        await state.until(lambda: state.open_streams[Endpoint.STREAM] == 1)
+        state.send_goodbye()
+        assert await reading is None
 
 
 async def test_closing_with_open_streams_leaves_no_tasks(state: ServerState, caplog: pytest.LogCaptureFixture) -> None:
@@ -212,23 +216,24 @@ async def test_a_request_that_does_not_end_is_cancelled() -> None:
         pytest.param(b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", id="an endless path"),
     ],
 )
-async def test_invalid_http_gets_a_4xx(state: ServerState, request_text: bytes) -> None:
-    async with serve(create_app(state)) as serving, await anyio.connect_tcp("127.0.0.1", serving.port) as connection:
+async def test_invalid_http_gets_a_4xx(serving: RunningServer, state: ServerState, request_text: bytes) -> None:
+    async with await anyio.connect_tcp("127.0.0.1", serving.port) as connection:
         await connection.send(request_text)
         with anyio.fail_after(SOON):
             answer = await connection.receive()
     assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 404", b"HTTP/1.1 431"))
 
 
-async def test_an_incomplete_body_logs_no_warning(state: ServerState, caplog: pytest.LogCaptureFixture) -> None:
-    async with serve(create_app(state)) as serving:
-        connection = await anyio.connect_tcp("127.0.0.1", serving.port)
-        await connection.send(b"POST /bulk HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf")
-        with anyio.fail_after(SOON):
-            await state.until(lambda: state.requests[Endpoint.EVENTS] == 1)
-        await connection.aclose()
-        async with httpx.AsyncClient() as client:
-            assert (await client.get(f"{serving.url}/sdk/poll")).status_code == 200
+async def test_an_incomplete_body_logs_no_warning(
+    serving: RunningServer, state: ServerState, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection = await anyio.connect_tcp("127.0.0.1", serving.port)
+    await connection.send(b"POST /bulk HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf")
+    with anyio.fail_after(SOON):
+        await state.until(lambda: state.requests[Endpoint.EVENTS] == 1)
+    await connection.aclose()
+    async with httpx.AsyncClient() as client:
+        assert (await client.get(f"{serving.url}/sdk/poll")).status_code == 200
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 

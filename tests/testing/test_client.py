@@ -36,6 +36,11 @@ DOCUMENT = {
 }
 
 
+@pytest.fixture
+def client() -> MemoryClient:
+    return MemoryClient(DOCUMENT)
+
+
 def test_a_memory_client_can_evaluate_flags_at_once() -> None:
     client = MemoryClient({"flagValues": {"checkout": True}})
     assert isinstance(client, Client)
@@ -49,30 +54,26 @@ def test_an_evaluation_before_the_start_logs_no_warning(caplog: pytest.LogCaptur
 
 
 @pytest.mark.parametrize("user", [ANNA, BERT, Context("carl")], ids=["a target", "a rule", "the rest"])
-def test_a_value_that_is_set_is_served_to_all_contexts(user: Context) -> None:
-    client = MemoryClient(DOCUMENT)
+def test_a_value_that_is_set_is_served_to_all_contexts(client: MemoryClient, user: Context) -> None:
     client.set("theme", "light")
     detail = client.variation_detail_nowait("theme", user, "")
     assert (detail.value, detail.variation_index, detail.reason.kind) == ("light", 1, ReasonKind.FALLTHROUGH)
 
 
-def test_a_value_that_is_set_affects_flags_with_that_prerequisite() -> None:
-    client = MemoryClient(DOCUMENT)
+def test_a_value_that_is_set_affects_flags_with_that_prerequisite(client: MemoryClient) -> None:
     assert client.variation_nowait("page", ANNA, "") == "old"
     client.set("theme", "light")
     assert client.variation_nowait("page", ANNA, "") == "new"
 
 
-def test_a_value_that_is_not_a_variation_becomes_the_only_variation() -> None:
-    client = MemoryClient(DOCUMENT)
+def test_a_value_that_is_not_a_variation_becomes_the_only_variation(client: MemoryClient) -> None:
     client.set("theme", "pink")
     client.set("unheard-of", {"a": [1]})
     assert client.flags_nowait(ANNA).variation("theme", "") == "pink"
     assert client.flags_nowait(ANNA).variation("unheard-of", {}) == {"a": [1]}
 
 
-def test_a_flag_is_removed() -> None:
-    client = MemoryClient(DOCUMENT)
+def test_a_flag_is_removed(client: MemoryClient) -> None:
     client.remove("theme")
     client.remove("unheard-of")
     assert client.variation_nowait("theme", ANNA, "none") == "none"
@@ -110,8 +111,7 @@ async def test_a_started_client_is_ready_and_iterators_get_the_changes() -> None
     assert await client.variation("checkout", ANNA, 0) == 3
 
 
-async def test_a_flag_whose_prerequisite_changes_is_reported() -> None:
-    client = MemoryClient(DOCUMENT)
+async def test_a_flag_whose_prerequisite_changes_is_reported(client: MemoryClient) -> None:
     with client.changes() as changes:
         client.set("base", True)
         assert [(await anext(changes)).key for _ in range(3)] == ["base", "page", "theme"]

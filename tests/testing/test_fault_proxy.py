@@ -105,6 +105,14 @@ class Line:
         await asyncio.wait([asyncio.ensure_future(self.writer.wait_closed())])
 
 
+@pytest.fixture
+async def line(proxy: FaultProxy) -> AsyncIterator[Line]:
+    """A connection through the proxy."""
+    opened = await Line.to(proxy)
+    yield opened
+    await opened.close()
+
+
 @pytest.mark.parametrize("refuses_then", [False, True], ids=["accepts again", "refuses then"])
 def test_without_free_descriptors_the_proxy_tries_once_a_second(caplog: pytest.LogCaptureFixture, refuses_then: bool) -> None:
     async def connect() -> list[int]:
@@ -197,12 +205,10 @@ async def test_a_corrupt_byte_is_the_nth_of_the_connection(proxy: FaultProxy) ->
     assert (await get(proxy)).content == BODY[:49] + bytes([ord("9") ^ 0x80]) + BODY[50:]
 
 
-async def test_duplicates_arrive_twice(proxy: FaultProxy) -> None:
-    line = await Line.to(proxy)
+async def test_duplicates_arrive_twice(line: Line, proxy: FaultProxy) -> None:
     proxy.add(toxics.Duplicate())
     assert await line.echo() == b"echo\n"
     assert await line.reader.readline() == b"echo\n"
-    await line.close()
 
 
 @pytest.mark.parametrize("status", [206, 301, 404, 429, 503, 599])
@@ -264,27 +270,24 @@ async def test_times_counts_connections(proxy: FaultProxy) -> None:
     assert [(await get(proxy)).status_code for _ in range(4)] == [503, 503, 200, 200]
 
 
-async def test_times_leaves_open_connections_alone(proxy: FaultProxy) -> None:
-    line = await Line.to(proxy)
+async def test_times_leaves_open_connections_alone(line: Line, proxy: FaultProxy) -> None:
     proxy.add(toxics.BlackHole(), times=1)
     assert await line.echo() == b"echo\n"
     with pytest.raises(httpx.ReadTimeout):
         await get(proxy, 0.1)
     assert (await get(proxy)).content == BODY
-    await line.close()
 
 
-async def test_an_open_connection_survives_a_black_hole(proxy: FaultProxy) -> None:
-    line = await Line.to(proxy)
+async def test_an_open_connection_survives_a_black_hole(line: Line, proxy: FaultProxy) -> None:
     toxic = proxy.add(toxics.BlackHole())
     assert await line.echo(0.05) is None
     assert proxy.remove(toxic)
     assert await asyncio.wait_for(line.reader.readline(), 5) == b"echo\n"
-    await line.close()
 
 
-async def test_a_half_open_connection_stays_silent_and_the_server_has_lost_it(proxy: FaultProxy, upstream: Upstream) -> None:
-    line = await Line.to(proxy)
+async def test_a_half_open_connection_stays_silent_and_the_server_has_lost_it(
+    line: Line, proxy: FaultProxy, upstream: Upstream
+) -> None:
     proxy.add(toxics.HalfOpen())
     await upstream.until(0)
     proxy.clear()
@@ -297,24 +300,20 @@ async def test_a_half_open_connection_stays_silent_and_the_server_has_lost_it(pr
 
 
 @pytest.mark.parametrize("toxic", [toxics.ResetPeer(), toxics.ResetPeer(timeout=0.02)], ids=str)
-async def test_an_open_connection_is_reset(proxy: FaultProxy, upstream: Upstream, toxic: Toxic) -> None:
-    line = await Line.to(proxy)
+async def test_an_open_connection_is_reset(line: Line, proxy: FaultProxy, upstream: Upstream, toxic: Toxic) -> None:
     proxy.add(toxic)
     with pytest.raises(ConnectionResetError):
         await line.reader.readline()
     await upstream.until(0)
-    await line.close()
 
 
-async def test_an_open_connection_stays_while_others_are_refused(proxy: FaultProxy) -> None:
-    line = await Line.to(proxy)
+async def test_an_open_connection_stays_while_others_are_refused(line: Line, proxy: FaultProxy) -> None:
     proxy.add(toxics.Refuse())
     assert await line.echo() == b"echo\n"
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection(proxy.host, proxy.port)
     proxy.clear()
     assert (await get(proxy)).content == BODY
-    await line.close()
 
 
 async def test_the_port_is_kept_while_connections_are_refused(proxy: FaultProxy) -> None:
@@ -341,13 +340,11 @@ async def test_no_connection_is_lost_when_the_listener_closes(upstream: Upstream
     gc.collect()  # warns of a socket that was not closed
 
 
-async def test_connections_are_dropped(proxy: FaultProxy, upstream: Upstream) -> None:
-    line = await Line.to(proxy)
+async def test_connections_are_dropped(line: Line, proxy: FaultProxy, upstream: Upstream) -> None:
     assert proxy.drop_connections() == 1
     assert await line.reader.read() == b""
     await upstream.until(0)
     assert (await get(proxy)).content == BODY
-    await line.close()
 
 
 async def test_a_server_that_is_down_resets(proxy: FaultProxy) -> None:
@@ -358,25 +355,21 @@ async def test_a_server_that_is_down_resets(proxy: FaultProxy) -> None:
             await get(nowhere)
 
 
-async def test_toxics_combine_in_their_order(proxy: FaultProxy) -> None:
-    line = await Line.to(proxy)
+async def test_toxics_combine_in_their_order(line: Line, proxy: FaultProxy) -> None:
     proxy.add(toxics.Duplicate())
     proxy.add(toxics.LimitData(bytes=7))
     assert await line.echo() == b"echo\n"
     assert await line.reader.read() == b"ec"
     assert proxy.toxics == (toxics.Duplicate(), toxics.LimitData(bytes=7))
-    await line.close()
 
 
-async def test_a_toxic_can_be_added_while_a_connection_closes(proxy: FaultProxy) -> None:
-    line = await Line.to(proxy)
+async def test_a_toxic_can_be_added_while_a_connection_closes(line: Line, proxy: FaultProxy) -> None:
     proxy.add(toxics.LimitData(bytes=1))
     line.writer.write(b"echo\n")
     with anyio.fail_after(5):
         while proxy.connections:
             proxy.remove(proxy.add(toxics.Latency(latency=0)))
             await checkpoint()
-    await line.close()
 
 
 async def test_nothing_is_left_after_the_block(upstream: Upstream) -> None:

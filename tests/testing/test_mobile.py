@@ -33,6 +33,11 @@ DOCUMENT = {
 }
 
 
+@pytest.fixture
+def client() -> MemoryMobileClient:
+    return MemoryMobileClient(DOCUMENT, ANNA)
+
+
 def test_it_can_evaluate_flags_at_once_without_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     client = MemoryMobileClient(DOCUMENT, BEN)
     assert isinstance(client, MobileClient)
@@ -52,8 +57,7 @@ def test_values_are_set_and_removed() -> None:
     assert client.variation("theme", "none") == "none"
 
 
-def test_a_value_that_is_set_affects_flags_with_that_prerequisite() -> None:
-    client = MemoryMobileClient(DOCUMENT, ANNA)
+def test_a_value_that_is_set_affects_flags_with_that_prerequisite(client: MemoryMobileClient) -> None:
     assert client.variation("page", "") == "old"
     client.set("greeting", "welcome")
     assert client.variation("page", "") == "new"
@@ -70,8 +74,7 @@ async def test_a_reason_comes_as_from_the_service(asks: bool, kind: str) -> None
         assert (detail.value, detail.variation_index, detail.reason.kind) == ("welcome", 1, kind)
 
 
-async def test_another_context_has_its_own_values_at_once() -> None:
-    client = MemoryMobileClient(DOCUMENT, ANNA)
+async def test_another_context_has_its_own_values_at_once(client: MemoryMobileClient) -> None:
     async with client:
         before = asyncio.get_running_loop().time()
         assert (await client.identify(BEN)).status == "completed"
@@ -92,8 +95,7 @@ async def test_an_anonymous_context_gets_its_key_at_the_start() -> None:
         assert client.variation("theme", "none") == "dark"
 
 
-async def test_iterators_get_changes() -> None:
-    client = MemoryMobileClient(DOCUMENT, ANNA)
+async def test_iterators_get_changes(client: MemoryMobileClient) -> None:
     async with client:
         with client.changes() as flags, client.changes("page") as values:
             client.set("greeting", "welcome")
@@ -104,8 +106,7 @@ async def test_iterators_get_changes() -> None:
 
 
 @pytest.mark.parametrize("mode", ConnectionMode)
-async def test_a_value_that_is_set_is_served_in_each_mode(mode: ConnectionMode) -> None:
-    client = MemoryMobileClient(DOCUMENT, ANNA)
+async def test_a_value_that_is_set_is_served_in_each_mode(client: MemoryMobileClient, mode: ConnectionMode) -> None:
     async with client:
         await client.set_connection_mode(mode)
         await asyncio.sleep(0)
@@ -130,16 +131,14 @@ async def test_a_value_that_is_set_while_the_context_changes_is_not_lost() -> No
 
 
 @pytest.mark.real_time
-async def test_other_threads_set_values() -> None:
-    client = MemoryMobileClient(DOCUMENT, ANNA)
+async def test_other_threads_set_values(client: MemoryMobileClient) -> None:
     async with client:
         await asyncio.gather(*(asyncio.to_thread(client.set, f"flag-{number}", number) for number in range(20)))
         assert [client.variation(f"flag-{number}", -1) for number in range(20)] == list(range(20))
 
 
 @pytest.mark.real_time
-def test_threads_set_values_before_the_start() -> None:
-    client = MemoryMobileClient(DOCUMENT, ANNA)
+def test_threads_set_values_before_the_start(client: MemoryMobileClient) -> None:
     threads = [threading.Thread(target=client.set, args=(f"flag-{number}", number)) for number in range(20)]
     for thread in threads:
         thread.start()
@@ -157,8 +156,7 @@ async def test_all_environments_serve_the_values() -> None:
         assert client.environment("beta").variation("theme", "") == "light"
 
 
-async def test_values_are_set_after_the_close() -> None:
-    client = MemoryMobileClient(DOCUMENT, ANNA)
+async def test_values_are_set_after_the_close(client: MemoryMobileClient) -> None:
     async with client:
         pass
     client.set("greeting", "bye")

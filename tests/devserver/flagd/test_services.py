@@ -48,18 +48,6 @@ async def server(state: ServerState) -> AsyncGenerator[RunningFlagd, None]:
         yield running
 
 
-@pytest.fixture
-async def rpc(server: RunningFlagd) -> AsyncGenerator[FlagdRpc, None]:
-    async with connected(f"127.0.0.1:{server.port}") as client:
-        yield client
-
-
-@pytest.fixture
-async def sync(server: RunningFlagd) -> AsyncGenerator[FlagdRpc, None]:
-    async with connected(f"127.0.0.1:{server.sync_port}") as client:
-        yield client
-
-
 SET = {"flagSetId": "web"}
 
 
