@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import msgspec
 
@@ -156,9 +156,23 @@ class FallbackDirective:
     origin: Literal["header", "goodbye"]
 
 
+_ABSENT = type(None)
+_Types: TypeAlias = Mapping[str, tuple[type, ...]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Result:
     directive: FallbackDirective | None
+
+    _types: ClassVar[_Types]
+
+    def __post_init__(self) -> None:
+        """Raise ``TypeError`` for a value of a wrong type, in the code of the source that made the result."""
+        for name, types in {**self._types, "directive": (FallbackDirective, _ABSENT)}.items():
+            value = getattr(self, name)
+            if not isinstance(value, types):
+                expected = " or ".join("None" if kind is _ABSENT else kind.__name__ for kind in types)
+                raise TypeError(f"{type(self).__name__}.{name}: expected {expected}, got {class_name(value)}")
 
     @property
     def fallback_to_fdv1(self) -> bool:
@@ -179,15 +193,12 @@ class Basis(_Result):
     cached: bool = False
     freshness_ms: int | None = None
 
-    def __post_init__(self) -> None:
-        _check(
-            self,
-            change_set=(ChangeSet,),
-            directive=_DIRECTIVE,
-            environment_id=(str, type(None)),
-            cached=(bool,),
-            freshness_ms=(int, type(None)),
-        )
+    _types: ClassVar[_Types] = {
+        "change_set": (ChangeSet,),
+        "environment_id": (str, _ABSENT),
+        "cached": (bool,),
+        "freshness_ms": (int, _ABSENT),
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,8 +211,7 @@ class FetchFailure(_Result):
     error: ErrorInfo
     will_retry: bool = False
 
-    def __post_init__(self) -> None:
-        _check(self, error=(ErrorInfo,), directive=_DIRECTIVE, will_retry=(bool,))
+    _types: ClassVar[_Types] = {"error": (ErrorInfo,), "will_retry": (bool,)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,27 +223,13 @@ class Update(_Result):
     error: ErrorInfo | None = None
     environment_id: str | None = None
 
-    def __post_init__(self) -> None:
-        _check(
-            self,
-            state=(SourceState,),
-            directive=_DIRECTIVE,
-            change_set=(ChangeSet, type(None)),
-            error=(ErrorInfo, type(None)),
-            environment_id=(str, type(None)),
-        )
+    _types: ClassVar[_Types] = {
+        "state": (SourceState,),
+        "change_set": (ChangeSet, _ABSENT),
+        "error": (ErrorInfo, _ABSENT),
+        "environment_id": (str, _ABSENT),
+    }
 
 
 Result: TypeAlias = Basis | FetchFailure | Update
 """All that a source may yield."""
-
-_DIRECTIVE = (FallbackDirective, type(None))
-
-
-def _check(result: object, **fields: tuple[type, ...]) -> None:
-    """Raise ``TypeError`` for a value of a wrong type, in the code of the source that made it."""
-    for name, types in fields.items():
-        value = getattr(result, name)
-        if not isinstance(value, types):
-            expected = " or ".join("None" if kind is type(None) else kind.__name__ for kind in types)
-            raise TypeError(f"{type(result).__name__}.{name}: expected {expected}, got {class_name(value)}")
