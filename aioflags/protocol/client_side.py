@@ -104,16 +104,10 @@ def read_fdv1_event(name: str, data: str | bytes) -> Effect | Generator[None, No
 
     A ``put`` may be long and gives a generator that yields like :func:`read_flag_map`.
     """
-    match name:
-        case "put":
-            return read_flag_map(data)
-        case "patch" | "delete":
-            return _read_update(name, data)
-        case _:
-            return NOTHING
-
-
-def _read_update(name: str, data: str | bytes) -> Effect:
+    if name == "put":
+        return read_flag_map(data)
+    if name not in {"patch", "delete"}:
+        return NOTHING
     try:
         check_depth(data)
         if name == "delete":
@@ -174,6 +168,7 @@ class ClientSide(Side):
     """
 
     polls_on_ping: ClassVar[bool] = True
+    objects: ClassVar[ObjectReader] = FLAG_EVALUATIONS
 
     context: Context = field(repr=False)
     use_report: bool = False
@@ -193,10 +188,6 @@ class ClientSide(Side):
                 "with use_report=True it is sent in the body"
             )
         object.__setattr__(self, "_encoded", encoded)
-
-    @property
-    def objects(self) -> ObjectReader:
-        return FLAG_EVALUATIONS
 
     def poll(self, base_uri: str, basis: Selector) -> DataRequest:
         return self._request(base_uri, "/sdk/poll/eval", basis=basis.state)

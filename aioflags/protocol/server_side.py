@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final, TypeVar
 
 import msgspec
 
@@ -27,12 +27,15 @@ from aioflags.runtime.logs import printable
 # Source: ``data-system.md`` 3.1 and 3.2.
 
 
+_T = TypeVar("_T")
+
+
 class _All(msgspec.Struct):
     flags: dict[str, msgspec.Raw] | None = None
     segments: dict[str, msgspec.Raw] | None = None
 
 
-class _Put(msgspec.Struct):
+class _Put(msgspec.Struct, frozen=True):
     data: _All
 
 
@@ -40,7 +43,7 @@ class _StrictAll(_All, forbid_unknown_fields=True):
     pass
 
 
-class _StrictPut(msgspec.Struct, forbid_unknown_fields=True):
+class _StrictPut(_Put, frozen=True, forbid_unknown_fields=True):
     data: _StrictAll
     path: str = "/"
 
@@ -57,10 +60,11 @@ class _Delete(msgspec.Struct):
 
 _FILTER_KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _PATH: Final = re.compile(r"/(flags|segments)/(.*)", re.DOTALL)
+"""The path of an update: the section, and the key, which may contain slashes."""
 _ALL: Final = msgspec.json.Decoder(_All)
-_ONLY_ALL: Final = msgspec.json.Decoder(_StrictAll)
+_ONLY_ALL: Final[msgspec.json.Decoder[_All]] = msgspec.json.Decoder(_StrictAll)
 _PUT: Final = msgspec.json.Decoder(_Put)
-_ONLY_PUT: Final = msgspec.json.Decoder(_StrictPut)
+_ONLY_PUT: Final[msgspec.json.Decoder[_Put]] = msgspec.json.Decoder(_StrictPut)
 _PATCH: Final = msgspec.json.Decoder(_Patch)
 _DELETE: Final = msgspec.json.Decoder(_Delete)
 
@@ -71,7 +75,7 @@ def read_latest_all(body: bytes) -> Generator[None, None, Effect]:
     It is a generator that yields after about 2 ms of work.
     """
     try:
-        sections = _read_sections(body)
+        sections = _decoded(_ONLY_ALL, _ALL, body, 2)
     except UNREADABLE as error:
         return malformed("latest-all", error, body)
     return (yield from _read_definitions(sections))
@@ -89,69 +93,44 @@ class Fdv1Reader:
         match name:
             case "put":
                 return self._put(data)
-            case "patch":
-                return self._update(name, data, _read_patch)
-            case "delete":
-                return self._update(name, data, _read_delete)
+            case "patch" | "delete":
+                return self._update(name, data)
             case _:
                 return NOTHING
 
     def _put(self, data: str | bytes) -> Generator[None, None, Effect]:
         try:
-            sections = _read_put(data)
+            sections = _decoded(_ONLY_PUT, _PUT, data, 3).data
         except UNREADABLE as error:
             return malformed("put", error, data)
         effect = yield from _read_definitions(sections)
         self._has_put = self._has_put or isinstance(effect, Completed)
         return effect
 
-    def _update(self, name: str, data: str | bytes, read: Callable[[str | bytes], Change | None]) -> Effect:
+    def _update(self, name: str, data: str | bytes) -> Effect:
         try:
             check_depth(data, 1)
-            change = read(data)
+            update = _PATCH.decode(data) if name == "patch" else _DELETE.decode(data)
+            path = _PATH.fullmatch(update.path)
+            if path is None:
+                return NOTHING  # another kind than flags and segments
+            kind, key = SECTIONS[path[1]], path[2]
+            change = _change(kind, key, update.data) if isinstance(update, _Patch) else Change(kind, key, update.version, None)
         except UNREADABLE as error:
             return malformed(name, error, data)
-        if change is None:
-            return NOTHING
         if not self._has_put:
             self._logger.warning("a %s came before any put, so it is ignored: %s", name, printable(change.key))
             return NOTHING
         return Completed(ChangeSet(kind=ChangeKind.CHANGES, changes=(change,), versioned=True))
 
 
-def _read_sections(body: bytes) -> _All:
+def _decoded(strict: msgspec.json.Decoder[_T], loose: msgspec.json.Decoder[_T], text: str | bytes, envelope: int) -> _T:
     try:
-        # If the body has only these sections, checking the depth of each entry is enough, at a third of the cost.
-        return _ONLY_ALL.decode(body)
+        # If the text has only the known properties, checking the depth of each entry is enough, at a third of the cost.
+        return strict.decode(text)
     except msgspec.ValidationError:
-        check_depth(body, 2)
-        return _ALL.decode(body)
-
-
-def _read_put(data: str | bytes) -> _All:
-    try:
-        return _ONLY_PUT.decode(data).data
-    except msgspec.ValidationError:
-        check_depth(data, 3)
-        return _PUT.decode(data).data
-
-
-def _read_patch(data: str | bytes) -> Change | None:
-    patch = _PATCH.decode(data)
-    target = _target(patch.path)
-    return target and _change(*target, patch.data)
-
-
-def _read_delete(data: str | bytes) -> Change | None:
-    delete = _DELETE.decode(data)
-    target = _target(delete.path)
-    return target and Change(*target, delete.version, None)
-
-
-def _target(path: str) -> tuple[ObjectKind, str] | None:
-    """The kind and key in a path, or ``None`` for another kind than flags and segments. Keys may contain slashes."""
-    match = _PATH.fullmatch(path)
-    return None if match is None else (SECTIONS[match[1]], match[2])
+        check_depth(text, envelope)
+        return loose.decode(text)
 
 
 def _read_definitions(sections: _All) -> Generator[None, None, Effect]:
@@ -182,11 +161,9 @@ def _change(kind: ObjectKind, key: str, text: msgspec.Raw) -> Change:
 class ServerSide(Side):
     """What a server-side SDK asks for. ``payload_filter_key``: sent to FDv1 alone; one that is not valid is logged instead."""
 
-    payload_filter_key: str | None = None
+    objects: ClassVar[ObjectReader] = DEFINITIONS
 
-    @property
-    def objects(self) -> ObjectReader:
-        return DEFINITIONS
+    payload_filter_key: str | None = None
 
     def poll(self, base_uri: str, basis: Selector) -> DataRequest:
         return DataRequest(endpoint(base_uri, "/sdk/poll", {"basis": basis.state}))

@@ -96,11 +96,8 @@ class Side(ABC):
 
     polls_on_ping: ClassVar[bool] = False
     """Whether the ``ping`` of a stream asks for a poll. Otherwise it is an unknown event."""
-
-    @property
-    @abstractmethod
-    def objects(self) -> ObjectReader:
-        """Reads the objects in the messages of FDv2."""
+    objects: ClassVar[ObjectReader]
+    """Reads the objects in the messages of FDv2."""
 
     @abstractmethod
     def poll(self, base_uri: str, basis: Selector) -> DataRequest:
