@@ -135,6 +135,7 @@ def _updated(
 
 
 NO_ATTRIBUTES: Final[Mapping[str, Any]] = {}
+_CHANGES_PER_SLICE: Final = 500
 
 T = TypeVar("T")
 
@@ -162,21 +163,27 @@ class DefinitionLog:
 
         return note
 
-    def report_loaded(self, problems: LoadedProblems) -> None:
+    def report_loaded(self, change_set: ChangeSet, problems_of: Callable[[Any], Iterable[str]]) -> Cooperative[None]:
         """Logs the problems of a whole data set in one line, unless each of them was in the data set before.
 
-        The line names the first flag. The others are named when they are evaluated.
+        The line names the first flag. The others are named when they are evaluated. Very many problems cost little memory.
         """
-        if problems.first is not None:
-            key, problem = problems.first
-            more = f", and there are {problems.new - 1} more new problems in these data" if problems.new > 1 else ""
+        hashes, new, first = set[int](), 0, ("", "")
+        for number, batch in enumerate(sliced(change_set.changes, _CHANGES_PER_SLICE)):
+            if number:
+                yield
+            for key, problem in ((change.key, problem) for change in batch for problem in problems_of(change.definition)):
+                of_problem = hash((key, problem))
+                hashes.add(of_problem)
+                if of_problem not in self._loaded:
+                    new += 1
+                    first = first if new > 1 else (key, problem)
+        if new:
+            key, problem = first
+            more = f", and there are {new - 1} more new problems in these data" if new > 1 else ""
             self._once((ObjectKind.FLAG, key, 0, problem))
             self._log.error("flag %s %s%s", printable(key), printable(problem), more)
-        self._loaded = frozenset(problems.hashes)
-
-    def loading(self) -> LoadedProblems:
-        """For the problems of the next data set, which :meth:`report_loaded` then logs."""
-        return LoadedProblems(self._loaded)
+        self._loaded = frozenset(hashes)
 
     def report_fraction(self, key: str) -> None:
         """Logs, once a flag, that its value has a fraction, which a caller that asks for an ``int`` does not get."""
@@ -184,29 +191,6 @@ class DefinitionLog:
             self._log.warning(
                 "%s: its value has a fraction, which is cut off for an int; use a float as default, such as 0.0", printable(key)
             )
-
-
-class LoadedProblems:
-    """Collects the problems of the flags of a data set: very many of them cost one line in the log, and little memory.
-
-    ``before``: the hashes of the problems of the data set before. ``new``: how many are not among them; ``first``: the first one.
-    """
-
-    __slots__ = ("_before", "first", "hashes", "new")
-
-    def __init__(self, before: frozenset[int]) -> None:
-        self._before = before
-        self.hashes: set[int] = set()
-        self.new: int = 0
-        self.first: tuple[str, str] | None = None
-
-    def add(self, key: str, problem: str) -> None:
-        """Add a problem of the flag ``key``."""
-        of_problem = hash((key, problem))
-        self.hashes.add(of_problem)
-        if of_problem not in self._before:
-            self.new += 1
-            self.first = self.first or (key, problem)
 
 
 class BulkUse:

@@ -50,21 +50,18 @@ class Tree(NamedTuple):
 _LEAF: Final = Tree(0, 0)
 
 
-def tree_of(flag: FlagDefinition, items: Items, measured: dict[str, Tree] | None = None) -> Tree | None:
+def _measure(flag: FlagDefinition, items: Items, measured: dict[str, Tree], path: list[str]) -> Tree | None:
     """The tree below a flag; ``None`` if it is not small, or if evaluating the flag takes notes for another reason.
 
     ``measured``: the trees of ``items`` that were measured before, by key. New ones are added.
     """
-    return _measure(flag, items, {} if measured is None else measured, [])
-
-
-def _measure(flag: FlagDefinition, items: Items, measured: dict[str, Tree], path: list[str]) -> Tree | None:
     if not flag.on:
         return _LEAF
     segments = items.segments
     named = named_segments(flag.rules)
-    if any(key in segments and takes_notes(segments[key]) for key in named):
-        return None
+    for segment in (segments[key] for key in named if key in segments):
+        if segment.unbounded or named_segments(segment.rules):
+            return None  # its evaluation notes the status of big segments, or the path into further segments
     if items.overridden and any((ObjectKind.SEGMENT, key) in items.overridden for key in named):
         return None  # its evaluation notes that it read an override
     if not flag.prerequisites:
@@ -98,11 +95,6 @@ def _measure(flag: FlagDefinition, items: Items, measured: dict[str, Tree], path
 
 _YES: Final = Always(value=True)
 _NO: Final = Always(value=False)
-
-
-def takes_notes(segment: SegmentDefinition) -> bool:
-    """Whether evaluating the segment writes to the scope: the path into further segments, or the status of big segments."""
-    return bool(segment.unbounded or named_segments(segment.rules))
 
 
 def compile_segment(segment: SegmentDefinition, note: ReportProblem) -> CompiledSegment:
@@ -272,7 +264,7 @@ class LaunchDarklyDialect(Dialect):
         return items
 
     def is_direct(self, definition: FlagDefinition, items: Items, measured: dict[str, Tree]) -> bool:
-        return tree_of(definition, items, measured) is not None
+        return _measure(definition, items, measured, []) is not None
 
     def is_slow(self, definition: Any) -> bool:
         """Whether it has long patterns or very many parts. Python's ``re`` takes a millisecond for some hundred characters."""

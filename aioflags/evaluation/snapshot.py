@@ -36,7 +36,6 @@ from aioflags.runtime.logs import logger, printable
 
 _ITEMS_PER_SLICE: Final = 10
 """How many flags or segments are compiled between two pauses: about two milliseconds of work. Evaluation code reads no clock."""
-_CHANGES_PER_SLICE: Final = 500
 _HIDDEN: Final[Mapping[str, FlagDefinition]] = {}
 _ERRORS: Final = {kind: Reason(kind=ReasonKind.ERROR, error_kind=kind) for kind in ErrorKind}
 
@@ -224,7 +223,7 @@ class Snapshot:
         if traced:
             snapshot.dependents = yield from self._updated_index(snapshot, change_set)
         if dialect.reports_problems:
-            yield from snapshot._log_problems(change_set)
+            yield from self._data.log.report_loaded(change_set, dialect.problems)
         return snapshot
 
     def overriding(self, overrides: Overrides, *, traced: bool = False) -> Cooperative[tuple[Snapshot, ChangeSet]]:
@@ -249,18 +248,6 @@ class Snapshot:
 
     def _updated_index(self, new: Snapshot, change_set: ChangeSet) -> Cooperative[Dependents | None]:
         return updated_index(self.dependents, self.items, new.items, change_set, self._data.dialect.dependencies)
-
-    def _log_problems(self, change_set: ChangeSet) -> Cooperative[None]:
-        """Logs what is wrong with the flags of a data set, where the dialect says so without compiling them."""
-        problems, log = self._data.dialect.problems, self._data.log
-        loaded = log.loading()
-        for number, batch in enumerate(sliced(change_set.changes, _CHANGES_PER_SLICE)):
-            if number:
-                yield
-            for change in batch:
-                for problem in problems(change.definition):
-                    loaded.add(change.key, problem)
-        log.report_loaded(loaded)
 
     def changed_since(self, old: Snapshot, change_set: ChangeSet) -> frozenset[str]:
         """Keys of the flags that changed, live or deleted, when ``change_set`` made this snapshot out of ``old``.

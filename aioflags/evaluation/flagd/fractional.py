@@ -69,9 +69,9 @@ def encode(value: Any) -> bytes:
         NotEncodableError: The value, or a part of it, has no encoding.
         RuleError: The encoding is too long.
     """
-    parts: list[bytes] = []
-    _Encoder(parts).write(value, 0)
-    return b"".join(parts)
+    encoder = _Encoder()
+    encoder.write(value, 0)
+    return b"".join(encoder.parts)
 
 
 def head(major: int, number: int) -> bytes:
@@ -94,10 +94,10 @@ def encode_text(text: str) -> bytes:
 class _Encoder:
     """Writes items to a list. It counts bytes, because ``reduce`` can make arrays that contain one array very often."""
 
-    __slots__ = ("_length", "_parts")
+    __slots__ = ("_length", "parts")
 
-    def __init__(self, parts: list[bytes]) -> None:
-        self._parts = parts
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
         self._length = 0
 
     def write(self, value: Any, depth: int) -> None:
@@ -131,7 +131,7 @@ class _Encoder:
     def _add(self, item: bytes) -> None:
         self._length += len(item)
         check_length(self._length, charged=len(item))
-        self._parts.append(item)
+        self.parts.append(item)
 
 
 def _scalar(kind: Kind, value: Any) -> bytes:
@@ -228,15 +228,14 @@ def read_weight(value: Any) -> int | None:
     return max(0, int(value)) if value <= MAX_WEIGHT else None
 
 
-@functools.lru_cache(maxsize=_REMEMBERED)
-def _remembered_hash(prefix: bytes, text: str, version: int) -> int:
-    """The hash of a text behind a prefix. Services evaluate many flags for one subject, and the same subjects again."""
-    return _computed_hash(prefix, text, version)
-
-
 def _computed_hash(prefix: bytes, text: str, version: int) -> int:
+    """The hash of a text behind a prefix."""
     check_length(len(text))
     return murmur3(prefix + (encode_text(text) if version == LATEST_VERSION else text.encode()))
+
+
+_remembered_hash: Final = functools.lru_cache(maxsize=_REMEMBERED)(_computed_hash)
+"""Services evaluate many flags for one subject, and the same subjects again."""
 
 
 def _text_hash(prefix: bytes, text: str, version: int) -> int | None:

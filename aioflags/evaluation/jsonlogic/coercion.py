@@ -133,11 +133,10 @@ _KINDS: Final[Mapping[Any, Kind]] = {
 
 def kind_of(value: object) -> Kind:
     """The JSON type of a value."""
-    return _KINDS.get(value.__class__) or _kind_of_subclass(value)
-
-
-def _kind_of_subclass(value: object) -> Kind:
-    """Programs may pass members of enumerations, for example. Whatever is nothing else is an object."""
+    kind = _KINDS.get(value.__class__)
+    if kind is not None:
+        return kind
+    # Programs may pass members of enumerations, for example. Whatever is nothing else is an object.
     return next((kind for kinds, kind in _KINDS.items() if isinstance(value, kinds)), Kind.OBJECT)
 
 
@@ -153,7 +152,9 @@ def truthy(value: Any) -> bool:
 def to_number(value: Any) -> int | float:
     """A value as a number; NaN if it is not one."""
     if value.__class__ is int:
-        return value if -_LARGEST <= value <= _LARGEST else _infinity(value)
+        if -_LARGEST <= value <= _LARGEST:
+            return value
+        return math.inf if value > 0 else -math.inf
     if value.__class__ is float:
         return float(value)
     kind = kind_of(value)
@@ -189,10 +190,6 @@ def _number_of_text(text: str) -> int | float:
     if _WHOLE.fullmatch(text):
         return int(text)
     return float(text) if _DECIMAL.fullmatch(text) else math.nan
-
-
-def _infinity(value: int) -> float:
-    return math.inf if value > 0 else -math.inf
 
 
 def finite(number: float) -> int | float | None:

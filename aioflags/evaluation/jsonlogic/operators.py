@@ -263,38 +263,27 @@ def _is_one_of(needle: Expression, elements: Iterable[Any]) -> Expression:
     """Whether a value is one of the elements. Arrays and objects are not equal to anything, so only scalars count."""
     scalars = frozenset(_distinct(element) for element in elements if kind_of(element) < Kind.ARRAY)
     texts = frozenset(element for element in scalars if kind_of(element) is Kind.TEXT)
-    if len(texts) < len(scalars):
-        return Expression(_is_one_of_mixed(needle.rule, scalars), is_boolean=True)
-    if needle.name is None:
-        return Expression(_is_one_of_texts(needle.rule, texts), is_boolean=True)
-    return Expression(_variable_is_one_of(needle.name, needle.rule, texts), is_boolean=True, choices={needle.name: texts})
+    read, name = needle.rule, needle.name
 
-
-def _is_one_of_texts(read: Rule, texts: frozenset[str]) -> Rule:
-    def is_one_of(data: Any) -> bool:
-        value = read(data)
-        return kind_of(value) is Kind.TEXT and value in texts
-
-    return is_one_of
-
-
-def _variable_is_one_of(name: str, read: Rule, texts: frozenset[str]) -> Rule:
-    def is_one_of(data: Any) -> bool:
-        try:
-            return data.get(name) in texts
-        except (AttributeError, TypeError):  # The data are not an object, or the value is an array or an object.
-            value = read(data)
-            return kind_of(value) is Kind.TEXT and value in texts
-
-    return is_one_of
-
-
-def _is_one_of_mixed(read: Rule, scalars: frozenset[Any]) -> Rule:
-    def is_one_of(data: Any) -> bool:
+    def is_scalar(data: Any) -> bool:
         value = read(data)
         return kind_of(value) < Kind.ARRAY and _distinct(value) in scalars
 
-    return is_one_of
+    def is_text(data: Any) -> bool:
+        value = read(data)
+        return kind_of(value) is Kind.TEXT and value in texts
+
+    def variable_is_text(data: Any) -> bool:
+        try:
+            return data.get(name) in texts
+        except (AttributeError, TypeError):  # The data are not an object, or the value is an array or an object.
+            return is_text(data)
+
+    if len(texts) < len(scalars):
+        return Expression(is_scalar, is_boolean=True)
+    if name is None:
+        return Expression(is_text, is_boolean=True)
+    return Expression(variable_is_text, is_boolean=True, choices={name: texts})
 
 
 def _distinct(value: Any) -> Any:
