@@ -14,8 +14,7 @@ import click
 
 from aioflags.cli.usage_errors import file_mistakes
 from aioflags.errors import ConfigError
-from aioflags.evaluation.decoding import MISMATCH
-from aioflags.evaluation.value_types import fit
+from aioflags.evaluation.value_types import MISMATCH, fit
 from aioflags.model.change import ChangeSet
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.flagd import FlagdFlag

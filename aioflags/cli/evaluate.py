@@ -17,9 +17,8 @@ import msgspec
 from aioflags.cli.flag_data import FLAGD, snapshot_of
 from aioflags.cli.options import context_of, fractional_option, launchdarkly_problem, read_object
 from aioflags.cli.usage_errors import check_keys, placed, read_json, remark
-from aioflags.evaluation.decoding import MISMATCH
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.evaluation.value_types import expected_type, has_fraction
+from aioflags.evaluation.value_types import MISMATCH, expected_type, has_fraction
 from aioflags.model.detail import EvaluationDetail
 from aioflags.model.explanation import shown
 from aioflags.model.flagd import FractionalVersion

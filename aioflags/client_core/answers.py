@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
-from aioflags.evaluation.decoding import MISMATCH, Decoder
 from aioflags.evaluation.scope import FindMembership
-from aioflags.evaluation.value_types import expected_type
+from aioflags.evaluation.value_types import MISMATCH, Decoder, expected_type
 from aioflags.events.recorder import DISABLED_RECORDER, Recorder
 from aioflags.model.context import Context
 from aioflags.model.detail import BigSegmentsStatus, ErrorKind, EvaluationDetail, Reason, ReasonKind

@@ -20,11 +20,10 @@ from aioflags.client_core.status import StatusCell
 from aioflags.client_core.typed import actual_context, decoder_of, own_default, plain_key
 from aioflags.errors import ConfigTypeError
 from aioflags.evaluation.all_flags_state import FlagState, flag_values, flags_state, given_states
-from aioflags.evaluation.decoding import MISMATCH, Decoder
 from aioflags.evaluation.explain.flags import explain
 from aioflags.evaluation.scope import FindMembership
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.evaluation.value_types import expected_type, has_fraction
+from aioflags.evaluation.value_types import MISMATCH, Decoder, expected_type, has_fraction
 from aioflags.events.recorder import DISABLED_RECORDER, Recorder
 from aioflags.hooks import EvaluationCall
 from aioflags.model.context import Context

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from aioflags.client_core.answers import EvaluationLog, Question
 from aioflags.errors import LifecycleError
-from aioflags.evaluation.decoding import Decoder
-from aioflags.evaluation.value_types import expected_type
+from aioflags.evaluation.value_types import Decoder, expected_type
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
 from aioflags.model.status import Status
 from aioflags.runtime.logs import describe_error

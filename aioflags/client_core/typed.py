@@ -13,7 +13,7 @@ from aioflags.runtime.logs import class_name
 from aioflags.runtime.validation import require
 
 if TYPE_CHECKING:
-    from aioflags.evaluation.decoding import Decoder
+    from aioflags.evaluation.value_types import Decoder
 
 T = TypeVar("T")
 """The type of a flag."""
@@ -115,7 +115,7 @@ def _decoder(default: object, decode: Any) -> Decoder | None:
         ConfigTypeError: the default shows that it needs one.
     """
     if decode is not None or isinstance(default, Enum):
-        from aioflags.evaluation.decoding import Decoder  # noqa: PLC0415 -- most programs decode nothing
+        from aioflags.evaluation.value_types import Decoder  # noqa: PLC0415 -- most programs decode nothing
 
         members = type(default) if decode is None and isinstance(default, Enum) else ()
         values = [member.value for member in members]

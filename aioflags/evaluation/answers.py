@@ -13,8 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from aioflags.evaluation.decoding import MISMATCH
-from aioflags.evaluation.value_types import fit, has_fraction
+from aioflags.evaluation.value_types import MISMATCH, fit, has_fraction
 from aioflags.model.detail import ErrorKind, EvaluationDetail, Reason, ReasonKind
 
 

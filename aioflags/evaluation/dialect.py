@@ -16,7 +16,7 @@ from aioflags.model.detail import ErrorKind
 
 if TYPE_CHECKING:
     from aioflags.evaluation.answers import Answer
-    from aioflags.evaluation.decoding import Decoder
+    from aioflags.evaluation.value_types import Decoder
     from aioflags.model.context import Context
     from aioflags.model.explanation import ExplanationStep
 

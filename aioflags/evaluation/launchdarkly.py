@@ -13,7 +13,6 @@ import msgspec
 
 from aioflags.evaluation.answers import Answer, malformed
 from aioflags.evaluation.clauses import clean_kind, named_segments
-from aioflags.evaluation.decoding import Decoder
 from aioflags.evaluation.dialect import Comparison, Dialect, ErrorKinds
 from aioflags.evaluation.flags import compile_flag, tracking_of
 from aioflags.evaluation.items import Item, Items, ReportProblem
@@ -22,7 +21,7 @@ from aioflags.evaluation.overrides import overridden_flag
 from aioflags.evaluation.rollouts import within_weight
 from aioflags.evaluation.rules import Always, RuleSpec, compile_rules, served_by
 from aioflags.evaluation.scope import CompiledFlag, CompiledSegment, MalformedError, Predicate, Scope, constant, worsen
-from aioflags.evaluation.value_types import fit, mismatch
+from aioflags.evaluation.value_types import Decoder, fit, mismatch
 from aioflags.model.change import ObjectKind, RuledDefinition, SegmentDefinition, SegmentTarget
 from aioflags.model.context import Context
 from aioflags.model.detail import BigSegmentsStatus, ErrorKind

@@ -12,11 +12,11 @@ from typing import Any, Final, cast
 
 from aioflags.evaluation import value_types
 from aioflags.evaluation.answers import Answer
-from aioflags.evaluation.decoding import MISMATCH, Decoder
 from aioflags.evaluation.dialect import Comparison, Dialect, ErrorKinds
 from aioflags.evaluation.items import ReportProblem
 from aioflags.evaluation.jsonlogic.coercion import Kind, kind_of, to_text
 from aioflags.evaluation.scope import CompiledFlag, constant
+from aioflags.evaluation.value_types import MISMATCH, Decoder
 from aioflags.model.attributes import is_json, json_or_same, text_names
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.context import Context, invalid_context

@@ -19,13 +19,12 @@ import msgspec
 from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.clauses import clean_kind
 from aioflags.evaluation.compiled_data import BulkUse, CompiledData, DefinitionLog, Dependents, changed_flags, updated_index
-from aioflags.evaluation.decoding import MISMATCH, Decoder
 from aioflags.evaluation.dialect import Dialect
 from aioflags.evaluation.items import Evaluation, Item, Items, applied
 from aioflags.evaluation.launchdarkly import LAUNCHDARKLY
 from aioflags.evaluation.overrides import NO_OVERRIDES, Overrides, overlaid, override_changes
 from aioflags.evaluation.scope import CompiledFlag, Evaluate, FindMembership, MalformedError, Scope
-from aioflags.evaluation.value_types import expected_type, has_fraction
+from aioflags.evaluation.value_types import MISMATCH, Decoder, expected_type, has_fraction
 from aioflags.model.change import ChangeKind, ChangeSet, ObjectKind, SegmentDefinition, Selector
 from aioflags.model.context import Context
 from aioflags.model.detail import NO_METADATA, ErrorKind, EvaluationDetail, FlagMetadata, Reason, ReasonKind

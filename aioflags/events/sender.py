@@ -18,9 +18,9 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from aioflags.model.defaults import EVENT_RETRY_DELAY
-from aioflags.protocol.dates import read_date
 from aioflags.protocol.event_json import EVENT_SCHEMA
 from aioflags.protocol.failures import http_failure, is_recoverable, located
+from aioflags.protocol.requests import read_date
 from aioflags.protocol.side import SERVER_EVENTS, EventPolicy
 from aioflags.runtime.broadcast import Signal
 from aioflags.runtime.fork import reset_after_fork

@@ -20,8 +20,7 @@ import pytest
 from aioflags.client_core.overrides import OVERRIDES
 from aioflags.client_core.typed import Flag, decoder_of
 from aioflags.errors import ConfigError, ConfigTypeError, LifecycleError
-from aioflags.evaluation.decoding import MISMATCH
-from aioflags.evaluation.value_types import expected_type, fit, mismatch
+from aioflags.evaluation.value_types import MISMATCH, expected_type, fit, mismatch
 from aioflags.model.flag import FlagDefinition
 from aioflags.model.flagd import FlagdFlag
 from aioflags.model.values import fresh, type_name

@@ -24,11 +24,10 @@ from aioflags.model.override_options import FileOverrides
 from aioflags.model.secret import DISCARDED_ADVICE, SdkKey
 from aioflags.persistence.file_overrides import MAX_LOAD, OverridesSession
 from aioflags.protocol.client_side import ClientSide
-from aioflags.protocol.dates import read_date
 from aioflags.protocol.directive import read_directive
 from aioflags.protocol.fdv2 import read_poll
 from aioflags.protocol.messages import Completed, Effect, Malformed
-from aioflags.protocol.requests import MOBILE_USER_AGENT, USER_AGENT, identity_headers
+from aioflags.protocol.requests import MOBILE_USER_AGENT, USER_AGENT, identity_headers, read_date
 from aioflags.protocol.server_side import SERVER_SIDE
 from aioflags.protocol.side import Side
 from aioflags.runtime.checkpoints import run_cooperatively

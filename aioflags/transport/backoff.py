@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from aioflags.model.defaults import BACKOFF_RESET, MAX_RECONNECT_DELAY, MAX_REFUSED_RETRY_DELAY, MAX_RETRY_AFTER
-from aioflags.protocol.dates import read_date
+from aioflags.protocol.requests import read_date
 from aioflags.runtime.clock import now
 
 _BUSY: Final = frozenset({429, 503})

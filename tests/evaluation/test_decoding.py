@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aioflags.errors import ConfigTypeError
-from aioflags.evaluation.decoding import MISMATCH, Decoder
+from aioflags.evaluation.value_types import MISMATCH, Decoder
 
 SECRET = "sk-4711"
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from aioflags.evaluation.decoding import MISMATCH
 from aioflags.evaluation.openfeature import RESOLVED, context_data, fit, mismatch
 from aioflags.evaluation.snapshot import Snapshot
+from aioflags.evaluation.value_types import MISMATCH
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.context import Context
 from aioflags.model.detail import NO_METADATA, ErrorKind, EvaluationDetail, FlagMetadata, Reason, ReasonKind, ResolvedFlag

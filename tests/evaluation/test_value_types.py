@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from aioflags.evaluation.answers import Answer
-from aioflags.evaluation.decoding import MISMATCH
-from aioflags.evaluation.value_types import expected_type, fit, mismatch
+from aioflags.evaluation.value_types import MISMATCH, expected_type, fit, mismatch
 from aioflags.model.detail import Reason, ReasonKind
 
 BIG = 10**400

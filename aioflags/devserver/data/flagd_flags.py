@@ -16,8 +16,7 @@ import msgspec
 from aioflags.devserver.data.history import Objects, decoded_document, not_found_message, read_objects
 from aioflags.errors import ConfigError
 from aioflags.evaluation.dialect import Dialect
-from aioflags.evaluation.flagd.dialect import flagd_dialect
-from aioflags.evaluation.flagd.evaluators import resolved
+from aioflags.evaluation.flagd.dialect import flagd_dialect, resolved
 from aioflags.evaluation.flagd.fractional import LATEST_VERSION
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ObjectKind

@@ -13,12 +13,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from aioflags.evaluation.answers import Answer, malformed
-from aioflags.evaluation.decoding import MISMATCH
 from aioflags.evaluation.explain.clauses import UNDECIDED, BucketPlacement, ClauseExplainer, Steps, clause_count
 from aioflags.evaluation.flags import answer_of, off_answer, targets_in_order
 from aioflags.evaluation.openfeature import OpenFeatureDialect
 from aioflags.evaluation.scope import FindMembership, MalformedError, Scope
-from aioflags.evaluation.value_types import has_fraction
+from aioflags.evaluation.value_types import MISMATCH, has_fraction
 from aioflags.model.change import ObjectKind
 from aioflags.model.detail import EvaluationDetail, Reason, ReasonKind
 from aioflags.model.explanation import Explanation, ExplanationStep, StepKind, shown

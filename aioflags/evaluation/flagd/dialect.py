@@ -1,4 +1,4 @@
-"""The dialect of flagd: flags with named variants and a targeting rule, and how each is compiled.
+"""The dialect of flagd: flags with named variants, a targeting rule and shared evaluators; how each is compiled and compared.
 
 Source: ``flagd.md`` 4 and 5.
 """
@@ -6,14 +6,13 @@ Source: ``flagd.md`` 4 and 5.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 from weakref import WeakKeyDictionary
 
 import msgspec
 
 from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.dialect import Comparison, Dialect
-from aioflags.evaluation.flagd.evaluators import FlagComparison, reference_problems, referenced, resolved
 from aioflags.evaluation.flagd.explain import flagd_steps, rollout_text
 from aioflags.evaluation.flagd.fractional import LATEST_VERSION, VERSIONS
 from aioflags.evaluation.flagd.targeting import compile_targeting
@@ -30,14 +29,158 @@ from aioflags.evaluation.openfeature import (
     variant_answer,
 )
 from aioflags.evaluation.scope import CompiledFlag, Evaluate, Scope, constant
-from aioflags.model.detail import ErrorKind, Reason, ReasonKind
+from aioflags.model.detail import ErrorKind, FlagMetadata, Reason, ReasonKind
 from aioflags.model.explanation import ExplanationStep
-from aioflags.model.flagd import Evaluators, FlagdFlag
-from aioflags.model.values import SCALARS, type_name
+from aioflags.model.flagd import REFERENCE, Evaluators, FlagdFlag
+from aioflags.model.values import SCALARS, is_array, is_object, same_json, type_name
 from aioflags.runtime.clock import now_ms
 
 if TYPE_CHECKING:
     from aioflags.model.context import Context
+
+
+# -- Shared evaluators: the references to them in rules, and the comparison of flags that use them.
+#
+# A reference is replaced when the rule is compiled, so data with references stay as small as their document.
+#
+# Source: ``flagd.md`` 4.4 and 4.6.
+
+
+_REFERENCE: Final = "$ref"
+_NOTHING: Final[Mapping[str, Any]] = {}
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def resolved(rule: Any, rules: Mapping[str, Any]) -> Any:
+    """The rule of a flag with the shared evaluators in place of its references. They are the objects in ``rules``, not copies.
+
+    A reference to an unknown name stays, and references inside evaluators do, too. A part without references is not copied.
+    """
+    if rules and rule.__class__ is dict:
+        name = _name(rule)
+        if name is not None:
+            return rules.get(name, rule)
+        members = {key: value if value.__class__ in SCALARS else resolved(value, rules) for key, value in rule.items()}
+        return members if any(members[key] is not value for key, value in rule.items()) else rule
+    if rules and rule.__class__ is list and not SCALARS.issuperset(map(type, rule)):
+        elements = [value if value.__class__ in SCALARS else resolved(value, rules) for value in rule]
+        return elements if any(new is not value for new, value in zip(elements, rule, strict=True)) else rule
+    return rule
+
+
+def referenced(rule: Any) -> Iterator[str]:
+    """The names in the references of a rule, each as often as it occurs."""
+    parts: list[Any] = [rule]
+    while parts:
+        part = parts.pop()
+        if part.__class__ is dict:
+            name = _name(part)
+            if name is None:
+                parts += part.values()
+            else:
+                yield name
+        elif part.__class__ is list and not SCALARS.issuperset(map(type, part)):
+            parts += part
+
+
+def reference_problems(flag: FlagdFlag) -> Iterator[str]:
+    """The references in the rule of a flag that fail when an evaluation reaches them."""
+    evaluators = flag.evaluators
+    for text in dict.fromkeys(REFERENCE.findall(flag.targeting or b"")):
+        name = text.decode()
+        if name not in evaluators.rules:
+            yield f"refers to the shared evaluator {name!r}, which does not exist"
+        elif name in evaluators.nested:
+            inner = evaluators.nested[name]
+            yield f"refers to the shared evaluator {name!r}, which refers to another one, {inner!r}: that is not supported"
+
+
+def _name(part: Mapping[str, Any]) -> str | None:
+    """The name in a reference; ``None`` for any other object."""
+    if len(part) != 1:
+        return None
+    name = part.get(_REFERENCE)
+    return name if isinstance(name, str) else None
+
+
+class FlagComparison:
+    """Compares the flags of two documents, by JSON value.
+
+    A reference equals the evaluator that it stands for. What the flags of a document share is compared once, so the time is
+    proportional to the size of the two documents.
+    """
+
+    __slots__ = ("_evaluators", "_metadata", "_pairs")
+
+    def __init__(self) -> None:
+        # By the identities of the two objects, which live as long as the flags that are compared.
+        self._evaluators: dict[tuple[int, int], frozenset[str]] = {}
+        self._metadata: dict[tuple[int, int], frozenset[str]] = {}
+        self._pairs: dict[tuple[int, int], bool] = {}
+
+    def __call__(self, present: FlagdFlag, new: FlagdFlag) -> bool:
+        """Whether the two definitions are the same."""
+        return (
+            present.is_enabled is new.is_enabled
+            and present.default_variant == new.default_variant
+            and present.problem == new.problem
+            and _same(present.variants, new.variants)
+            and self._has_same_metadata(present.metadata, new.metadata)
+            and self._has_same_targeting(present, new)
+        )
+
+    def _has_same_metadata(self, present: FlagMetadata, new: FlagMetadata) -> bool:
+        old_base, new_base = present.base or _NOTHING, new.base or _NOTHING
+        pair = id(old_base), id(new_base)
+        if pair not in self._metadata:
+            self._metadata[pair] = _differing(old_base, new_base)
+        names = self._metadata[pair] | present.values_of_its_own.keys() | new.values_of_its_own.keys()
+        return all(name in present and name in new and same_json(present[name], new[name]) for name in names)
+
+    def _has_same_targeting(self, present: FlagdFlag, new: FlagdFlag) -> bool:
+        old, after = present.evaluators, new.evaluators
+        if present.targeting != new.targeting:
+            try:
+                return self._is_same_rule(present.rule, new.rule, old, after)
+            except (ValueError, RecursionError):  # one of the two rules cannot be parsed
+                return False
+        pair = id(old), id(after)
+        if pair not in self._evaluators:
+            self._evaluators[pair] = _differing(old.rules, after.rules)
+        differing = self._evaluators[pair]
+        return not differing or differing.isdisjoint(referenced(new.rule))
+
+    def _is_same_rule(self, present: Any, new: Any, old: Evaluators | None, after: Evaluators | None) -> bool:
+        """Whether two parts of rules are the same. ``None``: a shared evaluator, where references are not resolved."""
+        if old is not None and present.__class__ is dict and (name := _name(present)) in old.rules:
+            return self._is_same_rule(old.rules[cast("str", name)], new, None, after)
+        if after is not None and new.__class__ is dict and (name := _name(new)) in after.rules:
+            return self._is_same_rule(present, after.rules[cast("str", name)], old, None)
+        if old is None and after is None:
+            pair = id(present), id(new)
+            if pair not in self._pairs:
+                self._pairs[pair] = _same(present, new)
+            return self._pairs[pair]
+        if is_object(present) and is_object(new):
+            return present.keys() == new.keys() and all(
+                self._is_same_rule(value, new[key], old, after) for key, value in present.items()
+            )
+        if is_array(present) and is_array(new):
+            return len(present) == len(new) and all(
+                self._is_same_rule(one, other, old, after) for one, other in zip(present, new, strict=True)
+            )
+        return _same(present, new)
+
+
+def _same(present: Any, new: Any) -> bool:
+    """Whether two JSON values are the same. Most have the same text, which is quick to see."""
+    return present is new or _encode(present) == _encode(new) or same_json(present, new)
+
+
+def _differing(present: Mapping[str, Any], new: Mapping[str, Any]) -> frozenset[str]:
+    """The names whose values differ, or that only one of the two has."""
+    both = present.keys() & new.keys()
+    return frozenset((present.keys() ^ new.keys()) | {name for name in both if not _same(present[name], new[name])})
 
 
 # -- Compiles a flag of flagd to one function: disabled, no rule, or a rule that chooses a variant.

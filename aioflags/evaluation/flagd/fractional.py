@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from aioflags.evaluation.jsonlogic.coercion import UNIT, Kind, charge, check_length, kind_of
-from aioflags.evaluation.jsonlogic.expressions import Data, Expression, Operator, Rule, Site
-from aioflags.evaluation.jsonlogic.variables import member
+from aioflags.evaluation.jsonlogic.expressions import Data, Expression, Operator, Rule, Site, member
 from aioflags.model.values import MAX_DEPTH, is_array, is_object
 from aioflags.runtime.logs import class_name
 

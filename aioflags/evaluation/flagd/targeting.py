@@ -11,7 +11,7 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from aioflags.evaluation.flagd.fractional import LATEST_VERSION, VERSIONS, fractional
+from aioflags.evaluation.flagd.fractional import LATEST_VERSION, fractional
 from aioflags.evaluation.jsonlogic.coercion import UNIT, Kind, charge, kind_of, to_text
 from aioflags.evaluation.jsonlogic.compiler import NOTHING_SHARED, STANDARD_OPERATORS, SharedRules, compile_rule, unknown_operator
 from aioflags.evaluation.jsonlogic.expressions import Data, Expression, Operator, Site, function, literal
@@ -121,10 +121,7 @@ def compile_targeting(
 
     Raises:
         RuleError: The rule nests more than 128 levels deep.
-        ValueError: ``fractional_version`` is another number.
     """
-    if fractional_version not in VERSIONS:
-        raise ValueError(f"expected 2 or 3 as version of fractional, got {fractional_version!r}")
     operators = {
         **_OPERATORS,
         "var": Operator(_var(flag_key)),

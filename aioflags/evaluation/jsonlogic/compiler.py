@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from aioflags.evaluation.jsonlogic.coercion import UNMETERED_SIZE, RuleError, metered
-from aioflags.evaluation.jsonlogic.expressions import COMPARISON, Data, Expression, Operator, Rule, Site, literal
+from aioflags.evaluation.jsonlogic.expressions import COMPARISON, VARIABLES, Data, Expression, Operator, Rule, Site, literal
 from aioflags.evaluation.jsonlogic.logic import LOGIC
 from aioflags.evaluation.jsonlogic.operators import ARITHMETIC, ARRAYS, MEMBERSHIP, TEXT
-from aioflags.evaluation.jsonlogic.variables import VARIABLES
 from aioflags.model.values import MAX_DEPTH, SCALARS, is_array, is_object, is_too_deep
 
 STANDARD_OPERATORS: Final[Mapping[str, Operator]] = {

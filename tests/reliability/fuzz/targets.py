@@ -26,10 +26,10 @@ from aioflags.model.attributes import AttributeReference
 from aioflags.model.change import ChangeSet
 from aioflags.model.context import Context
 from aioflags.model.event import IdentifyEvent
-from aioflags.protocol.dates import read_date
 from aioflags.protocol.directive import read_directive, read_goodbye
 from aioflags.protocol.event_json import EventEncoder
 from aioflags.protocol.redaction import Redaction
+from aioflags.protocol.requests import read_date
 from aioflags.tools.lint import lint
 from aioflags.transport.backoff import read_retry_after
 from tests.reliability.expected_changes import events_of_stream
