@@ -40,29 +40,17 @@ class Details:
 
 @dataclass(kw_only=True)
 class Evaluations(ABC):
-    """A case's flag, context and details."""
+    """A case's flag, context and details. Reading the flag or the details before a step sets them raises ``AttributeError``."""
 
-    flag: Flag | None = None
+    flag: Flag = field(init=False)
     targeting_key: Any = None
     """Text, nothing, or a value that a feature file puts in its place."""
     attributes: dict[str, Any] = field(default_factory=dict)
-    details: Details | None = None
+    details: Details = field(init=False)
 
     @abstractmethod
     async def evaluate(self, flag: Flag) -> Details:
         """Evaluates the flag for the context."""
-
-    @property
-    def known_details(self) -> Details:
-        """The details of the last evaluation."""
-        assert self.details is not None, "nothing was evaluated"
-        return self.details
-
-    @property
-    def known_flag(self) -> Flag:
-        """The flag of the case."""
-        assert self.flag is not None, "the case has no flag"
-        return self.flag
 
 
 def a_flag(world: Evaluations, kind: str, key: str, default: str) -> None:
@@ -90,40 +78,40 @@ def a_nested_attribute(world: Evaluations, outer: str, inner: str, value: str) -
 
 
 async def evaluated(world: Evaluations) -> None:
-    world.details = await world.evaluate(world.known_flag)
+    world.details = await world.evaluate(world.flag)
 
 
 def value_is(world: Evaluations, value: str) -> None:
-    expected = converted(value, world.known_flag.kind)
-    assert same_json(world.known_details.value, expected), (world.known_details, expected)
+    expected = converted(value, world.flag.kind)
+    assert same_json(world.details.value, expected), (world.details, expected)
 
 
 def reason_is(world: Evaluations, reason: str) -> None:
-    assert world.known_details.reason == (reason or None), world.known_details
+    assert world.details.reason == (reason or None), world.details
 
 
 def variant_is(world: Evaluations, variant: str) -> None:
-    assert world.known_details.variant == (variant or None), world.known_details
+    assert world.details.variant == (variant or None), world.details
 
 
 def key_is(world: Evaluations, key: str) -> None:
-    assert world.known_details.flag_key == key
+    assert world.details.flag_key == key
 
 
 def code_is(world: Evaluations, code: str) -> None:
-    assert world.known_details.error_code == (code or None), world.known_details
+    assert world.details.error_code == (code or None), world.details
 
 
 def metadata_contains(world: Evaluations, rows: tuple[tuple[str, ...], ...]) -> None:
     head, *table = rows
     assert head == ("key", "metadata_type", "value")
     expected = {key: converted(value, kind) for key, kind, value in table}
-    metadata = world.known_details.metadata
+    metadata = world.details.metadata
     assert same_json({key: metadata[key] for key in expected if key in metadata}, expected), metadata
 
 
 def metadata_is_empty(world: Evaluations) -> None:
-    assert dict(world.known_details.metadata) == {}
+    assert dict(world.details.metadata) == {}
 
 
 EVALUATION_STEPS: Final[StepTable] = {

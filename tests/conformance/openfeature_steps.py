@@ -40,7 +40,7 @@ class NotingHook(Hook):
 class ThroughSdk(Evaluations):
     """A case that evaluates flags with a client of the SDK."""
 
-    sdk_client: OpenFeatureClient | None = None
+    sdk_client: OpenFeatureClient = field(init=False)
     options: FlagEvaluationOptions | None = None
     hook_calls: list[tuple[str, str]] = field(default_factory=list)
     context: EvaluationContext | None = None
@@ -58,7 +58,6 @@ class ThroughSdk(Evaluations):
         return self.taken(await self._method(flag, "_async")(flag.key, flag.default, self._context(), self.options))
 
     def _method(self, flag: Flag, suffix: str = "") -> Callable[..., Any]:
-        assert self.sdk_client is not None, "there is no provider"
         method: Callable[..., Any] = getattr(self.sdk_client, f"get_{METHODS[flag.kind]}_details{suffix}")
         return method
 
@@ -83,7 +82,6 @@ async def a_provider(world: ThroughSdk, kind: str) -> None:
 
 
 def status_is(world: ThroughSdk, status: str) -> None:
-    assert world.sdk_client is not None
     assert world.sdk_client.get_provider_status().value == status
 
 
@@ -96,7 +94,7 @@ async def evaluated_awaited(world: ThroughSdk) -> None:
     async with asyncio.TaskGroup() as group:
         counting = group.create_task(counts())
         await asyncio.sleep(0)
-        world.details = await world.evaluate_awaited(world.known_flag)
+        world.details = await world.evaluate_awaited(world.flag)
         counting.cancel()
 
 
@@ -109,7 +107,7 @@ def some_hooks(world: ThroughSdk) -> None:
 
 
 async def evaluated_with_options(world: ThroughSdk) -> None:
-    world.details = await world.evaluate(world.known_flag)
+    world.details = await world.evaluate(world.flag)
 
 
 def hooks_ran(world: ThroughSdk) -> None:
