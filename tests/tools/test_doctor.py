@@ -6,6 +6,7 @@ import re
 import ssl
 from email.utils import formatdate
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -36,14 +37,27 @@ def at(url: str, **http: object) -> Config:
     return Config(base_uri=url, stream_uri=url, events_uri=url, http=Http(**http))  # type: ignore[arg-type]  # options by name
 
 
-async def of_server(*faults: Fault) -> dict[str, Check]:
+async def of_raw(*answers: bytes, tls: ssl.SSLContext | None = None, **http: object) -> dict[str, Check]:
+    """The checks of a server that gives these answers."""
+    async with raw_server(answering(*answers), tls) as server:
+        return await findings(at(f"{'http' if tls is None else 'https'}://127.0.0.1:{server.port}", **http))
+
+
+async def listed(environment: dict[str, str], key: str = KEY) -> list[Check]:
+    """The checks with these variables, at an address without a server."""
+    return [one async for one in run_checks(key, at("http://127.0.0.1:1"), environment, first_event_timeout=0.1)]
+
+
+async def of_server(
+    *faults: Fault, config_type: type[Config | MobileConfig] = Config, key: str = KEY, first_event_timeout: float = 30
+) -> dict[str, Check]:
+    """The checks of a development server with these faults."""
     state = ServerState.of({"flagValues": {"a": True}})
     for fault in faults:
         state.inject(fault)
     async with serve(WATCH.app(create_app(state))) as serving:
-        return await findings(
-            at(serving.url), first_event_timeout=0.3 if any(fault.kind is FaultKind.SILENCE for fault in faults) else 30
-        )
+        config = config_type(base_uri=serving.url, stream_uri=serving.url, events_uri=serving.url)
+        return await findings(config, key, first_event_timeout=first_event_timeout)
 
 
 async def test_without_a_problem_all_checks_are_good() -> None:
@@ -121,9 +135,7 @@ async def test_overrides_are_listed_with_the_keys_that_the_service_lacks(
     ],
 )
 async def test_the_mobile_key_is_checked_and_flags_are_polled_for_a_context(key: str, verdict: Grade, text: str) -> None:
-    state = ServerState.of({"flagValues": {"a": True}})
-    async with serve(WATCH.app(create_app(state))) as serving:
-        found = await findings(MobileConfig(base_uri=serving.url, stream_uri=serving.url, events_uri=serving.url), key)
+    found = await of_server(config_type=MobileConfig, key=key)
     assert (found["key"].grade, found["key"].text, found["key"].advice is None) == (verdict, text, verdict is Grade.GOOD)
     if verdict is Grade.GOOD:
         assert ": 1 flag of environment " in found["poll"].text
@@ -131,11 +143,8 @@ async def test_the_mobile_key_is_checked_and_flags_are_polled_for_a_context(key:
 
 
 async def test_a_refused_mobile_key_is_called_by_its_name() -> None:
-    state = ServerState.of({"flagValues": {"a": True}})
-    state.inject(Fault(kind=FaultKind.STATUS, status=401))
-    async with serve(WATCH.app(create_app(state))) as serving:
-        config = MobileConfig(base_uri=serving.url, stream_uri=serving.url, events_uri=serving.url)
-        assert "mobile key" in ((await findings(config, "mob-canary"))["poll"].advice or "")
+    found = await of_server(Fault(kind=FaultKind.STATUS, status=401), config_type=MobileConfig, key="mob-canary")
+    assert "mobile key" in (found["poll"].advice or "")
 
 
 @pytest.mark.parametrize(
@@ -171,7 +180,7 @@ async def test_the_sdk_key_is_checked(key: str, verdict: Grade, text: str) -> No
     ],
 )
 async def test_a_failure_of_the_service_is_reported_with_advice(fault: Fault, check: str, verdict: Grade, text: str) -> None:
-    found = (await of_server(fault))[check]
+    found = (await of_server(fault, first_event_timeout=0.3 if fault.kind is FaultKind.SILENCE else 30))[check]
     assert (found.grade, text in found.text) == (verdict, True), found
     assert found.advice
 
@@ -192,8 +201,7 @@ async def test_a_stream_that_ends_at_once_is_a_problem() -> None:
     ],
 )
 async def test_clocks_are_compared(ahead: float, text: str) -> None:
-    async with raw_server(answering(*[ok(b"{}", f"Date: {formatdate(now() + ahead, usegmt=True)}")] * 2)) as server:
-        found = (await findings(at(f"http://127.0.0.1:{server.port}")))["clock"]
+    found = (await of_raw(*[ok(b"{}", f"Date: {formatdate(now() + ahead, usegmt=True)}")] * 2))["clock"]
     assert found.text.replace("599 s", "600 s").replace("601 s", "600 s") == text
     assert (found.grade is Grade.GOOD) is (ahead == 0)
 
@@ -205,15 +213,13 @@ async def test_a_poll_reports_flags_and_environment() -> None:
         {"event": "put-object", "data": {"version": 1, "kind": "flag", "key": "b", "object": {"key": "b", "version": 1}}},
         {"event": "put-object", "data": {"version": 1, "kind": "segment", "key": "s", "object": {"key": "s", "version": 1}}},
         {"event": "payload-transferred", "data": {"state": "s1", "version": 1}}]}"""
-    async with raw_server(answering(ok(body, "X-LD-EnvID: env-1"), ok())) as server:
-        found = (await findings(at(f"http://127.0.0.1:{server.port}")))["poll"]
+    found = (await of_raw(ok(body, "X-LD-EnvID: env-1"), ok()))["poll"]
     assert (found.grade, found.text.partition(" s: ")[2]) == (Grade.GOOD, "2 flags of environment env-1")
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>sign in</html>", b"{}"], ids=["nothing", "a page", "another document"])
 async def test_a_poll_without_flag_data_is_a_problem(body: bytes) -> None:
-    async with raw_server(answering(ok(body), ok())) as server:
-        found = (await findings(at(f"http://127.0.0.1:{server.port}")))["poll"]
+    found = (await of_raw(ok(body), ok()))["poll"]
     assert (found.grade, "that are not flag data" in found.text) == (Grade.PROBLEM, True)
     assert "check the address" in (found.advice or "")
 
@@ -231,15 +237,17 @@ async def test_the_path_of_an_address_is_part_of_its_route() -> None:
 
 
 async def test_without_a_date_header_the_clock_is_not_checked() -> None:
-    async with raw_server(answering(ok(), ok())) as server:
-        assert "clock" not in await findings(at(f"http://127.0.0.1:{server.port}"))
+    assert "clock" not in await of_raw(ok(), ok())
 
 
 @pytest.mark.parametrize(
     ("url", "text", "advice"),
     [
         pytest.param(
-            "http://127.0.0.1:1", "no connection for 127.0.0.1", "is `aioflags serve` running?", id="no server on this machine"
+            "http://127.0.0.1:1",
+            "no connection for 127.0.0.1: 127.0.0.1:1: Connection refused",
+            "is `aioflags serve` running?",
+            id="no server on this machine",
         ),
         pytest.param("http://127.0.0.2:1", "no connection for 127.0.0.2", "check the firewall", id="no server at another address"),
         pytest.param(
@@ -291,7 +299,7 @@ async def test_a_proxy_is_shown_without_its_password() -> None:
     "proxy", ["http://anna:secret/word@proxy:80", "http://anna:secret@[proxy", "http://anna:secret@proxy:port"]
 )
 async def test_a_proxy_of_the_environment_that_is_not_a_url_is_a_problem(proxy: str) -> None:
-    found = [one async for one in run_checks(KEY, at("http://127.0.0.1:1"), {"http_proxy": proxy}, first_event_timeout=0.1)]
+    found = await listed({"http_proxy": proxy})
     route = next(one for one in found if one.name == "base_uri route")
     assert route.grade is Grade.PROBLEM
     assert "not a valid URL" in route.text
@@ -299,39 +307,41 @@ async def test_a_proxy_of_the_environment_that_is_not_a_url_is_a_problem(proxy: 
 
 
 async def test_a_proxy_of_the_environment_is_shown() -> None:
-    config = at("http://127.0.0.1:1")
-    found = [one async for one in run_checks(KEY, config, {"HTTP_PROXY": "http://proxy.test"}, first_event_timeout=0.1)]
-    assert found[1].text == "http://127.0.0.1:1, through the proxy proxy.test:80"
+    assert (await listed({"HTTP_PROXY": "http://proxy.test"}))[1].text == "http://127.0.0.1:1, through the proxy proxy.test:80"
 
 
 # -- certificates
 
 
-async def connection(tls: ssl.SSLContext, **http: object) -> Check:
-    async with raw_server(answering(*[ok()] * 4), tls) as server:
-        return (await findings(at(f"https://127.0.0.1:{server.port}", **http)))["base_uri connection"]
-
-
-async def test_a_valid_certificate_shows_its_remaining_days(certified: ssl.SSLContext, ca_file: str) -> None:
-    found = await connection(certified, ca_certs=ca_file)
-    assert found.grade is Grade.GOOD
-    assert re.fullmatch(r"it accepts TLS connections; its certificate is valid for [1-9]\d* days", found.text)
-
-
-async def test_a_certificate_of_an_unknown_authority_is_a_problem(certified: ssl.SSLContext) -> None:
-    found = await connection(certified)
-    assert (found.grade, "certificate" in found.text) == (Grade.PROBLEM, True)
-    assert "ca_certs" in (found.advice or "")
-
-
-async def test_a_certificate_that_is_not_verified_is_a_warning(certified: ssl.SSLContext) -> None:
-    found = await connection(certified, disable_ssl_verification=True)
-    assert (found.grade, found.text) == (Grade.WARNING, "it accepts TLS connections, but its certificate is not verified")
-
-
-async def test_a_ca_file_that_cannot_be_read_is_a_problem(certified: ssl.SSLContext, tmp_path: Path) -> None:
-    found = await connection(certified, ca_certs=str(tmp_path / "absent.pem"))
-    assert (found.grade, found.text.startswith("ca_certs: ")) == (Grade.PROBLEM, True)
+@pytest.mark.parametrize(
+    ("options", "grade", "text", "advice"),
+    [
+        pytest.param(
+            {"ca_certs": "{ca_file}"},
+            Grade.GOOD,
+            r"it accepts TLS connections; its certificate is valid for [1-9]\d* days",
+            "",
+            id="valid, with its remaining days",
+        ),
+        pytest.param({}, Grade.PROBLEM, ".*certificate.*", "ca_certs", id="of an unknown authority"),
+        pytest.param(
+            {"disable_ssl_verification": True},
+            Grade.WARNING,
+            "it accepts TLS connections, but its certificate is not verified",
+            "",
+            id="not verified",
+        ),
+        pytest.param({"ca_certs": "absent.pem"}, Grade.PROBLEM, "ca_certs: .*", "", id="checked by a file that cannot be read"),
+    ],
+)
+async def test_a_certificate_is(
+    options: dict[str, Any], grade: Grade, text: str, advice: str, certified: ssl.SSLContext, ca_file: str
+) -> None:
+    http = {name: ca_file if value == "{ca_file}" else value for name, value in options.items()}
+    found = (await of_raw(*[ok()] * 4, tls=certified, **http))["base_uri connection"]
+    assert found.grade is grade
+    assert re.fullmatch(text, found.text)
+    assert advice in (found.advice or "")
 
 
 async def test_plain_http_to_an_address_that_is_not_loopback_is_a_warning() -> None:
@@ -347,8 +357,7 @@ async def test_a_variable_of_openssl_that_cannot_be_used_is_a_warning(
 ) -> None:
     path = tmp_path / "absent" / "x"
     monkeypatch.setenv(variable, str(path))
-    async with raw_server(answering(*[ok()] * 4), certified) as server:
-        found = await findings(at(f"https://127.0.0.1:{server.port}"))
+    found = await of_raw(*[ok()] * 4, tls=certified)
     assert (found["certificates"].grade, found["certificates"].advice) == (Grade.WARNING, "correct the variable, or unset it")
     assert found["certificates"].text.startswith(f"{variable}: {path} cannot be ")
     assert "the certificate is not trusted" in found["base_uri connection"].text
@@ -358,11 +367,6 @@ async def test_plain_http_needs_no_variable_of_openssl(tmp_path: Path, monkeypat
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path))
     monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path))
     assert "certificates" not in await of_server()
-
-
-async def test_the_cause_of_a_refused_connection_is_reported() -> None:
-    found = await findings(at("http://127.0.0.1:1"))
-    assert found["base_uri connection"].text == "no connection for 127.0.0.1: 127.0.0.1:1: Connection refused"
 
 
 async def test_a_proxy_that_is_down_is_named_with_the_cause() -> None:
@@ -403,8 +407,7 @@ async def test_a_certificate_behind_a_proxy_is(
 
 
 async def test_entries_of_no_proxy_that_exempt_nothing_are_a_warning() -> None:
-    environment = {"NO_PROXY": "127.0.0.1, http://a.test 10.0.0.0/99"}
-    found = [one async for one in run_checks(KEY, at("http://127.0.0.1:1"), environment, first_event_timeout=0.1)]
+    found = await listed({"NO_PROXY": "127.0.0.1, http://a.test 10.0.0.0/99"})
     (proxies,) = [one for one in found if one.name == "proxies"]
     assert (proxies.grade, proxies.text) == (
         Grade.WARNING,
@@ -444,5 +447,5 @@ async def test_a_probe_closes_its_connection() -> None:
     ],
 )
 async def test_without_a_key_and_with_options_of_flagd_doctor_mentions_flagd(environment: dict[str, str], advice: str) -> None:
-    found = [one async for one in run_checks("", at("http://127.0.0.1:1"), environment, first_event_timeout=0.1)]
+    found = await listed(environment, key="")
     assert (found[0].advice or "").startswith(advice)
