@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 from typing import Any, TypeVar
 
@@ -22,11 +22,14 @@ __all__ = [
     "change_set",
     "changes",
     "context",
+    "error",
     "flag",
     "matches",
+    "needs",
     "outcome",
     "overrides_of",
     "overriding",
+    "partial",
     "segment",
     "snapshot_of",
     "with_frames_left",
@@ -40,6 +43,16 @@ ABC = {"on": True, "variations": ["a", "b", "c"], "offVariation": 0, "fallthroug
 
 def flag(key: str = "flag", **properties: Any) -> dict[str, Any]:
     return {"key": key, "version": 1, **ABC, **properties}
+
+
+def needs(key: str, *keys: str, **properties: Any) -> dict[str, Any]:
+    """A flag whose prerequisites must serve variation 1."""
+    return flag(key, prerequisites=[{"key": needed, "variation": 1} for needed in keys], **properties)
+
+
+def error(kind: str) -> dict[str, Any]:
+    """The reason of an evaluation that failed."""
+    return {"kind": "ERROR", "errorKind": kind}
 
 
 def segment(key: str = "s", **properties: Any) -> dict[str, Any]:
@@ -60,6 +73,14 @@ def _put(kind: ObjectKind, data: Mapping[str, Any], definition: type[Any]) -> Ch
 
 def change_set(*put: Change, kind: ChangeKind = ChangeKind.FULL, **properties: Any) -> ChangeSet:
     return ChangeSet(kind=kind, changes=put, **properties)
+
+
+def partial(
+    *flags: Mapping[str, Any], segments: Sequence[Mapping[str, Any]] = (), deletes: Iterable[str] = (), versioned: bool = False
+) -> ChangeSet:
+    """Puts of these definitions, and deletions of the flags with these keys."""
+    deleted = [Change(ObjectKind.FLAG, key, 9, None) for key in deletes]
+    return change_set(*changes(flags, segments), *deleted, kind=ChangeKind.CHANGES, versioned=versioned)
 
 
 def snapshot_of(*flags: Mapping[str, Any], segments: Sequence[Mapping[str, Any]] = ()) -> Snapshot:

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from aioflags.evaluation.compiled_data import updated_index
 from aioflags.evaluation.launchdarkly import LAUNCHDARKLY
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
-from tests.evaluation.data import change_set, changes, flag, segment
+from aioflags.model.change import ChangeSet
+from tests.evaluation.data import change_set, changes, needs, partial, segment
+from tests.support.pauses import with_pauses
 
 
 def f(key: str, *needed: Any, segments: Any = (), version: int = 1) -> dict[str, Any]:
     clauses = [{"op": "segmentMatch", "values": list(segments)}]
-    prerequisites = [{"key": other, "variation": 1} for other in needed]
-    return flag(key, version=version, prerequisites=prerequisites, rules=[{"clauses": clauses}] if segments else [])
+    return needs(key, *needed, version=version, rules=[{"clauses": clauses}] if segments else [])
 
 
 def s(key: str, *needed: Any, version: int = 1) -> dict[str, Any]:
@@ -29,11 +29,6 @@ def full(flags: Any, segments: Any = ()) -> ChangeSet:
     return change_set(*changes(flags, segments))
 
 
-def partial(flags: Any = (), segments: Any = (), deletes: Any = (), *, versioned: bool = False) -> ChangeSet:
-    deleted = [Change(ObjectKind.FLAG, key, 9, None) for key in deletes]
-    return change_set(*changes(flags, segments), *deleted, kind=ChangeKind.CHANGES, versioned=versioned)
-
-
 BASE = full([f("a"), f("b", "a"), f("c", "b"), f("d", segments=["s"]), f("e")], [s("s", "t"), s("t")])
 
 
@@ -41,23 +36,23 @@ BASE = full([f("a"), f("b", "a"), f("c", "b"), f("d", segments=["s"]), f("e")], 
     ("steps", "expected"),
     [
         pytest.param([ChangeSet.unchanged()], "", id="a confirmation: none"),
-        pytest.param([partial([f("e")])], "e", id="a put of the same version"),
-        pytest.param([partial([f("a")])], "abc", id="direct and indirect dependents"),
-        pytest.param([partial([f("b", "a")])], "bc", id="not the prerequisites of a changed flag"),
+        pytest.param([partial(f("e"))], "e", id="a put of the same version"),
+        pytest.param([partial(f("a"))], "abc", id="direct and indirect dependents"),
+        pytest.param([partial(f("b", "a"))], "bc", id="not the prerequisites of a changed flag"),
         pytest.param([partial(segments=[s("t")])], "d", id="a segment in a segment"),
         pytest.param([partial(segments=[s("u")])], "", id="a segment without dependents"),
         pytest.param([partial(deletes=["a"])], "abc", id="a delete"),
-        pytest.param([partial(deletes=["a"]), partial([f("a")])], "abc", id="a flag that is put after its delete"),
-        pytest.param([partial([f("b", "new")]), partial([f("new")])], ["b", "c", "new"], id="a prerequisite that arrives later"),
-        pytest.param([partial([f("b")]), partial([f("a")])], "a", id="a flag that is no longer a prerequisite"),
+        pytest.param([partial(deletes=["a"]), partial(f("a"))], "abc", id="a flag that is put after its delete"),
+        pytest.param([partial(f("b", "new")), partial(f("new"))], ["b", "c", "new"], id="a prerequisite that arrives later"),
+        pytest.param([partial(f("b")), partial(f("a"))], "a", id="a flag that is no longer a prerequisite"),
         pytest.param(
-            [partial([f("e")]), partial([f("b")]), partial([f("a")])],
+            [partial(f("e")), partial(f("b")), partial(f("a"))],
             "a",
             id="a flag that is no longer a prerequisite, by an updated index",
         ),
-        pytest.param([partial([f("a", "c")]), partial([f("b", "a")])], "abc", id="a circle"),
-        pytest.param([partial([f("a", version=1)], versioned=True)], "", id="an outdated version"),
-        pytest.param([partial([f("a", version=2)], versioned=True)], "abc", id="a newer version"),
+        pytest.param([partial(f("a", "c")), partial(f("b", "a"))], "abc", id="a circle"),
+        pytest.param([partial(f("a", version=1), versioned=True)], "", id="an outdated version"),
+        pytest.param([partial(f("a", version=2), versioned=True)], "abc", id="a newer version"),
         pytest.param([full([f("x")])], "abcdex", id="a full set of something else"),
         pytest.param([BASE], "", id="the same full set again"),
         pytest.param(
@@ -88,7 +83,7 @@ def test_the_first_full_set_reports_every_flag() -> None:
 
 
 def test_the_index_is_kept_if_nothing_changed() -> None:
-    old, step = Snapshot.empty().apply(BASE), partial([f("e")])
+    old, step = Snapshot.empty().apply(BASE), partial(f("e"))
     new = old.apply(step)
     new.changed_since(old, step)
     again = new.apply(BASE)
@@ -104,7 +99,7 @@ SEGMENT_KEYS = st.sampled_from("st")
 def partial_sets(draw: st.DrawFn) -> ChangeSet:
     flags = [f(key, *draw(st.sets(KEYS)), segments=draw(st.sets(SEGMENT_KEYS))) for key in draw(st.lists(KEYS, unique=True))]
     segments = [s(key, *draw(st.sets(SEGMENT_KEYS))) for key in draw(st.lists(SEGMENT_KEYS, unique=True))]
-    return partial(flags, segments, draw(st.sets(KEYS)))
+    return partial(*flags, segments=segments, deletes=draw(st.sets(KEYS)))
 
 
 @given(steps=st.lists(partial_sets(), min_size=1, max_size=4))
@@ -132,14 +127,7 @@ ANOTHER_SEGMENT = partial(segments=[s("s", version=2)])
 )
 def test_a_traced_builder_updates_the_index_in_slices(step: ChangeSet, expected: int) -> None:
     old = Snapshot.empty().apply(MANY)
-    building = old.builder(step, traced=True)
-    pauses = 0
-    try:
-        while True:
-            next(building)
-            pauses += 1
-    except StopIteration as done:
-        new: Snapshot = done.value
+    new, pauses = with_pauses(old.builder(step, traced=True))
     assert (new.dependents is not None) == bool(expected)
     assert pauses >= 1000 // 100
     assert len(new.changed_since(old, step)) == expected
@@ -151,8 +139,8 @@ ALONE = [f(str(number)) for number in range(300)]
 @pytest.mark.parametrize(
     ("flags", "index", "step"),
     [
-        pytest.param(ALONE[:299], None, partial(ALONE[:1]), id="made"),
-        pytest.param(ALONE, {}, partial(ALONE[:299]), id="followed"),
+        pytest.param(ALONE[:299], None, partial(*ALONE[:1]), id="made"),
+        pytest.param(ALONE, {}, partial(*ALONE[:299]), id="followed"),
     ],
 )
 def test_index_work_pauses_after_each_hundred_definitions(flags: Any, index: Any, step: ChangeSet) -> None:

@@ -16,13 +16,9 @@ from aioflags.evaluation.launchdarkly import LaunchDarklyDialect
 from aioflags.evaluation.scope import CompiledFlag
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.context import Context
-from tests.evaluation.data import change_set, changes, flag, outcome, segment, with_frames_left
+from tests.evaluation.data import change_set, changes, error, flag, outcome, segment, with_frames_left
 
 K = Context("k")
-
-
-def error(kind: Any) -> dict[str, Any]:
-    return {"kind": "ERROR", "errorKind": kind}
 
 
 def _buggy(definition: Any, note: Any) -> CompiledFlag:

@@ -11,7 +11,7 @@ from aioflags.evaluation.answers import direct_prerequisites, malformed
 from aioflags.evaluation.flags import PrerequisiteAnswers
 from aioflags.evaluation.scope import MalformedError
 from aioflags.model.context import Context
-from tests.evaluation.data import context, flag, outcome, segment, snapshot_of
+from tests.evaluation.data import context, flag, needs, outcome, segment, snapshot_of
 
 K = Context("k")
 FALLTHROUGH = {"kind": "FALLTHROUGH"}
@@ -134,10 +134,6 @@ FAILED = {"kind": "PREREQUISITE_FAILED", "prerequisiteKey": "needed"}
 def test_a_prerequisite(needed: Any, variation: Any, properties: Any, expected: Any) -> None:
     one = flag(prerequisites=[{"key": "needed", "variation": variation}], **properties)
     assert outcome(snapshot_of(one, needed).evaluate("flag", K, None)) == expected
-
-
-def needs(key: str, *keys: Any, **properties: Any) -> dict[str, Any]:
-    return flag(key, prerequisites=[{"key": needed, "variation": 1} for needed in keys], **properties)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from time import thread_time
 from typing import Any
@@ -26,13 +26,13 @@ from aioflags.model.detail import BigSegmentsStatus, EvaluationDetail, Membershi
 from aioflags.model.explanation import Explanation, ExplanationStep, StepKind
 from aioflags.model.flag import FlagDefinition
 from aioflags.runtime.cooperative import run_at_once
-from tests.evaluation.data import change_set, changes, flag, outcome, segment, snapshot_of
+from tests.evaluation.data import change_set, changes, error, flag, needs, outcome, segment, snapshot_of
 from tests.evaluation.generator import world
 from tests.support.slowness import slowness
 
 K = Context("k")
 FALLTHROUGH = ("b", 1, {"kind": "FALLTHROUGH"})
-MALFORMED = (None, None, {"kind": "ERROR", "errorKind": "MALFORMED_FLAG"})
+MALFORMED = (None, None, error("MALFORMED_FLAG"))
 MAX_DIRECT_USES = 64
 """The maximal number of evaluations of prerequisites for a direct flag."""
 
@@ -45,10 +45,6 @@ class Graph:
     segments: list[dict[str, Any]]
     prerequisite_uses: int
     segment_uses: int
-
-
-def needs(key: str, *keys: str, rules: Any = ()) -> dict[str, Any]:
-    return flag(key, prerequisites=[{"key": needed, "variation": 1} for needed in keys], rules=list(rules))
 
 
 def asks(*keys: str) -> dict[str, Any]:
@@ -124,14 +120,7 @@ class Counted:
             counts[definition.key] += 1
             return compiled.evaluate(context, scope)
 
-        return CompiledFlag(
-            compiled.key,
-            compiled.version,
-            evaluate,
-            prerequisites=compiled.prerequisites,
-            segments=compiled.segments,
-            tracking=compiled.tracking,
-        )
+        return replace(compiled, evaluate=evaluate)
 
     def segment(self, definition: SegmentDefinition, note: ReportProblem) -> CompiledSegment:
         compiled, counts = compile_segment(definition, note), self.segments
@@ -140,7 +129,7 @@ class Counted:
             counts[definition.key] += 1
             return compiled.holds_also(context, scope)
 
-        return CompiledSegment(compiled.users, holds_also)
+        return replace(compiled, holds_also=holds_also)
 
     def snapshot(self, graph: Graph) -> Snapshot:
         dialect = LaunchDarklyDialect(self.flag, self.segment)

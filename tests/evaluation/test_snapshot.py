@@ -12,19 +12,16 @@ import pytest
 
 from aioflags.evaluation.answers import Answer
 from aioflags.evaluation.snapshot import Snapshot
-from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind, Selector
+from aioflags.model.change import ChangeKind, ChangeSet, Selector
 from aioflags.model.context import Context
 from aioflags.model.detail import ErrorKind, FlagMetadata
 from aioflags.runtime.cooperative import run_at_once
-from tests.evaluation.data import change_set, changes, flag, outcome, segment, snapshot_of
+from tests.evaluation.data import change_set, changes, error, flag, needs, outcome, partial, segment, snapshot_of
+from tests.support.pauses import with_pauses
 
 K = Context("k")
 
 ON: dict[str, Any] = {"on": True, "variations": [True], "fallthrough": {"variation": 0}}
-
-
-def error(kind: Any) -> dict[str, Any]:
-    return {"kind": "ERROR", "errorKind": kind}
 
 
 @pytest.mark.parametrize(
@@ -100,14 +97,6 @@ def test_an_invalid_pattern_of_a_flag_is_logged_for_the_flag(caplog: pytest.LogC
     assert message.startswith("flag flag, version 1, has a pattern that is not a valid regular expression: '***'")
 
 
-def test_an_invalid_pattern_of_a_segment_is_logged_for_the_segment(caplog: pytest.LogCaptureFixture) -> None:
-    one = flag(rules=[{"clauses": [{"op": "segmentMatch", "values": ["s"]}]}])
-    two = segment(rules=[{"clauses": [{"attribute": "key", "op": "matches", "values": ["***"]}]}])
-    snapshot_of(one, segments=[two]).evaluate("flag", K, None)
-    (message,) = caplog.messages
-    assert message.startswith("segment s, version 1, has a pattern that is not a valid regular expression: '***'")
-
-
 def test_a_snapshot_logs_to_the_given_logger(caplog: pytest.LogCaptureFixture) -> None:
     other = logging.getLogger("other.logger")
     snapshot = Snapshot.empty(log=other).apply(change_set(*changes([flag(fallthrough=None)])))
@@ -145,11 +134,12 @@ def test_a_flag_is_no_longer_direct_when_its_big_segment_arrives() -> None:
     assert "flag" not in old.apply(big).direct_flags
 
 
-def test_a_problem_of_a_segment_is_logged_for_the_segment(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_invalid_pattern_of_a_segment_is_logged_for_the_segment(caplog: pytest.LogCaptureFixture) -> None:
     asking = flag(rules=[{"clauses": [{"op": "segmentMatch", "values": ["s"]}], "variation": 2}])
-    broken = segment(rules=[{"clauses": [{"op": "matches", "attribute": "key", "values": ["("]}]}])
+    broken = segment(rules=[{"clauses": [{"op": "matches", "attribute": "key", "values": ["***"]}]}])
     assert snapshot_of(asking, segments=[broken]).evaluate("flag", K, None).detail.value == "b"
-    assert caplog.messages[0].startswith("segment s, version 1, has a pattern that is not a valid regular expression")
+    (message,) = caplog.messages
+    assert message.startswith("segment s, version 1, has a pattern that is not a valid regular expression: '***'")
 
 
 def test_the_context_kinds_of_big_segments() -> None:
@@ -227,11 +217,6 @@ def test_compiling_in_slices_compiles_everything() -> None:
     assert list(snapshot.compile_all()) == []
 
 
-def partial(*flags: Any, segments: Any = (), deletes: Any = ()) -> ChangeSet:
-    deleted = [Change(ObjectKind.FLAG, key, 9, None) for key in deletes]
-    return change_set(*changes(flags, segments), *deleted, kind=ChangeKind.CHANGES)
-
-
 def test_a_partial_set_keeps_the_compiled_flags_that_did_not_change() -> None:
     old = snapshot_of(flag("f"), flag("g"), flag("gone"))
     before = {key: old.compiled(key) for key in ("f", "g", "gone")}
@@ -241,10 +226,6 @@ def test_a_partial_set_keeps_the_compiled_flags_that_did_not_change() -> None:
     assert new.compiled("gone") is None
     assert old.compiled("gone") is before["gone"]
     assert set(new.direct_flags) == {"f", "g"}
-
-
-def needs(key: str, *keys: Any) -> dict[str, Any]:
-    return flag(key, prerequisites=[{"key": needed, "variation": 1} for needed in keys])
 
 
 def test_a_prerequisite_is_looked_up_in_the_newest_data() -> None:
@@ -322,15 +303,7 @@ def test_old_snapshots_are_freed_without_the_garbage_collector() -> None:
 
 def test_a_full_set_is_built_with_pauses() -> None:
     flags = [flag(f"f{number}") for number in range(10_000)]
-    building = Snapshot.empty().builder(change_set(*changes(flags)))
-    pauses = 0
-    while True:
-        try:
-            next(building)
-        except StopIteration as done:
-            snapshot = done.value
-            break
-        pauses += 1
+    snapshot, pauses = with_pauses(Snapshot.empty().builder(change_set(*changes(flags))))
     assert pauses >= 9
     assert len(snapshot.flags) == 10_000
 
@@ -361,7 +334,7 @@ def test_a_refused_snapshot_has_the_data_and_evaluates_nothing() -> None:
     assert (refused.flags, refused.has_data, dict(refused.direct_flags)) == (snapshot.flags, True, {})
     assert snapshot.refused(ErrorKind.GENERAL, "why").evaluate("flag", K, "default").detail.error_message == "why"
     refused.compiled("flag")
-    assert outcome(refused.evaluate("flag", K, "default")) == ("default", None, {"kind": "ERROR", "errorKind": "PROVIDER_FATAL"})
+    assert outcome(refused.evaluate("flag", K, "default")) == ("default", None, error("PROVIDER_FATAL"))
     assert "flag" in snapshot.direct_flags
 
 

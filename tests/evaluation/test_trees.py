@@ -6,24 +6,10 @@ from typing import Any
 
 import pytest
 
-from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.context import Context
-from tests.evaluation.data import change_set, changes, flag, outcome, segment, snapshot_of
+from tests.evaluation.data import error, flag, needs, outcome, partial, segment, snapshot_of
 
 K = Context("k")
-
-
-def error(kind: Any) -> dict[str, Any]:
-    return {"kind": "ERROR", "errorKind": kind}
-
-
-def partial(*flags: Any, segments: Any = (), deletes: Any = ()) -> ChangeSet:
-    deleted = [Change(ObjectKind.FLAG, key, 9, None) for key in deletes]
-    return change_set(*changes(flags, segments), *deleted, kind=ChangeKind.CHANGES)
-
-
-def needs(key: str, *keys: Any) -> dict[str, Any]:
-    return flag(key, prerequisites=[{"key": needed, "variation": 1} for needed in keys])
 
 
 @pytest.mark.parametrize(

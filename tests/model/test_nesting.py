@@ -20,8 +20,9 @@ from aioflags.protocol.definitions import value_flag
 from aioflags.protocol.event_json import try_json
 from aioflags.protocol.fdv2 import Fdv2Reader, read_poll
 from aioflags.protocol.flag_documents import DocumentError, read_document
-from aioflags.protocol.messages import Completed, Malformed, read_message
+from aioflags.protocol.messages import Completed, Effect, Malformed, read_message
 from aioflags.protocol.server_side import Fdv1Reader, read_latest_all
+from aioflags.runtime.cooperative import run_at_once
 from aioflags.stores.base import StoredItem
 from aioflags.stores.items import read_item, stored_version
 from tests.support.canaries import secretive
@@ -124,14 +125,6 @@ def test_other_containers_count(outer: Any) -> None:
 # -- where JSON text becomes objects
 
 
-def run(work: Any) -> Any:
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            return end.value
-
-
 def flag_of(value: str) -> str:
     """A flag that is two levels deeper than its value."""
     return f'{{"key":"f","version":1,"on":true,"variations":[{value}],"fallthrough":{{"variation":0}}}}'
@@ -158,7 +151,7 @@ def polled(flag: str, opening: str = "") -> bool:
     data = [("server-intent", INTENT), ("put-object", put), ("payload-transferred", DONE)]
     events = ",".join(f'{{"event":"{name}","data":{text}}}' for name, text in data)
     body = f'{{{opening}"events":[{events}]}}'
-    return isinstance(run(read_poll(body.encode())), Completed)
+    return isinstance(run_at_once(read_poll(body.encode())), Completed)
 
 
 def polled_otherwise(flag: str) -> bool:
@@ -167,29 +160,34 @@ def polled_otherwise(flag: str) -> bool:
 
 
 def all_of(flag: str) -> bool:
-    return isinstance(run(read_latest_all(f'{{"flags":{{"f":{flag}}}}}'.encode())), Completed)
+    return isinstance(run_at_once(read_latest_all(f'{{"flags":{{"f":{flag}}}}}'.encode())), Completed)
 
 
 def all_with_more(flag: str) -> bool:
     """With a section that is not read."""
-    return isinstance(run(read_latest_all(f'{{"flags":{{"f":{{"version":1}}}},"later":{{"f":{flag}}}}}'.encode())), Completed)
-
-
-def put_with_more(flag: str) -> bool:
-    data = f'{{"data":{{"flags":{{}},"later":{{"f":{flag}}}}}}}'
-    effect: Any = Fdv1Reader(logging.getLogger("test")).feed("put", data)
-    return isinstance(run(effect), Completed)
+    body = f'{{"flags":{{"f":{{"version":1}}}},"later":{{"f":{flag}}}}}'
+    return isinstance(run_at_once(read_latest_all(body.encode())), Completed)
 
 
 def put_all(flag: str) -> bool:
-    effect: Any = Fdv1Reader(logging.getLogger("test")).feed("put", f'{{"path":"/","data":{{"flags":{{"f":{flag}}}}}}}')
-    return isinstance(run(effect), Completed)
+    return is_complete("put", f'{{"path":"/","data":{{"flags":{{"f":{flag}}}}}}}')
+
+
+def put_with_more(flag: str) -> bool:
+    return is_complete("put", f'{{"data":{{"flags":{{}},"later":{{"f":{flag}}}}}}}')
 
 
 def patched(flag: str) -> bool:
+    return is_complete("patch", f'{{"path":"/flags/f","data":{flag}}}')
+
+
+def is_complete(name: str, data: str) -> bool:
+    """Whether an event of FDv1 counts, after an empty put."""
     reader = Fdv1Reader(logging.getLogger("test"))
-    run(reader.feed("put", '{"path":"/","data":{}}'))
-    return isinstance(reader.feed("patch", f'{{"path":"/flags/f","data":{flag}}}'), Completed)
+    for event in (("put", '{"path":"/","data":{}}'), (name, data)):
+        effect: Any = reader.feed(*event)
+        effect = effect if isinstance(effect, Effect) else run_at_once(effect)
+    return isinstance(effect, Completed)
 
 
 def stored(flag: str) -> bool:
@@ -220,9 +218,7 @@ def message(name: str, members: str, more: str) -> bool:
 
 
 def update(name: str, members: str, more: str) -> bool:
-    reader = Fdv1Reader(logging.getLogger("test"))
-    run(reader.feed("put", '{"path":"/","data":{}}'))
-    return isinstance(reader.feed(name, f'{{{members},"more":{more}}}'), Completed)
+    return is_complete(name, f'{{{members},"more":{more}}}')
 
 
 @pytest.mark.parametrize(

@@ -61,25 +61,37 @@ def test_events_after_the_completed_transfer_are_ignored(after: Event) -> None:
     assert completed(read(FULL, put("a"), transferred("s1"), after)).selector.state == "s1"
 
 
-def test_an_error_ends_the_poll() -> None:
-    assert read(FULL, put("a"), event("error", {"reason": "no luck"}), transferred()) == ServerError("no luck")
+@pytest.mark.parametrize(
+    ("sent", "effect"),
+    [
+        pytest.param(event("error", {"reason": "no luck"}), ServerError("no luck"), id="an error"),
+        pytest.param(
+            event("goodbye", {"reason": "bye", "protocolFallbackTTL": 60}),
+            Goodbye("bye", FallbackDirective(ttl=60.0, origin="goodbye")),
+            id="a goodbye, with its directive",
+        ),
+    ],
+)
+def test_the_poll_ends_with(sent: Event, effect: Effect) -> None:
+    assert read(FULL, put("a"), sent, transferred()) == effect
 
 
-def test_a_goodbye_ends_the_poll_with_its_directive() -> None:
-    goodbye = event("goodbye", {"reason": "bye", "protocolFallbackTTL": 60})
-    assert read(FULL, goodbye) == Goodbye("bye", FallbackDirective(ttl=60.0, origin="goodbye"))
+PUT = json.loads(put("b")[1])
 
 
-def test_an_element_without_a_name_is_skipped() -> None:
+@pytest.mark.parametrize(
+    "element",
+    [
+        pytest.param({}, id="an empty element"),
+        pytest.param({"data": 5}, id="other data"),
+        pytest.param({"data": PUT}, id="a put without a name"),
+        pytest.param({"event": "", "data": PUT}, id="a put with an empty name"),
+    ],
+)
+@pytest.mark.parametrize("place", [0, 2], ids=["at the start", "in the transfer"])
+def test_an_element_without_a_name_is_skipped(element: dict[str, object], place: int) -> None:
     events = json.loads(poll_body(FULL, put("a"), transferred()))["events"]
-    body = json.dumps({"events": [{"data": 5}, events[0], {}, *events[1:]]}).encode()
-    assert [change.key for change in completed(run_at_once(read_poll(body))).changes] == ["a"]
-
-
-@pytest.mark.parametrize("name", [pytest.param({}, id="no name"), pytest.param({"event": ""}, id="an empty name")])
-def test_a_put_without_a_name_is_skipped(name: dict[str, str]) -> None:
-    events = json.loads(poll_body(FULL, put("a"), put("b"), transferred()))["events"]
-    body = json.dumps({"events": [*events[:2], {**name, "data": events[2]["data"]}, events[3]]}).encode()
+    body = json.dumps({"events": [*events[:place], element, *events[place:]]}).encode()
     assert [change.key for change in completed(run_at_once(read_poll(body))).changes] == ["a"]
 
 
@@ -136,9 +148,7 @@ def test_changes_outside_a_transfer_log_a_warning_to_the_given_logger(body: byte
 
 def test_a_large_body_is_read_with_pauses() -> None:
     body = poll_body(FULL, *(put(f"flag-{number}", variations=list(range(50))) for number in range(5000)), transferred())
-    work = read_poll(body)
-    pauses = sum(1 for _ in work)
-    assert pauses > 3
+    assert sum(1 for _ in read_poll(body)) > 3
 
 
 @pytest.mark.parametrize("page", [b"<html>", b"\xef\xbb\xbf \r\n<!DOCTYPE html>", b"<?xml version='1.0'?>", b"<"])

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Generator
 from typing import TypeVar
 
 T = TypeVar("T")
+
+
+def with_pauses(work: Generator[None, None, T]) -> tuple[T, int]:
+    """The result of work in slices, and how many pauses it made."""
+    pauses = 0
+    while True:
+        try:
+            next(work)
+        except StopIteration as done:
+            return done.value, pauses
+        pauses += 1
 
 
 async def pauses_until(done: Awaitable[T]) -> tuple[T, int]:

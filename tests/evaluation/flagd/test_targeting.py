@@ -115,11 +115,6 @@ def test_a_seed_that_contains_itself_doubled_is_too_much_work() -> None:
     assert run({"fractional": [{"reduce": [{"var": "list"}, {"var": ""}, 0]}, ["a"]]}, list=[1] * 200) is None, "too deep"
 
 
-def test_a_version_of_fractional_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(ValueError, match="got 1"):
-        compile_targeting({}, "f", 1)
-
-
 # -- Which flags of flagd change with a new document: ``flagd.md`` 4.6.
 
 RULE = {"if": [{"==": [{"var": "a"}, 1]}, "off", None]}
