@@ -94,7 +94,7 @@ async def run_checks(
     is_mobile = isinstance(config, MobileConfig)
     overrides = None if isinstance(config, MobileConfig) else config.data_system.overrides
     side: Side = ClientSide(context=_CONTEXT) if is_mobile else SERVER_SIDE
-    yield _mobile_key(key) if is_mobile else _key(key, environment)
+    yield _key(key, environment, is_mobile=is_mobile)
     overridden: Sequence[tuple[ObjectKind, str]] = ()
     if overrides is not None:
         check, overridden = await _overrides(overrides)
@@ -136,20 +136,26 @@ async def run_checks(
             yield await _events(transport, config.events_uri, side)
 
 
-def _key(key: SdkKey, environment: Mapping[str, str]) -> Check:
+def _key(key: SdkKey, environment: Mapping[str, str], *, is_mobile: bool) -> Check:
+    name = "mobile key" if is_mobile else "SDK key"
     if key.discarded:
-        return Check(name="key", grade=Grade.PROBLEM, text="the SDK key has invalid characters", advice=DISCARDED_ADVICE)
+        return Check(name="key", grade=Grade.PROBLEM, text=f"the {name} has invalid characters", advice=DISCARDED_ADVICE)
     if not key:
-        advice = "set LAUNCHDARKLY_SDK_KEY to a server-side SDK key"
-        if any(name in environment for name in MOBILE_KEYS):
-            advice = f"use --mobile to check a MobileClient with {MOBILE_KEYS[0]}; otherwise {advice}"
-        if flagd := next((name for name in sorted(environment) if name.startswith(_FLAGD)), None):
-            advice = f"{flagd} is set: use --flagd to check a client for flagd; otherwise {advice}"
-        return Check(name="key", grade=Grade.PROBLEM, text="the SDK key is missing", advice=advice)
-    if key.is_mobile:
+        advice = f"set {MOBILE_KEYS[0]} to the mobile key (mob-…) of the environment"
+        if not is_mobile:
+            advice = "set LAUNCHDARKLY_SDK_KEY to a server-side SDK key"
+            if any(variable in environment for variable in MOBILE_KEYS):
+                advice = f"use --mobile to check a MobileClient with {MOBILE_KEYS[0]}; otherwise {advice}"
+            if flagd := next((variable for variable in sorted(environment) if variable.startswith(_FLAGD)), None):
+                advice = f"{flagd} is set: use --flagd to check a client for flagd; otherwise {advice}"
+        return Check(name="key", grade=Grade.PROBLEM, text=f"the {name} is missing", advice=advice)
+    if is_mobile and key.is_server_side:
+        advice = "never put an SDK key into a program of users: it reads all flags with their rules; use the mobile key (mob-…)"
+        return Check(name="key", grade=Grade.WARNING, text="this looks like an SDK key", advice=advice)
+    if key.is_mobile and not is_mobile:
         advice = "use the server-side SDK key (sdk-…) of the environment; --mobile checks LAUNCHDARKLY_MOBILE_KEY for MobileClient"
         return Check(name="key", grade=Grade.WARNING, text="this looks like a mobile key", advice=advice)
-    return Check(name="key", grade=Grade.GOOD, text="the SDK key is set, and has only valid characters")
+    return Check(name="key", grade=Grade.GOOD, text=f"the {name} is set, and has only valid characters")
 
 
 async def _overrides(options: FileOverrides) -> tuple[Check, Sequence[tuple[ObjectKind, str]]]:
@@ -181,18 +187,6 @@ def _no_overrides(files: Sequence[Path]) -> Check:
         return Check(name="overrides", grade=Grade.WARNING, text=text, advice=advice)
     text = "; ".join(f"{printable(file)} {'overrides nothing' if file.exists() else 'does not exist'}" for file in files)
     return Check(name="overrides", grade=Grade.GOOD, text=text)
-
-
-def _mobile_key(key: SdkKey) -> Check:
-    if key.discarded:
-        return Check(name="key", grade=Grade.PROBLEM, text="the mobile key has invalid characters", advice=DISCARDED_ADVICE)
-    if not key:
-        advice = f"set {MOBILE_KEYS[0]} to the mobile key (mob-…) of the environment"
-        return Check(name="key", grade=Grade.PROBLEM, text="the mobile key is missing", advice=advice)
-    if key.is_server_side:
-        advice = "never put an SDK key into a program of users: it reads all flags with their rules; use the mobile key (mob-…)"
-        return Check(name="key", grade=Grade.WARNING, text="this looks like an SDK key", advice=advice)
-    return Check(name="key", grade=Grade.GOOD, text="the mobile key is set, and has only valid characters")
 
 
 def _partly_custom(custom: Sequence[str], default: Sequence[str]) -> Check:
