@@ -51,33 +51,16 @@ def test_a_stack_that_is_nearly_full_ends_an_evaluation_and_does_no_harm_to_late
     assert descend(sys.getrecursionlimit() - depth - 40, lambda: compile_rule(rule)).rule({}) is True
 
 
-def operations(inner: Any) -> Any:
-    return {"!": inner}
-
-
-def operations_with_lists(inner: Any) -> Any:
-    return {"!": [inner]}
-
-
-def arrays(inner: Any) -> Any:
-    return [inner]
-
-
-def data(inner: Any) -> Any:
-    return {"a": inner, "b": 1}
-
-
-def alternatives(inner: Any) -> Any:
-    return {"if": [False, 1, inner]}
-
-
-def unknown_operators(inner: Any) -> Any:
-    return {"unknown": [inner]}
-
-
 @pytest.mark.parametrize(
     ("wrap", "levels"),
-    [(operations, 1), (operations_with_lists, 2), (arrays, 1), (data, 1), (alternatives, 2), (unknown_operators, 2)],
+    [
+        pytest.param(lambda inner: {"!": inner}, 1, id="operations"),
+        pytest.param(lambda inner: {"!": [inner]}, 2, id="operations with lists"),
+        pytest.param(lambda inner: [inner], 1, id="arrays"),
+        pytest.param(lambda inner: {"a": inner, "b": 1}, 1, id="data"),
+        pytest.param(lambda inner: {"if": [False, 1, inner]}, 2, id="alternatives"),
+        pytest.param(lambda inner: {"unknown": [inner]}, 2, id="unknown operators"),
+    ],
 )
 def test_levels_are_counted_in_every_shape(wrap: Callable[[Any], Any], levels: int) -> None:
     def wrapped(times: int, inner: Any) -> Any:
