@@ -314,8 +314,8 @@ class Sender:
                     await anyio.sleep_forever()
             if pause.cancelled_caught:
                 attempt = await self._attempt(url, headers, body)
-        if is_analytics:
-            self._note_time(attempt.headers)
+        if is_analytics and (server_ms := read_date(attempt.headers.get("date", ""))) is not None:
+            self._set_server_time(server_ms)
         return attempt.outcome, attempt.reason
 
     def _gives_up(self, log: DeliveryLog) -> bool:
@@ -332,10 +332,6 @@ class Sender:
         outcome = outcome_of(response.status)
         reason = "" if outcome is SendOutcome.SENT else str(located(http_failure(response.status), url))
         return _Attempt(outcome, reason, response.headers)
-
-    def _note_time(self, headers: Mapping[str, str]) -> None:
-        if (server_ms := read_date(headers.get("date", ""))) is not None:
-            self._set_server_time(server_ms)
 
 
 class _Attempt(NamedTuple):

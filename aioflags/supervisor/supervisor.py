@@ -209,9 +209,10 @@ class Supervisor:
             await anyio.sleep(retry_in)
             return Verdict.RETRY
         last_error = self.last_error
+        uses_network = any(not isinstance(builder, Cache) for builder in self._options.initializers)
         if self._rotation.on_fdv1:
             self._report_off(last_error, retry_in)
-        elif self._rotation.configured or (self._has_network_initializers and not self._has_data):
+        elif self._rotation.configured or (uses_network and not self._has_data):
             self._report_off(last_error or _failure("all data sources exhausted"), retry_in)
         else:
             self._log.flush()
@@ -368,10 +369,6 @@ class Supervisor:
         if not self._is_ready and is_ready(state, sources_left=sources_left):
             self._is_ready = True
             self._on_ready()
-
-    @property
-    def _has_network_initializers(self) -> bool:
-        return any(not isinstance(builder, Cache) for builder in self._options.initializers)
 
     @property
     def _is_last(self) -> bool:

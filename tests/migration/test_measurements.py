@@ -72,17 +72,20 @@ async def test_values_are_compared_if_both_systems_were_read(stage: str, order: 
         assert (await measured(sending)).get("consistent") == ({"value": True} if compared else None)
 
 
-async def test_there_is_no_comparison_without_compare_and_in_a_write() -> None:
-    async with migrating("live") as sending:
-        await Systems().migrator(sending.client).read("move", USER, Stage.OFF, None)
-        assert "consistent" not in await measured(sending)
-        await Systems().migrator(sending.client, compare=same).write("move", USER, Stage.OFF, None)
-        assert "consistent" not in await measured(sending)
-
-
-async def test_a_check_ratio_of_0_compares_no_read() -> None:
-    async with migrating("live", migration={"checkRatio": 0}) as sending:
-        await Systems().migrator(sending.client, compare=same).read("move", USER, Stage.OFF, None)
+@pytest.mark.parametrize(
+    ("settings", "operation", "compare"),
+    [
+        pytest.param({}, "read", None, id="without compare"),
+        pytest.param({}, "write", same, id="in a write"),
+        pytest.param({"migration": {"checkRatio": 0}}, "read", same, id="in a read with a check ratio of 0"),
+    ],
+)
+async def test_there_is_no_comparison(
+    settings: dict[str, Any], operation: str, compare: Callable[[object, object], bool] | None
+) -> None:
+    async with migrating("live", **settings) as sending:
+        migrator = Systems().migrator(sending.client, compare=compare)
+        await getattr(migrator, operation)("move", USER, Stage.OFF, None)
         assert "consistent" not in await measured(sending)
 
 
