@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
@@ -140,19 +140,18 @@ class OverrideFile:
                 raise DocumentError(
                     "the flag has a full definition here; clear it first", file=self.name, path=joined("flags", key)
                 )
-        return self._with_sections({**self.sections, "flagValues": {**self.sections.get("flagValues", {}), **values}})
+        return replace(self, sections={**self.sections, "flagValues": {**self.sections.get("flagValues", {}), **values}})
 
     def without(self, keys: Iterable[str] | None = None) -> Self:
         """The file without the overrides with these keys, in all sections; by default without any."""
         if keys is None:
-            return self._with_sections({})
+            return replace(self, sections={})
         removed = set(keys)
-        return self._with_sections(
-            {
-                section: {key: value for key, value in entries.items() if key not in removed}
-                for section, entries in self.sections.items()
-            }
-        )
+        kept = {
+            section: {key: value for key, value in entries.items() if key not in removed}
+            for section, entries in self.sections.items()
+        }
+        return replace(self, sections=kept)
 
     def text(self) -> bytes:
         """The file as text. It is read again before it is returned: a file that another program relies on must not break.
@@ -168,9 +167,6 @@ class OverrideFile:
         if not same_json(OverrideFile.read(text, self.name).sections, document):
             raise ConfigError(f"{self.name}: the new contents cannot be written (please report)")
         return text
-
-    def _with_sections(self, sections: Mapping[str, Mapping[str, Any]]) -> Self:
-        return type(self)(self.name, sections, self.is_yaml, self.has_comments)
 
 
 _ADVICE = "running clients keep the overrides from before, new ones have none; correct the file, or delete it to end all overrides"
