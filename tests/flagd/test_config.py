@@ -18,7 +18,7 @@ import pytest
 
 from aioflags.errors import ConfigTypeError
 from aioflags.flagd.config import FlagdConfig
-from tests.flagd.configs import IN_PROCESS_FILE, config
+from tests.flagd.configs import IN_PROCESS_FILE, Interceptor, config
 
 DEFAULTS: dict[str, object] = {
     "resolver": "rpc",
@@ -60,14 +60,6 @@ DEFAULTS: dict[str, object] = {
 
 
 UNUSUAL = "{} s is unusually long; expected seconds, not milliseconds"
-
-
-class Interceptor(grpc.aio.UnaryUnaryClientInterceptor):
-    """An interceptor of asyncio."""
-
-    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
-        """The call as it is."""
-        return await continuation(client_call_details, request)
 
 
 @pytest.mark.holds("FL-1")
@@ -174,12 +166,9 @@ def test_the_version_of_fractional_is_chosen_by_an_argument_or_the_variable() ->
 
 
 @pytest.mark.holds("FL-5")
-def test_an_argument_wins_over_a_variable() -> None:
-    assert config({"FLAGD_DEADLINE_MS": "345"}, deadline=0.123).deadline == 0.123
-
-
-def test_an_unusable_variable_does_not_matter_beside_an_argument() -> None:
-    assert config({"FLAGD_DEADLINE_MS": "abc"}, deadline=1).deadline == 1.0
+@pytest.mark.parametrize("variable", [pytest.param("345", id="a usable one"), pytest.param("abc", id="an unusable one")])
+def test_an_argument_wins_over_a_variable(variable: str) -> None:
+    assert config({"FLAGD_DEADLINE_MS": variable}, deadline=0.123).deadline == 0.123
 
 
 def test_none_as_an_argument_means_not_given() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from aioflags.errors import ConfigError
 from aioflags.model.context import Context
-from tests.flagd.configs import IN_PROCESS_FILE, config
+from tests.flagd.configs import IN_PROCESS_FILE, Interceptor, config
 
 HOST = "host: expected a name or an IP address, without scheme and port, got '{}'"
 TARGET = "target_uri: expected a name in gRPC's syntax, such as dns:///flagd:8013"
@@ -22,14 +22,6 @@ PASSWORD = "target_uri: remove the user name and password from '{}'"
 async def enrich_later(given: Mapping[str, Any]) -> Mapping[str, Any]:
     """What a client does not wait for."""
     return given
-
-
-class Interceptor(grpc.aio.UnaryUnaryClientInterceptor):
-    """An interceptor of asyncio."""
-
-    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
-        """The call as it is."""
-        return await continuation(client_call_details, request)
 
 
 class ForThreads(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc, type-arg, unused-ignore] # untyped
