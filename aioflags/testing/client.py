@@ -143,30 +143,6 @@ _LOOP_LIMIT: Final = 5.0
 """Seconds that a call in another thread waits for the client's event loop."""
 
 
-class _EvaluatedFlags:
-    """The flags that the test sets, as the service evaluates them for a context."""
-
-    def __init__(self, document: Mapping[str, object] | ChangeSet | None, *, with_reasons: bool) -> None:
-        self.definitions: MemoryClient = MemoryClient(document)
-        self._with_reasons = with_reasons
-        self._holder = self.definitions._core.holder
-
-    def change_set(self, context: Context) -> ChangeSet:
-        """All flags for a valid context."""
-        states = run_at_once(flags_state(self._holder.snapshot, context, with_reasons=self._with_reasons, now_ms=now_ms()))
-        changes = tuple(Change(ObjectKind.FLAG, key, state.flag.version, _evaluation(key, state)) for key, state in states.items())
-        return ChangeSet(kind=ChangeKind.FULL, changes=changes, persist=False)
-
-    async def updates(self, source: SourceContext, _: Callable[[], Selector]) -> AsyncGenerator[Update, None]:
-        """A source: the flags for the context that it is asked for. Later changes are published without it."""
-        context = cast("ClientSide", source.side).context
-        served = None
-        while served is not self._holder.snapshot:  # another flag was set before the update was applied
-            served = self._holder.snapshot
-            yield Update(state=SourceState.VALID, directive=None, change_set=self.change_set(context))
-        await anyio.sleep_forever()
-
-
 class MemoryMobileClient(MobileClient):
     """A :class:`MobileClient` without a network, whose flags the test sets: ``mobile_flags.set("new-editor", True)``.
 
@@ -188,8 +164,8 @@ class MemoryMobileClient(MobileClient):
         config: MobileConfig | None = None,
     ) -> None:
         given = MobileConfig() if config is None else config
-        self._lock, self._flags = Lock(), _EvaluatedFlags(document, with_reasons=given.evaluation_reasons)
-        definition = ModeDefinition(synchronizers=(from_function("memory", self._flags.updates),))
+        self._lock, self._definitions, self._with_reasons = Lock(), MemoryClient(document), given.evaluation_reasons
+        definition = ModeDefinition(synchronizers=(from_function("memory", self._updates),))
         memory = replace(
             given,
             modes=dict.fromkeys(ConnectionMode, definition),
@@ -212,17 +188,17 @@ class MemoryMobileClient(MobileClient):
         Raises:
             ConfigError: ``value`` is not a JSON value, or ``key`` is not a string.
         """
-        self._flags.definitions.set(key, value)
+        self._definitions.set(key, value)
         self._publish()
 
     def remove(self, key: str) -> None:
         """Remove the flag, if it exists."""
-        self._flags.definitions.remove(key)
+        self._definitions.remove(key)
         self._publish()
 
     def flag(self, key: str) -> FlagBuilder:
         """A builder that starts from the current flag, or from a new boolean flag. Pass it to :meth:`update`."""
-        return self._flags.definitions.flag(key)
+        return self._definitions.flag(key)
 
     def update(self, flag: FlagBuilder) -> None:
         """Add the built flag, with its targets and rules, or replace the flag with its key.
@@ -230,7 +206,7 @@ class MemoryMobileClient(MobileClient):
         Raises:
             ConfigTypeError: ``flag`` is not a builder, as :meth:`flag` returns one.
         """
-        self._flags.definitions.update(flag)
+        self._definitions.update(flag)
         self._publish()
 
     def _publish(self) -> None:
@@ -254,21 +230,36 @@ class MemoryMobileClient(MobileClient):
     def _publish_now(self) -> None:
         with self._lock:
             for environment in self._all:
-                _publish_to(environment, self._flags)
+                self._publish_to(environment)
 
+    def _publish_to(self, environment: MobileEnvironment) -> None:
+        core = environment._core
+        before = core.holder.snapshot
+        if before.evaluated_for is None:
+            return  # a context that is completed by the start
+        change_set = self._change_set(before.evaluated_for)
+        after = before.apply(change_set)
+        core.holder.publish(after)
+        if core.cell.newest.source_state is SourceState.INITIALIZING and not before.has_data:
+            core.cell.report(SourceState.VALID)
+        else:
+            core.cell.announce(before, after, change_set)
 
-def _publish_to(environment: MobileEnvironment, flags: _EvaluatedFlags) -> None:
-    core = environment._core
-    before = core.holder.snapshot
-    if before.evaluated_for is None:
-        return  # a context that is completed by the start
-    change_set = flags.change_set(before.evaluated_for)
-    after = before.apply(change_set)
-    core.holder.publish(after)
-    if core.cell.newest.source_state is SourceState.INITIALIZING and not before.has_data:
-        core.cell.report(SourceState.VALID)
-    else:
-        core.cell.announce(before, after, change_set)
+    def _change_set(self, context: Context) -> ChangeSet:
+        """All flags, as the service evaluates them for a valid context."""
+        snapshot = self._definitions._core.holder.snapshot
+        states = run_at_once(flags_state(snapshot, context, with_reasons=self._with_reasons, now_ms=now_ms()))
+        changes = tuple(Change(ObjectKind.FLAG, key, state.flag.version, _evaluation(key, state)) for key, state in states.items())
+        return ChangeSet(kind=ChangeKind.FULL, changes=changes, persist=False)
+
+    async def _updates(self, source: SourceContext, _: Callable[[], Selector]) -> AsyncGenerator[Update, None]:
+        """A source: the flags for the context that it is asked for. Later changes are published without it."""
+        context = cast("ClientSide", source.side).context
+        holder, served = self._definitions._core.holder, None
+        while served is not holder.snapshot:  # another flag was set before the update was applied
+            served = holder.snapshot
+            yield Update(state=SourceState.VALID, directive=None, change_set=self._change_set(context))
+        await anyio.sleep_forever()
 
 
 def _evaluation(key: str, state: FlagState) -> FlagEvaluation:

@@ -6,7 +6,6 @@ import inspect
 import os
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,11 +32,10 @@ def fixtures(config: pytest.Config) -> ModuleType:
         setattr(module, function.__name__, pytest.fixture(name=named(config, function.__name__))(function))
     name = named(config, flags_factory.__name__)
     setattr(module, flags_factory.__name__, pytest.fixture(scope="session", name=name)(flags_factory))
-    servers: dict[str, Callable[[], Callable[[pytest.FixtureRequest], AsyncGenerator[Any, None]]]]
-    servers = {flags_service.__name__: _service, fake_flagd.__name__: _flagd}
+    servers: dict[str, Callable[[SessionFlags], Any]] = {flags_service.__name__: _service, fake_flagd.__name__: _flagd}
     for service, make in servers.items():
         name = _ON_ANYIO.format(name=service)
-        setattr(module, name, pytest.fixture(name=name)(make()))
+        setattr(module, name, pytest.fixture(name=name)(_serving(make)))
         if _runs_asyncio(config):
             import pytest_asyncio  # noqa: PLC0415 -- installed: it is a plugin of this run
 
@@ -46,7 +44,7 @@ def fixtures(config: pytest.Config) -> ModuleType:
                 name = _ON_ASYNCIO.format(name=service, scope=scope)
                 options: dict[str, Any] = {"loop_scope": scope} if has_scopes else {}
                 as_fixture: Any = pytest_asyncio.fixture(name=name, **options)
-                setattr(module, name, as_fixture(make()))
+                setattr(module, name, as_fixture(_serving(make)))
     return module
 
 
@@ -124,28 +122,26 @@ def flag_changes(request: pytest.FixtureRequest) -> FlagChangeLog:
 
 def flags_service(request: pytest.FixtureRequest) -> FlagsService:
     """A flag server in the test's own event loop, on a real socket: async with flags_service.client() as client."""
-    name = _async_fixture(request, flags_service.__name__)
-    import_module("aioflags.testing.service")  # import here: on the event loop it would block
-    _without_proxy(request.getfixturevalue("monkeypatch"))
-    service: FlagsService = request.getfixturevalue(name)
+    service: FlagsService = _server(request, flags_service.__name__)
     return service
 
 
 def fake_flagd(request: pytest.FixtureRequest) -> FakeFlagd:
     """A running flagd in the test's own event loop, on free ports: fake_flagd.set("new-checkout", True)."""
-    name = _async_fixture(request, fake_flagd.__name__)
-    import_module("aioflags.testing.service")  # import here: on the event loop it would block
-    _without_proxy(request.getfixturevalue("monkeypatch"))
-    flagd: FakeFlagd = request.getfixturevalue(name)
+    flagd: FakeFlagd = _server(request, fake_flagd.__name__)
     return flagd
 
 
-def _without_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exempt this machine from the proxy of the environment. The server does it, too, but a test may change the variables."""
-    from aioflags.testing.service import exemptions  # noqa: PLC0415
+def _server(request: pytest.FixtureRequest, service: str) -> Any:
+    """The server of an async fixture."""
+    name = _async_fixture(request, service)
+    from aioflags.testing.service import exemptions  # noqa: PLC0415 -- here: on the event loop it would block
 
-    for name, value in exemptions(os.environ).items():
-        monkeypatch.setenv(name, value)
+    # The server does it, too, but a test may change the variables.
+    monkeypatch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
+    for variable, value in exemptions(os.environ).items():
+        monkeypatch.setenv(variable, value)
+    return request.getfixturevalue(name)
 
 
 def _async_fixture(request: pytest.FixtureRequest, service: str) -> str:
@@ -189,42 +185,38 @@ def _runs_asyncio(config: pytest.Config) -> bool:
     return plugin is not None and config.pluginmanager.is_registered(plugin)
 
 
-def _service() -> Callable[[pytest.FixtureRequest], AsyncGenerator[FlagsService, None]]:
-    """A function for an async fixture with the server. Each async plugin needs its own function object."""
+def _serving(make: Callable[[SessionFlags], Any]) -> Callable[[pytest.FixtureRequest], AsyncGenerator[Any, None]]:
+    """A function for an async fixture with the server that ``make`` returns. Each async plugin needs its own function object."""
 
-    async def service(request: pytest.FixtureRequest) -> AsyncGenerator[FlagsService, None]:
-        from aioflags.devserver import read_objects  # noqa: PLC0415
-        from aioflags.testing.service import FlagsService  # noqa: PLC0415
-
+    async def serving(request: pytest.FixtureRequest) -> AsyncGenerator[Any, None]:
         session_flags = _flags_of_test(request)
-        server = FlagsService()
-        for name, text in session_flags.documents:
-            server.state.write(read_objects(text, name=name))
+        server = make(session_flags)
         for key, value in (session_flags.values or {}).items():
             server.set(key, value)
         async with server:
             yield server
 
-    return service
+    return serving
 
 
-def _flagd() -> Callable[[pytest.FixtureRequest], AsyncGenerator[FakeFlagd, None]]:
-    """A function for an async fixture with a flagd. Each async plugin needs its own function object."""
+def _service(session_flags: SessionFlags) -> FlagsService:
+    from aioflags.devserver import read_objects  # noqa: PLC0415
+    from aioflags.testing.service import FlagsService  # noqa: PLC0415
 
-    async def flagd(request: pytest.FixtureRequest) -> AsyncGenerator[FakeFlagd, None]:
-        from aioflags.devserver.data.flagd_flags import read_flagd_document  # noqa: PLC0415
-        from aioflags.testing.service import FakeFlagd  # noqa: PLC0415
+    server = FlagsService()
+    for name, text in session_flags.documents:
+        server.state.write(read_objects(text, name=name))
+    return server
 
-        session_flags = _flags_of_test(request)
-        server = FakeFlagd()
-        for name, text in session_flags.flagd_documents:
-            server.state.replace(read_flagd_document(text, name=name))
-        for key, value in (session_flags.values or {}).items():
-            server.set(key, value)
-        async with server:
-            yield server
 
-    return flagd
+def _flagd(session_flags: SessionFlags) -> FakeFlagd:
+    from aioflags.devserver.data.flagd_flags import read_flagd_document  # noqa: PLC0415
+    from aioflags.testing.service import FakeFlagd  # noqa: PLC0415
+
+    server = FakeFlagd()
+    for name, text in session_flags.flagd_documents:
+        server.state.replace(read_flagd_document(text, name=name))
+    return server
 
 
 def _flags_of_test(request: pytest.FixtureRequest) -> SessionFlags:

@@ -115,19 +115,6 @@ async def test_connections_are_cut(fake_flagd: FakeFlagd) -> None:
     assert fake_flagd.drop_connections() == 0
 
 
-async def test_a_wait_for_streams_has_a_limit(fake_flagd: FakeFlagd) -> None:
-    with pytest.raises(AssertionError, match=r"open streams within 0\.1 s: 0, not 1"):
-        await fake_flagd.until_streaming(timeout=0.1)
-
-
-async def test_the_static_context_reaches_sync_clients(fake_flagd: FakeFlagd) -> None:
-    async with connected(f"127.0.0.1:{fake_flagd.sync_port}") as sync:
-        stream = sync.sync()
-        assert not (await stream.next()).sync_context.fields
-        fake_flagd.set_static_context({"region": "eu"})
-        assert (await stream.next()).sync_context["region"] == "eu"
-
-
 @pytest.mark.parametrize(
     ("attributes", "message"),
     [
@@ -155,12 +142,3 @@ async def test_a_value_that_is_not_json_is_refused(fake_flagd: FakeFlagd) -> Non
 @pytest.mark.flags({"checkout": True})
 async def test_the_marker_sets_flags(fake_flagd: FakeFlagd) -> None:
     assert await ofrep_value(fake_flagd, "checkout") is True
-
-
-async def test_an_outage_ends(fake_flagd: FakeFlagd) -> None:
-    """Faults with a duration end by themselves."""
-    fake_flagd.set("theme", "dark")
-    fake_flagd.inject(Fault(kind=FaultKind.STATUS, status=503, lasts=0.2))
-    with anyio.fail_after(SOON):
-        while await ofrep_value(fake_flagd, "theme") != "dark":
-            await anyio.sleep(0.05)

@@ -97,14 +97,6 @@ async def test_a_restart_keeps_flags_and_address(service: FlagsService) -> None:
         assert await client.variation("theme", USER, "") == "light"
 
 
-async def test_faults_are_lifted_one_by_one_or_all(service: FlagsService) -> None:
-    numbers = [service.inject(Fault(kind=FaultKind.STATUS, status=status)) for status in (500, 501)]
-    service.lift(numbers[0])
-    assert len(service.state.faults.in_effect) == 1
-    service.lift()
-    assert not service.state.faults.in_effect
-
-
 async def test_a_wait_for_an_event_ends_when_a_body_comes_long_after_its_header(service: FlagsService) -> None:
     waits = asyncio.create_task(service.wait_for_event("custom", timeout=10 * SOON))
 
