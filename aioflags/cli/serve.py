@@ -185,7 +185,6 @@ async def _serve(
     show: _Show,
     as_json: bool,
 ) -> None:
-    """Serve until SIGTERM."""
     host, port = address
     is_local = host in _LOOPBACK
     token = secrets.token_urlsafe(24)
@@ -264,7 +263,6 @@ def _invitation() -> str:
 
 
 def _counts(state: ServerState) -> str:
-    """How many flags and segments are served."""
     if state.flagd is not None:
         return f"{_count(len(state.flagd.flags), 'flag')} in flagd's format"
     return ", ".join(_count(len(state.live(kind)), kind.value) for kind in (ObjectKind.FLAG, ObjectKind.SEGMENT))
@@ -275,7 +273,6 @@ def _count(count: int, name: str) -> str:
 
 
 async def _play(scenario: Scenario, state: ServerState, show: _Show) -> None:
-    """Play the scenario, and print each step when it is done."""
     try:
         async with aclosing(play(scenario, state)) as steps:
             async for step in steps:

@@ -181,8 +181,6 @@ def _route(path: str, **handlers: _Handler) -> Route:
 
 
 class _Objects:
-    """The calls about one flag or segment."""
-
     def __init__(self, state: ServerState, section: str, kind: ObjectKind) -> None:
         self._state, self._section, self._kind = state, section, kind
 
@@ -222,8 +220,6 @@ class _Objects:
 
 
 class _Control:
-    """All other calls."""
-
     def __init__(self, state: ServerState, save: Save | None) -> None:
         self._state = state
         self._save = save

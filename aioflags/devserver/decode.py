@@ -125,7 +125,6 @@ def _unknown_word(message: str, shape: Any) -> str | None:
 
 
 def _type_at(info: Any, path: str) -> Any:
-    """The type at a JSON path."""
     for step in _STEP.findall(path):
         info = _inner_type(info, step)
     return info

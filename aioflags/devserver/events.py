@@ -175,7 +175,6 @@ def _members(place: str, value: Any, shape: Mapping[str, _Check]) -> Iterator[st
 
 
 def _flag_keys(event: Mapping[str, Any]) -> Iterator[str]:
-    """The flag keys in an event."""
     if event["kind"] in {"feature", "debug"} and isinstance(event.get("key"), str):
         yield event["key"]
     features = event.get("features")

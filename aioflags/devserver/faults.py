@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Final, get_type_hints
 
@@ -161,6 +162,7 @@ def newest_directive(faults: Iterable[Fault]) -> FallbackDirective | None:
     return FallbackDirective(ttl=directives[-1].ttl, origin="header") if directives else None
 
 
+@dataclass(slots=True, eq=False)
 class InjectedFault:
     """A fault that was injected.
 
@@ -168,16 +170,13 @@ class InjectedFault:
     affects now.
     """
 
-    __slots__ = ("fault", "held_responses", "is_lifted", "number", "remaining", "timer")
-
-    def __init__(self, number: int, fault: Fault, remaining: int | None) -> None:
-        self.number: int = number
-        self.fault: Fault = fault
-        self.remaining: int | None = remaining
-        self.held_responses: int = 0
-        self.is_lifted: bool = False
-        self.timer: asyncio.TimerHandle | None = None
-        """What lifts it when its time is over."""
+    number: int
+    fault: Fault
+    remaining: int | None
+    held_responses: int = 0
+    is_lifted: bool = False
+    timer: asyncio.TimerHandle | None = None
+    """What lifts it when its time is over."""
 
     @property
     def is_active(self) -> bool:

@@ -309,7 +309,6 @@ class _Exchange(ResponseFaults):
         raise _CutError(reset=fault.kind is FaultKind.RESET)
 
     async def _stay_silent(self, injected: InjectedFault) -> None:
-        """Wait until the fault is lifted or the client disconnects."""
         async with anyio.create_task_group() as tasks:
 
             async def wait_for_disconnect() -> None:
@@ -356,7 +355,6 @@ class _Exchange(ResponseFaults):
             self._add_lasting(injected)
 
     async def _apply_to_stream(self, injected: InjectedFault, tasks: TaskGroup) -> None:
-        """Apply a fault to an open stream."""
         fault = injected.fault
         if fault.kind in STREAM_LASTING:
             self._add_lasting(injected)

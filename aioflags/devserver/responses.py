@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mappin
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final, TypeAlias
 
 import anyio
 import msgspec
@@ -44,24 +44,8 @@ HEARTBEAT: Final = b":\n\n"
 _SECTION: Final = {kind: section for section, kind in SECTIONS.items()}
 
 
-class ServedData(Protocol):
-    """Flag data that change."""
-
-    @property
-    def version(self) -> int:
-        """How many times the data changed."""
-        ...
-
-    def transfer(self, basis: str | None = None) -> Transfer:
-        """What a client with that basis needs."""
-        ...
-
-    def changed_since(self, version: int) -> tuple[ServedObject, ...]:
-        """The objects that changed after that version, deleted objects included."""
-        ...
-
-    async def wait_for_edit(self, since: int) -> None:
-        """Wait until the data has changed since that version."""
+ServedData: TypeAlias = ServerState | ContextFlags
+"""Flag data that change: definitions, or the evaluations of one context."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

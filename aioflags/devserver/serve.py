@@ -77,7 +77,6 @@ def create_app(
 
 
 def _not_found(request: Request, _: Exception) -> Response:
-    """404 for an unknown path."""
     return Response(msgspec.json.encode({"error": f"unknown path {printable(request.url.path)}"}), 404, None, "application/json")
 
 

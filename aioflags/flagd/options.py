@@ -188,7 +188,6 @@ class _Absent:
 
 
 def _sendable_text(name: str, value: object) -> object:
-    """Text that is written as UTF-8."""
     text = cast("str | None", text_or_none(name, value))
     try:
         (text or "").encode()
@@ -198,7 +197,6 @@ def _sendable_text(name: str, value: object) -> object:
 
 
 def _socket(name: str, value: object) -> str:
-    """The path of a Unix socket."""
     text = path(name, value)
     _sendable_text(name, text)
     if len(text.encode()) > _LONGEST_SOCKET:

@@ -13,6 +13,7 @@ import socket
 import struct
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 from typing import Final, Literal, Self, TypeAlias
@@ -39,15 +40,13 @@ _RESET: Final = struct.pack("ii", 1, 0)
 _Direction: TypeAlias = Literal["downstream", "upstream"]
 
 
+@dataclass(slots=True, eq=False)
 class ActiveToxic:
     """A toxic that was added. ``remaining``: how many more connections it affects; ``None``: all, open ones included."""
 
-    __slots__ = ("_removed", "remaining", "toxic")
-
-    def __init__(self, toxic: toxics.Toxic, remaining: int | None) -> None:
-        self.toxic: toxics.Toxic = toxic
-        self.remaining: int | None = remaining
-        self._removed = anyio.Event()
+    toxic: toxics.Toxic
+    remaining: int | None
+    _removed: anyio.Event = field(default_factory=anyio.Event, init=False)
 
     @property
     def is_removed(self) -> bool:
@@ -138,7 +137,6 @@ class ProxiedConnection:
             self.abort()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: bytes) -> None:
-        """Answer in place of the server."""
         if await reader.read(_CHUNK):
             writer.write(answer)
             writer.write_eof()
@@ -354,7 +352,6 @@ class FaultProxy(ProcessBound):
         return listener
 
     def _listen_or_refuse(self) -> None:
-        """Listen, unless a toxic refuses."""
         if self._listener is None or self._listener.fileno() < 0:
             return  # the proxy does not run
         refuses = any(isinstance(active.toxic, Refuse) for active in self._actives)

@@ -133,7 +133,6 @@ def fake_flagd(request: pytest.FixtureRequest) -> FakeFlagd:
 
 
 def _server(request: pytest.FixtureRequest, service: str) -> Any:
-    """The server of an async fixture."""
     name = _async_fixture(request, service)
     from aioflags.testing.service import exemptions  # noqa: PLC0415 -- here: on the event loop it would block
 
@@ -180,7 +179,6 @@ def _loop_scope(test: pytest.Item) -> str:
 
 
 def _runs_asyncio(config: pytest.Config) -> bool:
-    """Whether pytest-asyncio is a plugin of this run, under any name."""
     plugin = sys.modules.get("pytest_asyncio.plugin")
     return plugin is not None and config.pluginmanager.is_registered(plugin)
 

@@ -233,7 +233,6 @@ class ObjectHistory:
         self._forget_deletions()
 
     def _forget_deletions(self) -> None:
-        """Drop the oldest deletions beyond a thousand."""
         deleted = [(name, served) for name, served in self._objects.items() if served.body is None]
         for name, served in deleted[:-_MAX_DELETIONS]:
             self._oldest_known_basis = max(self._oldest_known_basis, served.since)

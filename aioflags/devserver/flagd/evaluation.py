@@ -254,7 +254,6 @@ async def _context(request: Request) -> Mapping[str, Any]:
 
 
 def _result(key: str, resolution: Resolution) -> dict[str, Any]:
-    """The JSON of a result or an error."""
     metadata = {"metadata": resolution.metadata} if resolution.metadata else {}
     if resolution.error is not None:
         code = "GENERAL" if resolution.error == "TYPE_MISMATCH" else resolution.error  # OFREP does not have this code

@@ -158,8 +158,6 @@ class _Service:
 
 
 class _AbortError(Exception):
-    """The call ends with this status."""
-
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
         super().__init__(message)
         self.code = code
