@@ -90,3 +90,12 @@ async def running_harness(document: dict[str, object] | None = None, *, side: Si
             async with serve(receiver) as callbacks:
                 harness.callbacks_url = callbacks.url
                 yield harness
+
+
+@asynccontextmanager
+async def running_client(
+    document: dict[str, object] | None = None, **configuration: Any
+) -> AsyncGenerator[tuple[Harness, str], None]:
+    """A harness with that document, and the address of the commands of a client that streams from it."""
+    async with running_harness(document) as harness:
+        yield harness, await harness.create(**configuration)

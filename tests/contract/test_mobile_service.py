@@ -60,6 +60,13 @@ async def running_mobile_harness() -> AsyncGenerator[MobileHarness, None]:
         yield MobileHarness(harness)
 
 
+@asynccontextmanager
+async def running_mobile_client(**more: Any) -> AsyncGenerator[tuple[Harness, str], None]:
+    """A harness, and the address of the commands of a client."""
+    async with running_mobile_harness() as mobile:
+        yield mobile.harness, await mobile.create(**more)
+
+
 async def test_the_service_lists_the_capabilities_of_mobile_clients() -> None:
     async with running_mobile_harness() as mobile:
         status = (await mobile.harness.service.get("/")).json()
@@ -94,33 +101,29 @@ async def test_the_service_lists_the_capabilities_of_mobile_clients() -> None:
     ],
 )
 async def test_a_flag_is_evaluated(options: dict[str, Any], asked: dict[str, Any], answered: dict[str, Any]) -> None:
-    async with running_mobile_harness() as mobile:
-        client = await mobile.create(clientSide=options)
-        assert await mobile.harness.ask(client, "evaluate", **asked) == answered
+    async with running_mobile_client(clientSide=options) as (harness, client):
+        assert await harness.ask(client, "evaluate", **asked) == answered
 
 
 async def test_all_flags_are_evaluated() -> None:
-    async with running_mobile_harness() as mobile:
-        client = await mobile.create()
-        answer = await mobile.harness.ask(client, "evaluateAll", context=BEN, withReasons=False)
+    async with running_mobile_client() as (harness, client):
+        answer = await harness.ask(client, "evaluateAll", context=BEN, withReasons=False)
     assert answer == {"state": {"greeting": "hello ann", "number": 2.5}}
 
 
 async def test_the_flags_of_a_new_context_are_there_when_the_command_answers() -> None:
-    async with running_mobile_harness() as mobile:
-        client = await mobile.create()
-        await mobile.harness.ask(client, "identifyEvent", context=BEN, user=None)
-        assert await mobile.harness.value(client, "greeting") == "hello"
-        await mobile.harness.ask(client, "identifyEvent", context=None, user={"key": "ann"})
-        assert await mobile.harness.value(client, "greeting") == "hello ann"
+    async with running_mobile_client() as (harness, client):
+        await harness.ask(client, "identifyEvent", context=BEN, user=None)
+        assert await harness.value(client, "greeting") == "hello"
+        await harness.ask(client, "identifyEvent", context=None, user={"key": "ann"})
+        assert await harness.value(client, "greeting") == "hello ann"
 
 
 async def test_a_context_that_cannot_be_used_is_a_failure() -> None:
-    async with running_mobile_harness() as mobile:
-        client = await mobile.create()
-        answer = await mobile.harness.service.post(client, json={"command": "identifyEvent", "identifyEvent": {"context": {}}})
+    async with running_mobile_client() as (harness, client):
+        answer = await harness.service.post(client, json={"command": "identifyEvent", "identifyEvent": {"context": {}}})
         assert (answer.status_code, answer.text.partition(":")[0]) == (500, "error")
-        assert await mobile.harness.value(client, "greeting") == "hello ann"
+        assert await harness.value(client, "greeting") == "hello ann"
 
 
 async def test_hooks_post_their_stages_in_order_and_pass_data_on() -> None:
@@ -161,12 +164,11 @@ async def test_events_are_sent_when_they_are_flushed() -> None:
 
 
 async def test_no_events_are_sent_unless_they_are_configured() -> None:
-    async with running_mobile_harness() as mobile:
-        client = await mobile.create()
-        await mobile.harness.value(client, "greeting")
-        await mobile.harness.ask(client, "flushEvents")
-        await mobile.harness.service.delete(client)
-        assert mobile.harness.flags.requests[Endpoint.MOBILE_EVENTS] == 0
+    async with running_mobile_client() as (harness, client):
+        await harness.value(client, "greeting")
+        await harness.ask(client, "flushEvents")
+        await harness.service.delete(client)
+        assert harness.flags.requests[Endpoint.MOBILE_EVENTS] == 0
 
 
 async def test_a_client_without_flags_is_an_error_unless_the_harness_allows_it() -> None:
@@ -180,12 +182,11 @@ async def test_a_client_without_flags_is_an_error_unless_the_harness_allows_it()
 
 
 async def test_a_deleted_client_has_no_stream() -> None:
-    async with running_mobile_harness() as mobile:
-        client = await mobile.create()
+    async with running_mobile_client() as (harness, client):
         async with asyncio.timeout(60):
-            await mobile.harness.flags.until(lambda: mobile.harness.flags.open_streams[Endpoint.CLIENT_STREAM] == 1)
-            assert (await mobile.harness.service.delete(client)).status_code == 204
-            await mobile.harness.flags.until(lambda: not any(mobile.harness.flags.open_streams.values()))
+            await harness.flags.until(lambda: harness.flags.open_streams[Endpoint.CLIENT_STREAM] == 1)
+            assert (await harness.service.delete(client)).status_code == 204
+            await harness.flags.until(lambda: not any(harness.flags.open_streams.values()))
 
 
 @pytest.mark.parametrize(
@@ -196,8 +197,7 @@ async def test_a_deleted_client_has_no_stream() -> None:
     ],
 )
 async def test_an_invalid_command_is_a_bad_request(name: str, body: dict[str, Any]) -> None:
-    async with running_mobile_harness() as mobile:
-        client = await mobile.create()
-        answer = await mobile.harness.service.post(client, json={"command": name, name: body})
+    async with running_mobile_client() as (harness, client):
+        answer = await harness.service.post(client, json={"command": name, name: body})
     assert answer.status_code == 400
     assert answer.text

@@ -13,7 +13,7 @@ import pytest
 from starlette.responses import JSONResponse, Response
 
 from aioflags.devserver import Endpoint, Fault, FaultKind
-from tests.contract.harness import running_harness
+from tests.contract.harness import running_client, running_harness
 from tests.contract.service.client_side import CLIENT_CAPABILITIES
 from tests.contract.service.server_side import SERVER_CAPABILITIES, server_side
 
@@ -55,8 +55,7 @@ async def test_the_service_lists_its_capabilities() -> None:
     ],
 )
 async def test_a_flag_is_evaluated(asked: dict[str, Any], answered: dict[str, Any]) -> None:
-    async with running_harness({"flagValues": {"greeting": "hello", "number": 2.5}}) as harness:
-        client = await harness.create()
+    async with running_client({"flagValues": {"greeting": "hello", "number": 2.5}}) as (harness, client):
         assert await harness.ask(client, "evaluate", **{"context": USER, **asked}) == answered
 
 
@@ -69,8 +68,10 @@ async def test_a_client_for_fdv1_uses_only_fdv1(transport: str, path: str) -> No
 
 
 async def test_all_flags_are_evaluated_in_the_format_of_front_ends() -> None:
-    async with running_harness({"flags": {"f": {"version": 7, "on": False, "offVariation": 0, "variations": [True]}}}) as harness:
-        client = await harness.create()
+    async with running_client({"flags": {"f": {"version": 7, "on": False, "offVariation": 0, "variations": [True]}}}) as (
+        harness,
+        client,
+    ):
         state = await harness.ask(client, "evaluateAll", context=USER, withReasons=True, clientSideOnly=None)
         hidden = await harness.ask(client, "evaluateAll", context=USER, clientSideOnly=True)
     assert state["state"] == {
@@ -82,8 +83,7 @@ async def test_all_flags_are_evaluated_in_the_format_of_front_ends() -> None:
 
 
 async def test_a_secure_mode_hash_is_returned() -> None:
-    async with running_harness() as harness:
-        client = await harness.create(credential="secret")
+    async with running_client(credential="secret") as (harness, client):
         answer = await harness.ask(client, "secureModeHash", context={"kind": "user", "key": "Message"})
     assert answer == {"result": "aa747c502a898200f9e4fa21bac68136f886a0e27aec70ba06daf2e2a5cb5597"}
 
@@ -134,14 +134,12 @@ async def test_a_secure_mode_hash_is_returned() -> None:
     ],
 )
 async def test_contexts_are_built_converted_and_compared(command: str, params: dict[str, Any], answered: dict[str, Any]) -> None:
-    async with running_harness() as harness:
-        client = await harness.create()
+    async with running_client() as (harness, client):
         assert await harness.ask(client, command, **params) == answered
 
 
 async def test_listeners_post_changes_until_they_are_unregistered() -> None:
-    async with running_harness({"flagValues": {"f": 1, "other": 1}}) as harness:
-        client = await harness.create()
+    async with running_client({"flagValues": {"f": 1, "other": 1}}) as (harness, client):
         await harness.ask(client, "registerFlagChangeListener", listenerId="l", callbackUri=f"{harness.callbacks_url}/old")
         await harness.ask(client, "registerFlagChangeListener", listenerId="l", callbackUri=f"{harness.callbacks_url}/flags")
         about = {"flagKey": "f", "context": USER, "defaultValue": None, "callbackUri": f"{harness.callbacks_url}/value"}
@@ -230,8 +228,7 @@ async def test_events_are_sent_when_they_are_flushed() -> None:
 
 
 async def test_no_events_are_sent_unless_they_are_configured() -> None:
-    async with running_harness() as harness:
-        client = await harness.create()
+    async with running_client() as (harness, client):
         await harness.ask(client, "customEvent", eventKey="bought", context=USER, data=1)
         await harness.ask(client, "flushEvents")
         await harness.service.delete(client)
@@ -272,8 +269,7 @@ async def test_the_harness_is_both_systems_of_a_migration(operation: str, new: R
 
 
 async def test_a_client_works_if_the_harness_does_not_answer_callbacks() -> None:
-    async with running_harness() as harness:
-        client = await harness.create()
+    async with running_client() as (harness, client):
         await harness.ask(client, "registerFlagChangeListener", listenerId="deaf", callbackUri="http://127.0.0.1:9/")
         await harness.ask(client, "registerFlagChangeListener", listenerId="l", callbackUri=harness.callbacks_url)
         for value in (1, 2):
@@ -283,8 +279,7 @@ async def test_a_client_works_if_the_harness_does_not_answer_callbacks() -> None
 
 
 async def test_a_deleted_client_is_unknown_and_its_stream_is_closed() -> None:
-    async with running_harness() as harness:
-        client = await harness.create()
+    async with running_client() as (harness, client):
         assert (await harness.service.delete(client)).status_code == 204
         async with asyncio.timeout(60):
             await harness.flags.until(lambda: not any(harness.flags.open_streams.values()))
@@ -324,8 +319,7 @@ async def test_a_start_waits_for_the_next_attempt_if_the_harness_makes_that_soon
     ],
 )
 async def test_an_invalid_command_is_a_bad_request(body: str) -> None:
-    async with running_harness() as harness:
-        client = await harness.create()
+    async with running_client() as (harness, client):
         answer = await harness.service.post(client, content=body)
     assert answer.status_code == 400
     assert answer.text
