@@ -8,6 +8,7 @@ import pytest
 from click.testing import Result
 
 from aioflags.cli.commands import commands
+from tests.cli.program import written
 from tests.support.cli_runner import CliRunner
 
 DOCUMENT = '{"flagValues": {"new-checkout": false}}'
@@ -16,9 +17,7 @@ LINE = 'NEW_CHECKOUT = Flag[bool]("new-checkout", default=False)'
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    path = tmp_path / "flags.json"
-    path.write_text(DOCUMENT)
-    return path
+    return written(tmp_path / "flags.json", DOCUMENT)
 
 
 def run(*arguments: str | Path) -> Result:
@@ -32,14 +31,12 @@ def test_the_module_is_printed(file: Path) -> None:
 
 
 def test_several_files_are_one_data_set(file: Path, tmp_path: Path) -> None:
-    other = tmp_path / "more.json"
-    other.write_text('{"flagValues": {"theme": "dark"}}')
+    other = written(tmp_path / "more.json", '{"flagValues": {"theme": "dark"}}')
     assert run(file, other).stdout.splitlines()[-2:] == [LINE, 'THEME = Flag[str]("theme", default="dark")']
 
 
 def test_files_have_either_format(file: Path, tmp_path: Path) -> None:
-    other = tmp_path / "flagd.yaml"
-    other.write_text("flags: {theme: {state: ENABLED, variants: {dark: D}}}")
+    other = written(tmp_path / "flagd.yaml", "flags: {theme: {state: ENABLED, variants: {dark: D}}}")
     assert run(file, other).stdout.splitlines()[-2:] == [LINE, 'THEME = Flag[str]("theme", default="D")']
     other.write_text("flags: {new-checkout: {state: ENABLED, variants: {dark: D}}}")
     assert f'{other}: flag "new-checkout" is in {file}, too' in run(file, other).stderr

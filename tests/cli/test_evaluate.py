@@ -12,6 +12,7 @@ import pytest
 from click.testing import Result
 
 from aioflags.cli.commands import commands
+from tests.cli.program import written
 from tests.support.cli_runner import CliRunner
 
 DOCUMENT = {
@@ -39,9 +40,7 @@ FALLTHROUGH = {"kind": "FALLTHROUGH"}
 
 @pytest.fixture
 def file(tmp_path: Path) -> str:
-    path = tmp_path / "flags.json"
-    path.write_text(json.dumps(DOCUMENT))
-    return str(path)
+    return str(written(tmp_path / "flags.json", json.dumps(DOCUMENT)))
 
 
 def run(*arguments: str, stdin: bytes = b"") -> Result:

@@ -14,7 +14,7 @@ from click.testing import Result
 
 from aioflags.cli.commands import commands
 from aioflags.devserver import ServerState, create_app, serve
-from tests.cli.program import AIOFLAGS
+from tests.cli.program import AIOFLAGS, written
 from tests.support.canaries import KEY, WATCH
 from tests.support.cli_runner import CliRunner
 
@@ -36,9 +36,7 @@ ANN = '{"kind": "user", "key": "ann"}'
 
 @pytest.fixture
 def file(tmp_path: Path) -> str:
-    path = tmp_path / "flags.json"
-    path.write_text(json.dumps(DOCUMENT))
-    return str(path)
+    return str(written(tmp_path / "flags.json", json.dumps(DOCUMENT)))
 
 
 def run(*arguments: str, **environment: str) -> Result:
@@ -145,8 +143,7 @@ def test_a_lost_attribute_of_a_legacy_user_is_reported(file: str) -> None:
 
 
 def test_a_mistake_in_the_file_is_reported_with_its_place(tmp_path: Path) -> None:
-    path = tmp_path / "flags.json"
-    path.write_text('{"flag": {}}')
+    path = written(tmp_path / "flags.json", '{"flag": {}}')
     result = run(str(path), "a", "--context", ANN)
     assert result.stderr.startswith(f"aioflags: {path}: flag: unknown property")
     assert result.exit_code == 2

@@ -14,7 +14,7 @@ from click.testing import Result
 from aioflags import Context
 from aioflags.cli.commands import commands
 from aioflags.cli.flag_data import data_of
-from tests.cli.program import AIOFLAGS
+from tests.cli.program import AIOFLAGS, written
 from tests.support.cli_runner import CliRunner
 
 FLAGS = {
@@ -33,9 +33,7 @@ YAML = "flags:\n  banner:\n    state: ENABLED\n    variants: {plain: P}\n    def
 
 @pytest.fixture
 def file(tmp_path: Path) -> str:
-    path = tmp_path / "flags.json"
-    path.write_text(json.dumps(FLAGS))
-    return str(path)
+    return str(written(tmp_path / "flags.json", json.dumps(FLAGS)))
 
 
 def run(*arguments: str, stdin: bytes = b"") -> Result:
@@ -120,8 +118,7 @@ NEEDS_FORMAT = "--flagd-fractional needs flags in flagd's format; {file} has Lau
 def test_a_version_of_fractional_without_an_effect_is_refused(
     tmp_path: Path, arguments: list[str], resolver: str, message: str
 ) -> None:
-    path = tmp_path / "flags.json"
-    path.write_text('{"flagValues": {"f": 1}}')
+    path = written(tmp_path / "flags.json", '{"flagValues": {"f": 1}}')
     words = [word.format(file=path) if word == "{file}" else word for word in arguments]
     ran = CliRunner(env={"FLAGD_RESOLVER": resolver}).invoke(commands, [*words, "--flagd-fractional", "2"])
     assert (ran.exit_code, ran.stdout, message.format(file=path) in ran.stderr) == (2, "", True), ran.output
@@ -140,8 +137,7 @@ def test_flags_are_evaluated_line_by_line(file: str) -> None:
 
 
 def test_a_yaml_file_is_evaluated(tmp_path: Path) -> None:
-    path = tmp_path / "flags.yaml"
-    path.write_text(YAML)
+    path = written(tmp_path / "flags.yaml", YAML)
     assert json.loads(run("evaluate", str(path), "banner", "--context", "{}").stdout)["value"] == "P"
 
 
@@ -176,9 +172,7 @@ def test_an_edit_of_a_watched_file_is_noticed_before_flagds_clients_would(file: 
 
 @pytest.fixture
 def mistaken(tmp_path: Path) -> str:
-    path = tmp_path / "flags.json"
-    path.write_text(json.dumps(FLAGS).replace('"defaultVariant": "plain"', '"defaultVariant": "x"'))
-    return str(path)
+    return str(written(tmp_path / "flags.json", json.dumps(FLAGS).replace('"defaultVariant": "plain"', '"defaultVariant": "x"')))
 
 
 def test_a_mistake_in_a_watched_flag_is_logged_once(mistaken: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -240,7 +234,6 @@ def test_the_example_of_a_context_is_one_for_flagd(file: str, command: str, cont
 
 
 def test_a_document_that_is_no_flag_set_is_refused_with_the_place(tmp_path: Path) -> None:
-    path = tmp_path / "flags.json"
-    path.write_text('{"$evaluators": [], "flags": {}}')
+    path = written(tmp_path / "flags.json", '{"$evaluators": [], "flags": {}}')
     ran = run("evaluate", str(path), "banner", "--context", "{}")
     assert (ran.exit_code, "$evaluators" in ran.stderr) == (2, True)

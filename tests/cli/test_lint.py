@@ -10,7 +10,7 @@ import pytest
 from click.testing import Result
 
 from aioflags.cli.commands import commands
-from tests.cli.program import without
+from tests.cli.program import without, written
 from tests.support.cli_runner import CliRunner
 
 BAD = '{"flags": {"a": {"onn": true, "offVariation": 1}}}'
@@ -22,16 +22,12 @@ def run(*arguments: str) -> Result:
 
 @pytest.fixture
 def bad(tmp_path: Path) -> str:
-    path = tmp_path / "bad.json"
-    path.write_text(BAD)
-    return str(path)
+    return str(written(tmp_path / "bad.json", BAD))
 
 
 @pytest.fixture
 def good(tmp_path: Path) -> str:
-    path = tmp_path / "good.yaml"
-    path.write_text("flagValues: {b: 1}")
-    return str(path)
+    return str(written(tmp_path / "good.yaml", "flagValues: {b: 1}"))
 
 
 def test_each_finding_is_one_line_of_text(bad: str) -> None:
@@ -76,8 +72,7 @@ def test_without_findings_the_output_is_empty_and_the_status_is_0(good: str, for
 
 
 def test_a_note_does_not_fail(tmp_path: Path) -> None:
-    path = tmp_path / "flags.json"
-    path.write_text('{"flagValues": {"sample-rate": 0.25}}')
+    path = written(tmp_path / "flags.json", '{"flagValues": {"sample-rate": 0.25}}')
     ran = run(str(path))
     assert (ran.exit_code, ran.stderr) == (0, "no findings, 1 note\n")
     assert "[fraction]" in ran.stdout

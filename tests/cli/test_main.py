@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from aioflags.runtime.version import __version__
-from tests.cli.program import AIOFLAGS, without
+from tests.cli.program import AIOFLAGS, without, written
 
 pytestmark = pytest.mark.real_time
 
@@ -25,9 +25,7 @@ def run(*command: str, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def file(tmp_path: Path) -> str:
-    path = tmp_path / "flags.json"
-    path.write_text('{"flagValues": {"a": 1}}')
-    return str(path)
+    return str(written(tmp_path / "flags.json", '{"flagValues": {"a": 1}}'))
 
 
 def test_the_version_is_printed() -> None:

@@ -14,6 +14,7 @@ from click.testing import Result
 
 from aioflags.cli.commands import commands
 from aioflags.cli.override import set_values
+from tests.cli.program import written
 from tests.support.cli_runner import CliRunner
 
 DOCUMENT = {"flags": {"f": {"on": True, "key": "f"}}, "flagValues": {"a": 1}, "segments": {"s": {"included": ["u"]}}}
@@ -26,9 +27,7 @@ def run(*arguments: str | Path) -> Result:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    path = tmp_path / "o.json"
-    path.write_text(json.dumps(DOCUMENT))
-    return path
+    return written(tmp_path / "o.json", json.dumps(DOCUMENT))
 
 
 def test_a_value_is_set_beside_the_others(file: Path) -> None:
@@ -214,8 +213,7 @@ def test_a_file_without_overrides_is_described(tmp_path: Path) -> None:
 
 
 def test_a_yaml_file_stays_yaml_and_the_loss_of_comments_is_reported(tmp_path: Path) -> None:
-    file = tmp_path / "o.yaml"
-    file.write_text("# since Monday\nflagValues:\n  a: 1\n")
+    file = written(tmp_path / "o.yaml", "# since Monday\nflagValues:\n  a: 1\n")
     ended = run("set", file, "on", '"1e3"')
     assert (ended.exit_code, ended.stderr) == (0, f"aioflags: {file}: comments were not kept\n")
     assert file.read_text() == "flagValues:\n  a: 1\n  'on': \"1e3\"\n"

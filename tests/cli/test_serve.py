@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from aioflags.cli.commands import commands
-from tests.cli.program import AIOFLAGS
+from tests.cli.program import AIOFLAGS, written
 from tests.support.cli_runner import CliRunner
 
 pytestmark = pytest.mark.real_time
@@ -66,16 +66,12 @@ class Server:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    path = tmp_path / "flags.json"
-    path.write_text('{"flags": {"a": {"on": true}}}')
-    return path
+    return written(tmp_path / "flags.json", '{"flags": {"a": {"on": true}}}')
 
 
 @pytest.fixture
 def flagd_file(tmp_path: Path) -> Path:
-    path = tmp_path / "flagd.json"
-    path.write_text(FLAGD)
-    return path
+    return written(tmp_path / "flagd.json", FLAGD)
 
 
 @pytest.fixture
@@ -136,8 +132,9 @@ def test_the_address_of_the_page_is_printed_with_a_new_token(server: Server, fil
 
 
 def test_a_scenario_runs_from_the_start(file: Path, tmp_path: Path) -> None:
-    script = tmp_path / "outage.json"
-    script.write_text('{"steps": [{"flip": "a"}, {"fault": {"kind": "status", "status": 500}}, {"flip": "missing"}]}')
+    script = written(
+        tmp_path / "outage.json", '{"steps": [{"flip": "a"}, {"fault": {"kind": "status", "status": 500}}, {"flip": "missing"}]}'
+    )
     with Server(str(file), "--port", "0", "--scenario", str(script)) as server:
         assert server.line_after("scenario: ") == "scenario: flip a"
         assert server.line_after("scenario: ") == "scenario: status (status 500)"
@@ -324,8 +321,7 @@ def test_a_file_in_launchdarklys_format_is_served_to_flagds_clients_on_request(f
 
 @pytest.mark.slow
 def test_a_file_without_flags_has_flagds_format_on_request(tmp_path: Path) -> None:
-    path = tmp_path / "flags.json"
-    path.write_text('{"flags": {}}')
+    path = written(tmp_path / "flags.json", '{"flags": {}}')
     with Server(str(path), "--port", "0", "--flagd", *FREE) as server:
         server.line_after("Save ")
         for text, value in ((FLAGD, True), ('{"flags": {}, "metadata": {"flagSetId": "shop"}}', None), (FLAGD, True)):
@@ -385,8 +381,7 @@ def test_without_the_extra_only_ofrep_is_served(flagd_file: Path) -> None:
 def test_the_addresses_are_one_line_of_json_on_request(
     tmp_path: Path, document: str, arguments: list[str], named: set[str]
 ) -> None:
-    path = tmp_path / "flags.json"
-    path.write_text(document)
+    path = written(tmp_path / "flags.json", document)
     words = [argument.format(socket=tmp_path / "flagd.sock") for argument in arguments]
     command = [*AIOFLAGS, "serve", str(path), "--port", "0", "--json", *words]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

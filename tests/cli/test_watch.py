@@ -17,7 +17,7 @@ from aioflags import Context
 from aioflags.cli.commands import commands
 from aioflags.cli.watch import _line, follow
 from aioflags.testing import MemoryClient
-from tests.cli.program import AIOFLAGS
+from tests.cli.program import AIOFLAGS, written
 from tests.support.cli_runner import CliRunner
 
 USER = Context("user-123")
@@ -35,9 +35,7 @@ async def following(client: MemoryClient, keys: list[str], context: Context | No
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    path = tmp_path / "flags.json"
-    path.write_text('{"flagValues": {"a": true}}')
-    return path
+    return written(tmp_path / "flags.json", '{"flagValues": {"a": true}}')
 
 
 READY = {"status": "READY", "sourceState": "VALID", "lastError": None}
