@@ -13,7 +13,7 @@ import pytest
 from aioflags.devserver import Endpoint, Fault, FaultKind, ServerState
 from aioflags.devserver.decode import decode
 from aioflags.devserver.flagd.server import RunningFlagd, serve_flagd
-from tests.devserver.flagd.flagd_client import SOON, FlagdRpc, connected
+from tests.devserver.flagd.flagd_client import SOON, FlagdRpc, code_of, connected
 
 pytestmark = pytest.mark.real_time
 
@@ -35,32 +35,23 @@ def fault(**written: Any) -> Fault:
     return decode(Fault, written)
 
 
-async def code_of(rpc: FlagdRpc) -> grpc.StatusCode:
-    """How an evaluation ends."""
-    try:
-        await rpc.resolve("Boolean", "on")
-    except grpc.aio.AioRpcError as error:
-        return error.code()
-    return grpc.StatusCode.OK
-
-
 async def test_a_status_ends_some_calls(rpc: FlagdRpc, state: ServerState) -> None:
     state.inject(fault(kind="status", code="UNAVAILABLE", times=3))
-    codes = [await code_of(rpc) for _ in range(4)]
+    codes = [await code_of(rpc.resolve("Boolean", "on")) for _ in range(4)]
     assert codes == [*[grpc.StatusCode.UNAVAILABLE] * 3, grpc.StatusCode.OK]
 
 
 async def test_a_status_ends_calls_for_some_time(rpc: FlagdRpc, state: ServerState) -> None:
     state.inject(fault(kind="status", code="PERMISSION_DENIED", **{"for": 0.3}))
-    assert await code_of(rpc) is grpc.StatusCode.PERMISSION_DENIED
+    assert await code_of(rpc.resolve("Boolean", "on")) is grpc.StatusCode.PERMISSION_DENIED
     with anyio.fail_after(SOON):
-        while await code_of(rpc) is not grpc.StatusCode.OK:
+        while await code_of(rpc.resolve("Boolean", "on")) is not grpc.StatusCode.OK:
             await anyio.sleep(0.05)
 
 
 async def test_a_status_without_a_code_is_unavailable(rpc: FlagdRpc, state: ServerState) -> None:
     state.inject(fault(kind="status", status=401))
-    assert await code_of(rpc) is grpc.StatusCode.UNAVAILABLE
+    assert await code_of(rpc.resolve("Boolean", "on")) is grpc.StatusCode.UNAVAILABLE
 
 
 @pytest.mark.parametrize("code", ["OK", "INTERNAL"])
@@ -105,7 +96,7 @@ async def test_silence_ends_when_it_is_lifted(rpc: FlagdRpc, state: ServerState)
     async with anyio.create_task_group() as tasks:
 
         async def call() -> None:
-            answers.append(await code_of(rpc))
+            answers.append(await code_of(rpc.resolve("Boolean", "on")))
 
         tasks.start_soon(call)
         await state.until(lambda: state.requests[Endpoint.RESOLVE] == 1)
@@ -119,7 +110,7 @@ async def test_silence_ends_when_it_is_lifted(rpc: FlagdRpc, state: ServerState)
 async def test_a_delay_makes_answers_late(rpc: FlagdRpc, state: ServerState) -> None:
     state.inject(fault(kind="delay", delay=0.3))
     began = anyio.current_time()
-    assert await code_of(rpc) is grpc.StatusCode.OK
+    assert await code_of(rpc.resolve("Boolean", "on")) is grpc.StatusCode.OK
     assert anyio.current_time() - began >= 0.3
 
 
@@ -132,7 +123,7 @@ async def test_a_cut_connection_ends_its_calls(rpc: FlagdRpc, sync: FlagdRpc, st
     assert await stream.end() is grpc.StatusCode.UNAVAILABLE
     state.inject(fault(kind=kind, times=1, on=["Resolve"]))
     with anyio.fail_after(SOON):
-        while await code_of(rpc) is not grpc.StatusCode.OK:
+        while await code_of(rpc.resolve("Boolean", "on")) is not grpc.StatusCode.OK:
             await anyio.sleep(0.05)
     state.flip("on")
     await other.next()
@@ -161,7 +152,7 @@ async def test_dropped_connections_are_counted(rpc: FlagdRpc, sync: FlagdRpc, se
 
 async def test_a_fault_is_recorded_at_its_client(rpc: FlagdRpc, state: ServerState) -> None:
     state.inject(fault(kind="status", code="INTERNAL", times=1))
-    await code_of(rpc)
+    await code_of(rpc.resolve("Boolean", "on"))
     (client,) = state.clients.all
     assert client.fault is not None
     assert (client.fault.what, client.fault.endpoint) == ("status", "Resolve")
@@ -169,12 +160,12 @@ async def test_a_fault_is_recorded_at_its_client(rpc: FlagdRpc, state: ServerSta
 
 async def test_a_server_that_returns_has_the_same_ports(state: ServerState) -> None:
     async with serve_flagd(state) as first, connected(f"127.0.0.1:{first.port}") as rpc:
-        assert await code_of(rpc) is grpc.StatusCode.OK
+        assert await code_of(rpc.resolve("Boolean", "on")) is grpc.StatusCode.OK
         await first.aclose()
-        assert await code_of(rpc) is grpc.StatusCode.UNAVAILABLE
+        assert await code_of(rpc.resolve("Boolean", "on")) is grpc.StatusCode.UNAVAILABLE
         async with serve_flagd(state, port=first.port, sync_port=first.sync_port):
             with anyio.fail_after(SOON):
-                while await code_of(rpc) is not grpc.StatusCode.OK:
+                while await code_of(rpc.resolve("Boolean", "on")) is not grpc.StatusCode.OK:
                     await anyio.sleep(0.05)
 
 

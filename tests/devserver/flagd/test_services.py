@@ -17,7 +17,7 @@ from aioflags.devserver.data.flagd_flags import read_flagd_document
 from aioflags.devserver.flagd.server import RunningFlagd, serve_flagd
 from aioflags.devserver.flagd.services import ServiceOptions
 from aioflags.transport.flagd_struct import from_struct
-from tests.devserver.flagd.flagd_client import FlagdRpc, connected
+from tests.devserver.flagd.flagd_client import FlagdRpc, code_of, connected
 from tests.devserver.flagd.test_ofrep import LAUNCHDARKLY
 
 pytestmark = pytest.mark.real_time
@@ -101,9 +101,7 @@ async def test_v1_has_an_empty_value_for_a_disabled_flag(rpc: FlagdRpc) -> None:
 
 
 async def test_v1_does_not_have_a_flag_without_value(rpc: FlagdRpc) -> None:
-    with pytest.raises(grpc.aio.AioRpcError) as error:
-        await rpc.resolve("Boolean", "none", version="v1")
-    assert error.value.code() is grpc.StatusCode.NOT_FOUND
+    assert await code_of(rpc.resolve("Boolean", "none", version="v1")) is grpc.StatusCode.NOT_FOUND
 
 
 @pytest.mark.parametrize(
@@ -118,9 +116,7 @@ async def test_v1_does_not_have_a_flag_without_value(rpc: FlagdRpc) -> None:
     ],
 )
 async def test_an_evaluation_ends_with_a_code(rpc: FlagdRpc, kind: str, key: str, code: grpc.StatusCode) -> None:
-    with pytest.raises(grpc.aio.AioRpcError) as error:
-        await rpc.resolve(kind, key, {"region": "us"})
-    assert error.value.code() is code
+    assert await code_of(rpc.resolve(kind, key, {"region": "us"})) is code
 
 
 async def test_the_static_context_wins_over_the_callers(rpc: FlagdRpc, sync: FlagdRpc, state: ServerState) -> None:
@@ -300,9 +296,7 @@ async def test_an_invalid_selector_is_an_invalid_argument(server: RunningFlagd, 
     ):
         assert await sync.sync().end() is grpc.StatusCode.INVALID_ARGUMENT
         assert await rpc.events().end() is grpc.StatusCode.INVALID_ARGUMENT
-        with pytest.raises(grpc.aio.AioRpcError) as error:
-            await rpc.resolve("Boolean", "on")
-        assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert await code_of(rpc.resolve("Boolean", "on")) is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_the_selector_in_the_request_counts_without_a_header(sync: FlagdRpc) -> None:
@@ -342,9 +336,7 @@ async def test_an_older_flagd_is_imitated(state: ServerState) -> None:
         connected(f"127.0.0.1:{server.sync_port}") as sync,
     ):
         for call in (rpc.resolve("Boolean", "on"), sync.sync_metadata()):
-            with pytest.raises(grpc.aio.AioRpcError) as error:
-                await call
-            assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED
+            assert await code_of(call) is grpc.StatusCode.UNIMPLEMENTED
         assert (await rpc.resolve("Boolean", "on", version="v1")).value is True
         message = await sync.sync().next()
         assert not message.HasField("sync_context")
@@ -388,9 +380,7 @@ class TestLaunchdarklysFormat:
         assert (await rpc.resolve_all({"targetingKey": "u2"})).flags["targeted"].double_value == 1
 
     async def test_a_context_without_key_is_refused(self, rpc: FlagdRpc) -> None:
-        with pytest.raises(grpc.aio.AioRpcError) as error:
-            await rpc.resolve("Int", "targeted")
-        assert error.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        assert await code_of(rpc.resolve("Int", "targeted")) is grpc.StatusCode.FAILED_PRECONDITION
 
     async def test_events_name_the_changed_flags(self, rpc: FlagdRpc, state: ServerState) -> None:
         stream = rpc.events()
