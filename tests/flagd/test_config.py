@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import grpc.aio
 import pytest
 
 from aioflags.errors import ConfigTypeError

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import grpc
-import grpc.aio
 import pytest
 
 from aioflags.errors import ConfigError
