@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +14,7 @@ from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import Change, ChangeKind, ChangeSet, ObjectKind
 from aioflags.model.context import Context
 from aioflags.model.detail import BigSegmentsStatus, ErrorKind, EvaluationDetail, FlagEvaluation, Reason, ReasonKind
+from tests.evaluation.data import with_frames_left
 
 K = Context("k")
 UNKNOWN = Reason(kind="UNKNOWN")
@@ -244,13 +244,9 @@ def test_without_a_context_no_answer_is_kept() -> None:
 def test_an_error_that_depends_on_the_stack_of_the_caller_is_not_kept() -> None:
     chain = {f"f{n}": flag(n, variation=0, prerequisites=(f"f{n + 1}",)) for n in range(90)}
     made = Snapshot.empty(dialect=CLIENT_SIDE).switched(K, keeps_flags=False).apply(data(chain))
-
-    def evaluate(frames: int) -> EvaluationDetail[Any]:
-        return made.evaluate("f0", K, 7).detail if frames == 0 else evaluate(frames - 1)
-
-    assert evaluate(sys.getrecursionlimit() - 120).reason.error_kind is ErrorKind.MALFORMED_FLAG
+    assert with_frames_left(50, lambda: made.evaluate("f0", K, 7)).detail.reason.error_kind is ErrorKind.MALFORMED_FLAG
     assert made.constant_answers == {}
-    assert evaluate(0).value == made.constant_answers["f0"].value == 0
+    assert made.evaluate("f0", K, 7).detail.value == made.constant_answers["f0"].value == 0
 
 
 # -- changes

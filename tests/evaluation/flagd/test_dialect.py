@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 import json
-import sys
 from time import thread_time
 from typing import Any
 
@@ -14,11 +12,11 @@ from aioflags.evaluation.flagd.dialect import SLOW_RULE_LENGTH, flagd_dialect
 from aioflags.evaluation.snapshot import Snapshot
 from aioflags.model.change import ObjectKind
 from aioflags.model.context import Context
-from aioflags.model.detail import EvaluationDetail
 from aioflags.model.flagd import FlagdFlag
 from aioflags.protocol.flagd import read_flag_set
 from aioflags.runtime.cooperative import run_at_once
 from aioflags.supervisor.next_snapshot import slow_items
+from tests.evaluation.data import with_frames_left
 from tests.evaluation.flagd.data import document, flag, loaded, outcome
 
 K = Context("k")
@@ -90,13 +88,10 @@ def test_a_stack_that_is_nearly_full_makes_the_flag_malformed_for_that_evaluatio
     assert outcome(snapshot.evaluate("f", K, None).detail) == (False, "off", "TARGETING_MATCH")
     evaluate = snapshot.direct_flags["f"]
 
-    def descend(levels: int) -> EvaluationDetail[Any]:
-        return descend(levels - 1) if levels else evaluate(K, snapshot.scope).detail
-
-    full = descend(sys.getrecursionlimit() - len(inspect.stack()) - 60)
+    full = with_frames_left(60, lambda: evaluate(K, snapshot.scope).detail)
     assert outcome(full) == (None, None, "PARSE_ERROR")
     assert full.error_message == "the rule is nested too deeply for the stack of the interpreter"
-    assert outcome(descend(0)) == (False, "off", "TARGETING_MATCH")
+    assert outcome(evaluate(K, snapshot.scope).detail) == (False, "off", "TARGETING_MATCH")
 
 
 def refers(times: int) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 
 from aioflags.evaluation.jsonlogic.coercion import MAX_TEXT, MAX_WORK, RuleError
 from aioflags.evaluation.jsonlogic.compiler import SharedRules, compile_rule
+from tests.evaluation.data import with_frames_left
 
 BIG = {"list": list(range(1000)), "text": "x" * (MAX_TEXT // 2 + 1), "needle": "y"}
 LIST = {"var": "list"}
@@ -40,28 +40,24 @@ def test_a_rule_with_more_levels_does_not_compile(levels: int) -> None:
 def test_a_stack_that_is_nearly_full_ends_an_evaluation_and_does_no_harm_to_later_ones() -> None:
     rule = nested(127, leaf={"var": "x"})
     compiled = compile_rule(rule)
-
-    def descend(levels: int, action: Any) -> Any:
-        return descend(levels - 1, action) if levels else action()
-
-    depth = len(__import__("inspect").stack())
     with pytest.raises(RecursionError):
-        descend(sys.getrecursionlimit() - depth - 40, lambda: compiled.rule({}))
+        with_frames_left(40, lambda: compiled.rule({}))
     # A flag is compiled once. It must not matter where.
-    assert descend(sys.getrecursionlimit() - depth - 40, lambda: compile_rule(rule)).rule({}) is True
+    assert with_frames_left(40, lambda: compile_rule(rule)).rule({}) is True
 
 
-@pytest.mark.parametrize(
-    ("wrap", "levels"),
-    [
-        pytest.param(lambda inner: {"!": inner}, 1, id="operations"),
-        pytest.param(lambda inner: {"!": [inner]}, 2, id="operations with lists"),
-        pytest.param(lambda inner: [inner], 1, id="arrays"),
-        pytest.param(lambda inner: {"a": inner, "b": 1}, 1, id="data"),
-        pytest.param(lambda inner: {"if": [False, 1, inner]}, 2, id="alternatives"),
-        pytest.param(lambda inner: {"unknown": [inner]}, 2, id="unknown operators"),
-    ],
-)
+SHAPES: dict[str, tuple[Callable[[Any], Any], int]] = {
+    "operations": (lambda inner: {"!": inner}, 1),
+    "operations with lists": (lambda inner: {"!": [inner]}, 2),
+    "arrays": (lambda inner: [inner], 1),
+    "data": (lambda inner: {"a": inner, "b": 1}, 1),
+    "alternatives": (lambda inner: {"if": [False, 1, inner]}, 2),
+    "unknown operators": (lambda inner: {"unknown": [inner]}, 2),
+}
+"""A rule around another one, and how many levels it adds."""
+
+
+@pytest.mark.parametrize(("wrap", "levels"), SHAPES.values(), ids=SHAPES)
 def test_levels_are_counted_in_every_shape(wrap: Callable[[Any], Any], levels: int) -> None:
     def wrapped(times: int, inner: Any) -> Any:
         for _ in range(times):
