@@ -187,6 +187,7 @@ CALLED_BY_TASKS: Final = {
     ("runtime/tasks.py", "start"),
     ("sources/event_streams.py", "__init__"),
     ("stores/redis_flags.py", "turns"),
+    ("supervisor/supervisor.py", "__init__"),
     ("transport/connections.py", "_until_closed"),
 }
 
