@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from aioflags import Client, Config, DataSystem, FileOverrides, OverridesStatus,
 from aioflags.model.detail import ErrorKind
 from aioflags.sources import FileSource, MemorySource
 from tests.support.canaries import secretive
+from tests.support.edited_files import remove, values, write
 from tests.support.feed import Feed, change, changes, full
 from tests.support.forks import succeeds_in_a_child
 from tests.support.memory_store import MemoryStore
@@ -22,19 +22,6 @@ from tests.support.overridden_clients import override
 from tests.support.store_clients import A_MOMENT, FLAG, USER, beside, daemon, holding, kept, put, started
 
 PERSON = secretive("u")
-
-
-def write(path: Path, document: object) -> Path:
-    path.write_text(document if isinstance(document, str) else json.dumps(document))
-    return path
-
-
-def remove(path: Path) -> None:
-    path.unlink()
-
-
-def values(**flags: object) -> dict[str, object]:
-    return {"flagValues": flags}
 
 
 @pytest.fixture

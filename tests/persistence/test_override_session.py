@@ -22,30 +22,15 @@ from aioflags.model.override_options import FileOverrides
 from aioflags.model.status import OverridesStatus
 from aioflags.persistence.file_overrides import OverridesSession
 from aioflags.runtime.daemon_threads import SerialThread, ThreadStartError
+from tests.support.edited_files import make_fifo, make_folder, make_huge, remove, values, write, writing
 
 LOGGER = logging.getLogger("aioflags")
-
-
-def write(path: Path, document: object) -> Path:
-    path.write_text(document if isinstance(document, str) else json.dumps(document))
-    return path
-
-
-def remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        path.rmdir()
-    else:
-        path.unlink()
 
 
 def swap(link: Path, target: str) -> None:
     new = link.with_name("new")
     new.symlink_to(target)
     new.replace(link)
-
-
-def values(**flags: object) -> dict[str, object]:
-    return {"flagValues": flags}
 
 
 @pytest.fixture
@@ -193,27 +178,8 @@ async def test_a_swapped_link_is_followed(config_map: Path) -> None:
 # -- bad input
 
 
-def break_in_half(path: Path) -> None:
-    write(path, '{"flagValues"')
-
-
-def make_empty(path: Path) -> None:
-    write(path, "")
-
-
-def make_fifo(path: Path) -> None:
-    path.unlink()
-    os.mkfifo(path)
-
-
-def make_folder(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-def make_huge(path: Path) -> None:
-    with path.open("r+b") as file:
-        file.truncate(1 << 40)
+HALF = '{"flagValues"'
+OF_FLAGD = {"flags": {"a": {"state": "ENABLED", "variants": {"on": True}, "defaultVariant": "on"}}, "metadata": {}}
 
 
 def loop_links(path: Path) -> None:
@@ -226,25 +192,9 @@ def link_to_unreadable(path: Path) -> None:
     path.symlink_to("/proc/self/mem")
 
 
-def give_wrong_type(path: Path) -> None:
-    write(path, {"flags": {"a": {"on": "yes"}}})
-
-
-def put_flagd(path: Path) -> None:
-    write(path, {"flags": {"a": {"state": "ENABLED", "variants": {"on": True}, "defaultVariant": "on"}}, "metadata": {}})
-
-
-def misspell(path: Path) -> None:
-    write(path, {"flag_values": {"a": 2}})
-
-
-def define_twice(path: Path) -> None:
-    write(path, {"flags": {"a": {"on": True}}, "flagValues": {"a": 2}})
-
-
 BAD = [
-    pytest.param(break_in_half, "line 1, column 14: the JSON ends too early", id="half-written"),
-    pytest.param(make_empty, "the file is empty; {} overrides nothing", id="empty"),
+    pytest.param(writing(HALF), "line 1, column 14: the JSON ends too early", id="half-written"),
+    pytest.param(writing(""), "the file is empty; {} overrides nothing", id="empty"),
     pytest.param(make_fifo, "expected a regular file, got a FIFO", id="a FIFO"),
     pytest.param(make_folder, "Is a directory", id="a folder"),
     pytest.param(make_huge, "larger than 536870912 bytes", id="huge"),
@@ -255,10 +205,20 @@ BAD = [
         marks=pytest.mark.skipif(sys.platform != "linux", reason="Linux has a regular file that even root cannot read"),
         id="unreadable",
     ),
-    pytest.param(give_wrong_type, "flags.a.on: expected boolean or null, got string", id="a flag that makes no sense"),
-    pytest.param(put_flagd, "metadata: unknown property: expected flags, flagValues or segments", id="a file of flagd"),
-    pytest.param(misspell, 'flag_values: unknown property, did you mean "flagValues"?', id="an unknown key"),
-    pytest.param(define_twice, "flagValues.a: this flag is in flags, too", id="a flag twice"),
+    pytest.param(
+        writing({"flags": {"a": {"on": "yes"}}}),
+        "flags.a.on: expected boolean or null, got string",
+        id="a flag that makes no sense",
+    ),
+    pytest.param(writing(OF_FLAGD), "metadata: unknown property: expected flags, flagValues or segments", id="a file of flagd"),
+    pytest.param(
+        writing({"flag_values": {"a": 2}}), 'flag_values: unknown property, did you mean "flagValues"?', id="an unknown key"
+    ),
+    pytest.param(
+        writing({"flags": {"a": {"on": True}}, "flagValues": {"a": 2}}),
+        "flagValues.a: this flag is in flags, too",
+        id="a flag twice",
+    ),
 ]
 
 
@@ -318,7 +278,7 @@ async def test_a_file_without_permission_to_read_keeps_the_overrides_from_before
 async def test_the_same_contents_after_a_mistake_are_no_news(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = Run(file)
     async with run.running():
-        break_in_half(file)
+        write(file, HALF)
         await settle()
         caplog.clear()
         with caplog.at_level(logging.INFO):
@@ -333,7 +293,7 @@ async def test_a_mistake_in_one_file_keeps_the_overrides_of_all_files(file: Path
     other = write(tmp_path / "other.json", values(b=1))
     run = Run(file, other)
     async with run.running():
-        break_in_half(file)
+        write(file, HALF)
         write(other, values(b=2))
         await settle()
         assert run.published == [{"a": 1, "b": 1}]

@@ -8,7 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,19 +23,12 @@ from aioflags.runtime.files import read_regular, replace_file, replace_private_f
 from aioflags.sources import FileSource
 from aioflags.sources.file import Files, Texts, follow
 from tests.support.canaries import secretive
+from tests.support.edited_files import Edit, make_fifo, make_folder, remove, values, write, writing
 from tests.support.forks import succeeds_in_a_child
 
 USER = secretive("anna")
 IN_TIME = 30
 """Seconds after which a test that hangs fails. A machine may be busy."""
-
-
-def fifo(path: Path) -> None:
-    os.mkfifo(path)
-
-
-def folder(path: Path) -> None:
-    path.mkdir()
 
 
 def device(path: Path) -> None:
@@ -48,12 +41,11 @@ def listening(path: Path) -> None:
 
 
 NOT_REGULAR = [
-    pytest.param(fifo, "expected a regular file, got a FIFO", id="a FIFO"),
-    pytest.param(folder, "Is a directory", id="a directory"),
+    pytest.param(make_fifo, "expected a regular file, got a FIFO", id="a FIFO"),
+    pytest.param(make_folder, "Is a directory", id="a directory"),
     pytest.param(device, "expected a regular file, got a character device", id="a device without an end"),
     pytest.param(listening, "expected a regular file, got a socket", id="a socket"),
 ]
-Make = Callable[[Path], None]
 
 
 @pytest.fixture
@@ -63,17 +55,13 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path("flags.json")
 
 
-def values(path: Path, value: int) -> None:
-    path.write_text(f'{{"flagValues": {{"f": {value}}}}}', encoding="utf-8")
-
-
 # -- the function
 
 
 @pytest.mark.real_time
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no FIFOs")
 @pytest.mark.parametrize(("make", "problem"), NOT_REGULAR)
-def test_reading_refuses_a_file_that_is_not_regular(path: Path, make: Make, problem: str) -> None:
+def test_reading_refuses_a_file_that_is_not_regular(path: Path, make: Edit, problem: str) -> None:
     make(path)
     with pytest.raises(OSError, match=problem) as raised:
         read_regular(path)
@@ -86,7 +74,7 @@ class Swapped(type(Path())):  # type: ignore[misc]  # the class of paths on this
     def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
         status: os.stat_result = super().stat(follow_symlinks=follow_symlinks)
         self.unlink()
-        fifo(self)
+        os.mkfifo(self)
         return status
 
 
@@ -134,7 +122,7 @@ def test_a_file_with_a_reported_size_of_0_is_read() -> None:
 @pytest.mark.real_time
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no FIFOs")
 @pytest.mark.parametrize(("make", "problem"), NOT_REGULAR)
-async def test_a_local_client_does_not_start_from_a_file_that_is_not_regular(path: Path, make: Make, problem: str) -> None:
+async def test_a_local_client_does_not_start_from_a_file_that_is_not_regular(path: Path, make: Edit, problem: str) -> None:
     make(path)
     with anyio.fail_after(IN_TIME), pytest.raises(ConfigError, match=problem):
         await Client.local(path).start(start_wait=1)
@@ -145,7 +133,7 @@ async def test_a_local_client_does_not_start_from_a_file_that_is_not_regular(pat
 @pytest.mark.slow
 @pytest.mark.parametrize(("make", "problem"), NOT_REGULAR)
 @pytest.mark.parametrize("option", ["ca_certs", "cert_file"])
-async def test_a_certificate_is_not_read_from_a_file_that_is_not_regular(path: Path, make: Make, problem: str, option: str) -> None:
+async def test_a_certificate_is_not_read_from_a_file_that_is_not_regular(path: Path, make: Edit, problem: str, option: str) -> None:
     make(path)
     http = Http(ca_certs=str(path)) if option == "ca_certs" else Http(cert_file=str(path))
     with anyio.fail_after(IN_TIME):
@@ -189,7 +177,7 @@ print("ended")
 @pytest.mark.slow
 @pytest.mark.parametrize("which", ["local", "file source", "initializer", "disk store", "certificates"])
 def test_start_and_the_end_of_the_process_come_in_time_with_a_fifo_for_a(path: Path, which: str) -> None:
-    fifo(path)
+    make_fifo(path)
     command = [sys.executable, "-c", STARTS, which, str(path.absolute())]
     ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=2 * IN_TIME, cwd=Path(__file__).parents[2])
     assert ran.stdout == "ended\n"
@@ -201,16 +189,16 @@ def test_start_and_the_end_of_the_process_come_in_time_with_a_fifo_for_a(path: P
 @pytest.mark.real_time
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no FIFOs")
 @pytest.mark.parametrize("notified", [True, False], ids=["with notifications of the system", "by polling"])
-@pytest.mark.parametrize("make", [fifo, folder, device, listening])
-async def test_a_followed_file_is_read_again_after_it_was(path: Path, make: Make, notified: bool) -> None:
-    await asyncio.to_thread(values, path, 1)
+@pytest.mark.parametrize("make", [make_fifo, make_folder, device, listening])
+async def test_a_followed_file_is_read_again_after_it_was(path: Path, make: Edit, notified: bool) -> None:
+    await asyncio.to_thread(write, path, values(f=1))
     files = Files([path])
     await files.read_in_time()
     async with aclosing(follow(files, interval=0.05, notified=notified)) as edits:
         with anyio.fail_after(IN_TIME):
             await asyncio.to_thread(_put_in_place, path, make)
             assert isinstance(await _edit(edits), OSError)
-            await asyncio.to_thread(_put_in_place, path, lambda path: values(path, 2))
+            await asyncio.to_thread(_put_in_place, path, writing(values(f=2)))
             assert await _edit(edits) == b'{"flagValues": {"f": 2}}'
 
 
@@ -222,27 +210,24 @@ async def _edit(edits: AsyncGenerator[Texts | OSError, None]) -> bytes | OSError
     raise AssertionError("the edits have ended")
 
 
-def _put_in_place(path: Path, make: Make) -> None:
-    if path.is_dir() and not path.is_symlink():
-        path.rmdir()
-    else:
-        path.unlink()
+def _put_in_place(path: Path, make: Edit) -> None:
+    remove(path)
     make(path)
 
 
 @pytest.mark.real_time
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no FIFOs")
 async def test_a_client_serves_its_flags_while_its_file_is_a_fifo_and_follows_the_next_file(path: Path) -> None:
-    values(path, 1)
+    write(path, values(f=1))
     source = FileSource(path, interval=0.05, notified=False)
     async with Client("", Config(data_system=DataSystem.custom(synchronizers=[source]))) as client:
         with anyio.fail_after(IN_TIME):
-            await asyncio.to_thread(_put_in_place, path, fifo)
+            await asyncio.to_thread(_put_in_place, path, make_fifo)
             while client.report.last_error is None:
                 await anyio.sleep(0.01)
             assert "got a FIFO" in client.report.last_error.message
             assert await client.variation("f", USER, 0) == 1
-            await asyncio.to_thread(_put_in_place, path, lambda path: values(path, 2))
+            await asyncio.to_thread(_put_in_place, path, writing(values(f=2)))
             while await client.variation("f", USER, 0) != 2:
                 await anyio.sleep(0.01)
 
@@ -253,17 +238,17 @@ async def test_a_client_serves_its_flags_while_its_file_is_a_fifo_and_follows_th
 async def test_the_development_server_serves_the_last_flags_while_its_file_is_a_fifo_and_follows_the_next_file(
     path: Path,
 ) -> None:
-    values(path, 1)
+    write(path, values(f=1))
     file = FlagFile(path)
     state = ServerState(file.objects(await asyncio.to_thread(file.text)))
     reports: list[str] = []
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(watch, file, state, reports.append)
         with anyio.fail_after(IN_TIME):
-            await asyncio.to_thread(_put_in_place, path, fifo)
+            await asyncio.to_thread(_put_in_place, path, make_fifo)
             while not any("got a FIFO; serving what was in it" in line for line in reports):
                 await anyio.sleep(0.01)
-            await asyncio.to_thread(_put_in_place, path, lambda path: values(path, 2))
+            await asyncio.to_thread(_put_in_place, path, writing(values(f=2)))
             while b"2" not in bytes(state.live(ObjectKind.FLAG)[0].body or b""):
                 await anyio.sleep(0.01)
         tasks.cancel_scope.cancel()
@@ -288,8 +273,8 @@ async def test_the_development_server_serves_the_last_flags_while_its_file_is_a_
     ],
 )
 def test_a_command_ends_with_one_line_about_a_fifo(path: Path, words: list[str]) -> None:
-    values(path.with_name("good.json"), 1)
-    fifo(path)
+    write(path.with_name("good.json"), values(f=1))
+    make_fifo(path)
     command = [sys.executable, "-m", "aioflags", *(word.replace("{}", str(path)) if word == "{}" else word for word in words)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=2 * IN_TIME, stdin=subprocess.DEVNULL)
     assert (ran.returncode, ran.stderr.count("\n")) == (2, 1)
@@ -302,7 +287,7 @@ def test_assert_flags_exist_refuses_a_fifo(path: Path) -> None:
     from aioflags import Flag
     from aioflags.testing import assert_flags_exist
 
-    fifo(path)
+    make_fifo(path)
     with pytest.raises(OSError, match="got a FIFO"):
         assert_flags_exist([Flag("f", default=0)], path)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -20,31 +19,9 @@ from aioflags.model.status import FailureKind
 from aioflags.sources import FileSource, SourceContext
 from aioflags.sources.base import closing
 from tests.support.canaries import secretive
+from tests.support.edited_files import make_folder, remove, values, write
 
 USER = secretive("u")
-
-
-def write(path: Path, document: object) -> Path:
-    path.write_text(document if isinstance(document, str) else json.dumps(document))
-    return path
-
-
-def remove(path: Path) -> None:
-    path.unlink()
-
-
-def swap_for_folder(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-def swap_back(path: Path) -> None:
-    path.rmdir()
-    write(path, values(a=1))
-
-
-def values(**flags: object) -> dict[str, object]:
-    return {"flagValues": flags}
 
 
 @pytest.fixture
@@ -243,10 +220,11 @@ async def test_a_missing_file_keeps_its_last_contents_until_it_is_back(file: Pat
 async def test_an_unreadable_file_interrupts_and_recovers(file: Path) -> None:
     async with following(source(file)) as updates:
         await anext(updates)
-        swap_for_folder(file)
+        make_folder(file)
         broken = await anext(updates)
         assert (broken.state, broken.error and broken.error.message) == (SourceState.INTERRUPTED, f"{file}: Is a directory")
-        swap_back(file)
+        remove(file)
+        write(file, values(a=1))
         assert served(await anext(updates)) == {"a": 1}
 
 

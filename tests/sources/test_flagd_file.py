@@ -19,6 +19,7 @@ from aioflags.model.flagd import FlagdFlag
 from aioflags.model.status import ErrorCode, FailureKind, SourceState
 from aioflags.sources.base import SourceContext
 from aioflags.sources.flagd_file import FlagdFile
+from tests.support.edited_files import make_fifo, make_folder, make_huge, remove, write, writing
 from tests.support.scripted_http import updates_of
 
 Updates = AsyncGenerator[Update, None]
@@ -26,11 +27,6 @@ Updates = AsyncGenerator[Update, None]
 
 def flags(*keys: str, default: str = "on") -> dict[str, Any]:
     return {"flags": {key: {"state": "ENABLED", "variants": {"on": 1, "off": 0}, "defaultVariant": default} for key in keys}}
-
-
-def write(path: Path, document: object) -> Path:
-    path.write_text(document if isinstance(document, str) else json.dumps(document))
-    return path
 
 
 @pytest.fixture
@@ -115,19 +111,6 @@ async def test_an_invalid_file_is_a_failure_with_the_file_and_the_mistake(
         assert served(await anext(updates)) == {}
 
 
-def make_fifo(path: Path) -> None:
-    os.mkfifo(path)
-
-
-def make_folder(path: Path) -> None:
-    path.mkdir()
-
-
-def make_huge(path: Path) -> None:
-    with path.open("wb") as file:
-        file.truncate(513 * 1024 * 1024)
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -165,35 +148,11 @@ async def test_a_first_read_that_takes_too_long_is_a_failure(tmp_path: Path, fil
 # -- changes
 
 
-def remove(path: Path) -> None:
-    path.unlink()
-
-
-def cut(path: Path) -> None:
-    write(path, "{")
-
-
-def swap_for_folder(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-def restore(path: Path) -> None:
-    if path.is_dir():
-        path.rmdir()
-    write(path, flags("a"))
-
-
-def rewrite(path: Path) -> None:
-    write(path, flags("a", default="off"))
-
-
-def replace(path: Path) -> None:
-    write(path.with_suffix(".tmp"), flags("a", default="off")).replace(path)
+CHANGED = flags("a", default="off")
 
 
 def replace_with_the_same_time(path: Path) -> None:
-    before, other = path.stat(), write(path.with_suffix(".tmp"), flags("a", default="off"))
+    before, other = path.stat(), write(path.with_suffix(".tmp"), CHANGED)
     os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
     other.replace(path)
 
@@ -201,8 +160,8 @@ def replace_with_the_same_time(path: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        pytest.param(rewrite, id="FL-74 rewritten"),
-        pytest.param(replace, id="FL-75 replaced"),
+        pytest.param(writing(CHANGED), id="FL-74 rewritten"),
+        pytest.param(lambda path: write(path.with_suffix(".tmp"), CHANGED).replace(path), id="FL-75 replaced"),
         pytest.param(replace_with_the_same_time, id="FL-75 replaced by a file with the same time"),
     ],
 )
@@ -229,9 +188,9 @@ async def test_the_same_contents_are_no_news(file: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        pytest.param(cut, id="it is invalid"),
+        pytest.param(writing("{"), id="it is invalid"),
         pytest.param(remove, id="it is gone"),
-        pytest.param(swap_for_folder, id="a folder is in its place"),
+        pytest.param(make_folder, id="a folder is in its place"),
     ],
 )
 @pytest.mark.holds("FL-76")
@@ -245,7 +204,8 @@ async def test_a_file_that_becomes_unusable_interrupts_once_until_it_is_good_aga
         waiting = asyncio.ensure_future(anext(updates))
         await anyio.sleep(60)
         assert not waiting.done()
-        restore(file)
+        remove(file)
+        write(file, flags("a"))
         # Also the same contents as before: only then the client knows that they are current.
         good = await waiting
         assert (good.state, good.change_set) == (SourceState.VALID, ChangeSet.unchanged())
@@ -305,7 +265,7 @@ async def test_the_program_may_change_its_working_directory(file: Path, monkeypa
     async with following(Path(file.name)) as updates:
         await anext(updates)
         monkeypatch.chdir("/")
-        rewrite(file)
+        write(file, CHANGED)
         assert served(await anext(updates)) == {"a": "off"}
 
 

@@ -21,6 +21,7 @@ from aioflags.stores.storage import DeviceStorage, FileStorage, ListedStorage, M
 from tests.stores.disk_files import other_files, written
 from tests.stores.test_hanging_disk import FailingSystem, HangingSystem
 from tests.support.device_storages import ScriptedStorage, device_storage
+from tests.support.edited_files import make_fifo, make_folder, rewriting
 
 # ruff: noqa: ASYNC240 -- the files of these tests are small, so blocking the loop does no harm
 
@@ -83,34 +84,6 @@ async def test_storages_of_one_folder_take_turns(path: Path) -> None:
 # -- contents that cannot be used
 
 
-def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-1])
-
-
-def cut_in_the_first_line(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:30])
-
-
-def grown(path: Path) -> None:
-    path.write_bytes(path.read_bytes() + b" ")
-
-
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def changed(path: Path) -> None:
-    path.write_bytes(path.read_bytes().replace(b"text", b"TEXT"))
-
-
-def garbled(path: Path) -> None:
-    path.write_bytes(b"\x00\xff" * 100)
-
-
-def later_release(path: Path) -> None:
-    path.write_bytes(path.read_bytes().replace(b"aioflags-storage-1", b"aioflags-storage-2"))
-
-
 def exchanged(path: Path) -> None:
     """The file of another namespace under the name of this one."""
     asyncio.run(FileStorage(path.parent).set("aioflags_env_other", VALUES))
@@ -122,13 +95,17 @@ def huge(path: Path) -> None:
 
 
 UNUSABLE = [
-    pytest.param(cut, "is damaged", id="a byte too short"),
-    pytest.param(cut_in_the_first_line, "is damaged", id="cut in the first line"),
-    pytest.param(grown, "is damaged", id="a byte too long"),
-    pytest.param(changed, "is damaged", id="changed in place"),
-    pytest.param(garbled, "is not a file of values", id="not text"),
-    pytest.param(empty, "is not a file of values", id="empty"),
-    pytest.param(later_release, "is not a file of values that this release can read", id="of a later release"),
+    pytest.param(rewriting(lambda data: data[:-1]), "is damaged", id="a byte too short"),
+    pytest.param(rewriting(lambda data: data[:30]), "is damaged", id="cut in the first line"),
+    pytest.param(rewriting(lambda data: data + b" "), "is damaged", id="a byte too long"),
+    pytest.param(rewriting(lambda data: data.replace(b"text", b"TEXT")), "is damaged", id="changed in place"),
+    pytest.param(rewriting(lambda _: b"\x00\xff" * 100), "is not a file of values", id="not text"),
+    pytest.param(rewriting(lambda _: b""), "is not a file of values", id="empty"),
+    pytest.param(
+        rewriting(lambda data: data.replace(b"aioflags-storage-1", b"aioflags-storage-2")),
+        "is not a file of values that this release can read",
+        id="of a later release",
+    ),
     pytest.param(huge, f"{NAMESPACE} has 67,108,865 bytes, more than 67,108,864", id="too large"),
     pytest.param(exchanged, "has the values of another namespace", id="of another namespace"),
 ]
@@ -162,16 +139,6 @@ def link(path: Path) -> None:
     path.symlink_to(path.with_name("elsewhere"))
 
 
-def pipe(path: Path) -> None:
-    path.unlink()
-    os.mkfifo(path)
-
-
-def inner_folder(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
 def open_to_others(path: Path) -> None:
     path.chmod(0o666)
 
@@ -180,8 +147,8 @@ def open_to_others(path: Path) -> None:
     ("spoil", "problem"),
     [
         pytest.param(link, "is a link", id="a link"),
-        pytest.param(pipe, "is not a regular file", id="a pipe"),
-        pytest.param(inner_folder, "is not a regular file", id="a folder"),
+        pytest.param(make_fifo, "is not a regular file", id="a pipe"),
+        pytest.param(make_folder, "is not a regular file", id="a folder"),
         pytest.param(open_to_others, "can be written to by others", id="writable by others"),
     ],
 )
