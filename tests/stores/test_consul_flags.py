@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
@@ -17,6 +17,7 @@ from aioflags.model.change import ObjectKind
 from aioflags.stores import ConsulStore, Store, StoreContext, StoredItem
 from aioflags.stores.consul import ConsulFlags
 from aioflags.stores.consul_connection import MAX_VALUE, ConsulConnection, ConsulServer
+from tests.stores.test_redis_flags import crowd, expected
 from tests.support.consul_server import kept_in, put_into
 from tests.support.played_consul import ConsulAnswer, PlayedConsul
 
@@ -283,30 +284,12 @@ async def fleet(url: str, count: int) -> AsyncGenerator[list[Store]]:
         await store.aclose()
 
 
-async def crowd(stores: Sequence[Store], *, rounds: int) -> dict[str, int]:
-    """Each store writes, one version after another, a flag that all write, one that it shares with some, and one of its own.
-
-    Returns the versions in the end.
-    """
-
-    async def write(number: int, store: Store) -> None:
-        for version in range(1, rounds + 1):
-            await store.upsert([item(key, version) for key in ("shared by all", f"of some {number % 4}", f"own {number}")])
-
-    await stores[0].replace({})
-    async with anyio.create_task_group() as tasks:
-        for number, store in enumerate(stores):
-            tasks.start_soon(write, number, store)
-    return {key: stored.version for key, stored in (await stores[0].load())[FLAG].items()}
-
-
 @pytest.mark.real_time
 @pytest.mark.slow
 @pytest.mark.timeout(60)
 async def test_12_clients_that_write_at_once_leave_the_newest_versions(consul_url: str) -> None:
     async with fleet(consul_url, 12) as stores:
-        keys = {"shared by all", *(f"of some {n % 4}" for n in range(12)), *(f"own {n}" for n in range(12))}
-        assert await crowd(stores, rounds=3) == dict.fromkeys(keys, 3)
+        assert await crowd(stores, rounds=3) == expected(12, 3)
 
 
 @pytest.mark.real_time

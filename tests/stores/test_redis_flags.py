@@ -85,15 +85,6 @@ def flags_on(client: object, *, chance: float) -> RedisFlags:
     return RedisFlags(RedisConnection(client), prefix="flags", logger=LOGGER, chance=lambda: chance)
 
 
-@pytest.mark.parametrize("chance", [0, 0.5, 0.99])
-async def test_an_upsert_tries_again_after_growing_pauses(chance: float) -> None:
-    client = Contested(8)
-    await flags_on(client, chance=chance).upsert([item("a", 5)])
-    assert client.written == {"a": item("a", 5).text}
-    pauses = [after - before for before, after in zip(client.tried, client.tried[1:], strict=False)]
-    assert pauses == pytest.approx([chance * longest for longest in (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.5, 0.5)])
-
-
 async def test_an_upsert_gives_up_before_the_time_limit_of_a_store() -> None:
     client, began = Contested(1000), anyio.current_time()
     with pytest.raises(StoreError, match="flags:features in Redis changed 32 times while this client tried to write"):
