@@ -19,7 +19,7 @@ from tests.support.feed import Feed, change, changes, full
 from tests.support.forks import succeeds_in_a_child
 from tests.support.memory_store import MemoryStore
 from tests.support.overridden_clients import override
-from tests.support.store_clients import A_MOMENT, FLAG, USER, beside, daemon, holding, kept, put, started
+from tests.support.store_clients import A_MOMENT, USER, beside, daemon, holding, kept, put, started
 
 PERSON = secretive("u")
 
@@ -219,8 +219,7 @@ async def test_overrides_are_not_written_to_the_store() -> None:
         await anyio.sleep(A_MOMENT)
         assert kept(store) == {"a": 2, "b": 1}
         # A store that lost its data gets the whole newest snapshot.
-        store.items[FLAG].clear()
-        store.marker = False
+        store.empty()
         await anyio.sleep(3600)
         assert kept(store) == {"a": 2, "b": 1}
         assert await client.variation("b", USER, "") == "override"

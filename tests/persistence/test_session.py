@@ -14,9 +14,9 @@ import pytest
 from aioflags import Client, Config, DataSystem, Persistence, Status, StoreError, StoreStatus
 from aioflags.model.change import ObjectKind
 from aioflags.stores import StoredItem, StoredItems
-from tests.support.feed import Feed, change, changes, flag_json, full
+from tests.support.feed import Feed, change, changes, full
 from tests.support.memory_store import MemoryStore
-from tests.support.store_clients import A_MOMENT, FLAG, USER, beside, holding, kept, started
+from tests.support.store_clients import A_MOMENT, USER, beside, holding, kept, put, started
 
 
 class SlowStore(MemoryStore):
@@ -33,10 +33,6 @@ class SlowStore(MemoryStore):
     async def get(self, kind: ObjectKind, key: str) -> StoredItem | None:
         await anyio.sleep(self.for_one)
         return await super().get(kind, key)
-
-
-def put(store: MemoryStore, key: str, value: object, **rest: Any) -> None:
-    store.items[ObjectKind.FLAG][key] = StoredItem(ObjectKind.FLAG, key, 1, flag_json(key, value, 1, **rest))
 
 
 def client_of(store: MemoryStore, cache: Any) -> Client:
@@ -99,16 +95,12 @@ async def test_a_complete_read_may_take_longer_than_a_call_waits() -> None:
 # -- StoreReader
 
 
-def put_version(store: MemoryStore, value: str, version: int) -> None:
-    store.items[ObjectKind.FLAG]["a"] = StoredItem(ObjectKind.FLAG, "a", version, flag_json("a", value, version))
-
-
 @asynccontextmanager
 async def reading(store: MemoryStore) -> AsyncGenerator[Client]:
     """A client whose store has changed since it was read, and whose next read takes a second."""
-    put_version(store, "old", 1)
+    put(store, "a", "old", 1)
     async with Client("", Config(data_system=DataSystem.daemon(store, cache="off"))) as client:
-        put_version(store, "new", 2)
+        put(store, "a", "new", 2)
         store.delay = 0.5
         store.calls.clear()
         yield client
@@ -136,7 +128,7 @@ async def test_a_call_during_a_read_waits_for_a_later_read() -> None:
     async with reading(store) as client:
         first = asyncio.create_task(value(client))
         await anyio.sleep(0.7)
-        put_version(store, "newest", 3)
+        put(store, "a", "newest", 3)
         assert await value(client) == "newest"
         assert await first == "newest"
         assert store.calls == READ * 2
@@ -157,8 +149,7 @@ class Emptied(MemoryStore):
 
     async def load(self) -> StoredItems:
         if self.loses:
-            self.items[ObjectKind.FLAG].clear()
-            self.marker = False
+            self.empty()
         return await super().load()
 
 
@@ -166,7 +157,7 @@ class Emptied(MemoryStore):
 async def test_a_store_that_is_emptied_during_a_read_is_not_read_as_empty(cache: Literal["ttl", "off"]) -> None:
     store = Emptied()
     store.marker = True
-    put_version(store, "old", 1)
+    put(store, "a", "old", 1)
     async with Client("", Config(data_system=DataSystem.daemon(store, cache=cache, cache_ttl=10))) as client:
         store.loses = True
         for _ in range(3):
@@ -195,14 +186,14 @@ async def test_a_store_that_stays_empty_is_logged_once(
 
 async def test_a_store_that_is_emptied_is_logged_each_time(caplog: pytest.LogCaptureFixture) -> None:
     store = MemoryStore()
-    put_version(store, "old", 1)
+    put(store, "a", "old", 1)
     async with Client("", Config(data_system=DataSystem.daemon(store, cache_ttl=10))) as client:
         values: list[tuple[str, int]] = []
         for version in (2, 3):
             store.items[ObjectKind.FLAG].clear()
             await anyio.sleep(25)
             values.append((await value(client), len(warnings_of(caplog))))
-            put_version(store, "new", version)
+            put(store, "a", "new", version)
             await anyio.sleep(25)
             values.append((await value(client), len(warnings_of(caplog))))
         assert client.status == "READY"
@@ -240,8 +231,7 @@ async def test_a_store_that_recovers_gets_everything_again() -> None:
         assert await client.variation("a", USER, 0) == 2
         assert client.status is Status.READY
         feed.say(changes(change("b", None, 2), change("c", 3)))
-        store.items[FLAG].clear()
-        store.marker = False
+        store.empty()
         await anyio.sleep(60)
         assert {*store.calls[4:]} == {"is_available"}
         store.fails = None

@@ -141,11 +141,6 @@ async def test_an_offline_client_does_not_call_the_store() -> None:
 # -- a store that is emptied while it is read
 
 
-def flush(store: MemoryStore) -> None:
-    store.items[FLAG].clear()
-    store.marker = False
-
-
 @pytest.mark.parametrize("cache", ["ttl", "off"])
 @pytest.mark.parametrize("rest", [pytest.param({}, id="empty"), pytest.param({"a": "half"}, id="half-filled")])
 @pytest.mark.parametrize("has_sources", [pytest.param(False, id="without sources"), pytest.param(True, id="before a source")])
@@ -157,7 +152,7 @@ async def test_a_store_that_loses_its_marker_is_not_read_until_it_is_back(
     config = beside(Feed(), store, cache=cache, cache_ttl=1) if has_sources else daemon(store, cache=cache, cache_ttl=1)
     async with started(config) as client:
         assert await client.variation("a", USER, "") == "old"
-        flush(store)
+        store.empty()
         for key, value in rest.items():
             put(store, key, value, 2)
         for _ in range(3):
@@ -307,8 +302,7 @@ async def test_the_store_serves_until_a_source_has_delivered(
         assert await client.variation("a", USER, "") == "streamed"
         assert await client.variation("b", USER, "none") == "none"
         assert await client.variation("c", USER, "none") == "none"
-        store.items[FLAG].clear()
-        store.marker = False
+        store.empty()
         await anyio.sleep(60)
         assert (await client.flags(USER)).all() == {"a": "streamed"}
         # A store that is written is asked for its marker, and written again if it has none. Its flags are not read.

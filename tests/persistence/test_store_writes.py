@@ -225,11 +225,6 @@ async def test_a_source_that_begins_with_changes_fills_the_store() -> None:
         assert store.calls.count("replace") == 1
 
 
-def lose(store: MemoryStore) -> None:
-    store.items[FLAG].clear()
-    store.marker = False
-
-
 @pytest.mark.parametrize("has_news", [pytest.param(True, id="while flags change"), pytest.param(False, id="while no flag changes")])
 async def test_a_store_that_was_emptied_is_written_within_five_seconds(has_news: object, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
@@ -238,7 +233,7 @@ async def test_a_store_that_was_emptied_is_written_within_five_seconds(has_news:
     async with started(beside(feed, store)) as client:
         await anyio.sleep(60)
         assert store.calls.count("replace") == 1
-        lose(store)
+        store.empty()
         began = anyio.current_time()
         while anyio.current_time() < began + 5:
             if has_news:
@@ -258,7 +253,7 @@ async def test_a_store_that_lost_its_data_is_stale_until_it_is_written() -> None
     async with started(beside(feed, store)) as client:
         statuses = client.store_statuses()
         assert await anext(statuses) == StoreStatus(available=True, stale=False)
-        lose(store)
+        store.empty()
         store.delay = 1
         assert await anext(statuses) == StoreStatus(available=True, stale=True)
         assert await anext(statuses) == StoreStatus(available=True, stale=False)
@@ -269,7 +264,7 @@ async def test_an_outage_is_noticed_while_no_flag_changes() -> None:
     feed.say(full(a=1))
     async with started(beside(feed, store)) as client:
         store.fails = OSError("refused")
-        lose(store)
+        store.empty()
         await anyio.sleep(5)
         assert client.store_status == StoreStatus(available=False, stale=True)
         store.fails = None

@@ -12,6 +12,7 @@ import pytest
 from aioflags import ConfigError, Http, StoreError
 from aioflags.model.change import ObjectKind
 from aioflags.stores import ConsulStore, Store, StoreContext, StoredItem
+from tests.stores.conftest import Build
 from tests.stores.test_items import STORED_TEXTS
 from tests.support.consul_server import SECRETS, ConsulServer, kept_in, put_into
 from tests.support.played_consul import PlayedConsul
@@ -119,18 +120,17 @@ async def test_a_caller_that_is_cancelled_more_than_once_leaves_no_connection(ti
 
 
 @pytest.mark.parametrize("key", ["..", "../../secret", "a//b", ".", "a/", "\ud800", ""])
-async def test_a_key_that_a_url_cannot_have_reads_no_other_key(key: str) -> None:
+async def test_a_key_that_a_url_cannot_have_reads_no_other_key(build: Build, key: str) -> None:
     """A program may evaluate a flag whose key came from outside."""
     played = PlayedConsul()
     played.answer("PUT", "/v1/kv/secret", {}, b'{"version":1}')
-    store = ConsulStore(http=Http(client_factory=played.client)).build(CONTEXT)
+    store = build(ConsulStore(http=Http(client_factory=played.client)))
     await store.replace({})
     assert await store.get(FLAG, key) is None
     if key not in ("\ud800", ""):
         await store.upsert([item(key)])
         assert await store.get(FLAG, key) == item(key)
         assert (await store.load())[FLAG] == {key: item(key)}
-    await store.aclose()
 
 
 # -- data of other programs
@@ -138,29 +138,27 @@ async def test_a_key_that_a_url_cannot_have_reads_no_other_key(key: str) -> None
 
 @pytest.mark.real_time
 @pytest.mark.holds("DS-133")
-async def test_a_prefix_keeps_data_apart(consul_url: str) -> None:
-    ours, theirs = (ConsulStore(consul_url, prefix=prefix).build(CONTEXT) for prefix in ("our", "our/own"))
+async def test_a_prefix_keeps_data_apart(build: Build, consul_url: str) -> None:
+    ours, theirs = (build(ConsulStore(consul_url, prefix=prefix)) for prefix in ("our", "our/own"))
     await ours.replace({FLAG: {"a": item("a")}})
     await theirs.replace({FLAG: {"b": item("b")}})
     await ours.replace({FLAG: {"a": item("a", 2)}})
     assert kept_in(consul_url).keys() == {"our/$inited", "our/features/a", "our/own/$inited", "our/own/features/b"}
     assert await ours.get(FLAG, "b") is None
     assert (await ours.load())[FLAG].keys() == {"a"}
-    await ours.aclose()
-    await theirs.aclose()
 
 
 @pytest.mark.real_time
 @pytest.mark.parametrize(("text", "version"), STORED_TEXTS)
 async def test_an_unreadable_value_is_left_out_and_the_others_are_read(
-    consul_url: str, text: bytes, version: int | None, caplog: pytest.LogCaptureFixture
+    build: Build, consul_url: str, text: bytes, version: int | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     put_into(consul_url, "launchdarkly/features/odd", text)
     put_into(consul_url, "launchdarkly/features/good", b'{"key":"good","version":1}')
     # Consul's web page makes such an entry for a folder.
     put_into(consul_url, "launchdarkly/features/", b"")
     put_into(consul_url, "launchdarkly/other/thing", b"not ours")
-    store = ConsulStore(consul_url).build(CONTEXT)
+    store = build(ConsulStore(consul_url))
     flags = (await store.load())[FLAG]
     assert flags["good"].version == 1
     assert flags.keys() <= {"good", "odd"}
@@ -172,7 +170,6 @@ async def test_an_unreadable_value_is_left_out_and_the_others_are_read(
     assert (await store.load())[FLAG]["odd"].version == 8
     await store.replace({})
     assert kept_in(consul_url).keys() == {"launchdarkly/$inited", "launchdarkly/features/", "launchdarkly/other/thing"}
-    await store.aclose()
 
 
 # -- tokens
@@ -229,21 +226,19 @@ DENIED, UNKNOWN, REFUSED = "Consul answered 403: Permission denied", "Consul ans
     ],
 )
 async def test_what_a_token_does_not_allow_is_an_error_and_never_an_empty_store(
-    consul_tokens: ConsulServer, name: str, results: dict[str, str], caplog: pytest.LogCaptureFixture
+    build: Build, consul_tokens: ConsulServer, name: str, results: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    writer = ConsulStore(consul_tokens.url, token=SECRETS["writer"]).build(CONTEXT)
+    writer = build(ConsulStore(consul_tokens.url, token=SECRETS["writer"]))
     await writer.replace({SEGMENT: {"s": item("s", kind=SEGMENT)}, FLAG: {"a": item("a")}})
     token = SECRETS.get(name, TOKEN)
-    store = ConsulStore(consul_tokens.url, token=token).build(CONTEXT)
+    store = build(ConsulStore(consul_tokens.url, token=token))
     for call in CALLS:
         result = await _attempt(store, call)
         assert results.get(call, "done") in result
         assert token not in result
     assert token not in caplog.text
     assert await writer.get(FLAG, "a") == item("a", 2 if name == "writer" else 1)
-    await store.aclose()
-    await writer.aclose()
 
 
 @pytest.mark.real_time
@@ -255,21 +250,19 @@ async def test_what_a_token_does_not_allow_is_an_error_and_never_an_empty_store(
     ],
 )
 async def test_an_option_that_the_server_refuses_is_an_error_with_its_reason(
-    consul_url: str, options: dict[str, Any], problem: str
+    build: Build, consul_url: str, options: dict[str, Any], problem: str
 ) -> None:
-    store = ConsulStore(consul_url, **options).build(CONTEXT)
+    store = build(ConsulStore(consul_url, **options))
     for call in ("initialized", "load", "get", "upsert", "replace"):
         assert problem in await _attempt(store, call)
-    await store.aclose()
 
 
-async def test_a_server_that_repeats_the_token_does_not_make_us_show_it() -> None:
+async def test_a_server_that_repeats_the_token_does_not_make_us_show_it(build: Build) -> None:
     played = Service(Answer(500, {}, [f"bad token {TOKEN}\r\n{'x' * 1000}".encode()]))
-    store = ConsulStore(token=TOKEN, http=played.http()).build(CONTEXT)
+    store = build(ConsulStore(token=TOKEN, http=played.http()))
     result = await _attempt(store, "load")
     assert result.startswith("Consul answered 500: bad token ***")
     assert TOKEN not in result
-    await store.aclose()
 
 
 # -- answers that are not Consul's
@@ -293,20 +286,18 @@ async def test_a_server_that_repeats_the_token_does_not_make_us_show_it() -> Non
         pytest.param(Answer(200, {"Content-Encoding": "br"}, [b"x"]), "coding", id="a coding that was not requested"),
     ],
 )
-async def test_an_answer_that_consul_does_not_give_is_an_error(answer: Answer, problem: str) -> None:
-    store = ConsulStore(http=Service(answer).http(max_response_bytes=1_000_000)).build(CONTEXT)
+async def test_an_answer_that_consul_does_not_give_is_an_error(build: Build, answer: Answer, problem: str) -> None:
+    store = build(ConsulStore(http=Service(answer).http(max_response_bytes=1_000_000)))
     for call in CALLS:
         with pytest.raises(StoreError, match=problem):
             raise StoreError(await _attempt(store, call))
-    await store.aclose()
 
 
 @pytest.mark.real_time
-async def test_a_refused_connection_is_noticed_at_once() -> None:
-    store = ConsulStore("http://127.0.0.1:9", token=TOKEN).build(CONTEXT)
+async def test_a_refused_connection_is_noticed_at_once(build: Build) -> None:
+    store = build(ConsulStore("http://127.0.0.1:9", token=TOKEN))
     with pytest.raises(StoreError, match=r"Consul: ConnectError.*127\.0\.0\.1:9"):
         await store.is_available()
-    await store.aclose()
 
 
 @pytest.mark.parametrize("used", [True, False])

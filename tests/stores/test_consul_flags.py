@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 import anyio
@@ -14,9 +13,10 @@ import pytest
 
 from aioflags import Http, StoreError
 from aioflags.model.change import ObjectKind
-from aioflags.stores import ConsulStore, Store, StoreContext, StoredItem
+from aioflags.stores import ConsulStore, StoreContext, StoredItem
 from aioflags.stores.consul import ConsulFlags
 from aioflags.stores.consul_connection import MAX_VALUE, ConsulConnection, ConsulServer
+from tests.stores.conftest import Build
 from tests.stores.test_redis_flags import crowd, expected
 from tests.support.consul_server import kept_in, put_into
 from tests.support.played_consul import ConsulAnswer, PlayedConsul
@@ -35,8 +35,8 @@ def items(*several: StoredItem) -> dict[ObjectKind, dict[str, StoredItem]]:
     return {kind: {one.key: one for one in several if one.kind is kind} for kind in (SEGMENT, FLAG)}
 
 
-def store_on(played: PlayedConsul) -> Store:
-    return ConsulStore(http=Http(client_factory=played.client)).build(CONTEXT)
+def store_on(played: PlayedConsul) -> ConsulStore:
+    return ConsulStore(http=Http(client_factory=played.client))
 
 
 class Watched(PlayedConsul):
@@ -58,9 +58,9 @@ class Watched(PlayedConsul):
 # -- a whole data set
 
 
-async def test_a_small_data_set_is_written_in_one_transaction_with_the_marker_in_its_place() -> None:
+async def test_a_small_data_set_is_written_in_one_transaction_with_the_marker_in_its_place(build: Build) -> None:
     played = Watched()
-    store = store_on(played)
+    store = build(store_on(played))
     await store.replace(items(item("a"), item("b"), item("s", kind=SEGMENT)))
     await store.replace(items(item("b"), item("a", 2), item("c")))
     await store.replace(items(item("a", 2), item("c")))
@@ -69,29 +69,26 @@ async def test_a_small_data_set_is_written_in_one_transaction_with_the_marker_in
         ["set features/a", "set features/c", "set $inited", "delete segments/s"],
         ["delete features/b"],
     ]
-    await store.aclose()
 
 
-async def test_a_data_set_that_is_stored_already_is_not_written_again() -> None:
+async def test_a_data_set_that_is_stored_already_is_not_written_again(build: Build) -> None:
     """All processes of a fleet receive the same data set when they start."""
     played = Watched()
     for _ in range(2):
-        store = store_on(played)
+        store = build(store_on(played))
         await store.replace(items(*(item(str(n)) for n in range(200))))
-        await store.aclose()
     assert [len(batch) for batch in played.writes] == [64, 64, 64, 9]
     assert played.writes[-1][-1] == "set $inited"
 
 
-async def test_a_write_that_breaks_off_leaves_the_marker_of_an_empty_store_unset() -> None:
+async def test_a_write_that_breaks_off_leaves_the_marker_of_an_empty_store_unset(build: Build) -> None:
     played = Watched()
-    store = store_on(played)
+    store = build(store_on(played))
     with anyio.move_on_after(0):
         await store.replace(items(item("a")))
     assert not await store.initialized()
     await store.replace(items(item("a")))
     assert await store.initialized()
-    await store.aclose()
 
 
 class Mortal(Watched):
@@ -109,10 +106,12 @@ class Mortal(Watched):
 
 @pytest.mark.parametrize("lost", [FLAG, SEGMENT])
 @pytest.mark.parametrize("requests", range(3))
-async def test_a_writer_that_dies_while_it_refills_leaves_no_store_that_looks_whole(lost: ObjectKind, requests: int) -> None:
+async def test_a_writer_that_dies_while_it_refills_leaves_no_store_that_looks_whole(
+    build: Build, lost: ObjectKind, requests: int
+) -> None:
     played = Mortal()
     whole = items(*(item(str(n), 1, kind) for n in range(100) for kind in (FLAG, SEGMENT)))
-    writer, heir = store_on(played), store_on(played)
+    writer, heir = build(store_on(played)), build(store_on(played))
     await writer.replace(whole)
     played.answer("DELETE", f"/v1/kv/{ROOT}/{'features' if lost is FLAG else 'segments'}/?recurse", {}, b"")
     played.left = requests
@@ -126,13 +125,11 @@ async def test_a_writer_that_dies_while_it_refills_leaves_no_store_that_looks_wh
     await heir.replace(whole)
     assert await heir.load() == whole
     assert await heir.initialized()
-    for store in (writer, heir):
-        await store.aclose()
 
 
-async def test_the_guard_of_a_kind_adds_no_request_for_an_item_that_is_stored() -> None:
+async def test_the_guard_of_a_kind_adds_no_request_for_an_item_that_is_stored(build: Build) -> None:
     played = PlayedConsul()
-    store = store_on(played)
+    store = build(store_on(played))
     await store.replace(items(item("a"), item("s", kind=SEGMENT)))
     counts: list[int] = []
     for call in (store.get(FLAG, "a"), store.upsert([item("a", 2)]), store.get(FLAG, "none"), store.initialized()):
@@ -141,7 +138,6 @@ async def test_the_guard_of_a_kind_adds_no_request_for_an_item_that_is_stored() 
         counts.append(len(played.requests))
     assert counts == [1, 2, 3, 2]
     assert played.requests[-1] == ("GET", "/v1/kv/launchdarkly/?keys=&separator=%2F")
-    await store.aclose()
 
 
 # -- large values
@@ -149,9 +145,9 @@ async def test_the_guard_of_a_kind_adds_no_request_for_an_item_that_is_stored() 
 
 @pytest.mark.real_time
 async def test_values_up_to_512_kib_are_stored_and_larger_ones_left_out_with_one_line(
-    consul_url: str, caplog: pytest.LogCaptureFixture
+    build: Build, consul_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = ConsulStore(consul_url).build(CONTEXT)
+    store = build(ConsulStore(consul_url))
     good = items(*(item(f"f-{size}", 1, size=size) for size in (200_000, 380_000, 400_000, MAX_VALUE)), item("small"), item("x", 1))
     await store.replace(good)
     assert await store.load() == good
@@ -170,19 +166,17 @@ async def test_values_up_to_512_kib_are_stored_and_larger_ones_left_out_with_one
     await store.replace(items(item("x", 4)))
     await store.upsert([item("x", 5, size=MAX_VALUE + 1)])
     assert len(caplog.messages) == 2  # it was smaller in between
-    await store.aclose()
 
 
 @pytest.mark.real_time
-async def test_a_large_value_is_only_written_if_it_is_newer(consul_url: str) -> None:
-    store = ConsulStore(consul_url).build(CONTEXT)
+async def test_a_large_value_is_only_written_if_it_is_newer(build: Build, consul_url: str) -> None:
+    store = build(ConsulStore(consul_url))
     await store.replace(items(item("a", 5, size=500_000)))
     before = kept_in(consul_url)
     await store.upsert([item("a", 4, size=500_000), item("a", 5, size=400_000)])
     assert kept_in(consul_url) == before
     await store.upsert([item("a", 6, size=500_000), item("a", 2)])
     assert await store.get(FLAG, "a") == item("a", 6, size=500_000)
-    await store.aclose()
 
 
 # -- races
@@ -261,48 +255,38 @@ async def test_what_a_refused_transaction_has_not_written_is_written_by_the_next
     await flags.aclose()
 
 
-async def test_of_two_versions_in_one_call_the_newer_one_is_written() -> None:
+async def test_of_two_versions_in_one_call_the_newer_one_is_written(build: Build) -> None:
     played = Watched()
-    store = store_on(played)
+    store = build(store_on(played))
     await store.replace({})
     await store.upsert([item("a", 2), item("a", 3), item("a", 1)])
     assert played.writes == [["set $inited"], ["cas features/a", "cas $inited"]]
     assert await store.get(FLAG, "a") == item("a", 3)
-    await store.aclose()
 
 
-@asynccontextmanager
-async def fleet(url: str, count: int) -> AsyncGenerator[list[Store]]:
-    """As many stores as processes would have, each with connections of its own.
-
-    They wait long for an answer: here one processor has the work of all of them and of a played Consul, and of other tests.
-    """
-    http = Http(connect_timeout=50, read_timeout=50)
-    stores = [ConsulStore(url, http=http).build(CONTEXT) for _ in range(count)]
-    yield stores
-    for store in stores:
-        await store.aclose()
+PATIENT = Http(connect_timeout=50, read_timeout=50)
+"""Long waits for an answer: one processor has the work of all stores and of a played Consul, and of other tests."""
 
 
 @pytest.mark.real_time
 @pytest.mark.slow
 @pytest.mark.timeout(60)
-async def test_12_clients_that_write_at_once_leave_the_newest_versions(consul_url: str) -> None:
-    async with fleet(consul_url, 12) as stores:
-        assert await crowd(stores, rounds=3) == expected(12, 3)
+async def test_12_clients_that_write_at_once_leave_the_newest_versions(build: Build, consul_url: str) -> None:
+    stores = [build(ConsulStore(consul_url, http=PATIENT)) for _ in range(12)]
+    assert await crowd(stores, rounds=3) == expected(12, 3)
 
 
 @pytest.mark.real_time
 @pytest.mark.timeout(60)
-async def test_a_fleet_that_writes_the_same_change_at_once_writes_it_once(consul_url: str) -> None:
+async def test_a_fleet_that_writes_the_same_change_at_once_writes_it_once(build: Build, consul_url: str) -> None:
     put_into(consul_url, f"{ROOT}/features/a", item("a", 6).text)
-    async with fleet(consul_url, 12) as stores:
-        async with anyio.create_task_group() as tasks:
-            for store in stores:
-                tasks.start_soon(store.upsert, [item("a", 7)])
-        ((value, index),) = kept_in(consul_url).values()
-        assert value == item("a", 7).text
-        async with anyio.create_task_group() as tasks:
-            for store in stores:
-                tasks.start_soon(store.upsert, [item("a", 7)])
-        assert kept_in(consul_url) == {f"{ROOT}/features/a": (value, index)}
+    stores = [build(ConsulStore(consul_url, http=PATIENT)) for _ in range(12)]
+    async with anyio.create_task_group() as tasks:
+        for store in stores:
+            tasks.start_soon(store.upsert, [item("a", 7)])
+    ((value, index),) = kept_in(consul_url).values()
+    assert value == item("a", 7).text
+    async with anyio.create_task_group() as tasks:
+        for store in stores:
+            tasks.start_soon(store.upsert, [item("a", 7)])
+    assert kept_in(consul_url) == {f"{ROOT}/features/a": (value, index)}

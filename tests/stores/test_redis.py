@@ -19,6 +19,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from aioflags import ConfigError, StoreError
 from aioflags.model.change import ObjectKind
 from aioflags.stores import RedisStore, StoreContext, StoredItem
+from tests.stores.conftest import Build
 from tests.stores.test_items import STORED_TEXTS
 from tests.support.redis_server import UNNAMED
 
@@ -70,27 +71,25 @@ def test_an_empty_prefix_is_the_default_one() -> None:
 
 @pytest.mark.real_time
 @pytest.mark.holds("DS-133")
-async def test_a_prefix_keeps_data_apart(redis_url: str) -> None:
-    ours, theirs = (RedisStore(redis_url, prefix=prefix).build(CONTEXT) for prefix in ("ours", "theirs"))
+async def test_a_prefix_keeps_data_apart(build: Build, redis_url: str) -> None:
+    ours, theirs = (build(RedisStore(redis_url, prefix=prefix)) for prefix in ("ours", "theirs"))
     await ours.replace({FLAG: {"a": StoredItem(FLAG, "a", 1, b'{"key":"a","version":1}')}})
     assert await ours.initialized()
     assert not await theirs.initialized()
     assert await theirs.get(FLAG, "a") is None
     async with _client(redis_url) as client:
         assert sorted(await client.keys()) == [b"ours:$inited", b"ours:features"]
-    await ours.aclose()
-    await theirs.aclose()
 
 
 @pytest.mark.real_time
 @pytest.mark.parametrize(("text", "version"), STORED_TEXTS)
 async def test_an_unreadable_record_is_left_out_and_the_others_are_read(
-    redis_url: str, text: bytes, version: int | None, caplog: pytest.LogCaptureFixture
+    build: Build, redis_url: str, text: bytes, version: int | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with _client(redis_url) as client:
         await client.hset("launchdarkly:features", mapping={"odd": text, "good": b'{"key":"good","version":1}'})
         await client.set("launchdarkly:$inited", "")
-    store = RedisStore(redis_url).build(CONTEXT)
+    store = build(RedisStore(redis_url))
     flags = (await store.load())[FLAG]
     assert flags["good"].version == 1
     assert (flags["odd"].version if "odd" in flags else None) == version
@@ -98,17 +97,17 @@ async def test_an_unreadable_record_is_left_out_and_the_others_are_read(
     assert caplog.text.count("flag odd cannot be read") == (version is None)
     await store.upsert([StoredItem(FLAG, "odd", 8, b'{"key":"odd","version":8}')])
     assert (await store.load())[FLAG]["odd"].version == 8
-    await store.aclose()
 
 
 @pytest.mark.real_time
-async def test_a_key_that_is_not_text_is_left_out_and_the_others_are_read(redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_key_that_is_not_text_is_left_out_and_the_others_are_read(
+    build: Build, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async with _client(redis_url) as client:
         await client.hset("launchdarkly:segments", mapping={b"\xff": b'{"version":1}', b"good": b'{"version":1}'})
-    store = RedisStore(redis_url).build(CONTEXT)
+    store = build(RedisStore(redis_url))
     assert set((await store.load())[SEGMENT]) == {"good"}
     assert "cannot be read" in caplog.text
-    await store.aclose()
 
 
 @pytest.mark.real_time

@@ -16,6 +16,7 @@ from aioflags import StoreError
 from aioflags.model.change import ObjectKind
 from aioflags.stores import RedisStore, Store, StoreContext, StoredItem
 from aioflags.stores.redis_flags import RedisConnection, RedisFlags
+from tests.stores.conftest import Build
 from tests.support.redis_server import UNNAMED, RedisCluster, RedisServer
 
 CONTEXT = StoreContext(environment="an environment")
@@ -189,9 +190,11 @@ async def test_calls_at_once_share_a_pool(redis_url: str, options: str) -> None:
 
 
 @pytest.mark.real_time
-async def test_a_hash_that_redis_evicts_for_want_of_memory_is_noticed_and_written_again(own_redis: RedisServer) -> None:
+async def test_a_hash_that_redis_evicts_for_want_of_memory_is_noticed_and_written_again(
+    build: Build, own_redis: RedisServer
+) -> None:
     flags = {FLAG: {"a": item("a", 1), "large": StoredItem(FLAG, "large", 1, b'{"version":1}'.ljust(4_000_000))}}
-    store = RedisStore(own_redis.url).build(CONTEXT)
+    store = build(RedisStore(own_redis.url))
     await store.replace(flags)
     async with redis.asyncio.Redis.from_url(own_redis.url, **UNNAMED) as client:
         await client.config_set("maxmemory-policy", "allkeys-lru")
@@ -207,24 +210,14 @@ async def test_a_hash_that_redis_evicts_for_want_of_memory_is_noticed_and_writte
     assert not await store.initialized()
     await store.replace(flags)
     assert (await store.load())[FLAG] == flags[FLAG]
-    await store.aclose()
 
 
 # -- a crowd
 
 
 @asynccontextmanager
-async def fleet(url: str, count: int) -> AsyncGenerator[list[Store]]:
-    """As many stores as processes would have, each with connections of its own."""
-    stores = [RedisStore(url, prefix="{flags}").build(CONTEXT) for _ in range(count)]
-    yield stores
-    for store in stores:
-        await store.aclose()
-
-
-@asynccontextmanager
 async def fleet_on(cluster: RedisCluster, count: int) -> AsyncGenerator[list[Store]]:
-    """The same in a cluster."""
+    """As many stores as processes would have, each with connections of its own."""
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(cluster.client()) for _ in range(count)]
         yield [RedisStore(client=client, prefix="{flags}").build(CONTEXT) for client in clients]
@@ -255,16 +248,17 @@ def expected(count: int, version: int) -> dict[str, int]:
 
 @pytest.mark.real_time
 @pytest.mark.timeout(60)
-async def test_24_clients_that_write_at_once_leave_the_newest_versions(redis_url: str) -> None:
-    async with fleet(redis_url, 24) as stores:
-        assert await crowd(stores, rounds=4) == expected(24, 4)
+async def test_24_clients_that_write_at_once_leave_the_newest_versions(build: Build, redis_url: str) -> None:
+    stores = [build(RedisStore(redis_url, prefix="{flags}")) for _ in range(24)]
+    assert await crowd(stores, rounds=4) == expected(24, 4)
 
 
 @pytest.mark.real_time
 @pytest.mark.timeout(60)
-async def test_a_fleet_that_writes_the_same_patch_at_once_succeeds(redis_url: str) -> None:
+async def test_a_fleet_that_writes_the_same_patch_at_once_succeeds(build: Build, redis_url: str) -> None:
     seeing: Any = redis.asyncio.Redis.from_url(redis_url, **UNNAMED)
-    async with fleet(redis_url, 24) as stores, seeing:
+    stores = [build(RedisStore(redis_url, prefix="{flags}")) for _ in range(24)]
+    async with seeing:
         await stores[0].replace({})
         await seeing.config_resetstat()
         async with anyio.create_task_group() as tasks:

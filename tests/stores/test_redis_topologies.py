@@ -18,6 +18,7 @@ from aioflags.model.change import ObjectKind
 from aioflags.runtime.clock import now_ms
 from aioflags.stores import RedisStore, StoreContext, StoredItem
 from aioflags.stores.base import context_hash
+from tests.stores.conftest import Build
 from tests.support.canaries import KEY
 from tests.support.feed import Feed, change, changes, full
 from tests.support.redis_server import RedisCluster, RedisServer, WatchedRedis
@@ -78,11 +79,10 @@ async def test_a_client_refused_by_a_cluster_logs_it_once_and_continues(
     assert "Traceback" not in caplog.text
 
 
-async def test_the_error_for_a_single_server_client_in_a_cluster_has_advice(redis_cluster: RedisCluster) -> None:
-    store = RedisStore(redis_cluster.url).build(CONTEXT)
+async def test_the_error_for_a_single_server_client_in_a_cluster_has_advice(build: Build, redis_cluster: RedisCluster) -> None:
+    store = build(RedisStore(redis_cluster.url))
     with pytest.raises(StoreError, match="one server of a cluster: RedisStore needs client="):
         await store.load()
-    await store.aclose()
 
 
 async def test_two_clients_that_write_to_a_cluster_leave_the_newest_versions(redis_cluster: RedisCluster) -> None:

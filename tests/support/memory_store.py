@@ -26,6 +26,11 @@ class MemoryStore:
         self.written: list[list[tuple[ObjectKind, str]]] = []
         self.closed = 0
 
+    def empty(self) -> None:
+        """Lose everything, as a server does that restarts."""
+        self.items = {kind: {} for kind in ObjectKind}
+        self.marker = False
+
     async def initialized(self) -> bool:
         await self._called("initialized")
         return self.marker
