@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Final, cast
 
@@ -30,7 +29,6 @@ from aioflags.transport.http_client import (
     HttpResponse,
     HttpUrl,
     RequestFailed,
-    Response,
     TimeoutValues,
     http_errors,
     is_lost_connection,
@@ -83,7 +81,7 @@ class HttpConnections:
         self._sending: set[anyio.CancelScope] = set()
 
     async def aclose(self) -> None:
-        """End the requests of ``post`` and ``exchange``, and close the clients that polls share with them.
+        """End the requests of ``exchange``, and close the clients that polls share with them.
 
         A client that is closed under a request may open another connection for it. Each stream closes its own client.
         """
@@ -96,7 +94,7 @@ class HttpConnections:
     async def get(self, url: str, headers: Mapping[str, str], body: bytes | None = None) -> AsyncGenerator[Reply, None]:
         """See ``HttpTransport.get``."""
         sent = {"Accept": "application/json", "Accept-Encoding": "gzip", "Connection": "close", **headers}
-        async with self._exchange(self._shared, _Query(url, sent, body)) as (response, read_timeout):
+        async with self._exchange(self._shared, url, sent, body) as (response, read_timeout):
             # Only 200 has a whole body: 206 has a part of one, and other successes have none, or a different one.
             if response.status_code not in (200, 304):
                 raise RequestFailed(http_failure(response.status_code), _plain(response.headers))
@@ -110,7 +108,7 @@ class HttpConnections:
         sent = {"Accept": _EVENT_STREAM, "Accept-Encoding": "identity", "Cache-Control": "no-cache", **headers}
         clients = self._new_clients()
         try:
-            async with self._exchange(clients, _Query(url, sent, body), silence=STREAM_READ_TIMEOUT) as (response, _):
+            async with self._exchange(clients, url, sent, body, silence=STREAM_READ_TIMEOUT) as (response, _):
                 if response.status_code != 200:
                     raise RequestFailed(http_failure(response.status_code), _plain(response.headers))
                 yield EventStream(response, self._settings.max_event_bytes)
@@ -118,15 +116,6 @@ class HttpConnections:
             # The response is closed, but its connection may be back in the pool: closing the clients closes the socket.
             with anyio.move_on_after(CLOSE_GRACE / 2, shield=True):
                 await clients.aclose()
-
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
-        """See ``HttpTransport.post``."""
-        with self._until_closed():
-            response, _ = await self._send("POST", url, {"Accept": "*/*", **headers}, body)
-            try:
-                return Response(response.status_code, _plain(response.headers))
-            finally:
-                await _close(response)
 
     @asynccontextmanager
     async def exchange(
@@ -184,18 +173,19 @@ class HttpConnections:
 
     @asynccontextmanager
     async def _exchange(
-        self, clients: Clients, query: _Query, *, silence: float | None = None
+        self, clients: Clients, url: str, headers: Mapping[str, str], body: bytes | None, *, silence: float | None = None
     ) -> AsyncGenerator[tuple[HttpResponse, float | None], None]:
-        """The response after redirects, with its body unread, and the read timeout of its request."""
-        response, read_timeout = await self._follow(clients, query, silence)
+        """The response to a GET, or to a REPORT with a JSON body, after redirects; with its body unread, and its read timeout."""
+        response, read_timeout = await self._follow(clients, url, headers, body, silence)
         try:
             yield response, read_timeout
         finally:
             await _close(response)
 
-    async def _follow(self, clients: Clients, query: _Query, silence: float | None) -> tuple[HttpResponse, float | None]:
-        url, headers, hops = query.url, query.headers, 0
-        method, body = "GET", query.body
+    async def _follow(
+        self, clients: Clients, url: str, headers: Mapping[str, str], body: bytes | None, silence: float | None
+    ) -> tuple[HttpResponse, float | None]:
+        method, hops = "GET", 0
         if body is not None:
             # It is sent again to the target of a redirect: REPORT, like GET, changes nothing on the server.
             method, headers = "REPORT", {**headers, "Content-Type": "application/json"}
@@ -238,15 +228,6 @@ class HttpConnections:
             return None
         redirect = response.next_request.url.copy_with(userinfo=b"")
         return redirect if _origin(redirect) in {_origin(target), *self._redirect_origins} else None
-
-
-@dataclass(frozen=True, slots=True)
-class _Query:
-    """A request that changes nothing on the server: a GET, or a REPORT with a JSON body."""
-
-    url: str
-    headers: Mapping[str, str]
-    body: bytes | None
 
 
 class Reply:

@@ -90,7 +90,8 @@ class HttpTransport:
         Raises:
             RequestFailed: there is no response.
         """
-        return await (await self._ready()).post(url, headers, body)
+        async with self.exchange("POST", url, {"Accept": "*/*", **headers}, body) as reply:
+            return Response(reply.status, reply.headers)
 
     @asynccontextmanager
     async def exchange(

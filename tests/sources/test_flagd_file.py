@@ -151,6 +151,10 @@ async def test_a_first_read_that_takes_too_long_is_a_failure(tmp_path: Path, fil
 CHANGED = flags("a", default="off")
 
 
+def replace(path: Path) -> None:
+    write(path.with_suffix(".tmp"), CHANGED).replace(path)
+
+
 def replace_with_the_same_time(path: Path) -> None:
     before, other = path.stat(), write(path.with_suffix(".tmp"), CHANGED)
     os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -161,7 +165,7 @@ def replace_with_the_same_time(path: Path) -> None:
     "change",
     [
         pytest.param(writing(CHANGED), id="FL-74 rewritten"),
-        pytest.param(lambda path: write(path.with_suffix(".tmp"), CHANGED).replace(path), id="FL-75 replaced"),
+        pytest.param(replace, id="FL-75 replaced"),
         pytest.param(replace_with_the_same_time, id="FL-75 replaced by a file with the same time"),
     ],
 )
