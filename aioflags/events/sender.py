@@ -20,11 +20,11 @@ from anyio.lowlevel import checkpoint
 from aioflags.model.defaults import EVENT_RETRY_DELAY
 from aioflags.protocol.event_json import EVENT_SCHEMA
 from aioflags.protocol.failures import http_failure, is_recoverable, located
-from aioflags.protocol.requests import read_date
 from aioflags.protocol.side import SERVER_EVENTS, EventPolicy
 from aioflags.runtime.broadcast import Signal
 from aioflags.runtime.fork import reset_after_fork
 from aioflags.runtime.logs import logger as package_logger
+from aioflags.transport.backoff import read_date
 from aioflags.transport.http_client import RequestFailed, Response
 
 # -- SendGate: whether a client may send events now. A client-side client may be offline, without a network, or in the

@@ -8,8 +8,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from types import MappingProxyType
 from typing import Final, cast
 from urllib.parse import quote
@@ -110,13 +108,3 @@ def _tag(option: str, value: object, logger: logging.Logger) -> str:
     if tag is None and value not in (None, ""):
         logger.warning("%s: not sent, expected 1 to 64 of the characters A-Z a-z 0-9 . _ -", option)
     return tag or ""
-
-
-def read_date(text: str) -> int | None:
-    """The date in a header value, as Unix time in milliseconds. ``None`` if the value is not a date."""
-    try:
-        date = parsedate_to_datetime(text)
-        # A date without a time zone is in UTC, not in local time.
-        return int((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() * 1000)
-    except (TypeError, ValueError, OverflowError):
-        return None

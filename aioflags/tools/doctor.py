@@ -27,7 +27,7 @@ from aioflags.protocol.client_side import ClientSide
 from aioflags.protocol.directive import read_directive
 from aioflags.protocol.fdv2 import read_poll
 from aioflags.protocol.messages import Completed, Effect, Malformed
-from aioflags.protocol.requests import MOBILE_USER_AGENT, USER_AGENT, identity_headers, read_date
+from aioflags.protocol.requests import MOBILE_USER_AGENT, USER_AGENT, identity_headers
 from aioflags.protocol.server_side import SERVER_SIDE
 from aioflags.protocol.side import Side
 from aioflags.runtime.checkpoints import run_cooperatively
@@ -36,6 +36,7 @@ from aioflags.runtime.daemon_threads import SerialThread
 from aioflags.runtime.logs import SILENT, printable
 from aioflags.runtime.suggest import did_you_mean
 from aioflags.sources.polling import read_environment_id
+from aioflags.transport.backoff import read_date
 from aioflags.transport.http import HttpTransport
 from aioflags.transport.http_client import RequestFailed
 from aioflags.transport.proxies import EXEMPTIONS, named_proxy, proxy_for, unread_exemptions

@@ -6,10 +6,11 @@ Source: ``data-system.md`` 3.3 and 5.7.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 from aioflags.model.defaults import BACKOFF_RESET, MAX_RECONNECT_DELAY, MAX_REFUSED_RETRY_DELAY, MAX_RETRY_AFTER
-from aioflags.protocol.requests import read_date
 from aioflags.runtime.clock import now
 
 _BUSY: Final = frozenset({429, 503})
@@ -122,3 +123,13 @@ def read_retry_after(status: int, headers: Mapping[str, str], *, ceiling: float 
     else:
         return 0.0
     return min(max(seconds, 0.0), ceiling)
+
+
+def read_date(text: str) -> int | None:
+    """The date in a header value, as Unix time in milliseconds. ``None`` if the value is not a date."""
+    try:
+        date = parsedate_to_datetime(text)
+        # A date without a time zone is in UTC, not in local time.
+        return int((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() * 1000)
+    except (TypeError, ValueError, OverflowError):
+        return None

@@ -15,7 +15,7 @@ from aioflags.errors import ConfigError
 from aioflags.model.change import Selector
 from aioflags.model.secret import SdkKey
 from aioflags.protocol.ofrep import sendable_headers
-from aioflags.protocol.requests import header_text, identity_headers, read_date
+from aioflags.protocol.requests import header_text, identity_headers
 from aioflags.protocol.server_side import SERVER_SIDE, ServerSide
 from aioflags.runtime.version import __version__
 from tests.support.canaries import KEY
@@ -203,18 +203,3 @@ def test_a_wrapper_with_invalid_characters_raises(text: str) -> None:
 
 def test_the_repr_of_headers_omits_the_values() -> None:
     assert repr(headers("sdk-key")) == "<headers Authorization, User-Agent, X-LaunchDarkly-Instance-Id>"
-
-
-@pytest.mark.parametrize(
-    ("text", "date"),
-    [
-        pytest.param("Sun, 06 Nov 1994 08:49:37 GMT", 784_111_777_000, id="a date"),
-        pytest.param("Sun, 06 Nov 1994 08:49:37 -0000", 784_111_777_000, id="without a zone"),
-        pytest.param("Sunday", None, id="no date"),
-        pytest.param("", None, id="nothing"),
-        pytest.param("Sun, 06 Nov 99999 08:49:37 GMT", None, id="a year out of range"),
-        pytest.param("Sun, 32 Nov 1994 08:49:37 GMT", None, id="a day that does not exist"),
-    ],
-)
-def test_a_date_header_is_read_as_unix_milliseconds(text: str, date: int | None) -> None:
-    assert read_date(text) == date

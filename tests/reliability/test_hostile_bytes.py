@@ -7,7 +7,7 @@ from time import thread_time
 import pytest
 
 from aioflags.model.context import Context
-from aioflags.protocol.requests import read_date
+from aioflags.transport.backoff import read_date
 from tests.evaluation.generator import world
 from tests.reliability.expected_changes import contents
 from tests.reliability.mutations import mutated, mutated_bytes

@@ -8,7 +8,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from aioflags.transport.backoff import Backoff, RetryState, delay, read_retry_after
+from aioflags.transport.backoff import Backoff, RetryState, delay, read_date, read_retry_after
 
 
 @pytest.mark.parametrize(
@@ -143,3 +143,18 @@ def test_a_new_run_continues_the_back_off_of_the_last_one() -> None:
     assert [run.after(0, chance=0.0) for run in runs[:3]] == [1, 2, 4]
     assert runs[3].after(60, chance=0.0) == 1, "a connection that has proven itself starts anew"
     assert [run.after(0, chance=0.0, is_refused=True) for run in runs[3:]] == [300, 600]
+
+
+@pytest.mark.parametrize(
+    ("text", "date"),
+    [
+        pytest.param("Sun, 06 Nov 1994 08:49:37 GMT", 784_111_777_000, id="a date"),
+        pytest.param("Sun, 06 Nov 1994 08:49:37 -0000", 784_111_777_000, id="without a zone"),
+        pytest.param("Sunday", None, id="no date"),
+        pytest.param("", None, id="nothing"),
+        pytest.param("Sun, 06 Nov 99999 08:49:37 GMT", None, id="a year out of range"),
+        pytest.param("Sun, 32 Nov 1994 08:49:37 GMT", None, id="a day that does not exist"),
+    ],
+)
+def test_a_date_header_is_read_as_unix_milliseconds(text: str, date: int | None) -> None:
+    assert read_date(text) == date

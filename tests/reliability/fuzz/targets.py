@@ -29,9 +29,8 @@ from aioflags.model.event import IdentifyEvent
 from aioflags.protocol.directive import read_directive, read_goodbye
 from aioflags.protocol.event_json import EventEncoder
 from aioflags.protocol.redaction import Redaction
-from aioflags.protocol.requests import read_date
 from aioflags.tools.lint import lint
-from aioflags.transport.backoff import read_retry_after
+from aioflags.transport.backoff import read_date, read_retry_after
 from tests.reliability.expected_changes import events_of_stream
 from tests.reliability.fuzz.files import DISK, disk_store, file_storage, flag_cache
 from tests.reliability.readers import READERS, Reader, events_in, snapshot_for, used_as_a_whole
