@@ -1,4 +1,4 @@
-"""URLs of LaunchDarkly's endpoints with their queries, the headers that identify the client, and dates in headers of responses.
+"""URLs of LaunchDarkly's endpoints with their queries, and the headers that identify the client.
 
 Source: ``data-system.md`` 1.1 to 1.4; ``client-surface.md`` 8, 9 and 12.
 """
