@@ -1,1 +1,1 @@
-"""Layer 4: analytics and diagnostic events. Recording never waits; encoding, posting and retrying happen on the event loop."""
+"""Layer 4: analytics and diagnostic events. Recording never waits; summing up, posting and retrying happen on the event loop."""

@@ -1,7 +1,7 @@
 """Recorder: takes evaluations and events from any thread, and hands them over in batches. It never waits and never raises.
 
-An event goes one way: the recorder decides what an evaluation sends, ``summary.py`` counts it, ``payloads.py`` makes the bodies of
-requests from a batch, and ``sender.py`` posts them. ``outbox.py`` decides when.
+An event goes one way: the recorder decides what an evaluation sends, ``summary.py`` counts it, ``outbox.py`` decides when a batch
+is sent and makes the bodies of its requests, and ``sender.py`` posts them.
 
 One lock guards the recorder. It is held for a moment, and never during a wait. An evaluation that repeats an earlier one, the
 most frequent input, does not take it. Three steps without the lock need the global interpreter lock (GIL): to count
@@ -118,7 +118,7 @@ class Recorder:
         """Record an evaluation of the fast path for a valid context, without its reason. ``value`` has the type of the default."""
         increment: Increment | None
         hot_context = self.hot_context
-        if context.kind == hot_context.kind:
+        if context.kind == hot_context.swappable_kind:
             # Another context of the hot kind, described before, with an answer that was counted before: as frequent as the hot
             # context itself where requests of several users alternate.
             try:
@@ -361,7 +361,9 @@ class Recorder:
             self._limits.reached.add("events")
 
     def _warn(self) -> None:
-        """Log that there is no room, once until the next batch. Call it without the lock: a log handler may evaluate flags.
+        """Log which limits were reached: a full buffer once until the next batch, the others once.
+
+        Call it without the lock: a log handler may evaluate flags.
 
         After a refusal there is no warning: every event is dropped anyway.
         """

@@ -1,6 +1,6 @@
 """Sender: whether payloads may be sent, how they are posted and retried, and the log of an outage.
 
-It stops when the service refuses events permanently.
+When the service refuses events permanently, the recorder drops what is pending and what comes later.
 
 Source: ``events.md`` 2 and 11.
 """
@@ -96,7 +96,7 @@ class SendGate:
 
 # -- DeliveryLog: logs that payloads cannot be delivered, once when an outage begins, and once when it ends, with the number of
 # dropped events.
-# Source: ``events.md`` 11.2, which has two warnings for each payload; here only the first payload of an outage has them.
+# Source: ``events.md`` 11.2, which has up to two warnings for each payload; here only the first payload of an outage has them.
 
 
 class DeliveryLog:
@@ -294,7 +294,7 @@ class Sender:
         self._finishing.set()
 
     def close(self) -> None:
-        """Send no more events. Logs the cost of an outage that has not ended."""
+        """Log the cost of an outage that has not ended."""
         self._log.closed()
 
     async def _post(

@@ -26,7 +26,7 @@ class Stats:
     after the service had refused events permanently, and which a close left unsent.
 
     ``events_reduced``: how many of the recorded events lack the data or the metric value that they were tracked with, because
-    JSON cannot represent it or because it is too long.
+    JSON cannot represent it or because it is too long. They are sent all the same.
     """
 
     events_recorded: int = 0

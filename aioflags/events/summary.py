@@ -272,15 +272,15 @@ def kinds_of(context: Context) -> tuple[str, ...]:
 class HotContext(msgspec.Struct, eq=False, gc=False):
     """The context that was evaluated last, and the functions that count evaluations for contexts of its kinds.
 
-    An evaluation for exactly this context, with an answer in ``increments``, calls that function and is recorded. ``kind`` is
-    the kind of the context if it is a single user that events describe, otherwise ``None``. With a ``kind``, ``context`` may be
-    replaced by another context of that kind that was already described. ``summary`` is where the functions count; it is ``None``
+    An evaluation for exactly this context, with an answer in ``increments``, calls that function and is recorded.
+    ``swappable_kind`` is the kind of the context if it is a single user that events describe, otherwise ``None``. Another context
+    of that kind that was already described may take its place. ``summary`` is where the functions count; it is ``None``
     if evaluations for the context are not counted.
     """
 
     context: Context
     increments: Increments
-    kind: str | None = None
+    swappable_kind: str | None = None
     in_use: InUse | None = None
     summary: Summary | None = None
 
