@@ -8,7 +8,6 @@ Source: ``data-system.md`` 2.1 and 2.3.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
@@ -26,35 +25,30 @@ from aioflags.runtime.logs import printable
 # Source: ``data-system.md`` 2.2 and 2.3; ``architecture.md`` 4.
 
 
-@dataclass(frozen=True, slots=True)
-class Nothing:
+class Nothing(msgspec.Struct, frozen=True):
     """The event was stored until the transfer completes, or was ignored."""
 
 
-@dataclass(frozen=True, slots=True)
-class Completed:
+class Completed(msgspec.Struct, frozen=True):
     """A transfer is complete, or the server confirmed that the data is up to date (a change set of kind ``NONE``)."""
 
     change_set: ChangeSet
 
 
-@dataclass(frozen=True, slots=True)
-class Goodbye:
+class Goodbye(msgspec.Struct, frozen=True):
     """The server is about to close the connection. Buffered changes are discarded. ``reason`` may be empty."""
 
     reason: str
     directive: FallbackDirective | None
 
 
-@dataclass(frozen=True, slots=True)
-class ServerError:
+class ServerError(msgspec.Struct, frozen=True):
     """The server aborted the transfer. Buffered changes are discarded. ``reason`` may be empty."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Malformed:
+class Malformed(msgspec.Struct, frozen=True):
     """The event is invalid, and so is its transfer. ``message`` has the place and the problem."""
 
     message: str
@@ -101,8 +95,7 @@ _INTENTS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ObjectReader:
+class ObjectReader(msgspec.Struct, frozen=True, kw_only=True):
     """Decodes the objects of one kind of SDK. The functions raise one of ``problems.UNREADABLE``.
 
     Args:

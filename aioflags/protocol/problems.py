@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import msgspec
@@ -26,8 +25,7 @@ Path: TypeAlias = tuple[str | int, ...]
 _TOKEN: Final = re.compile(r'(?P<open>[{\[])|(?P<close>[}\]])|(?P<string>"[^"\\]*(?:\\.[^"\\]*)*")|(?P<scalar>[^\s{}\[\]:,"]+)')
 
 
-@dataclass(slots=True)
-class Place:
+class Place(msgspec.Struct):
     """Where an array element, or the name of an object member, begins. Lines and columns count from 1, columns in characters."""
 
     line: int
@@ -50,8 +48,7 @@ class Place:
             self.inner.append(place)
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
+class Places(msgspec.Struct, frozen=True):
     """All places of a document. ``repeated``: the paths of duplicate names; the last member of a name counts."""
 
     root: Place
@@ -121,8 +118,7 @@ _EXPECTED: Final = {"str": "string", "int": "whole number", "float": "number", "
 _GOT: Final = {"str": "string", "int": "number", "float": "fractional number", "bool": "boolean"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """One error. ``path`` is its place in the decoded value, empty for the whole. ``offset`` is in bytes, for a syntax error."""
 
     text: str

@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, TypeAlias
+
+import msgspec
 
 from aioflags.model.change import Selector
 from aioflags.protocol.messages import Effect
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 # Source: ``events.md`` 2 to 7; ``client-side.md`` 1.2 and 6.2.
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventPolicy:
+class EventPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """The rules for the events of one kind of SDK.
 
     Args:
@@ -76,8 +76,7 @@ ReadEvent: TypeAlias = Callable[[str, str], Effect | Generator[None, None, Effec
 """Returns the effect of an event, given its name and data; or a cooperative generator, if decoding takes long."""
 
 
-@dataclass(frozen=True, slots=True)
-class DataRequest:
+class DataRequest(msgspec.Struct, frozen=True):
     """A request for flag data: a GET of ``url``; with a ``body``, a REPORT."""
 
     url: str

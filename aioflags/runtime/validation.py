@@ -16,9 +16,10 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, TypeVar, cast
 from urllib.parse import urlsplit
+
+import msgspec
 
 from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.runtime.logs import class_name, printable
@@ -36,8 +37,7 @@ _QUERY: Final = re.compile(r"[?#]")
 _USERINFO: Final = re.compile(r"(?:(?<=://)|^(?!\w+://)).*(?:@|%40)", re.DOTALL | re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(msgspec.Struct, frozen=True):
     """One option of a configuration.
 
     Args:
