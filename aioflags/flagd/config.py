@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, cast
 
 from aioflags.errors import ConfigError
 from aioflags.flagd.options import (
+    OFREP_HEADERS,
     OPTIONS,
     PLAIN_OPTIONS,
     check_host,
@@ -27,7 +28,7 @@ from aioflags.model.context import Context
 from aioflags.model.defaults import CLOSE_TIMEOUT
 from aioflags.model.flagd import CacheKind, ContextEnricher, FatalCodesScope, FractionalVersion, Resolver, SyncMetadata
 from aioflags.plugins import FlagdPlugin
-from aioflags.protocol.ofrep import OfrepHeaders
+from aioflags.protocol.requests import GivenHeaders
 from aioflags.runtime.cooperative import run_at_once
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.runtime.logs import printable
@@ -82,10 +83,11 @@ class FlagdConfig:
             before each stream. ``off``: only the stream.
         fractional_version: how ``fractional`` hashes, 2 or 3. With ``in-process`` it has to be the version of the server; a warning
             is logged if a rule needs it and it is not given.
+        headers: headers of every request, as gRPC's metadata or in HTTP, or a function that returns them for each request. It must
+            not block. Headers that describe the connection or the body are left out.
         max_message_bytes: the largest message that is accepted.
         interceptors: gRPC's interceptors for every call.
         ofrep_base_url: the address before ``/ofrep/v1``; by default port 8016 of ``host``.
-        ofrep_headers: headers of every request, or a function that returns them.
         ofrep_timeout: the limit of one request.
         ofrep_context: one context for all evaluations. The server evaluates all flags for it at once; evaluations ignore theirs.
         ofrep_poll_interval: how often all flags are fetched for ``ofrep_context``. 0: at the start, and when the server's event
@@ -129,10 +131,10 @@ class FlagdConfig:
     fatal_codes_scope: FatalCodesScope = _NOT_GIVEN
     sync_metadata: SyncMetadata = _NOT_GIVEN
     fractional_version: FractionalVersion = _NOT_GIVEN
+    headers: GivenHeaders = field(default=_NOT_GIVEN, repr=False)
     max_message_bytes: int = _NOT_GIVEN
     interceptors: Sequence[ClientInterceptor] = field(default=(), repr=False)
     ofrep_base_url: str | None = _NOT_GIVEN
-    ofrep_headers: OfrepHeaders = field(default=_NOT_GIVEN, repr=False)
     ofrep_timeout: float = _NOT_GIVEN
     ofrep_poll_interval: float = _NOT_GIVEN
     ofrep_context: Context | None = None
@@ -162,6 +164,9 @@ class FlagdConfig:
         arguments = {option.name: self._argument(option.name) for option in OPTIONS}
         set_all(self, {option.name: self._value(option, arguments[option.name]) for option in OPTIONS})
         self._settle_resolver()
+        if self.resolver == "ofrep" and arguments["headers"] is None:
+            headers = OFREP_HEADERS.variable(self.environment, self.logger)
+            set_all(self, {"headers": self.headers if headers is None else headers})
         derived = {name: _Derived(getattr(self, name), argument) for name, argument in arguments.items()}
         derived["environment"] = _Derived(self.environment, None)
         set_all(self, {"_derived": ReadOnlyMapping(derived)})
@@ -202,6 +207,7 @@ class FlagdConfig:
             keep_alive_time=self.keep_alive_time,
             max_message_bytes=self.max_message_bytes,
             interceptors=self.interceptors,
+            headers=self.headers,
         )
 
     def _argument(self, name: str) -> object:

@@ -176,7 +176,7 @@ def _ofrep(config: FlagdConfig) -> Mode:
     from aioflags.transport.ofrep import OfrepEndpoint, OfrepRequests
 
     endpoint = OfrepEndpoint(
-        base_url=config.ofrep_url, headers=config.ofrep_headers, timeout=config.ofrep_timeout, selector=config.selector
+        base_url=config.ofrep_url, headers=config.headers, timeout=config.ofrep_timeout, selector=config.selector
     )
     if config.ofrep_context is not None:
         from aioflags.evaluation.openfeature import RESOLVED

@@ -20,8 +20,7 @@ from aioflags.model.context import Context
 from aioflags.model.defaults import MAX_RESPONSE_BYTES, PORT_OF_OFREP, PORT_OF_RPC, PORT_OF_SYNC
 from aioflags.model.flagd import CacheKind, FatalCodesScope, FractionalVersion, Resolver, SyncMetadata
 from aioflags.plugins import require_plugins
-from aioflags.protocol.ofrep import sendable_headers
-from aioflags.protocol.requests import check_header, in_address
+from aioflags.protocol.requests import check_header, in_address, sendable_headers
 from aioflags.runtime.logs import printable
 from aioflags.runtime.validation import (
     MAX_PORT,
@@ -260,9 +259,9 @@ OPTIONS: Final = (
     ),
     Option("sync_metadata", one_of(*get_args(SyncMetadata)), ("FLAGD_SYNC_METADATA",), _word, default="stream"),
     Option("fractional_version", one_of(*get_args(FractionalVersion)), ("FLAGD_FRACTIONAL_VERSION",), _whole, default=3),
+    Option("headers", _headers, ("FLAGD_HEADERS",), _header_list, default=ReadOnlyMapping[str, str]({})),
     Option("max_message_bytes", count(1, _MAX_NUMBER), default=MAX_RESPONSE_BYTES),
     Option("ofrep_base_url", http_address(), ("OFREP_ENDPOINT",)),
-    Option("ofrep_headers", _headers, ("OFREP_HEADERS",), _header_list, default=ReadOnlyMapping[str, str]({})),
     Option("ofrep_timeout", interval, ("OFREP_TIMEOUT_MS",), _milliseconds, default=10.0, unusual=1000),
     Option("ofrep_poll_interval", duration, default=0.0),
 )
@@ -278,3 +277,5 @@ PLAIN_OPTIONS: Final = (
     Option("close_timeout", interval),
 )
 """The others."""
+OFREP_HEADERS: Final = Option("headers", _headers, ("OFREP_HEADERS",), _header_list)
+"""The variable of OFREP for the headers, which no other server gets."""

@@ -7,55 +7,20 @@ Source: ``flagd.md`` 9.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, cast
 from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.model.detail import NO_METADATA, ErrorKind, FlagMetadata, ReasonKind, ResolvedFlag, read_reason
 from aioflags.model.values import check_depth, is_array, is_object
 from aioflags.protocol.failures import status_text
 from aioflags.protocol.problems import UNREADABLE, read_problem
-from aioflags.protocol.requests import header_text
 from aioflags.runtime.cooperative import Cooperative, sliced
-from aioflags.runtime.logs import class_name, printable
-from aioflags.runtime.validation import require
-
-# -- The headers that a program adds to the requests of OFREP.
-# Source: ``flagd.md`` 9.
-
-
-OfrepHeaders: TypeAlias = Mapping[str, str] | Callable[[], Mapping[str, str]]
-"""The headers by name, or a function that returns them for each request."""
-
-_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_OWN: Final = frozenset({"accept", "accept-encoding", "connection", "content-length", "content-type", "host", "transfer-encoding"})
-"""Headers that describe the connection or the body, which this package makes."""
-
-
-def sendable_headers(option: str, headers: object) -> dict[str, str]:
-    """The headers, with their names in lower case, without those that describe the connection or the body.
-
-    Raises:
-        ConfigError: a header cannot be sent. The message names ``option`` and the header, and not the value, which may be secret.
-    """
-    require(option, headers, Mapping, expected="a mapping of names to values")
-    sendable: dict[str, str] = {}
-    for name, value in cast("Mapping[object, object]", headers).items():
-        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
-            raise ConfigError(f"{option}: {name!r:.100} is not the name of a header")
-        if not isinstance(value, str):
-            raise ConfigTypeError(f"{option}: expected a string for {name}, got {class_name(value)}")
-        text = header_text(f"{option}: {name}", value)
-        if name.lower() not in _OWN:
-            sendable[name.lower()] = text
-    return sendable
-
+from aioflags.runtime.logs import printable
 
 _DOUBLE_BITS: Final = 1023
 """A double can hold every integer with at most so many bits, rounded if necessary."""

@@ -1,20 +1,21 @@
-"""URLs of LaunchDarkly's endpoints with their queries, and the headers that identify the client.
+"""URLs of LaunchDarkly's endpoints with their queries, the headers that identify the client, and those that a program adds.
 
-Source: ``data-system.md`` 1.1 to 1.4; ``client-surface.md`` 8, 9 and 12.
+Source: ``data-system.md`` 1.1 to 1.4; ``client-surface.md`` 8, 9 and 12; ``flagd.md`` 9.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Final, cast
+from typing import Final, TypeAlias, cast
 from urllib.parse import quote
 
-from aioflags.errors import ConfigError
+from aioflags.errors import ConfigError, ConfigTypeError
 from aioflags.model.secret import SdkKey
-from aioflags.runtime.validation import text_or_none
+from aioflags.runtime.logs import Once, class_name
+from aioflags.runtime.validation import require, text_or_none
 from aioflags.runtime.version import __version__
 
 PRODUCT: Final = "AioFlags"
@@ -108,3 +109,60 @@ def _tag(option: str, value: object, logger: logging.Logger) -> str:
     if tag is None and value not in (None, ""):
         logger.warning("%s: not sent, expected 1 to 64 of the characters A-Z a-z 0-9 . _ -", option)
     return tag or ""
+
+
+# -- The headers that a program adds to its requests: to those of OFREP, and, as metadata, to gRPC's.
+
+
+GivenHeaders: TypeAlias = Mapping[str, str] | Callable[[], Mapping[str, str]]
+"""The headers by name, or a function that returns them for each request."""
+
+_HEADER_NAME: Final = re.compile(r"(?!grpc-)[0-9a-z_.-]+(?<!-bin)", re.IGNORECASE)
+"""The names that HTTP and gRPC share. gRPC keeps ``grpc-`` for itself, and a name that ends in ``-bin`` has a value of bytes."""
+_OWN: Final = frozenset(
+    {"accept", "accept-encoding", "connection", "content-length", "content-type", "host", "te", "transfer-encoding"}
+)
+"""Headers that describe the connection or the body, which this package makes."""
+
+
+def sendable_headers(option: str, headers: object) -> dict[str, str]:
+    """The headers, with their names in lower case, without those that describe the connection or the body.
+
+    Raises:
+        ConfigError: a header cannot be sent. The message names ``option`` and the header, and not the value, which may be secret.
+    """
+    require(option, headers, Mapping, expected="a mapping of names to values")
+    sendable: dict[str, str] = {}
+    for name, value in cast("Mapping[object, object]", headers).items():
+        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+            raise ConfigError(f"{option}: {name!r:.100} is not the name of a header")
+        if not isinstance(value, str):
+            raise ConfigTypeError(f"{option}: expected a string for {name}, got {class_name(value)}")
+        text = header_text(f"{option}: {name}", value)
+        if name.lower() not in _OWN:
+            sendable[name.lower()] = text
+    return sendable
+
+
+class AddedHeaders:
+    """What a program adds to each request: the option ``headers``, of which a function is called anew for each request."""
+
+    def __init__(self, given: GivenHeaders, logger: logging.Logger) -> None:
+        self._given = given
+        self._logger = logger
+        self._is_new_problem = Once()
+
+    def now(self) -> dict[str, str]:
+        """The headers of a request that starts now.
+
+        Raises:
+            ConfigError: the function raised, or returned what cannot be sent. The traceback is logged once a problem.
+        """
+        try:
+            return sendable_headers("headers", self._given() if callable(self._given) else self._given)
+        except Exception as error:
+            # Only the type: the message of an exception of the user may have a credential.
+            problem = str(error) if isinstance(error, ConfigError) else f"the function headers raised {type(error).__name__}"
+            if self._is_new_problem(problem):
+                self._logger.exception("flagd: the function headers failed")
+            raise ConfigError(problem) from error

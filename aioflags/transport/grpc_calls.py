@@ -22,11 +22,12 @@ import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
 from aioflags.errors import ConfigError
-from aioflags.protocol.requests import FLAGD_SELECTOR
+from aioflags.protocol.requests import FLAGD_SELECTOR, AddedHeaders
 from aioflags.runtime.checkpoints import pause_when_spent
 from aioflags.runtime.cooperative import Budget
 from aioflags.runtime.event_loops import StrayCancellationError, contain_cancellation, loop_time
 from aioflags.runtime.logs import describe_error
+from aioflags.runtime.logs import logger as package_logger
 from aioflags.transport.flagd_pb import evaluation_v1_pb2 as v1
 from aioflags.transport.flagd_pb import evaluation_v2_pb2 as v2
 from aioflags.transport.flagd_pb import sync_v1_pb2 as sync
@@ -93,7 +94,7 @@ def prepare(settings: GrpcSettings, logger: logging.Logger) -> Callable[[], Flag
             channel = grpc.aio.insecure_channel(name, options=arguments, interceptors=settings.interceptors)
         else:
             channel = grpc.aio.secure_channel(name, credentials, options=arguments, interceptors=settings.interceptors)
-        calls = FlagdCalls(channel, settings)
+        calls = FlagdCalls(channel, settings, logger)
         KEEPER.open_channels.add(calls)
         return calls
 
@@ -118,10 +119,10 @@ def _credentials(settings: GrpcSettings, logger: logging.Logger) -> grpc.Channel
 class FlagdCalls:
     """Calls over one channel, which belongs to the event loop that made it. Calls raise :class:`RpcFailed`."""
 
-    def __init__(self, channel: grpc.aio.Channel, settings: GrpcSettings) -> None:
+    def __init__(self, channel: grpc.aio.Channel, settings: GrpcSettings, logger: logging.Logger = package_logger) -> None:
         self._channel = channel
         self._settings = settings
-        self._metadata = () if settings.selector is None else ((FLAGD_SELECTOR, settings.selector),)
+        self._added = AddedHeaders(settings.headers, logger)
         self._proxy = grpc_proxy(settings.target.name, os.environ)
         self._is_closed = False
         self._has_v2 = True
@@ -282,7 +283,7 @@ class FlagdCalls:
             raise
 
     async def _answer(self, method: str, request: Message, deadline: float | None) -> bytes | None:
-        call = cast("Any", self._channel.unary_unary(method))
+        call, metadata = cast("Any", self._channel.unary_unary(method)), self._metadata()
         # gRPC ends a call at its deadline, but reports it late while the channel connects. It replaces the CancelledError of a task
         # sometimes: asyncio's limit recognizes that one as its own, anyio's does not.
         limit = asyncio.timeout(None if deadline is None else deadline + _REPORTED_WITHIN)
@@ -290,7 +291,7 @@ class FlagdCalls:
             try:
                 async with limit:
                     data: bytes | None = await _answered(
-                        call(request.SerializeToString(), timeout=deadline, metadata=self._metadata, wait_for_ready=True)
+                        call(request.SerializeToString(), timeout=deadline, metadata=metadata, wait_for_ready=True)
                     )
                     return data
             except TimeoutError:
@@ -308,9 +309,9 @@ class FlagdCalls:
             raise RpcFailed("UNAVAILABLE", f"cannot connect: {reason}")
 
     async def _stream(self, method: str, request: Message, timeout: float | None) -> AsyncGenerator[bytes, None]:
-        stream = cast("Any", self._channel.unary_stream(method))
+        stream, metadata = cast("Any", self._channel.unary_stream(method)), self._metadata()
         with self._failures():
-            call = stream(request.SerializeToString(), timeout=timeout, metadata=self._metadata, wait_for_ready=True)
+            call = stream(request.SerializeToString(), timeout=timeout, metadata=metadata, wait_for_ready=True)
         try:
             while True:
                 with self._failures():
@@ -321,6 +322,16 @@ class FlagdCalls:
         finally:
             with self._unless_intercepted():
                 call.cancel()
+
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        """The metadata of a call that starts now: the headers of the program, and the selector."""
+        try:
+            headers = self._added.now()
+        except ConfigError as error:
+            raise RpcFailed("UNKNOWN", str(error)) from error
+        if self._settings.selector is not None:
+            headers[FLAGD_SELECTOR] = self._settings.selector
+        return tuple(headers.items())
 
     def _unless_intercepted(self) -> AbstractContextManager[None]:
         """Ignore that gRPC cannot cancel a call for which an interceptor returned no call, such as ``None``."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import quote
 
 from aioflags.errors import ConfigError
-from aioflags.protocol.requests import in_address
+from aioflags.protocol.requests import GivenHeaders, in_address
 from aioflags.runtime.validation import without_credentials
 
 if TYPE_CHECKING:
@@ -126,6 +126,7 @@ class GrpcSettings:
     keep_alive_time: float
     max_message_bytes: int
     interceptors: Sequence[ClientInterceptor] = field(repr=False)
+    headers: GivenHeaders = field(repr=False)
 
 
 def service_config(settings: GrpcSettings) -> str:

@@ -15,10 +15,8 @@ import anyio
 from aioflags.errors import ConfigError
 from aioflags.model.status import FailureKind
 from aioflags.protocol.failures import failure, network_failure
-from aioflags.protocol.ofrep import OfrepHeaders, sendable_headers
-from aioflags.protocol.requests import FLAGD_SELECTOR, USER_AGENT
+from aioflags.protocol.requests import FLAGD_SELECTOR, USER_AGENT, AddedHeaders, GivenHeaders
 from aioflags.runtime.event_loops import loop_time
-from aioflags.runtime.logs import Once
 from aioflags.runtime.logs import logger as package_logger
 from aioflags.runtime.tasks import in_own_task
 from aioflags.transport.backoff import read_retry_after
@@ -42,7 +40,7 @@ class OfrepEndpoint:
     """
 
     base_url: str
-    headers: OfrepHeaders = field(repr=False)
+    headers: GivenHeaders = field(repr=False)
     timeout: float
     selector: str | None
 
@@ -53,9 +51,8 @@ class OfrepRequests:
     def __init__(self, endpoint: OfrepEndpoint, transport: HttpTransport, logger: logging.Logger = package_logger) -> None:
         self.endpoint: OfrepEndpoint = endpoint
         self._transport = transport
-        self._logger = logger
+        self._added = AddedHeaders(endpoint.headers, logger)
         self._not_before = 0.0
-        self._is_new_problem = Once()
 
     @property
     def pause(self) -> float:
@@ -92,13 +89,8 @@ class OfrepRequests:
 
     def headers(self) -> dict[str, str]:
         """The headers of a request that starts now. Raises :class:`RequestFailed`."""
-        endpoint = self.endpoint
         try:
-            headers = sendable_headers("ofrep_headers", endpoint.headers() if callable(endpoint.headers) else endpoint.headers)
-        except Exception as error:
-            # Only the type: the message of an exception of the user may have a credential.
-            problem = str(error) if isinstance(error, ConfigError) else f"the function ofrep_headers raised {type(error).__name__}"
-            if self._is_new_problem(problem):
-                self._logger.exception("OFREP: the function ofrep_headers failed")
-            raise RequestFailed(failure(FailureKind.UNKNOWN, problem)) from error
-        return {**headers, **({FLAGD_SELECTOR: endpoint.selector} if endpoint.selector else {})}
+            headers = self._added.now()
+        except ConfigError as error:
+            raise RequestFailed(failure(FailureKind.UNKNOWN, str(error))) from error
+        return {**headers, **({FLAGD_SELECTOR: self.endpoint.selector} if self.endpoint.selector else {})}

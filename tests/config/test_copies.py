@@ -34,7 +34,7 @@ COPIERS = [
         pytest.param(Config(data_system=DataSystem.fdv1()), id="server-side with FDv1"),
         pytest.param(Config().one_shot(), id="one-shot"),
         pytest.param(MobileConfig(secondary_mobile_keys={"other": "mob-key"}, defaults={"a": 1}), id="mobile"),
-        pytest.param(FlagdConfig(environment={"FLAGD_HOST": "flags.test"}, ofrep_headers={"A": "b"}), id="flagd"),
+        pytest.param(FlagdConfig(environment={"FLAGD_HOST": "flags.test"}, headers={"A": "b"}), id="flagd"),
     ],
 )
 def test_a_copy_of_options_equals_the_original(options: object, copied: Callable[[Any], Any]) -> None:

@@ -23,7 +23,7 @@ VALUES = {
     "sync_metadata": "off",
     "fractional_version": "2",
     "ofrep_base_url": "http://flags.example",
-    "ofrep_headers": "Authorization=Bearer%20abc",
+    "headers": "Authorization=Bearer%20abc",
 }
 """A value for each variable that is neither a number nor any text."""
 
@@ -39,7 +39,7 @@ def variables(text: str) -> list[str]:
 @pytest.mark.parametrize(("option", "named", "default"), ROWS, ids=[row[0] for row in ROWS])
 def test_a_variable_sets_its_option(option: str, named: str, default: str) -> None:
     def value(environment: dict[str, str]) -> object:
-        resolver = "in-process" if "FLAGD_SYNC_PORT" in environment else None
+        resolver = "in-process" if "FLAGD_SYNC_PORT" in environment else "ofrep" if "OFREP_HEADERS" in environment else None
         return getattr(FlagdConfig(resolver=resolver, environment=environment), USED.get(option, option))  # type: ignore[arg-type]
 
     assert variables(named)

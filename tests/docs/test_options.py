@@ -114,7 +114,7 @@ REFUSED: dict[str, tuple[object, ...]] = {
     "fractional_version": (1, 4),
     "max_message_bytes": (0, -1, 2**31),
     "ofrep_base_url": NOT_HTTP,
-    "ofrep_headers": ({"X-A": "a\r\nX: y"},),
+    "headers": ({"X-A": "a\r\nX: y"},),
     "ofrep_context": (Context.multi(Context("a"), Context("b", kind="org")),),
     "ofrep_poll_interval": (*NOT_A_DURATION, 5),
 }

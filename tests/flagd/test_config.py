@@ -17,6 +17,7 @@ import pytest
 
 from aioflags.errors import ConfigTypeError
 from aioflags.flagd.config import FlagdConfig
+from aioflags.model.flagd import Resolver
 from tests.flagd.configs import IN_PROCESS_FILE, Interceptor, config
 
 DEFAULTS: dict[str, object] = {
@@ -50,7 +51,7 @@ DEFAULTS: dict[str, object] = {
     "interceptors": (),
     "ofrep_base_url": None,
     "ofrep_url": "http://localhost:8016",
-    "ofrep_headers": {},
+    "headers": {},
     "ofrep_timeout": 10.0,
     "ofrep_poll_interval": 0.0,
     "hooks": (),
@@ -143,7 +144,7 @@ def test_a_derived_value_of_one_config_is_an_argument_for_another(option: str, d
         ("sync_metadata", "FLAGD_SYNC_METADATA", "OFF", "off"),
         ("fractional_version", "FLAGD_FRACTIONAL_VERSION", "2", 2),
         ("ofrep_base_url", "OFREP_ENDPOINT", "https://flags.example/x/", "https://flags.example/x"),
-        ("ofrep_headers", "OFREP_HEADERS", "Authorization=Bearer%20a=b, X-Env = x", {"Authorization": "Bearer a=b", "X-Env": "x"}),
+        ("headers", "FLAGD_HEADERS", "Authorization=Bearer%20a=b, X-Env = x", {"Authorization": "Bearer a=b", "X-Env": "x"}),
         ("ofrep_timeout", "OFREP_TIMEOUT_MS", "1500", 1.5),
     ],
 )
@@ -208,12 +209,28 @@ def test_codes_are_compared_in_upper_case_and_without_white_space(caplog: pytest
     assert caplog.records == []
 
 
+@pytest.mark.parametrize(
+    ("resolver", "options", "headers"),
+    [
+        pytest.param("ofrep", {}, {"a": "ofrep"}, id="OFREP"),
+        pytest.param("rpc", {}, {"a": "flagd"}, id="gRPC, whose server does not get OFREP's"),
+        pytest.param("ofrep", {"headers": {"a": "given"}}, {"a": "given"}, id="an argument"),
+    ],
+)
+def test_the_variable_of_ofrep_for_headers_counts_for_ofrep(
+    resolver: Resolver, options: dict[str, Any], headers: dict[str, str]
+) -> None:
+    made = config({"OFREP_HEADERS": "a=ofrep", "FLAGD_HEADERS": "a=flagd"}, resolver=resolver, **options)
+    assert made.headers == headers
+    assert dataclasses.replace(made, deadline=1).headers == headers
+
+
 def test_an_entry_that_is_not_a_header_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        assert config({"OFREP_HEADERS": "secret,=x,a=b"}).ofrep_headers == {"a": "b"}
+        assert config({"FLAGD_HEADERS": "secret,=x,a=b"}).headers == {"a": "b"}
     assert [record.message for record in caplog.records] == [
-        "OFREP_HEADERS: entry 1 is not a header; expected name=value",
-        "OFREP_HEADERS: entry 2 is not a header; expected name=value",
+        "FLAGD_HEADERS: entry 1 is not a header; expected name=value",
+        "FLAGD_HEADERS: entry 2 is not a header; expected name=value",
     ]
 
 
@@ -271,7 +288,7 @@ class Secret(Interceptor):
 
 
 def test_a_config_shows_no_credential() -> None:
-    assert "secret" not in repr(config(ofrep_headers={"Authorization": "secret"}, interceptors=[Secret()]))
+    assert "secret" not in repr(config(headers={"Authorization": "secret"}, interceptors=[Secret()]))
 
 
 def test_what_grpc_needs_is_kept() -> None:

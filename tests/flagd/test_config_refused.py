@@ -78,7 +78,7 @@ class ForThreads(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc, type-a
         pytest.param({"fractional_version": 4}, "fractional_version: expected 2 or 3, got 4", id="another version"),
         pytest.param({"context_enricher": {}}, "context_enricher: expected a function, got dict", id="an enricher that is data"),
         pytest.param({"context_enricher": enrich_later}, "context_enricher: expected a plain function", id="a coroutine function"),
-        pytest.param({"ofrep_headers": enrich_later}, "ofrep_headers: expected a plain function", id="headers that are awaited"),
+        pytest.param({"headers": enrich_later}, "headers: expected a plain function", id="headers that are awaited"),
         pytest.param({"selector": "a\nb"}, "selector: only printable ASCII", id="a selector with a line break"),
         pytest.param({"target_uri": ""}, "target_uri: expected a name in gRPC's syntax, such as", id="an empty target"),
         pytest.param({"target_uri": "\ud800:1"}, "target_uri: expected a name in gRPC's syntax", id="half a character in a target"),
@@ -94,11 +94,11 @@ class ForThreads(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc, type-a
         pytest.param({"target_uri": "envoy://u:secret@a/b"}, PASSWORD.format("envoy://***@a/b"), id="envoy with that and no port"),
         pytest.param({"ofrep_base_url": "flags.example"}, "ofrep_base_url: expected an address", id="an address without scheme"),
         pytest.param({"ofrep_base_url": "http://a/?b=1"}, "ofrep_base_url: expected an address without query", id="a query"),
-        pytest.param(
-            {"ofrep_headers": {"a": 1}}, "ofrep_headers: expected a string for a, got int", id="a header that is a number"
-        ),
-        pytest.param({"ofrep_headers": {"a b": ""}}, "ofrep_headers: 'a b' is not the name of a header", id="a space in a name"),
-        pytest.param({"ofrep_headers": {"X": "secret\n"}}, "ofrep_headers: X: only printable ASCII", id="a line break in a header"),
+        pytest.param({"headers": {"a": 1}}, "headers: expected a string for a, got int", id="a header that is a number"),
+        pytest.param({"headers": {"a b": ""}}, "headers: 'a b' is not the name of a header", id="a space in a name"),
+        pytest.param({"headers": {"Token-Bin": ""}}, "headers: 'Token-Bin' is not the name of a header", id="bytes in gRPC"),
+        pytest.param({"headers": {"grpc-timeout": "1S"}}, "headers: 'grpc-timeout' is not the name", id="a name of gRPC's"),
+        pytest.param({"headers": {"X": "secret\n"}}, "headers: X: only printable ASCII", id="a line break in a header"),
         pytest.param({"channel_credentials": "x"}, "channel_credentials: expected grpc.ChannelCredentials, got str", id="text"),
         pytest.param(
             {"interceptors": 1}, "interceptors: expected a sequence of grpc.aio.ClientInterceptor, got int", id="a number"

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from aioflags.errors import ConfigError
 from aioflags.model.change import Selector
 from aioflags.model.secret import SdkKey
-from aioflags.protocol.ofrep import sendable_headers
-from aioflags.protocol.requests import header_text, identity_headers
+from aioflags.protocol.requests import header_text, identity_headers, sendable_headers
 from aioflags.protocol.server_side import SERVER_SIDE, ServerSide
 from aioflags.runtime.version import __version__
 from tests.support.canaries import KEY
@@ -116,8 +115,8 @@ def test_no_text_adds_a_header(payload: str) -> None:
         lambda: headers(application={"application_id": payload, "application_version": payload}),
         lambda: headers(wrapper_name=payload),
         lambda: headers(wrapper_name="wrapper", wrapper_version=payload),
-        lambda: sendable_headers("ofrep_headers", {"name": payload}),
-        lambda: sendable_headers("ofrep_headers", {payload: "value"}),
+        lambda: sendable_headers("headers", {"name": payload}),
+        lambda: sendable_headers("headers", {payload: "value"}),
     ]
     for make in makers:
         try:

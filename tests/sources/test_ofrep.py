@@ -406,4 +406,4 @@ def no_headers() -> Any:
 async def test_a_function_for_headers_that_fails_interrupts() -> None:
     service = Service()
     async with following(service, flags(a=1), headers=no_headers) as updates:
-        assert seen(await anext(updates)) == (SourceState.INTERRUPTED, "the function ofrep_headers raised RuntimeError")
+        assert seen(await anext(updates)) == (SourceState.INTERRUPTED, "the function headers raised RuntimeError")

@@ -44,6 +44,6 @@ def rpc_evaluation(channel: FlagdChannel, **options: Any) -> RpcEvaluation:
 def ofrep_endpoint(base_url: str, **options: Any) -> OfrepEndpoint:
     """A server that speaks OFREP."""
     defaults = OfrepEndpoint(
-        base_url=base_url, headers=_DEFAULTS.ofrep_headers, timeout=_DEFAULTS.ofrep_timeout, selector=_DEFAULTS.selector
+        base_url=base_url, headers=_DEFAULTS.headers, timeout=_DEFAULTS.ofrep_timeout, selector=_DEFAULTS.selector
     )
     return replace(defaults, **options)

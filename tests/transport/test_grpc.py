@@ -27,6 +27,7 @@ from aioflags import FlagdClient, FlagdConfig
 from aioflags.devserver import ServerState
 from aioflags.devserver.flagd.server import serve_flagd
 from aioflags.errors import ConfigError
+from aioflags.protocol.requests import GivenHeaders
 from aioflags.transport.flagd_pb import sync_v1_pb2 as sync
 from aioflags.transport.flagd_struct import RpcFailed, SyncMessage
 from aioflags.transport.grpc import FlagdChannel, require_grpc
@@ -143,6 +144,56 @@ async def test_interceptors_see_every_call(server: FlagdServer) -> None:
         (f"/{SYNC}/GetMetadata", "source=x"),
         (f"/{SYNC}/SyncFlags", "source=x"),
     ]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({"Authorization": "Bearer abc", "X-Team": "web", "Host": "x", "TE": "x", "Content-Type": "x"}, id="a mapping"),
+        pytest.param(lambda: {"authorization": "Bearer abc", "x-team": "web"}, id="a function"),
+    ],
+)
+async def test_headers_are_the_metadata_of_every_call(server: FlagdServer, headers: GivenHeaders) -> None:
+    server.answers[f"/{SYNC}/GetMetadata"] = sync.GetMetadataResponse()
+    port = await server.start()
+    made = channel(f"127.0.0.1:{port}", deadline=10, headers=headers, selector="source=x")
+    async with made.opened() as calls:
+        await calls.get_metadata()
+        await first_message(made)
+    sent = ("authorization", "x-team", "flagd-selector")
+    assert [[call.metadata[name] for name in sent] for call in server.received] == [["Bearer abc", "web", "source=x"]] * 2
+
+
+async def test_a_function_for_headers_is_called_for_every_call(server: FlagdServer) -> None:
+    server.answers[f"/{SYNC}/GetMetadata"] = sync.GetMetadataResponse()
+    port = await server.start()
+    tokens = iter(["one", "two"])
+    async with channel(f"127.0.0.1:{port}", deadline=10, headers=lambda: {"token": next(tokens)}).opened() as calls:
+        await calls.get_metadata()
+        await calls.get_metadata()
+    assert [call.metadata["token"] for call in server.received] == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "message"),
+    [
+        pytest.param(lambda: 1 / 0, "UNKNOWN: the function headers raised ZeroDivisionError", id="it raises"),
+        pytest.param(lambda: {"token": b"secret"}, "UNKNOWN: headers: expected a string for token, got bytes", id="bytes"),
+        pytest.param(lambda: {"grpc-status": "0"}, "UNKNOWN: headers: 'grpc-status' is not the name", id="a name of gRPC's"),
+    ],
+)
+async def test_without_usable_headers_no_call_is_made(
+    server: FlagdServer, headers: Any, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = await server.start()
+    made = channel(f"127.0.0.1:{port}", deadline=10, headers=headers)
+    async with made.opened() as calls:
+        for call in (calls.get_metadata(), calls.get_metadata(), first_message(made)):
+            with pytest.raises(RpcFailed, match=f"^{message}"):
+                await call
+    assert server.received == []
+    assert "secret" not in caplog.text
+    assert len([record for record in caplog.records if record.levelno == logging.ERROR]) <= 2  # once for each channel
 
 
 class _BrokenCalls(grpc.aio.UnaryUnaryClientInterceptor):

@@ -79,11 +79,11 @@ async def test_a_function_for_headers_is_called_for_every_request() -> None:
 @pytest.mark.parametrize(
     ("headers", "message"),
     [
-        pytest.param(lambda: 1 / 0, "the function ofrep_headers raised ZeroDivisionError", id="it raises"),
-        pytest.param(lambda: None, "ofrep_headers: expected a mapping of names to values, got NoneType", id="it returns nothing"),
-        pytest.param(lambda: {"X": "a\nb"}, "ofrep_headers: X: only printable ASCII characters can be sent", id="a line break"),
-        pytest.param(lambda: {"X": 1}, "ofrep_headers: expected a string for X, got int", id="a number"),
-        pytest.param(lambda: {"a b": "c"}, "ofrep_headers: 'a b' is not the name of a header", id="a space in a name"),
+        pytest.param(lambda: 1 / 0, "the function headers raised ZeroDivisionError", id="it raises"),
+        pytest.param(lambda: None, "headers: expected a mapping of names to values, got NoneType", id="it returns nothing"),
+        pytest.param(lambda: {"X": "a\nb"}, "headers: X: only printable ASCII characters can be sent", id="a line break"),
+        pytest.param(lambda: {"X": 1}, "headers: expected a string for X, got int", id="a number"),
+        pytest.param(lambda: {"a b": "c"}, "headers: 'a b' is not the name of a header", id="a space in a name"),
     ],
 )
 async def test_without_usable_headers_no_request_is_sent(
