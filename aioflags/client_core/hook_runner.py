@@ -11,11 +11,11 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import anyio
+import msgspec
 
 from aioflags.hooks import Data, EvaluationCall, Hook, IdentifyCall, TrackCall
 from aioflags.model.defaults import GUEST_LIMIT
@@ -112,8 +112,7 @@ _RUNNING: Final[ContextVar[frozenset[int]]] = ContextVar("aioflags_running_hooks
 """The hooks, by ``id``, of which a stage is running. Otherwise a hook that evaluates flags would be run for that without an end."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Stage:
+class _Stage(msgspec.Struct, frozen=True):
     """A stage that a hook overrides. ``waits``: it is a coroutine function."""
 
     hook: Hook

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
 
 from aioflags.evaluation.items import Item, Items, ReportProblem
 from aioflags.evaluation.scope import CompiledFlag, CompiledSegment
@@ -25,8 +26,7 @@ Comparison: TypeAlias = Callable[[Any, Any], bool]
 """Whether two definitions of one flag or segment are the same, the present one and the new one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ErrorKinds:
+class ErrorKinds(msgspec.Struct, frozen=True, kw_only=True):
     """The provider's words for what the snapshot itself answers."""
 
     not_ready: ErrorKind

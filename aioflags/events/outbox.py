@@ -13,10 +13,10 @@ import math
 import uuid
 from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, field
 from typing import Final
 
 import anyio
+import msgspec
 from anyio.abc import TaskGroup
 
 from aioflags.events.options import EventSettings
@@ -272,12 +272,11 @@ class Outbox:
         self._delivered.send()
 
 
-@dataclass(slots=True)
-class _Delivery:
+class _Delivery(msgspec.Struct):
     """A batch that is being delivered. ``events`` and ``evaluations``: how many of it are settled."""
 
     batch: Batch
-    done: anyio.Event = field(default_factory=anyio.Event)
+    done: anyio.Event = msgspec.field(default_factory=anyio.Event)
     events: int = 0
     evaluations: int = 0
 

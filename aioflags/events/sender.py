@@ -11,10 +11,10 @@ import enum
 import logging
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 
 import anyio
+import msgspec
 from anyio.lowlevel import checkpoint
 
 from aioflags.model.defaults import EVENT_RETRY_DELAY
@@ -32,8 +32,7 @@ from aioflags.transport.http_client import RequestFailed, Response
 # Source: ``client-side.md`` 6.2 and 6.5.
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SendConditions:
+class SendConditions(msgspec.Struct, frozen=True, kw_only=True):
     """What decides whether a client sends events.
 
     Args:
@@ -213,8 +212,7 @@ def outcome_of(status: int) -> SendOutcome:
     return SendOutcome.RETRY if is_recoverable(status) else SendOutcome.STOP
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventPayload:
+class EventPayload(msgspec.Struct, frozen=True, kw_only=True):
     """The body of one POST, and its numbers of events and counted evaluations. ``id`` stays the same in a retry."""
 
     body: bytes

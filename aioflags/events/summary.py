@@ -12,7 +12,6 @@ import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias, TypeVar
 from weakref import ref
 
@@ -113,14 +112,13 @@ class _FlagCounters:
         return counts
 
 
-@dataclass(slots=True, eq=False)
-class SummaryEvent:
+class SummaryEvent(msgspec.Struct, eq=False):
     """The counts of one period as they are sent, for one ``context`` or for all contexts. ``evaluations``: their sum."""
 
     context: Context | None = None
     start_ms: int = 0
     end_ms: int = 0
-    features: list[FlagCounts] = field(default_factory=list[FlagCounts])
+    features: list[FlagCounts] = msgspec.field(default_factory=list[FlagCounts])
     evaluations: int = 0
 
 
@@ -289,16 +287,15 @@ NO_CONTEXT: Final = HotContext(invalid_context("no context was evaluated"), {})
 """Equals no context of an evaluation: every evaluation takes the lock."""
 
 
-@dataclass(slots=True, eq=False)
-class Batch:
+class Batch(msgspec.Struct, eq=False):
     """Events in the order in which they happened, and the summaries of a period: one, or one for each context.
 
     ``summaries`` are complete when ``counting`` is exhausted. A step of ``counting`` takes some microseconds, on any thread.
     """
 
     events: Sequence[AnalyticsEvent]
-    summaries: list[SummaryEvent] = field(default_factory=list[SummaryEvent])
-    counting: Iterator[object] = field(default_factory=lambda: iter(()))
+    summaries: list[SummaryEvent] = msgspec.field(default_factory=list[SummaryEvent])
+    counting: Iterator[object] = msgspec.field(default_factory=lambda: iter(()))
 
     @property
     def evaluations(self) -> int:

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+
+import msgspec
 
 from aioflags.model.change import FallbackDirective
 from aioflags.model.defaults import MAX_TTL
@@ -81,8 +83,7 @@ class FallbackState:
 # -- SourceOptions: the sources of a client, and when a source that was left or removed is tried again.
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceOptions:
+class SourceOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The sources that a supervisor runs.
 
     ``fdv1_initializers``: run in place of ``initializers`` when the client has left FDv2 before the start.
@@ -105,12 +106,11 @@ class SourceOptions:
     policy: Policy = SERVER
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class RotationEntry:
+class RotationEntry(msgspec.Struct, frozen=True, eq=False):
     """One synchronizer: the builder of the source, and its back-off, which outlives the runs of the source."""
 
     builder: SourceBuilder
-    retry_state: RetryState = field(default_factory=RetryState)
+    retry_state: RetryState = msgspec.field(default_factory=RetryState)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

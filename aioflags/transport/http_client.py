@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
+
+import msgspec
 
 from aioflags.errors import ConfigError
 from aioflags.model.status import ErrorInfo, FailureKind
@@ -47,8 +48,7 @@ class RequestFailed(Exception):  # noqa: N818 - sources turn it into a result; i
         return read_retry_after(self.error.status_code, self.headers)
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(msgspec.Struct, frozen=True):
     """A response. Header names are in lower case. ``body`` is empty if it was not read."""
 
     status: int

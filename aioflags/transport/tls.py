@@ -19,13 +19,13 @@ import sys
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final, Literal, TypeAlias
 
 import httpcore
+import msgspec
 
 from aioflags.errors import ConfigError
 from aioflags.runtime.clock import now
@@ -144,8 +144,7 @@ def root_certificates(warn: Warn) -> bytes | None:
         raise ConfigError(f"{_unusable(_GRPC_ROOTS, path, error)}, but these cannot be read") from error
 
 
-@dataclass(frozen=True, slots=True)
-class _Made:
+class _Made(msgspec.Struct, frozen=True):
     """A context, and what is wrong with the variables that it was made from."""
 
     context: ssl.SSLContext
@@ -316,8 +315,7 @@ _NOT_TLS: Final = frozenset(
 """OpenSSL's reasons for bytes that are not TLS. They differ between versions."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reached:
+class Reached(msgspec.Struct, frozen=True, kw_only=True):
     """The server answers. ``days_left``: how long its certificate is valid; ``None`` without TLS or verification."""
 
     days_left: float | None
