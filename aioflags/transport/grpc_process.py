@@ -45,7 +45,10 @@ class GrpcKeeper:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ResourceWarning)
                 grpc.aio.shutdown_grpc_aio()
-                gc.collect()  # gRPC leaves its sockets open in a cycle; collected later, they would be reported as unclosed
+                # gRPC leaves its sockets open in a cycle; collected later, they would be reported as unclosed. While a channel is
+                # open it keeps them, and a search for garbage in a large heap would block the loop at each subprocess of uvloop.
+                if not self.open_channels:
+                    gc.collect()
 
     def after_fork(self) -> None:
         """Note in the child of a fork whether a channel was open."""

@@ -6,6 +6,7 @@ The server is scripted: gRPC itself may crash in a child if a connection was ope
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 
 import pytest
@@ -101,6 +102,25 @@ def test_the_cache_of_a_child_is_empty() -> None:
 
     assert succeeds_in_a_child(child)
     assert len(cache) == 1
+
+
+@pytest.mark.parametrize(("is_open", "collections"), [(True, 0), (False, 1)])
+async def test_garbage_is_looked_for_before_a_fork_only_if_no_channel_is_open(is_open: bool, collections: int) -> None:
+    owner = FlagdChannel(grpc_settings("127.0.0.1:1"), logger)
+    gc.collect()
+    gc.disable()
+    try:
+        KEEPER.keep()
+        if is_open:
+            KEEPER.open_channels.add(owner)
+        before = gc.get_stats()[2]["collections"]
+        KEEPER.release()
+        assert gc.get_stats()[2]["collections"] - before == collections
+        KEEPER.release()
+        assert gc.get_stats()[2]["collections"] - before == collections  # nothing was made since
+    finally:
+        gc.enable()
+        KEEPER.open_channels.discard(owner)
 
 
 @pytest.mark.holds("RB-R23")
