@@ -21,7 +21,7 @@ from aioflags.model.defaults import MAX_RESPONSE_BYTES, PORT_OF_OFREP, PORT_OF_R
 from aioflags.model.flagd import CacheKind, FatalCodesScope, FractionalVersion, Resolver, SyncMetadata
 from aioflags.plugins import require_plugins
 from aioflags.protocol.requests import check_header, in_address, sendable_headers
-from aioflags.runtime.logs import printable
+from aioflags.runtime.logs import class_name, printable
 from aioflags.runtime.validation import (
     MAX_PORT,
     Check,
@@ -178,8 +178,17 @@ def _grpc_object(class_path: str) -> Check:
 def _interceptors(option: str, value: object) -> tuple[object, ...]:
     class_path = "grpc.aio.ClientInterceptor"
     require_sequence(option, value, class_path)
-    items = require_items(option, cast("Sequence[object]", value), object)
-    return tuple(_grpc_object(class_path)(option, item) for item in items)
+    items = tuple(_grpc_object(class_path)(option, item) for item in require_items(option, cast("Sequence[object]", value), object))
+    kinds = [getattr(sys.modules.get("grpc.aio"), name, _Absent) for name in _INTERCEPTED]
+    for item in items:
+        if all(isinstance(item, kind) for kind in kinds):
+            # Without an error the streams would lack what it adds.
+            raise ConfigError(f"{option}: {class_name(item)} is for calls and streams, of which gRPC uses one; make two classes")
+    return items
+
+
+_INTERCEPTED: Final = ("UnaryUnaryClientInterceptor", "UnaryStreamClientInterceptor")
+"""The kinds of interceptors for the calls of a client."""
 
 
 class _Absent:

@@ -23,6 +23,18 @@ async def enrich_later(given: Mapping[str, Any]) -> Mapping[str, Any]:
     return given
 
 
+class ForBoth(grpc.aio.UnaryUnaryClientInterceptor, grpc.aio.UnaryStreamClientInterceptor):  # type: ignore[misc, type-arg, unused-ignore] # untyped
+    """An interceptor that gRPC would use for calls with one answer alone."""
+
+    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        """The call as it is."""
+        return await continuation(client_call_details, request)
+
+    async def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        """The stream as it is."""
+        return await continuation(client_call_details, request)
+
+
 class ForThreads(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc, type-arg, unused-ignore] # untyped
     """An interceptor that channels of asyncio do not accept."""
 
@@ -109,6 +121,11 @@ class ForThreads(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc, type-a
             {"interceptors": [ForThreads()]},
             "interceptors: expected grpc.aio.ClientInterceptor, got tests.flagd.test_config_refused.ForThreads",
             id="an interceptor for threads",
+        ),
+        pytest.param(
+            {"interceptors": [Interceptor(), ForBoth()]},
+            "interceptors: tests.flagd.test_config_refused.ForBoth is for calls and streams, of which gRPC uses one",
+            id="an interceptor of two kinds",
         ),
         pytest.param({"ofrep_context": "anna"}, "ofrep_context: expected Context or None, got str", id="a context that is text"),
         pytest.param(
