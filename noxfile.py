@@ -381,7 +381,7 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def mutants(session: nox.Session) -> None:
-    """Deliberate mistakes, and whether a test notices them: docs/contributing/mutants.md. An hour; less with a pattern of names."""
+    """Deliberate mistakes, and whether a test notices them: docs/contributing/mutants.md. Hours; less with a pattern of names."""
     session.install("-e", ".[dev]", "mutmut==3.8.1")
     session.run("mutmut", "run", *session.posargs)
     session.run("python", "-m", "tests.meta.mutants", "--again", *session.posargs[:1], "--show", *session.posargs[:1])
